@@ -1,0 +1,77 @@
+# Every target works from a fresh clone on a machine with make and Python 3.10 to 3.13: it makes its own environment first.
+
+# The first of these that is of a supported version; or say `make PYTHON=/path/to/python3.12 ...`.
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3.10; do \
+	"$$python" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo "$$python" && break; done)
+VENV ?= .venv
+PY := $(VENV)/bin/python
+OUTPUT ?= output
+DEST ?= samples
+SHAPE ?= 160,128,96
+NOISE ?= 60
+SCALES ?= 0 1 2 3
+JOBS ?= 2
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help venv infer infer-ct samples test train lint clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+venv: $(VENV)/.run ## Make the environment from requirements.txt
+
+# A half-made environment (interrupted, or made where Python lacks pip) is made anew.
+$(VENV)/.pip:
+	@test -n "$(PYTHON)" || { echo "error: found no Python 3.10 to 3.13; install one, or say make PYTHON=/path/to/python3.12"; exit 1; }
+	@$(PY) -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear $(VENV) \
+		|| { echo "error: $(PYTHON) cannot make an environment; install its venv package (Debian, Ubuntu: python3-venv)"; exit 1; }
+	@touch $@
+
+$(VENV)/.run: requirements.txt | $(VENV)/.pip
+	$(PY) -m pip install --disable-pip-version-check --quiet -r requirements.txt
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.txt requirements.txt | $(VENV)/.pip
+	$(PY) -m pip install --disable-pip-version-check --quiet -r requirements-dev.txt
+	@touch $@ $(VENV)/.run
+
+# $(call translate,image,folder): translate the image into the folder and draw source | result | difference.
+define translate
+	@rm -rf "$(2)/result"
+	$(PY) -m monai.bundle run inference --config_file configs/inference.json --dataset_dir "$(1)" --output_dir "$(2)/result" $(ARGS)
+	@result=$$(find "$(2)/result" -type f ! -name '*.json' ! -name '*.log' | head -n 1); \
+	test -n "$$result" || { echo "error: inference wrote nothing to $(2)/result"; exit 1; }; \
+	$(PY) -m bundle.preview "$(1)" "$$result" "$(2)/preview.png" >/dev/null && \
+	printf 'source   %s\nresult   %s\npicture  %s\n' "$(1)" "$$result" "$(2)/preview.png"
+endef
+
+infer: $(VENV)/.run ## Translate a small thorax phantom; say where the result and its picture lie (no network once installed)
+	@$(PY) -m bundle.phantom "$(OUTPUT)/phantom/phantom.nii.gz" --shape $(SHAPE) --noise $(NOISE) >/dev/null
+	$(call translate,$(OUTPUT)/phantom/phantom.nii.gz,$(OUTPUT)/phantom)
+
+infer-ct: $(VENV)/.run ## The same on a real thorax CT, downloaded once
+	@$(PY) -m bundle.samples "$(DEST)" --names platipy_testcase >/dev/null
+	$(call translate,$(DEST)/platipy_testcase.nii.gz,$(OUTPUT)/ct)
+
+samples: $(VENV)/.run ## Bring four open thorax CTs into DEST=samples (about 190 MB)
+	$(PY) -m bundle.samples "$(DEST)"
+
+test: $(VENV)/.dev ## Run the tests
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) $(ARGS)
+
+train: $(VENV)/.run ## Train the cascade on the sample CTs, one scale after the other
+	$(PY) -m bundle.samples "$(DEST)" --names lidc_0001,platipy_testcase,totalseg_aorta
+	for scale in $(SCALES); do \
+		$(PY) -m monai.bundle run training --config_file configs/train.json --dataset_dir "$(DEST)" --scale $$scale $(ARGS) || exit 1; \
+	done
+	$(PY) -m monai.bundle run gather --config_file configs/train.json --dataset_dir "$(DEST)" $(ARGS)
+
+lint: $(VENV)/.dev ## Check style (ruff) and types (mypy)
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+clean: ## Remove results and caches; the environment and the samples stay
+	rm -rf "$(OUTPUT)" eval .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -path ./$(VENV) -prune -o -type d -name __pycache__ -exec rm -rf {} +

@@ -1,0 +1,18 @@
+"""Multi-scale GANs that translate medical images of any size, 2D and 3D, in constant memory and without seams.
+
+Two floors on a cellar; arrows only downwards, and the rooms of one floor never import each other:
+
+- upper floor: `inferer` (the walk, coarse to fine, tile by tile), `transforms` (MONAI dictionary transforms), `patches`
+  (training patches), `training` (one scale's GAN), `evaluation` (a table), `preview` (a result as a picture);
+- ground floor: `networks` (the cascade), `sketch` (image to edges), `storage` (images found and read), `memory` (what a
+  network needs), `lungs` (where they are), `scanner` (simulated CT), `phantom` (analytic thorax), `samples` (open CTs);
+- cellar: `geometry` (tiles and pyramids).
+
+The configs compose these parts for ``python -m monai.bundle``; nothing heavy is imported until a part is asked for.
+"""
+
+import json
+from pathlib import Path
+
+_metadata = Path(__file__).resolve().parent.parent / "configs" / "metadata.json"
+__version__: str = json.loads(_metadata.read_text(encoding="utf-8"))["version"]

@@ -1,0 +1,102 @@
+"""How much device memory a network needs for a window, found without computing anything.
+
+The network runs on tensors without data (torch's ``meta`` device) while the bytes of those alive are counted.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import weakref
+from collections.abc import Sequence
+from copy import deepcopy
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+#: Up to this product of the first four axes, PyTorch convolves a single image by columns.
+SMALL = 20480
+
+UNITS = {"": 1, "b": 1, "kib": 2**10, "mib": 2**20, "gib": 2**30, "kb": 10**3, "mb": 10**6, "gb": 10**9}
+
+
+def parse_bytes(size: int | float | str) -> int:
+    """A number of bytes, given as such or as text: ``"2GiB"``, ``"500 MB"``, ``"1.5e9"``.
+
+    Raises:
+        ValueError: where it is not a positive number with a known unit.
+    """
+    found = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*([a-z]*)\s*", str(size).lower())
+    try:
+        number = float(found[1]) * UNITS[found[2]] if found else 0.0
+    except (KeyError, ValueError):
+        number = 0.0
+    if number < 1:
+        raise ValueError(
+            f"memory size {size!r} is not a positive number of bytes; write it like 2GiB, 500MB or 1000000000."
+        )
+    return int(number)
+
+
+def workspace(image: torch.Tensor, weight: torch.Tensor, out: torch.Tensor) -> int:
+    """Bytes that a convolution needs beside its input and output: the larger of what PyTorch's two ways take.
+
+    Large images: the library reorders what goes in and what comes out. Small ones, on the CPU: columns, a copy of the
+    input for every tap of the kernel (`ConvParams::use_mkldnn` in ATen's Convolution.cpp draws the line).
+    """
+    work = image.numel() + out.numel()
+    if image.shape[0] == 1 and image.shape[:4].numel() <= SMALL:
+        work = max(work, weight[0].numel() * out[0, 0].numel())
+    return work * image.element_size()
+
+
+class _LiveBytes(TorchDispatchMode):
+    """Counts the bytes of the tensors alive, and their peak, while it is entered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.live = self.peak = 0
+        self._seen: set[int] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run one operation and count what it made."""
+        out = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(out):
+            if isinstance(tensor, torch.Tensor):
+                self._add(tensor)
+        work = workspace(args[0], args[1], out) if "convolution" in str(func) else 0
+        self.peak = max(self.peak, self.live + work)
+        return out
+
+    def _add(self, tensor: torch.Tensor) -> None:
+        storage = tensor.untyped_storage()
+        key, size = storage._cdata, storage.nbytes()
+        if key in self._seen:
+            return
+        self._seen.add(key)
+        self.live += size
+        weakref.finalize(storage, self._free, key, size)
+
+    def _free(self, key: int, size: int) -> None:
+        self._seen.discard(key)
+        self.live -= size
+
+
+def on_meta(network: nn.Module) -> nn.Module:
+    """A copy of the network without data, in eval mode, for `peak_bytes`."""
+    if not isinstance(network, torch.jit.ScriptModule):
+        return deepcopy(network).to("meta").eval()
+    buffer = io.BytesIO()  # a scripted network's parameters cannot be moved to where there are no data
+    torch.jit.save(network, buffer)
+    buffer.seek(0)
+    return torch.jit.load(buffer, map_location="meta").eval()
+
+
+def peak_bytes(network: nn.Module, shape: Sequence[int], **kwargs: Any) -> int:
+    """Most bytes alive while the network, a copy by `on_meta`, works on a float32 input of a shape, that included."""
+    with _LiveBytes() as count, torch.no_grad():
+        network(torch.empty(tuple(shape), device="meta"), **kwargs)
+    return count.peak

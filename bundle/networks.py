@@ -1,0 +1,290 @@
+"""The cascade: a U-Net for the whole low-resolution image, then residual networks of growing resolution.
+
+`Cascade.forward`, whole image in memory, is the specification; `bundle.inferer.CascadeInferer` gives the same numbers
+tile by tile. See Uzunova et al. 2019, section 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from typing import cast
+
+import torch
+from monai.networks.blocks import Convolution
+from monai.utils import ensure_tuple_rep
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bundle.geometry import pyramid, region
+
+#: What a generator sees beside the previous scale: `docs/method.md` says which to take.
+CONDITIONINGS = ("sketch", "anchored", "image")
+
+
+def crop(image: Tensor, margin: list[int]) -> Tensor:
+    """Take the same margin off both ends of every spatial axis."""
+    for i in range(len(margin)):
+        image = image.narrow(i + 2, margin[i], image.shape[i + 2] - 2 * margin[i])
+    return image
+
+
+def extend(image: Tensor, before: list[int], behind: list[int]) -> Tensor:
+    """Repeat an image's border: how every scale looks beyond the image."""
+    pad: list[int] = []
+    for i in range(len(before) - 1, -1, -1):
+        pad.append(before[i])
+        pad.append(behind[i])
+    return F.pad(image, pad, mode="replicate")
+
+
+def pool(image: Tensor, factor: list[int]) -> Tensor:
+    """The image one scale coarser: means of blocks, a last odd voxel doubled."""
+    odd = [image.shape[i + 2] % factor[i] for i in range(len(factor))]
+    image = extend(image, [0] * len(odd), odd)
+    return F.avg_pool3d(image, factor) if len(factor) == 3 else F.avg_pool2d(image, factor)
+
+
+def upsample(image: Tensor, factor: list[int]) -> Tensor:
+    """The image one scale finer, linear between voxel centres, its border repeated."""
+    size = [image.shape[i + 2] * factor[i] for i in range(len(factor))]
+    return F.interpolate(image, size, mode="trilinear" if len(factor) == 3 else "bilinear")
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions without padding beside the middle of their input."""
+
+    def __init__(self, spatial_dims: int, channels: int, kernel_size: Sequence[int], act: str | tuple) -> None:
+        super().__init__()
+        last = Convolution(spatial_dims, channels, channels, kernel_size=kernel_size, padding=0, conv_only=True)
+        self.layers = nn.Sequential(
+            Convolution(spatial_dims, channels, channels, kernel_size=kernel_size, padding=0, norm=None, act=act), last
+        )
+        self.margin = [2 * (side // 2) for side in kernel_size]
+        for parameter in last.parameters():  # a block starts as nothing: deep stacks need no normalisation
+            nn.init.zeros_(parameter)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `(batch, channels, *spatial)` to the same, ``margin`` voxels less on every side."""
+        return crop(x, self.margin) + self.layers(x)
+
+
+class ResNetGenerator(nn.Module):
+    """A generator of the scales above 0: residual blocks at full resolution, unpadded, without tile statistics.
+
+    Nothing in it depends on a tile's size or place: no stride, no padding, no normalisation. So a tile read with
+    ``reach`` voxels around it gives the numbers of the whole image. Uzunova et al. 2019, section 2.2: ResNet blocks
+    "produce sharp results by keeping the input image resolution unchanged".
+
+    Args:
+        spatial_dims: 2 or 3.
+        in_channels: number of conditions, the previous scale among them.
+        out_channels: 1, the image.
+        channels: width.
+        blocks: number of residual blocks.
+        kernel_size: odd, one for all axes or one each; ``[3, 3, 1]`` works in the slice, as a CT kernel does.
+        act: activation as MONAI names it.
+
+    Raises:
+        ValueError: where a kernel side is even.
+    """
+
+    def __init__(
+        self,
+        spatial_dims: int,
+        in_channels: int,
+        out_channels: int = 1,
+        channels: int = 16,
+        blocks: int = 4,
+        kernel_size: Sequence[int] | int = 3,
+        act: str | tuple = "RELU",
+    ) -> None:
+        super().__init__()
+        kernel = ensure_tuple_rep(kernel_size, spatial_dims)
+        if not all(side % 2 for side in kernel):
+            raise ValueError(f"kernel_size {kernel} has an even side; an unpadded network needs odd ones, such as 3.")
+        self.layers = nn.Sequential(
+            Convolution(spatial_dims, in_channels, channels, kernel_size=kernel, padding=0, norm=None, act=act),
+            *(ResidualBlock(spatial_dims, channels, kernel, act) for _ in range(blocks)),
+            Convolution(spatial_dims, channels, out_channels, kernel_size=kernel, padding=0, conv_only=True),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `(batch, in_channels, *spatial)` to `(batch, out_channels, *spatial - 2 * reach)`."""
+        return self.layers(x)
+
+
+def reach(network: nn.Module, in_channels: int, spatial_dims: int, limit: int = 128) -> tuple[int, ...]:
+    """How far, in voxels per axis, an output voxel looks: found by probing, never typed into a config.
+
+    One voxel of a constant image is made not-a-number; the outputs that it turns into not-a-number are those that
+    depend on it. One axis at a time, on a bar as thin as the network allows.
+
+    Args:
+        network: stride-free, `(batch, in_channels, *spatial)` to the same grid or to its inner part.
+        in_channels: channels of its input.
+        spatial_dims: 2 or 3.
+        limit: largest reach that is looked for.
+
+    Raises:
+        ValueError: where the reach is beyond the limit, as it is with a normalisation over the tile, or the network
+            changes the voxel size.
+    """
+    probe = deepcopy(network).double().cpu().eval()  # double: plain kernels, which touch just what they need
+
+    def run(shape: Sequence[int]) -> Tensor | None:
+        x = torch.zeros((1, in_channels, *shape), dtype=torch.float64)
+        x[region(tuple(slice(side // 2, side // 2 + 1) for side in shape))] = torch.nan
+        try:
+            with torch.no_grad():
+                return probe(x)
+        except (RuntimeError, ValueError):  # smaller than the network's kernels
+            return None
+
+    thin = next(side for side in range(1, 4 * limit, 2) if run((side,) * spatial_dims) is not None)
+    found = []
+    for axis in range(spatial_dims):
+        side = 2 * thin + 15
+        while True:
+            shape = [thin] * spatial_dims
+            shape[axis] = side
+            out = run(shape)
+            if out is None:
+                raise ValueError(
+                    f"the network takes {thin} voxels a side, but not {tuple(shape)}: it has to be stride-free."
+                )
+            trim = side - out.shape[axis + 2]
+            if trim < 0 or trim % 2:
+                raise ValueError(
+                    f"the network makes {out.shape[axis + 2]} voxels of {side}: it has to keep the grid, less the same "
+                    "margin on both sides."
+                )
+            hit = torch.isnan(out).movedim(axis + 2, 0).flatten(1).any(1).nonzero().flatten()
+            far = int((hit + trim // 2 - side // 2).abs().max()) if len(hit) else 0
+            if far < side // 2 - trim // 2:  # the outermost outputs do not see it any more
+                found.append(max(far, trim // 2))
+                break
+            side = 2 * side + 1
+            if side > 4 * limit:
+                raise ValueError(
+                    f"an output voxel depends on input more than {limit} voxels away along axis {axis}. A generator of "
+                    "the scales above 0 must not normalise over the tile (instance, group, layer norm): take norm=None."
+                )
+    return tuple(found)
+
+
+class Cascade(nn.Module):
+    """Translate an image from coarse to fine.
+
+    ::
+
+        image -- pool -- pool --.            every scale sketches its own image;
+          |        |            v            scale 0 sees the whole of it,
+          |        |        coarse(0)        the others may be given it tile by tile
+          |        v            v
+          |     fine[0]  <- upsample
+          v        v
+        fine[1] <- upsample
+          v
+        result
+
+    Args:
+        spatial_dims: 2 or 3.
+        coarse: generator of scale 0, such as MONAI's `UNet`: the conditions of scale 0 to one channel, same grid.
+        fine: generators of scales 1 to n, each stride-free and without tile statistics.
+        sketch: image to sketch, such as `bundle.sketch.Sketch`; tells its ``reach``.
+        conditioning: ``sketch`` (edges alone), ``anchored`` (scale 0 sees the image as well) or ``image`` (every
+            scale sees it). Channels a generator is given, in this order: sketch; image, where it sees it; the
+            upsampled previous scale, from scale 1 on.
+
+    Raises:
+        ValueError: on an unknown conditioning, or a generator that cannot be tiled (see `reach`).
+    """
+
+    def __init__(
+        self,
+        spatial_dims: int,
+        coarse: nn.Module,
+        fine: Sequence[nn.Module],
+        sketch: nn.Module,
+        conditioning: str = "image",
+    ) -> None:
+        super().__init__()
+        if conditioning not in CONDITIONINGS:
+            raise ValueError(f"conditioning {conditioning!r} is not known; take one of {', '.join(CONDITIONINGS)}.")
+        self.spatial_dims = spatial_dims
+        self.conditioning = conditioning
+        self.coarse, self.fine, self.sketch = coarse, nn.ModuleList(fine), sketch
+        self.margin = [cast(int, sketch.reach)] * spatial_dims
+        channels = 3 if conditioning == "image" else 2
+        own = [reach(network, channels, spatial_dims) for network in self.fine]
+        #: How far, in voxels per axis, scale i looks around what it makes: its sketch, then its network.
+        self.reach = [self.margin, *([far + edge for far, edge in zip(row, self.margin, strict=True)] for row in own)]
+        #: What the sides of scale 0 are filled up to a multiple of.
+        self.divisor = 1
+        for stride in getattr(coarse, "strides", ()):
+            self.divisor *= int(max(ensure_tuple_rep(stride, spatial_dims)))
+        #: Number of scales, n + 1 in the paper's counting.
+        self.num_scales = len(self.fine) + 1
+
+    def forward(self, image: Tensor, scale: int = -1, spacing: list[float] | None = None) -> Tensor:
+        """Translate a whole image, or make one window of one scale.
+
+        Args:
+            image: `(batch, 1, *spatial)`, windowed. With ``scale`` 0: the image of that scale, grown by ``reach[0]``;
+                with ``scale`` i > 0, `(batch, 2, *spatial)`: image and upsampled result of scale i - 1, side by side,
+                both grown by ``reach[i]``.
+            scale: -1 for all scales.
+            spacing: voxel size per axis, for the pyramid; isotropic where not given.
+
+        Returns:
+            `(batch, 1, *spatial)`; with a scale, ``reach[scale]`` voxels less on every side.
+        """
+        if scale == 0:
+            return self.first(image)
+        if scale > 0:
+            return self.refine(image, scale)
+        factors = pyramid([1.0] * self.spatial_dims if spacing is None else spacing, self.num_scales - 1)
+        images = [image]
+        for factor in factors:
+            images.append(pool(images[-1], factor))
+        result = self.first(extend(images[-1], self.reach[0], self.reach[0]))
+        for i in range(1, self.num_scales):
+            level = self.num_scales - 1 - i
+            fine = images[level]
+            coarse = upsample(result, factors[level])
+            for axis in range(self.spatial_dims):
+                coarse = coarse.narrow(axis + 2, 0, fine.shape[axis + 2])
+            both = torch.cat([fine, coarse], 1)
+            result = self.refine(extend(both, self.reach[i], self.reach[i]), i)
+        return result
+
+    def first(self, image: Tensor) -> Tensor:
+        """Scale 0: conditions to image; where it sees the image, the difference to it."""
+        image, x = self.conditions(image, self.conditioning != "sketch")
+        behind = [-size % self.divisor for size in x.shape[2:]]
+        result = self.coarse(extend(x, [0] * len(behind), behind))
+        for axis in range(self.spatial_dims):
+            result = result.narrow(axis + 2, 0, image.shape[axis + 2])
+        return result if self.conditioning == "sketch" else result + image
+
+    def refine(self, both: Tensor, scale: int) -> Tensor:
+        """Scale i > 0: the previous scale plus what the generator makes of the conditions."""
+        _, x = self.conditions(both[:, :1], self.conditioning == "image")
+        coarse = crop(both[:, 1:], self.margin)
+        x = torch.cat([x, coarse], 1)
+        margin = [far - edge for far, edge in zip(self.reach[scale], self.margin)]  # noqa: B905 - TorchScript
+        result = crop(coarse, margin)
+        for i, network in enumerate(self.fine):
+            if i + 1 == scale:
+                made = network(x)
+                # A padded network makes more than can be used.
+                spare = [(made.shape[k + 2] - result.shape[k + 2]) // 2 for k in range(self.spatial_dims)]
+                result = result + crop(made, spare)
+        return result
+
+    def conditions(self, image: Tensor, seen: bool) -> tuple[Tensor, Tensor]:
+        """The inner image, and the conditions taken from it: its sketch, and itself where it is seen."""
+        sketch = self.sketch(image)
+        image = crop(image, self.margin)
+        return image, torch.cat([sketch, image], 1) if seen else sketch

@@ -1,0 +1,187 @@
+"""Images where they lie: found by path, read whatever the format, sliced beyond their border.
+
+Files are read and written by nibabel, ITK and Pillow through MONAI's readers; pydicom tells which files of a folder
+make one series.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import itk
+import numpy as np
+import pydicom
+import torch
+from monai.data import ImageReader, ITKReader, NibabelReader, PILReader
+from monai.utils import ensure_tuple
+from torch import Tensor
+from torch.nn import functional as F
+
+from bundle.geometry import region
+
+#: Suffixes of single files, longest first, and what reads them.
+NIFTI = (".nii.gz", ".nii")
+ITK = (".nrrd", ".mha", ".mhd", ".tiff", ".tif")
+PHOTO = (".jpeg", ".jpg", ".png")
+SUFFIXES = NIFTI + ITK + PHOTO
+
+#: Slices may lie this far, in shares of their distance, from a regular grid.
+SLICE_TOLERANCE = 0.05
+
+
+def read_window(image: Tensor, bounds: Sequence[tuple[int, int]]) -> Tensor:
+    """Read a window that may reach over the border, which is repeated there.
+
+    Args:
+        image: `(batch, channels, *spatial)`.
+        bounds: start and stop per axis; at least one voxel has to lie inside.
+
+    Returns:
+        `(batch, channels, *(stop - start))`.
+    """
+    inside = tuple(slice(max(a, 0), min(b, size)) for (a, b), size in zip(bounds, image.shape[2:], strict=True))
+    pad = [(w.start - a, b - w.stop) for (a, b), w in zip(bounds, inside, strict=True)]
+    window = image[region(inside)]
+    if not any(map(any, pad)):
+        return window
+    return F.pad(window, [side for axis in reversed(pad) for side in axis], mode="replicate")
+
+
+def suffix(path: str | Path) -> str:
+    """The image suffix of a file's name, in lower case, or nothing: ``.nii.gz`` is one suffix."""
+    name = Path(path).name.lower()
+    return next((end for end in SUFFIXES if name.endswith(end)), "")
+
+
+def is_series(path: str | Path) -> bool:
+    """Whether the path is a folder that holds DICOM files itself."""
+    path = Path(path)
+    return path.is_dir() and any(pydicom.misc.is_dicom(file) for file in path.iterdir() if file.is_file())
+
+
+def find_images(path: str | Path) -> list[str]:
+    """The images at a path: a file, a DICOM series folder, or a folder of both, one level deep.
+
+    Raises:
+        FileNotFoundError: where there is nothing, or no image in it.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(
+            f"dataset_dir {str(path)!r} does not exist; give an image, a DICOM folder or a folder of them."
+        )
+    if path.is_file() or is_series(path):
+        if path.is_file() and not suffix(path):
+            raise FileNotFoundError(
+                f"dataset_dir {str(path)!r} is no image: its name ends in none of {', '.join(SUFFIXES)}."
+            )
+        return [str(path)]
+    found = [str(entry) for entry in sorted(path.iterdir()) if (entry.is_file() and suffix(entry)) or is_series(entry)]
+    if not found:
+        raise FileNotFoundError(
+            f"dataset_dir {str(path)!r} holds no image ({', '.join(SUFFIXES)}) and no DICOM series."
+        )
+    return found
+
+
+def series_files(folder: str | Path) -> list[str]:
+    """The files of the one image series in a DICOM folder, in the order of their position.
+
+    Segmentations, structure sets and other objects without a slice position are left aside.
+
+    Raises:
+        ValueError: where there is no image series or more than one, or slices are missing or of different shapes.
+    """
+    series: dict[str, list[tuple[float, str, tuple[int, int], str]]] = defaultdict(list)
+    for file in sorted(Path(folder).iterdir()):
+        if not file.is_file() or not pydicom.misc.is_dicom(file):
+            continue
+        header = pydicom.dcmread(file, stop_before_pixels=True)
+        position, orientation = header.get("ImagePositionPatient"), header.get("ImageOrientationPatient")
+        if position is None or orientation is None or int(header.get("NumberOfFrames", 1)) > 1:
+            continue
+        normal = np.cross(np.asarray(orientation[:3], float), np.asarray(orientation[3:], float))
+        depth = float(normal @ np.asarray(position, float))
+        about = f"{header.SeriesInstanceUID} ({header.get('SeriesDescription', 'no description')})"
+        series[about].append((depth, str(file), (int(header.Rows), int(header.Columns)), str(orientation)))
+    if len(series) != 1:
+        listed = "; ".join(f"{about}, {len(slices)} slices" for about, slices in series.items()) or "none"
+        raise ValueError(
+            f"DICOM folder {str(folder)!r} has to hold one image series; it holds: {listed}. Keep one of them."
+        )
+    slices = sorted(next(iter(series.values())))
+    if len({entry[2:3] for entry in slices}) > 1 or len({entry[3] for entry in slices}) > 1:
+        raise ValueError(
+            f"DICOM folder {str(folder)!r}: the slices differ in shape or orientation; keep those of one stack."
+        )
+    gaps = np.diff([entry[0] for entry in slices])
+    if len(gaps) and (gaps.min() <= 0 or np.ptp(gaps) > SLICE_TOLERANCE * np.median(gaps)):
+        raise ValueError(
+            f"DICOM folder {str(folder)!r}: slices lie {gaps.min():.3f} to {gaps.max():.3f} mm apart. They have to be "
+            "evenly spaced: one may be missing or there twice."
+        )
+    return [entry[1] for entry in slices]
+
+
+class SeriesReader(ITKReader):
+    """Read the one image series of a DICOM folder: files chosen by pydicom, voxels and rescaling by ITK."""
+
+    def read(self, data: Any, **kwargs: Any) -> Any:
+        """Read the folder ``data``, see `series_files`."""
+        (folder,) = ensure_tuple(data)
+        files = series_files(folder)
+        return itk.imread(files if len(files) > 1 else files[0], **kwargs)
+
+
+class ScanReader(ImageReader):
+    """Read any image that `find_images` finds: the reader follows from the path, and its errors come through."""
+
+    def verify_suffix(self, filename: Any) -> bool:
+        """Whether the name is that of a known format or of a folder."""
+        return all(Path(name).is_dir() or suffix(name) for name in ensure_tuple(filename))
+
+    def read(self, data: Any, **kwargs: Any) -> Any:
+        """Read one image; returns its reader beside it, for `get_data`.
+
+        Raises:
+            FileNotFoundError: where there is no such file.
+            ValueError: where the format is unknown or the series is not one.
+        """
+        (path,) = ensure_tuple(data)
+        if not Path(path).exists():
+            raise FileNotFoundError(f"image {str(path)!r} does not exist.")
+        end = suffix(path)
+        reader: ImageReader
+        if Path(path).is_dir():
+            reader = SeriesReader()
+        elif end in NIFTI:
+            reader = NibabelReader()
+        elif end in ITK:
+            reader = ITKReader()
+        elif end in PHOTO:
+            reader = PILReader(converter=lambda photo: photo if photo.mode.startswith("I") else photo.convert("L"))
+        else:
+            raise ValueError(
+                f"image {str(path)!r} is of no known format; take one of {', '.join(SUFFIXES)} or a DICOM folder."
+            )
+        if end in (".mha", ".mhd"):
+            kwargs = {"imageio": itk.MetaImageIO.New(), **kwargs}  # which ITK itself finds for lower-case names only
+        return reader, reader.read(path, **kwargs)
+
+    def get_data(self, img: Any) -> tuple[np.ndarray, dict]:
+        """Array and metadata as MONAI's own readers give them."""
+        reader, data = img
+        return reader.get_data(data)
+
+
+def spacing_of(image: Tensor, spatial_dims: int) -> list[float]:
+    """Voxel size per axis of a MetaTensor, batched or not; 1 where nothing is known."""
+    affine = getattr(image, "affine", None)
+    if affine is None:
+        return [1.0] * spatial_dims
+    matrix = torch.as_tensor(affine, dtype=torch.float64)
+    matrix = matrix.reshape(-1, *matrix.shape[-2:])[0]
+    return matrix[:spatial_dims, :spatial_dims].norm(dim=0).tolist()

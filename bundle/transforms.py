@@ -1,0 +1,215 @@
+"""MONAI transforms around the cascade, a thin wrapper each: load a scan, mark, paste back, save as it came."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.data.folder_layout import default_name_formatter
+from monai.transforms import LoadImaged, MapTransform, SaveImage, SaveImaged
+from torch import Tensor
+
+from bundle.storage import ScanReader, suffix
+
+
+class LoadImageOrSeriesd(LoadImaged):
+    """Load any image that `bundle.storage.find_images` finds, a DICOM series folder among them.
+
+    The format follows from the path, so that a broken file gives its own error and not one of every reader tried.
+    """
+
+    def __init__(self, keys: KeysCollection, **kwargs: Any) -> None:
+        super().__init__(keys, reader=ScanReader, **kwargs)
+
+    def __call__(self, data: Mapping[Hashable, Any], reader: Any = None) -> dict[Hashable, Any]:
+        """Load the paths under the keys as `(*spatial)`."""
+        return super().__call__(data, reader or ScanReader())
+
+
+class SaveImageAsSourced(SaveImaged):
+    """Save an image in the format of its source; it appears under its name only when whole.
+
+    Args:
+        keys: what to save; the name comes from the metadata.
+        output_dir: folder, made where missing.
+        output_postfix: what the name gets.
+        output_ext: such as ``.nii.gz``; empty for the source's own. A DICOM folder gives ``.nii.gz``, a JPEG ``.png``.
+        output_dtype: voxel type of the file. A PNG gets 8 or 16 bits, as many as its values need.
+        allow_missing_keys: whether a missing key is no error.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        output_dir: str | Path = "output",
+        output_postfix: str = "translated",
+        output_ext: str = "",
+        output_dtype: Any = np.int16,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        MapTransform.__init__(self, keys, allow_missing_keys)
+        self.output_dir, self.output_postfix, self.output_dtype = Path(output_dir), output_postfix, output_dtype
+        self.output_ext = output_ext
+
+    def set_options(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing to set: the format follows from each image."""
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Write the images under the keys and tell their paths.
+
+        Raises:
+            ValueError: where a PNG cannot hold the values.
+        """
+        for key in self.key_iterator(dict(data)):
+            image = data[key]
+            end = self.output_ext or suffix(image.meta.get("filename_or_obj", "")) or ".nii.gz"
+            end = {".jpg": ".png", ".jpeg": ".png", ".mhd": ".mha"}.get(end, end)
+            self.output_dir.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=self.output_dir, prefix=".part_") as part:
+                save = SaveImage(
+                    part,
+                    self.output_postfix,
+                    end,
+                    output_dtype=_photo_type(image) if end == ".png" else self.output_dtype,
+                    resample=False,
+                    separate_folder=False,
+                    print_log=False,
+                    output_name_formatter=_name,
+                )
+                save(image)
+                for file in Path(part).iterdir():
+                    file.replace(self.output_dir / file.name)
+                    print(f"written: {self.output_dir / file.name}")
+        return dict(data)
+
+
+def _name(meta: dict, saver: Any) -> dict:
+    """MONAI's name of an image, with a suffix for it to take off: the last number of a UID is none."""
+    names = default_name_formatter(meta, saver)
+    source = str(Path(names["subject"]))
+    return {**names, "subject": source[: len(source) - len(suffix(source))] + ".image"}
+
+
+def _photo_type(image: Tensor) -> type[np.generic]:
+    """The smallest type of a PNG that holds an image: MONAI would wrap its values into 8 bits."""
+    low, high = float(image.min()), float(image.max())
+    if low < 0 or high > 65535:
+        raise ValueError(
+            f"the image holds {low:g} to {high:g} and a .png holds 0 to 65535; take output_ext '.nii.gz', or clip it."
+        )
+    return np.uint8 if high <= 255 else np.uint16
+
+
+class PasteIntoSourced(MapTransform):
+    """Put a result into its source, which stays where the network was not asked.
+
+    That is outside what was translated, and where the source lies beyond what the network was shown: the padding
+    around a scanner's field of view below, metal above.
+
+    Args:
+        keys: results in the source's units and on its grid, `(1, *spatial)`.
+        source_key: the image as it was loaded.
+        low: lowest value that the network was shown.
+        high: highest value that the network was shown.
+        inside_key: where present, an image that is 1 where the network was asked (see `MarkInsided`) and 0 elsewhere.
+        allow_missing_keys: whether a missing key is no error.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        source_key: str,
+        low: float,
+        high: float,
+        inside_key: str = "inside",
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.source_key, self.inside_key = source_key, inside_key
+        self.low, self.high = low, high
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Paste each result.
+
+        Raises:
+            ValueError: where result and source differ in shape.
+        """
+        out = dict(data)
+        source = torch.as_tensor(out[self.source_key]).as_subclass(Tensor).cpu()
+        for key in self.key_iterator(out):
+            result = out[key]
+            if result.shape != source.shape:
+                raise ValueError(
+                    f"{key} of shape {tuple(result.shape)} is not on the grid of {self.source_key}, "
+                    f"{tuple(source.shape)}; invert the preprocessing first."
+                )
+            asked = (source >= self.low) & (source <= self.high)
+            if self.inside_key in out:
+                asked &= torch.as_tensor(out[self.inside_key]).cpu() > 0.5
+            values = torch.where(asked, result.as_subclass(Tensor).cpu(), source)
+            out[key] = MetaTensor(values, meta=dict(result.meta))
+        return out
+
+
+class MarkInsided(MapTransform):
+    """Put an image of ones beside a result, which tells after `Invertd` where the result is one.
+
+    Args:
+        keys: the result.
+        inside_key: where the ones go, on the result's grid.
+        allow_missing_keys: whether a missing key is no error.
+    """
+
+    def __init__(self, keys: KeysCollection, inside_key: str = "inside", allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.inside_key = inside_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Add the ones."""
+        out = dict(data)
+        for key in self.key_iterator(out):
+            out[self.inside_key] = torch.ones_like(out[key])
+        return out
+
+
+class RoundAndCastd(MapTransform):
+    """Cast images to the voxel type of the file: rounded and clipped to what it holds, so that no voxel wraps.
+
+    Args:
+        keys: images.
+        dtype: name of a torch type, such as ``int16``; one of floating point is neither rounded nor clipped.
+        allow_missing_keys: whether a missing key is no error.
+
+    Raises:
+        ValueError: where there is no such type.
+    """
+
+    def __init__(self, keys: KeysCollection, dtype: str = "int16", allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+        found = getattr(torch, str(dtype), None)
+        if not isinstance(found, torch.dtype):
+            raise ValueError(f"output_dtype {dtype!r} is no voxel type; take one such as int16, uint8 or float32.")
+        self.dtype = found
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Cast each image.
+
+        Raises:
+            ValueError: where a voxel is no finite number.
+        """
+        out = dict(data)
+        for key in self.key_iterator(out):
+            image = out[key]
+            if not bool(torch.isfinite(image).all()):
+                raise ValueError(f"{key} holds voxels that are no finite numbers; check the weights and the source.")
+            if not self.dtype.is_floating_point:
+                limits = torch.iinfo(self.dtype)
+                image = image.round().clamp(limits.min, limits.max)
+            out[key] = image.to(self.dtype)
+        return out

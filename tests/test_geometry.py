@@ -1,0 +1,78 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bundle.geometry import coarser, count_tiles, cover, finer, pyramid, shapes, support, tiles
+from tests.laws import assert_covers_once
+
+sizes = st.integers(1, 23)
+
+
+@given(st.lists(st.tuples(sizes, st.integers(1, 30), st.integers(0, 9)), min_size=1, max_size=3))
+def test_every_voxel_is_written_once(axes):
+    shape, core, halo = zip(*axes, strict=True)
+    walk = list(tiles(shape, core, halo))
+    assert_covers_once(walk, shape)
+    assert len(walk) == count_tiles(shape, core)
+
+
+@given(sizes, st.integers(1, 30), st.integers(0, 9))
+def test_what_is_kept_of_a_read_is_what_is_written(size, core, halo):
+    for read, (before, _), keep, write in cover(size, core, halo):
+        assert read.start - before + halo + keep.start == write.start
+
+
+@given(sizes, st.integers(1, 30), st.integers(0, 9))
+def test_all_reads_are_of_one_length_and_no_longer_than_asked_for(size, core, halo):
+    lengths = {read.stop - read.start + sum(pad) for read, pad, _, _ in cover(size, core, halo)}
+    assert len(lengths) == 1 and lengths.pop() <= min(core, size) + 2 * halo
+
+
+def test_a_cover_one_can_see():
+    assert list(cover(10, 4, 1)) == [
+        (slice(0, 5), (1, 0), slice(0, 4), slice(0, 4)),
+        (slice(3, 9), (0, 0), slice(0, 4), slice(4, 8)),
+        (slice(5, 10), (0, 1), slice(2, 4), slice(8, 10)),
+    ]
+
+
+@pytest.mark.parametrize("size, core, halo", [(0, 1, 1), (4, 0, 1), (4, 1, -1)])
+def test_impossible_covers_are_refused(size, core, halo):
+    with pytest.raises(ValueError, match="at least"):
+        list(cover(size, core, halo))
+
+
+def test_thick_slices_are_not_pooled_away():
+    assert pyramid([0.7, 0.7, 2.5], 3) == [[2, 2, 1], [2, 2, 1], [2, 2, 2]]
+    assert pyramid([0.58, 0.58, 1.25], 3) == [[2, 2, 1], [2, 2, 2], [2, 2, 2]]
+    assert pyramid([0.65, 0.65, 8.0], 3) == [[2, 2, 1]] * 3
+    assert pyramid([1.0, 1.0], 2) == [[2, 2]] * 2
+
+
+@given(st.lists(st.floats(0.1, 10), min_size=2, max_size=3), st.integers(0, 6))
+def test_the_coarse_scales_tend_to_cubes(spacing, steps):
+    sides = list(spacing)
+    for step in pyramid(spacing, steps):
+        spread = max(sides) / min(sides)
+        assert set(step) <= {1, 2} and 2 in step
+        sides = [side * factor for side, factor in zip(sides, step, strict=True)]
+        assert max(sides) / min(sides) <= max(spread, 2)
+
+
+@given(st.lists(sizes, min_size=2, max_size=3), st.integers(0, 4))
+def test_scales_halve_and_keep_every_voxel(shape, steps):
+    factors = pyramid([1.0] * len(shape), steps)
+    grids = shapes(shape, factors)
+    assert grids[-1] == tuple(shape) and len(grids) == steps + 1
+    for coarse, fine, factor in zip(grids, grids[1:], factors[::-1], strict=False):
+        assert coarse == coarser(fine, factor)
+        whole = tuple(slice(0, size) for size in coarse)
+        assert finer(whole, factor, fine) == tuple(slice(0, size) for size in fine)
+
+
+@given(st.integers(0, 40), st.integers(1, 20), st.sampled_from([1, 2]))
+def test_upsampling_finds_its_neighbours(start, length, factor):
+    ((first, last),) = support((slice(start, start + length),), (factor,))
+    for fine in range(start, start + length):
+        centre = (fine + 0.5) / factor - 0.5
+        assert first <= centre <= last - 1

@@ -1,0 +1,62 @@
+"""metadata.json follows the model zoo's schema, and says the same as the files beside it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+import bundle
+
+ROOT = Path(__file__).parent.parent
+METADATA = json.loads((ROOT / "configs" / "metadata.json").read_text(encoding="utf-8"))
+SCHEMA = json.loads((ROOT / "tests" / "meta_schema_20240725.json").read_text(encoding="utf-8"))
+
+
+def pins() -> dict[str, set[str]]:
+    """Package name to its pinned versions, from requirements.txt."""
+    found: dict[str, set[str]] = {}
+    for name, version in re.findall(r"^([\w-]+)==([\w.]+)", (ROOT / "requirements.txt").read_text(), re.MULTILINE):
+        found.setdefault(name, set()).add(version)
+    return found
+
+
+def test_schema() -> None:
+    assert METADATA["schema"].endswith("meta_schema_20240725.json")
+    jsonschema.validate(METADATA, SCHEMA)
+
+
+@pytest.mark.parametrize("key", SCHEMA["required"])
+def test_schema_is_the_one_that_asks(key: str) -> None:
+    with pytest.raises(jsonschema.ValidationError, match=key):
+        jsonschema.validate({k: v for k, v in METADATA.items() if k != key}, SCHEMA)
+
+
+def test_top_level_file_is_the_same() -> None:
+    assert (ROOT / "metadata.json").is_symlink()
+    assert (ROOT / "metadata.json").readlink() == Path("configs/metadata.json")
+
+
+def test_version() -> None:
+    assert METADATA["version"] in METADATA["changelog"]
+    assert bundle.__version__ == METADATA["version"]
+
+
+def test_versions_are_the_pinned_ones() -> None:
+    named = {
+        "monai": METADATA["monai_version"],
+        "torch": METADATA["pytorch_version"],
+        "numpy": METADATA["numpy_version"],
+        **METADATA["required_packages_version"],
+    }
+    assert {name: version for name, version in named.items() if version not in pins()[name]} == {}
+    assert named.keys() == pins().keys()
+
+
+def test_output_is_an_image_and_no_segmentation() -> None:
+    assert list(METADATA["network_data_format"]["inputs"]) == ["image"]
+    assert list(METADATA["network_data_format"]["outputs"]) == ["pred"]
+    assert "channel_def" not in METADATA["network_data_format"]["outputs"]["pred"]

@@ -1,0 +1,104 @@
+import io
+
+import pytest
+import torch
+from monai.networks.nets import UNet
+from torch import nn
+
+from bundle.networks import Cascade, ResNetGenerator, crop, pool, reach, upsample
+from bundle.sketch import Sketch
+from tests.laws import image, tiny_cascade
+
+
+@pytest.mark.parametrize("blocks, expected", [(1, 4), (4, 10)])
+def test_reach_is_that_of_the_layers(spatial_dims, blocks, expected):
+    assert (
+        reach(ResNetGenerator(spatial_dims, 2, channels=4, blocks=blocks), 2, spatial_dims)
+        == (expected,) * spatial_dims
+    )
+
+
+def test_reach_is_found_axis_by_axis():
+    assert reach(ResNetGenerator(3, 2, channels=4, blocks=2, kernel_size=(3, 5, 1)), 2, 3) == (6, 12, 0)
+
+
+def test_reach_of_padded_networks_is_found_too():
+    network = nn.Sequential(nn.Conv2d(2, 4, 5, padding=2), nn.ReLU(), nn.Conv2d(4, 1, 3, padding=1))
+    assert reach(network, 2, 2) == (3, 3)
+
+
+@pytest.mark.parametrize("norm", [nn.InstanceNorm2d(4), nn.GroupNorm(2, 4)])
+def test_statistics_of_the_tile_are_refused(norm):
+    with pytest.raises(ValueError, match="must not normalise over the tile"):
+        reach(nn.Sequential(nn.Conv2d(2, 4, 3), norm, nn.Conv2d(4, 1, 3)), 2, 2)
+
+
+def test_batch_norm_is_fine_in_eval_mode():
+    assert reach(nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 1, 3)), 2, 2) == (2, 2)
+
+
+def test_strides_are_refused():
+    with pytest.raises(ValueError, match=r"keep the grid|stride-free"):
+        reach(nn.Conv2d(2, 1, 2, stride=2), 2, 2)
+
+
+@pytest.mark.parametrize("conditioning", ["sketch", "anchored", "image"])
+def test_any_shape_goes_in_and_comes_out(spatial_dims, conditioning):
+    cascade = tiny_cascade(spatial_dims, conditioning)
+    for shape in ((1, 1, 1), (5, 1, 31), (16, 17, 18)):
+        x = image(shape[:spatial_dims])
+        with torch.no_grad():
+            assert cascade(x, spacing=[0.7, 0.7, 2.5][:spatial_dims]).shape == x.shape
+
+
+def test_edges_are_all_that_a_sketch_tells():
+    """Two images with the same edges give the same result, and with ``image`` they do not."""
+    x = image((40, 36))
+    for conditioning, same in (("sketch", True), ("anchored", False), ("image", False)):
+        cascade = tiny_cascade(2, conditioning)
+        with torch.no_grad():
+            assert torch.allclose(cascade(x), cascade(x + 0.25), atol=1e-4) == same
+
+
+def test_untrained_scales_leave_the_image_blurred_but_there(spatial_dims):
+    """A generator that makes nothing passes the previous scale on: output = upsampled previous scale + residual."""
+    cascade = tiny_cascade(spatial_dims)
+    for weight in cascade.parameters():
+        nn.init.zeros_(weight)
+    x = torch.full((1, 1, *[20] * spatial_dims), 0.3)
+    with torch.no_grad():
+        assert torch.allclose(cascade(x), x)
+
+
+def test_pool_and_upsample_keep_a_ramp(spatial_dims):
+    ramp = torch.arange(32.0).reshape(1, 1, 32, *[1] * (spatial_dims - 1)).expand(1, 1, 32, *[8] * (spatial_dims - 1))
+    factor = [2] * spatial_dims
+    again = upsample(pool(ramp, factor), factor)
+    assert torch.allclose(crop(again, [2] * spatial_dims), crop(ramp, [2] * spatial_dims))
+
+
+def test_an_odd_voxel_makes_a_voxel_of_its_own():
+    assert pool(torch.tensor([[[[1.0, 3, 5]]]]), [1, 2]).tolist() == [[[[2, 5]]]]
+
+
+def test_scripted_saved_and_loaded_it_gives_the_same(spatial_dims):
+    cascade = tiny_cascade(spatial_dims)
+    buffer = io.BytesIO()
+    torch.jit.save(torch.jit.script(cascade), buffer)
+    buffer.seek(0)
+    loaded = torch.jit.load(buffer)
+    x = image((21, 18, 19)[:spatial_dims])
+    spacing = [0.6, 0.6, 1.3][:spatial_dims]
+    with torch.no_grad():
+        assert torch.allclose(loaded(x, spacing=spacing), cascade(x, spacing=spacing), atol=1e-5)
+    assert loaded.reach == cascade.reach and loaded.num_scales == 3
+
+
+def test_unknown_conditioning_is_refused():
+    with pytest.raises(ValueError, match="'edges' is not known; take one of sketch, anchored, image"):
+        Cascade(2, UNet(2, 1, 1, (4, 8), (2,)), [], Sketch(2), "edges")
+
+
+def test_even_kernels_are_refused():
+    with pytest.raises(ValueError, match="even side"):
+        ResNetGenerator(2, 2, kernel_size=4)

@@ -1,0 +1,279 @@
+"""Images are found by path, read with their values and geometry whatever the format, and sliced beyond their border."""
+
+import itk
+import nibabel
+import numpy as np
+import pytest
+import torch
+from dicom_series import write_segmentation, write_series
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from monai.data import MetaTensor
+from monai.transforms import LoadImage
+from PIL import Image
+
+from bundle.storage import ScanReader, find_images, is_series, read_window, series_files, spacing_of, suffix
+
+SHAPE = (7, 6, 5)
+SPACING = (0.7, 0.8, 2.5)
+
+
+def oblique():
+    """An affine whose axes are orthogonal, of different lengths, and along none of the patient's."""
+    a, b = np.deg2rad((20, -35))
+    about_x = [[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]]
+    about_z = [[np.cos(b), -np.sin(b), 0], [np.sin(b), np.cos(b), 0], [0, 0, 1]]
+    affine = np.eye(4)
+    affine[:3, :3] = np.array(about_x) @ about_z @ np.diag(SPACING)
+    affine[:3, 3] = -12.5, 30.25, 101
+    return affine
+
+
+def hounsfield(shape=SHAPE):
+    """Values of a CT, all different along every axis, `shape`."""
+    return np.random.default_rng(1).integers(-1024, 3071, shape, dtype=np.int16)
+
+
+def write(path, volume, affine):
+    """Write a volume with its affine (right, front, head) by a library of the format."""
+    if suffix(path) in (".nii", ".nii.gz"):
+        nibabel.Nifti1Image(volume, affine).to_filename(path)
+    elif not suffix(path):
+        write_series(path, volume, affine)
+    else:
+        image = itk.image_from_array(np.ascontiguousarray(volume.T))
+        to_itk = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine  # ITK: left, back, head
+        spacing = np.linalg.norm(to_itk[:3, :3], axis=0)
+        image.SetSpacing(spacing.tolist())
+        image.SetOrigin(to_itk[:3, 3].tolist())
+        image.SetDirection(itk.matrix_from_array(np.ascontiguousarray(to_itk[:3, :3] / spacing)))
+        itk.imwrite(image, str(path))
+    return path
+
+
+def load(path):
+    return LoadImage(dtype=None)(str(path), reader=ScanReader())
+
+
+# Windows
+
+
+@settings(max_examples=30, deadline=None)
+@given(data=st.data())
+def test_read_window_repeats_the_border(data):
+    """A window beyond the border is one of the image padded by its border."""
+    spatial_dims = data.draw(st.sampled_from([2, 3]))
+    shape = data.draw(st.tuples(*[st.integers(1, 6)] * spatial_dims))
+    inside = [data.draw(st.integers(0, size - 1)) for size in shape]
+    bounds = [(i - data.draw(st.integers(0, 9)), i + 1 + data.draw(st.integers(0, 9))) for i in inside]
+    image = torch.arange(2.0 * np.prod(shape)).reshape(1, 2, *shape)
+    padded = np.pad(image.numpy(), [(0, 0), (0, 0), *[(20, 20)] * spatial_dims], mode="edge")
+    for axis, (start, stop) in enumerate(bounds):
+        padded = padded.take(range(start + 20, stop + 20), axis + 2)
+    np.testing.assert_array_equal(read_window(image, bounds), padded)
+
+
+def test_read_window_small():
+    """One can see it."""
+    image = torch.tensor([[[[1, 2], [3, 4]]]])
+    assert read_window(image, [(-1, 2), (1, 4)])[0, 0].tolist() == [[2, 2, 2], [2, 2, 2], [4, 4, 4]]
+
+
+# Names and folders
+
+
+@pytest.mark.parametrize(
+    ("name", "end"),
+    [
+        ("scan.nii.gz", ".nii.gz"),
+        ("a/b.v1.NII.GZ", ".nii.gz"),
+        ("scan.nii", ".nii"),
+        ("scan.MHA", ".mha"),
+        ("slice.jpeg", ".jpeg"),
+        ("slice.tiff", ".tiff"),
+        ("weights.pt", ""),
+        ("table.csv.gz", ""),
+        ("1.2.840.10008", ""),
+        ("nii", ""),
+    ],
+)
+def test_suffix(name, end):
+    assert suffix(name) == end
+
+
+def test_find_images_in_a_folder(tmp_path):
+    """Files of known formats and series folders are found, sorted; everything else is passed over."""
+    for name in ("b.nii.gz", "a.mha", "notes.txt"):
+        (tmp_path / name).touch()
+    write_series(tmp_path / "series", hounsfield((2, 2, 2)))
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "deep" / "deeper").mkdir(parents=True)
+    (tmp_path / "deep" / "c.nii").touch()
+    assert find_images(tmp_path) == [str(tmp_path / name) for name in ("a.mha", "b.nii.gz", "series")]
+
+
+def test_find_images_takes_one_file_or_one_series(tmp_path):
+    (tmp_path / "b.nii.gz").touch()
+    write_series(tmp_path / "series", hounsfield((2, 2, 2)))
+    assert find_images(str(tmp_path / "b.nii.gz")) == [str(tmp_path / "b.nii.gz")]
+    assert find_images(str(tmp_path / "series") + "/") == [str(tmp_path / "series")]
+    assert is_series(tmp_path / "series")
+    assert not is_series(tmp_path)
+    assert not is_series(tmp_path / "b.nii.gz")
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [("absent", "does not exist"), ("empty", "holds no image"), ("notes.txt", r"ends in none of .*\.nii")],
+)
+def test_find_images_says_what_is_missing(tmp_path, name, rule):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(FileNotFoundError, match=rf"{name}.*{rule}"):
+        find_images(tmp_path / name)
+
+
+# DICOM series
+
+
+@pytest.mark.parametrize("affine", [None, oblique()], ids=["straight", "oblique"])
+def test_series_files_follow_the_position(tmp_path, affine):
+    """Not the instance number nor the file name says where a slice lies."""
+    files = write_series(tmp_path, hounsfield(), affine)
+    assert files != sorted(files)
+    assert series_files(tmp_path) == files
+
+
+def test_series_files_leave_aside_what_is_no_slice(tmp_path):
+    files = write_series(tmp_path, hounsfield())
+    write_segmentation(tmp_path / "0_segmentation")
+    (tmp_path / "notes.txt").write_text("no DICOM")
+    (tmp_path / "folder").mkdir()
+    assert series_files(tmp_path) == files
+
+
+def test_series_files_of_one_slice(tmp_path):
+    files = write_series(tmp_path, hounsfield((4, 3, 1)))
+    assert series_files(tmp_path) == files
+
+
+def test_series_files_name_both_series(tmp_path):
+    write_series(tmp_path, hounsfield(), series="1.2.3.4", description="B20f")
+    write_series(tmp_path, hounsfield(), series="1.2.3.5", description="B80f")
+    with pytest.raises(ValueError, match=r"1\.2\.3\.4 \(B20f\), 5 slices; 1\.2\.3\.5 \(B80f\), 5 slices. Keep one"):
+        series_files(tmp_path)
+
+
+def test_series_files_need_a_series(tmp_path):
+    write_segmentation(tmp_path / "segmentation")
+    with pytest.raises(ValueError, match="holds: none"):
+        series_files(tmp_path)
+
+
+def test_series_files_notice_a_missing_slice(tmp_path):
+    write_series(tmp_path, hounsfield(), oblique(), skip=(2,))
+    with pytest.raises(ValueError, match=r"2\.500 to 5\.000 mm apart.*missing"):
+        series_files(tmp_path)
+
+
+@pytest.mark.parametrize("slices", [1, 3])
+def test_series_files_notice_slices_that_are_there_twice(tmp_path, slices):
+    for copy in ("one", "two"):
+        for file in write_series(tmp_path / copy, hounsfield((4, 3, slices))):
+            (tmp_path / copy / file).rename(tmp_path / f"{copy}_{file[-3:]}")
+    with pytest.raises(ValueError, match=r"0\.000 to .* mm apart.*twice"):
+        series_files(tmp_path)
+
+
+def test_series_files_notice_another_shape(tmp_path):
+    write_series(tmp_path, hounsfield((4, 3, 3)), skip=(2,))
+    write_series(tmp_path / "larger", hounsfield((4, 4, 3)), skip=(0, 1))
+    (larger,) = (tmp_path / "larger").iterdir()
+    larger.rename(tmp_path / "larger.dcm")
+    with pytest.raises(ValueError, match="differ in shape or orientation"):
+        series_files(tmp_path)
+
+
+def test_series_files_notice_another_orientation(tmp_path):
+    write_series(tmp_path, hounsfield((4, 3, 3)), skip=(2,))
+    write_series(tmp_path / "turned", hounsfield((4, 3, 3)), oblique(), skip=(0, 1))
+    (turned,) = (tmp_path / "turned").iterdir()
+    turned.rename(tmp_path / "turned.dcm")
+    with pytest.raises(ValueError, match="differ in shape or orientation"):
+        series_files(tmp_path)
+
+
+# Readers
+
+
+@pytest.mark.parametrize("name", ["scan.nii.gz", "scan.nii", "scan.mha", "scan.nrrd", "scan"])
+def test_every_format_gives_the_values_and_the_geometry(tmp_path, name):
+    """HU and affine are those that nibabel gives for the same volume as NIfTI."""
+    volume, affine = hounsfield(), oblique()
+    image = load(write(tmp_path / name, volume, affine))
+    nibabel.Nifti1Image(volume, affine).to_filename(tmp_path / "reference.nii")
+    reference = nibabel.Nifti1Image.from_filename(tmp_path / "reference.nii")
+    np.testing.assert_array_equal(image, np.asanyarray(reference.dataobj))
+    np.testing.assert_allclose(image.affine, reference.affine, atol=1e-4)
+    assert image.meta["filename_or_obj"] == str(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["scan.nii.gz", "scan.nii", "scan.mha", "scan.nrrd"])
+def test_upper_case_suffixes_are_read(tmp_path, name):
+    volume = hounsfield()
+    upper = write(tmp_path / name, volume, oblique()).rename(tmp_path / name.upper())
+    np.testing.assert_array_equal(load(upper), volume)
+
+
+def test_a_series_of_one_slice_is_a_volume(tmp_path):
+    volume = hounsfield((4, 3, 1))
+    np.testing.assert_array_equal(load(write(tmp_path / "scan", volume, oblique())), volume)
+
+
+@pytest.mark.parametrize("name", ["photo.png", "photo.tif", "photo.tiff"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_photos_are_read_as_they_are(tmp_path, name, dtype):
+    """The first axis runs to the right, the second down, as in every other format."""
+    photo = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, (6, 4), dtype=dtype)
+    Image.fromarray(photo.T).save(tmp_path / name)
+    image = load(tmp_path / name)
+    np.testing.assert_array_equal(image, photo)
+    assert spacing_of(image, 2) == [1, 1]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P"])
+def test_photos_in_colour_are_read_as_grey(tmp_path, mode):
+    Image.new("L", (6, 4), 77).convert(mode).save(tmp_path / "photo.png")
+    np.testing.assert_array_equal(load(tmp_path / "photo.png"), np.full((6, 4), 77))
+
+
+def test_reader_says_what_it_cannot_read(tmp_path):
+    (tmp_path / "scan.txt").touch()
+    assert not ScanReader().verify_suffix(tmp_path / "scan.txt")
+    assert ScanReader().verify_suffix(tmp_path)
+    with pytest.raises(ValueError, match=r"scan\.txt.*no known format; take one of \.nii\.gz"):
+        ScanReader().read(tmp_path / "scan.txt")
+    with pytest.raises(FileNotFoundError, match=r"absent\.nii.*does not exist"):
+        ScanReader().read(tmp_path / "absent.nii")
+
+
+def test_errors_of_a_broken_folder_come_through(tmp_path):
+    """Not an error of every reader tried, one after the other."""
+    write_series(tmp_path, hounsfield(), skip=(1,))
+    with pytest.raises(ValueError, match="missing"):
+        load(tmp_path)
+
+
+# Spacing
+
+
+def test_spacing_of(spatial_dims):
+    """From the affine, batched or not; 1 where there is none."""
+    image = torch.zeros(1, *SHAPE[:spatial_dims])
+    affine = torch.as_tensor(oblique() if spatial_dims == 3 else np.diag([-0.7, 0.8, 1, 1]))
+    expected = pytest.approx(SPACING[:spatial_dims])
+    assert spacing_of(MetaTensor(image, affine=affine), spatial_dims) == expected
+    batched = MetaTensor(image[None], affine=affine[None])
+    assert batched.affine.shape == (1, 4, 4)
+    assert spacing_of(batched, spatial_dims) == expected
+    assert spacing_of(image, spatial_dims) == [1.0] * spatial_dims

@@ -1,0 +1,323 @@
+"""One scale is trained at a time, on its conditions alone, and the scales' weights meet in one checkpoint."""
+
+import math
+from copy import deepcopy
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from laws import tiny_cascade
+from monai.bundle import ConfigWorkflow
+from monai.networks.nets import PatchDiscriminator
+from monai.transforms import Lambdad, RandGaussianNoised
+from torch import nn
+
+from bundle.networks import CONDITIONINGS, crop
+from bundle.phantom import ThoraxPhantom
+from bundle.training import (
+    AdversarialLosses,
+    FixedPatches,
+    PrepareScaleBatch,
+    ScaleDiscriminator,
+    ScaleGenerator,
+    channels_last,
+    gather,
+    scale_parameters,
+)
+
+ROOT = Path(__file__).parents[1]
+PATCH = 6
+conditionings = pytest.mark.parametrize("conditioning", CONDITIONINGS)
+scales = pytest.mark.parametrize("scale", [0, 1, 2])
+
+
+def batch(cascade, scale, items=2):
+    """What `ScaleConditionsd` makes, stacked: random numbers."""
+    target = [PATCH] * cascade.spatial_dims
+    grown = [side + 2 * far for side, far in zip(target, cascade.reach[scale], strict=True)]
+    out = {"image": torch.randn(items, 1, *grown), "label": torch.randn(items, 1, *target)}
+    return out | ({"coarse": torch.randn(items, 1, *grown)} if scale else {})
+
+
+def seen_channels(conditioning, scale):
+    """Sketch; the image, where the generator of that scale sees it; the previous scale, from scale 1 on."""
+    return 1 + (conditioning == "image" or (conditioning == "anchored" and scale == 0)) + (scale > 0)
+
+
+# Batches
+
+
+@scales
+@conditionings
+def test_a_batch_is_what_generator_and_discriminator_take(spatial_dims, conditioning, scale):
+    cascade = tiny_cascade(spatial_dims, conditioning)
+    data = batch(cascade, scale)
+    inputs, target, args, kwargs = PrepareScaleBatch(cascade, scale)(data, "cpu", False)
+    assert inputs is target
+    assert torch.equal(target, data["label"])
+    assert args == ()
+    condition, seen = kwargs["condition"], kwargs["seen"]
+    assert condition.shape == (2, 2 if scale else 1, *data["image"].shape[2:])
+    assert seen.shape == (2, seen_channels(conditioning, scale), *[PATCH] * spatial_dims)
+    assert cascade(condition, scale).shape == target.shape
+
+
+@scales
+@conditionings
+def test_a_batch_shows_the_patch_s_own_place(spatial_dims, conditioning, scale):
+    """The sketch first, then image and previous scale, each cropped to the target; a hidden image stays hidden."""
+    cascade = tiny_cascade(spatial_dims, conditioning)
+    data, far = batch(cascade, scale), cascade.reach[scale]
+    *_, kwargs = PrepareScaleBatch(cascade, scale)(data)
+    expected = [crop(cascade.sketch(data["image"]), [m - cascade.sketch.reach for m in far])]
+    if seen_channels(conditioning, scale) == 2 + (scale > 0):
+        expected.append(crop(data["image"], far))
+    if scale:
+        expected.append(crop(data["coarse"], far))
+        assert torch.equal(kwargs["condition"], torch.cat([data["image"], data["coarse"]], 1))
+    else:
+        assert torch.equal(kwargs["condition"], data["image"])
+    assert torch.equal(kwargs["seen"], torch.cat(expected, 1))
+
+
+# Inferers
+
+
+@scales
+@conditionings
+def test_generator_runs_on_the_conditions_alone(spatial_dims, conditioning, scale):
+    """It does not see the target, and it can learn."""
+    cascade = tiny_cascade(spatial_dims, conditioning)
+    _, target, _, kwargs = PrepareScaleBatch(cascade, scale)(batch(cascade, scale))
+    fake = ScaleGenerator(scale)(target, cascade, **kwargs)
+    torch.testing.assert_close(fake, cascade(kwargs["condition"], scale))
+    assert torch.equal(fake, ScaleGenerator(scale)(target * 0, cascade, **kwargs))
+    fake.mean().backward()
+    learning = {id(p) for p in cascade.parameters() if p.grad is not None}
+    assert learning == {id(p) for p in scale_parameters(cascade, scale)}
+
+
+@scales
+def test_half_precision_changes_little_and_gives_floats(spatial_dims, scale):
+    cascade = tiny_cascade(spatial_dims)
+    _, target, _, kwargs = PrepareScaleBatch(cascade, scale)(batch(cascade, scale))
+    with torch.no_grad():
+        half, whole = (ScaleGenerator(scale, half)(target, cascade, **kwargs) for half in (True, False))
+    assert half.dtype == torch.float32
+    assert 0 < (half - whole).abs().max() < 0.05 * whole.abs().max()
+
+
+@scales
+@conditionings
+def test_discriminator_sees_image_and_conditions(spatial_dims, conditioning, scale):
+    cascade = tiny_cascade(spatial_dims, conditioning)
+    network = PatchDiscriminator(spatial_dims, 4, seen_channels(conditioning, scale) + 1, num_layers_d=1).eval()
+    _, target, _, kwargs = PrepareScaleBatch(cascade, scale)(batch(cascade, scale))
+    logits = ScaleDiscriminator()(target, network, **kwargs)
+    assert logits.shape[:2] == (2, 1)
+    torch.testing.assert_close(logits, network(torch.cat([kwargs["seen"], target], 1))[-1])
+    assert not torch.allclose(logits, ScaleDiscriminator()(target + 1, network, **kwargs))
+    assert not torch.allclose(logits, ScaleDiscriminator()(target, network, seen=kwargs["seen"] + 1))
+    assert ScaleDiscriminator(half=True)(target, network, **kwargs).dtype == torch.float32
+
+
+def test_channels_last_is_the_same_image(spatial_dims):
+    image = torch.randn(2, 3, *[4] * spatial_dims)
+    assert torch.equal(channels_last(image), image)
+    assert channels_last(image).stride(1) == 1
+
+
+# Losses
+
+
+def test_least_squares_by_hand():
+    """Real is 1, fake is 0: (0 - 1)^2 and (-1 - 1)^2 for the generator, and so on."""
+    losses, real, fake = AdversarialLosses(weight=0.1), torch.tensor([[1.0, 0.5]]), torch.tensor([[0.0, -1.0]])
+    assert losses.generator(fake).item() == pytest.approx(0.1 * (1 + 4) / 2)
+    assert losses.discriminator(real, fake).item() == pytest.approx(0.5 * ((0 + 0.25) / 2 + (0 + 1) / 2))
+    assert losses.discriminator(torch.ones(1, 2), torch.zeros(1, 2)) == 0
+    assert losses.generator(torch.ones(1, 2)) == 0
+
+
+def test_log_loss_by_hand():
+    """Logits of 0 are an even chance: log 2 each."""
+    losses, even = AdversarialLosses("bce", weight=0.1), torch.zeros(1, 2)
+    assert losses.generator(even).item() == pytest.approx(0.1 * math.log(2))
+    assert losses.discriminator(even, even).item() == pytest.approx(math.log(2))
+    assert losses.discriminator(even + 9, even - 9) < 1e-3 < losses.discriminator(even - 9, even + 9)
+
+
+# Scales
+
+
+def test_every_parameter_belongs_to_one_scale(spatial_dims):
+    cascade = tiny_cascade(spatial_dims)
+    own = [{id(p) for p in scale_parameters(cascade, scale)} for scale in range(cascade.num_scales)]
+    assert all(own)
+    assert sum(map(len, own)) == len(set.union(*own))
+    assert set.union(*own) == {id(p) for p in cascade.parameters()}
+
+
+@pytest.mark.parametrize("scale", [-1, 3])
+def test_scales_that_do_not_exist_are_refused(scale):
+    with pytest.raises(ValueError, match=f"scale {scale} is not one of 0 to 2"):
+        scale_parameters(tiny_cascade(2), scale)
+
+
+def test_patches_for_validation_are_always_the_same():
+    """Drawn once, volume after volume, by the seed; the volumes themselves stay as they are."""
+    data = [{"image": 0.0}, {"image": 100.0}]
+    load, noise = Lambdad("image", lambda value: torch.full((1, 4), value)), RandGaussianNoised("image", prob=1.0)
+    first, again, other = (FixedPatches(data, load, noise, number=3, seed=seed) for seed in (0, 0, 1))
+    assert len(first) == 3
+    patches = [first[i]["image"] for i in range(3)]
+    assert all(torch.equal(patch, first[i]["image"]) for i, patch in enumerate(patches))
+    assert all(torch.equal(patch, again[i]["image"]) for i, patch in enumerate(patches))
+    assert not torch.equal(patches[0], other[0]["image"])
+    assert not torch.equal(patches[0], patches[2])
+    assert [bool(patch.mean() > 50) for patch in patches] == [False, True, False]
+    assert data == [{"image": 0.0}, {"image": 100.0}]
+
+
+# The checkpoint
+
+
+def trained(folder, skip=()):
+    """A cascade of three scales, and a file of each, where the scale's own weights are i + 1 and all others 9."""
+    cascade = tiny_cascade(2)
+    for scale in range(cascade.num_scales):
+        copy = deepcopy(cascade)
+        for parameter in copy.parameters():
+            nn.init.constant_(parameter, 9)
+        for parameter in scale_parameters(copy, scale):
+            nn.init.constant_(parameter, scale + 1)
+        if scale not in skip:
+            torch.save(copy.state_dict(), folder / f"scale_{scale}.pt")
+    return cascade
+
+
+def test_gather_takes_every_scale_from_its_own_file(tmp_path):
+    cascade = trained(tmp_path)
+    path = gather(cascade, tmp_path, tmp_path / "models" / "model.pt")
+    assert path == tmp_path / "models" / "model.pt"
+    assert list(path.parent.iterdir()) == [path]
+    state = torch.load(path, weights_only=True)
+    assert set(state) == set(cascade.state_dict())
+    fresh = tiny_cascade(2)
+    fresh.load_state_dict(state)
+    for scale in range(3):
+        assert all((parameter == scale + 1).all() for parameter in scale_parameters(fresh, scale))
+
+
+def test_gather_replaces_an_older_checkpoint(tmp_path):
+    (tmp_path / "model.pt").write_bytes(b"older")
+    gather(trained(tmp_path), str(tmp_path), str(tmp_path / "model.pt"))
+    assert torch.load(tmp_path / "model.pt", weights_only=True)
+
+
+def test_gather_tells_the_missing_scale_and_leaves_the_older_checkpoint(tmp_path):
+    (tmp_path / "model.pt").write_bytes(b"older")
+    with pytest.raises(FileNotFoundError, match=r"scale_1\.pt is missing: train scale 1 first \(--scale 1\)"):
+        gather(trained(tmp_path, skip=[1]), tmp_path, tmp_path / "model.pt")
+    assert (tmp_path / "model.pt").read_bytes() == b"older"
+
+
+def test_gather_refuses_the_weights_of_another_network(tmp_path):
+    """Not even one of other names: the scale would silently stay untrained."""
+    (tmp_path / "model.pt").write_bytes(b"older")
+    cascade = trained(tmp_path)
+    wrapped = {f"module.{key}": value for key, value in cascade.state_dict().items()}
+    torch.save(wrapped, tmp_path / "scale_2.pt")
+    with pytest.raises(ValueError, match=r"scale_2\.pt holds no 'fine\.1\..*train scale 2 again"):
+        gather(cascade, tmp_path, tmp_path / "model.pt")
+    torch.save(tiny_cascade(3).state_dict(), tmp_path / "scale_2.pt")
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        gather(cascade, tmp_path, tmp_path / "model.pt")
+    assert (tmp_path / "model.pt").read_bytes() == b"older"
+
+
+def test_a_full_disk_leaves_the_older_checkpoint(tmp_path, monkeypatch):
+    def full_disk(_, path):
+        Path(path).write_bytes(b"half")
+        raise OSError("No space left on device")
+
+    (tmp_path / "model.pt").write_bytes(b"older")
+    cascade = trained(tmp_path)
+    monkeypatch.setattr(torch, "save", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        gather(cascade, tmp_path, tmp_path / "model.pt")
+    assert (tmp_path / "model.pt").read_bytes() == b"older"
+
+
+# All of it, as configured
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory):
+    """Two phantoms a folder, the second one upside down; the volumes' slices are too thick to be pooled."""
+    folder = tmp_path_factory.mktemp("scans")
+    for dims, shape in ((2, (100, 96)), (3, (100, 96, 12))):
+        (folder / str(dims)).mkdir()
+        phantom = ThoraxPhantom(shape, (0.8, 0.8, 5.0)[:dims])
+        for name, voxels in (("one", phantom[...]), ("two", phantom[...][:, ::-1])):
+            nibabel.Nifti1Image(voxels, phantom.affine).to_filename(folder / str(dims) / f"{name}.nii.gz")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("dims", "scale", "more"),
+    [
+        (3, 3, {}),
+        (3, 0, {}),
+        (2, 3, {}),
+        (2, 0, {}),
+        (2, 1, {"conditioning": "sketch"}),
+        (2, 2, {"conditioning": "anchored"}),
+        (2, 0, {"conditioning": "anchored"}),
+    ],
+)
+def test_training_as_configured(scans, tmp_path, dims, scale, more):
+    """The shipped configuration trains a scale, that scale alone, and leaves a checkpoint that can be gathered."""
+    workflow = ConfigWorkflow(
+        str(ROOT / "configs" / "train.json"),
+        workflow_type="train",
+        logging_file=False,
+        init_id="initialize",
+        run_id="training",
+        bundle_root=str(ROOT),
+        dataset_dir=str(scans / str(dims)),
+        output_dir=str(tmp_path),
+        device="cpu",
+        spatial_dims=dims,
+        scale=scale,
+        num_folds=2,
+        max_epochs=1,
+        iterations_per_epoch=2,
+        batch_size=1,
+        num_workers=0,
+        patch_size=12,  # the least that the discriminator takes
+        val_patches=8 if dims == 2 else 1,  # 8: each of the random transforms does something once
+        val_interval=1,
+        amp=False,
+        **more,
+    )
+    workflow.initialize()
+    assert not workflow.check_properties()
+    network = workflow.parser.get_parsed_content("network_def")
+    before = deepcopy(network.state_dict())
+    workflow.run()
+
+    after = torch.load(tmp_path / f"scale_{scale}.pt", weights_only=True)
+    assert set(after) == set(before)
+    changed = {key for key in before if not torch.equal(before[key], after[key])}
+    own = {key for key in before if key.startswith(f"fine.{scale - 1}." if scale else "coarse.")}
+    assert changed
+    assert changed <= own
+    assert all(value.isfinite().all() for value in after.values())
+    trainer = workflow.parser.get_parsed_content("train#trainer")
+    assert trainer.state.iteration == 2
+    losses = [trainer.state.output[f"{name}_loss"] for name in ("reconstruction", "generator", "discriminator")]
+    assert all(np.isfinite(loss.item()) for loss in losses)
+    assert 0 < workflow.parser.get_parsed_content("validate#evaluator").state.best_metric < 2
