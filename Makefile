@@ -14,7 +14,7 @@ JOBS ?= 2
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv infer infer-ct samples test train lint clean
+.PHONY: help venv infer infer-ct samples table test train lint clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,11 @@ infer-ct: $(VENV)/.run ## The same on a real thorax CT, downloaded once
 
 samples: $(VENV)/.run ## Bring four open thorax CTs into DEST=samples (about 190 MB)
 	$(PY) -m bundle.samples "$(DEST)"
+
+table: $(VENV)/.run ## Measure a real pair of kernels: SHARP=image SOFT=image TUNING=folder of other scans
+	@test -n "$(SHARP)" -a -n "$(SOFT)" -a -n "$(TUNING)" || { echo "error: say make table SHARP=... SOFT=... TUNING=..."; exit 1; }
+	$(call translate,$(SHARP),$(OUTPUT)/table)
+	@$(PY) -m bundle.evaluation "$(SHARP)" "$(SOFT)" "$$(find "$(OUTPUT)/table/result" -type f | head -n 1)" --tuning "$(TUNING)"
 
 test: $(VENV)/.dev ## Run the tests
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) $(ARGS)

@@ -11,6 +11,7 @@ import pytest
 import torch
 from monai.bundle import ComponentLocator, ConfigParser, ConfigWorkflow, ckpt_export, load, verify_net_in_out
 from monai.transforms import SaveImaged
+from PIL import Image
 
 from bundle.inferer import CascadeInferer
 from bundle.phantom import ThoraxPhantom
@@ -256,3 +257,31 @@ def test_a_cropped_run_leaves_the_rest_alone(scans, tmp_path):
     changed = np.argwhere((result != source).any(0))
     assert 0 < len(changed) < source.size
     assert (result[result != source] == -400).mean() > 0.9  # the middle of the window, where the source lies within it
+
+
+@pytest.mark.filterwarnings("ignore:Image with name:UserWarning")
+def test_a_photo_goes_in_and_a_photo_comes_out(tmp_path):
+    """2D by the same config: only the numbers change."""
+    photo = ThoraxPhantom((64, 48), seed=0)[:, :]
+    grey = np.clip((photo.astype(float) + 1000) / 8, 0, 255).astype(np.uint8)
+    Image.fromarray(grey.T).save(tmp_path / "chest.png")
+    parser = ConfigParser()
+    parser.read_config(INFERENCE)
+    parser.update(
+        {
+            "bundle_root": str(ROOT),
+            "device": "cpu",
+            "dataset_dir": str(tmp_path / "chest.png"),
+            "output_dir": str(tmp_path / "out"),
+            "spatial_dims": 2,
+            "window": [0, 255],
+            "limits": [0, 255],
+            "output_dtype": "uint8",
+            "tile_size": 24,
+            "weights": str(tmp_path / "random.pt"),
+        }
+    )
+    torch.save(parser.get_parsed_content("network_def").state_dict(), tmp_path / "random.pt")
+    parser.get_parsed_content("evaluator").run()
+    with Image.open(tmp_path / "out" / "chest_translated.png") as result:
+        assert result.size == (64, 48) and result.mode == "L"

@@ -1,0 +1,48 @@
+"""The commands that the documents show are ones that there are."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+TARGETS = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+def commands(page):
+    for block in re.findall(r"```bash\n(.*?)```", page.read_text(), re.DOTALL):
+        yield from block.replace("\\\n", " ").strip().splitlines()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_and_links_lead_somewhere(page):
+    for command in commands(page):
+        words = command.split()
+        if words[0] == "make":
+            assert words[1] in TARGETS, command
+        if "--config_file" in words:
+            config = json.loads((ROOT / words[words.index("--config_file") + 1]).read_text())
+            assert words[words.index("run") + 1] in config if "run" in words else True, command
+            keys = {word[2:] for word in words if word.startswith("--")} - {"config_file", "meta_file"}
+            assert keys <= set(config), command
+    for link in re.findall(r"\]\((?!http|#)([^)#]+)", page.read_text()):
+        assert (page.parent / link).exists(), link
+
+
+def test_targets_named_in_running_text_exist():
+    named = {word for page in PAGES for word in re.findall(r"`make ([a-z-]+)", page.read_text())}
+    assert named and named <= TARGETS
+
+
+def test_make_alone_lists_every_target():
+    listed = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert all(f"make {target}" in listed for target in TARGETS)
+
+
+def test_keys_of_the_readme_s_table_exist():
+    config = json.loads((ROOT / "configs" / "inference.json").read_text())
+    keys = re.findall(r"^\| `([a-z_]+)` \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert len(keys) > 5 and set(keys) <= set(config)
