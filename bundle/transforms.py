@@ -110,7 +110,7 @@ class PasteIntoSourced(MapTransform):
     """Put a result into its source, which stays where the network was not asked.
 
     That is outside what was translated, and where the source lies beyond what the network was shown: the padding
-    around a scanner's field of view below, metal above.
+    around a scanner's field of view below, metal above. The result gets the source's metadata.
 
     Args:
         keys: results in the source's units and on its grid, `(1, *spatial)`.
@@ -153,7 +153,7 @@ class PasteIntoSourced(MapTransform):
             if self.inside_key in out:
                 asked &= torch.as_tensor(out[self.inside_key]).cpu() > 0.5
             values = torch.where(asked, result.as_subclass(Tensor).cpu(), source)
-            out[key] = MetaTensor(values, meta=dict(result.meta))
+            out[key] = MetaTensor(values, meta=dict(getattr(out[self.source_key], "meta", {})))
         return out
 
 

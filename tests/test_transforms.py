@@ -172,12 +172,13 @@ def test_outside_the_mask_the_source_stays():
     assert paste(source * 0, source, inside=inside).tolist() == [[[-30, 1, 0, 0, 50]]]
 
 
-def test_paste_keeps_the_result_s_metadata_and_the_source(spatial_dims):
-    source = torch.full((1, *[4] * spatial_dims), 20.0)
-    result = MetaTensor(source * 0, affine=torch.diag(torch.tensor([2.0, 3, 4, 1])), meta={"filename_or_obj": "a.nii"})
+def test_paste_gives_the_source_s_metadata_and_leaves_the_source(spatial_dims):
+    values = torch.full((1, *[4] * spatial_dims), 20.0)
+    source = MetaTensor(values, affine=torch.diag(torch.tensor([2.0, 3, 4, 1])), meta={"filename_or_obj": "a.nii"})
+    result = values * 0
     pasted = paste(result, source)
     assert pasted.meta["filename_or_obj"] == "a.nii"
-    assert torch.equal(pasted.affine, result.affine)
+    assert torch.equal(pasted.affine, source.affine)
     assert (source == 20).all()
     assert (result == 0).all()
 
