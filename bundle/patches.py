@@ -13,6 +13,7 @@ import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, Randomizable
 from torch import Tensor
+from torch.nn import functional as F
 
 from bundle import scanner
 from bundle.geometry import pyramid
@@ -33,6 +34,9 @@ class RandScalePatchd(Randomizable, MapTransform):
         margin: voxels a side, at that scale, that the network needs around it (``Cascade.reach``).
         spare: voxels a side, at full resolution, that a later transform takes off (``scanner.reach``).
         foreground: share of patches whose centre must lie above ``-950`` HU and so inside the body.
+        pixel: range of pixel sizes in mm, drawn log-uniformly for each patch: where the image's are larger, the window
+            is enlarged in the slice, since a kernel changes fine pixels more than coarse ones. Null leaves them.
+        zoom: by how much a window is enlarged at most.
     """
 
     def __init__(
@@ -44,8 +48,11 @@ class RandScalePatchd(Randomizable, MapTransform):
         margin: Sequence[int],
         spare: Sequence[int] | int = 0,
         foreground: float = 0.9,
+        pixel: tuple[float, float] | None = None,
+        zoom: float = 1.8,
     ) -> None:
         MapTransform.__init__(self, keys)
+        self.pixel, self.zoom = pixel, zoom
         self.scale, self.steps, self.patch_size = scale, num_scales - 1, patch_size
         self.margin = tuple(margin)
         self.spare = tuple(spare) if isinstance(spare, Sequence) else (spare,) * len(self.margin)
@@ -56,28 +63,49 @@ class RandScalePatchd(Randomizable, MapTransform):
         out = dict(data)
         image = out[self.first_key(out)]
         shape = image.shape[1:]
-        spacing = spacing_of(image, len(shape))
+        native = spacing_of(image, len(shape))
+        zoom = [1.0] * len(shape)
+        if self.pixel and self.scale:
+            drawn = float(np.exp(self.R.uniform(*np.log(self.pixel))))
+            zoom[:2] = [min(max(native[0] / drawn, 1.0), self.zoom)] * 2
+        spacing = [size / factor for size, factor in zip(native, zoom, strict=True)]
         factors = pyramid(spacing, self.steps)
         # From the scale to train to full resolution; one more scale down lies the previous one.
         step = np.prod(factors[: self.steps - self.scale], axis=0, dtype=int) if self.scale < self.steps else 1
         step = np.broadcast_to(step, len(shape))
         if self.scale == 0:
             bounds = [(-extra, size + extra) for size, extra in zip(shape, self.spare, strict=True)]
+            sides = [stop - start for start, stop in bounds]
         else:
             # A multiple of two, and one coarse voxel more a side for the upsampling.
-            sides = [(self.patch_size + 2 * m + 5) // 2 * 2 * s for m, s in zip(self.margin, step, strict=True)]
+            sides = [
+                (self.patch_size + 2 * m + 5) // 2 * 2 * s + 2 * extra
+                for m, s, extra in zip(self.margin, step, self.spare, strict=True)
+            ]
             for _ in range(20):
                 centre = [int(self.R.randint(size)) for size in shape]
                 if self.R.rand() > self.foreground or image[(0, *centre)] > -950:
                     break
-            bounds = []
-            for c, side, extra in zip(centre, sides, self.spare, strict=True):
-                start = c - side // 2
-                bounds.append((start - extra, start + side + extra))
+            lengths = [round(side / factor) for side, factor in zip(sides, zoom, strict=True)]
+            starts = [c - length // 2 for c, length in zip(centre, lengths, strict=True)]
+            bounds = [(start, start + length) for start, length in zip(starts, lengths, strict=True)]
         for key in self.key_iterator(out):
-            out[key] = read_window(torch.as_tensor(out[key]).as_subclass(Tensor).float()[None], bounds)[0]
-        out["spacing"], out["factors"] = spacing, factors
+            window = read_window(torch.as_tensor(out[key]).as_subclass(Tensor).float()[None], bounds)[0]
+            out[key] = enlarge(window, sides[:2])
+        out["spacing"] = [
+            size * (stop - start) / side for size, (start, stop), side in zip(native, bounds, sides, strict=True)
+        ]
+        out["factors"] = factors
         return out
+
+
+def enlarge(image: Tensor, size: Sequence[int]) -> Tensor:
+    """Interpolate the slices of an image, `(1, x, y)` or `(1, x, y, z)`, to a size; cubic, to keep them as sharp."""
+    if tuple(image.shape[1:3]) == tuple(size):
+        return image
+    slices = image[0].reshape(*image.shape[1:3], -1).movedim(-1, 0)[None]
+    larger = F.interpolate(slices, tuple(size), mode="bicubic")[0].movedim(0, -1)
+    return larger.reshape(1, *size, *image.shape[3:])
 
 
 class RandKernelPaird(Randomizable, MapTransform):

@@ -180,3 +180,26 @@ def test_patches_lie_in_the_body(spatial_dims):
     assert all(cut[tuple(side // 2 for side in cut.shape)] > -950 for cut in cuts)
     air = torch.full_like(image, -1000)
     assert (window({"image": air})["image"] == -1000).all()
+
+
+@pytest.mark.parametrize("scale", range(1, NUM_SCALES))
+def test_finer_pixels_make_a_window_of_the_same_shape_and_the_size_they_say(spatial_dims, scale):
+    """A ramp of 1 HU per mm keeps its slope in mm, whatever the pixels are made to be."""
+    affine = ct(spatial_dims).affine
+    ramp = torch.arange(61.0).reshape(1, 61, *[1] * (spatial_dims - 1)) * SPACING[0]
+    image = MetaTensor(ramp.expand(ct(spatial_dims).shape).clone(), affine=affine)
+    common = {"scale": scale, "num_scales": NUM_SCALES, "patch_size": PATCH, "margin": [1] * spatial_dims}
+    plain = RandScalePatchd("image", **common).set_random_state(0)({"image": image})
+    finer = RandScalePatchd("image", pixel=(0.5, 0.5), **common).set_random_state(0)({"image": image})
+    assert finer["spacing"][0] == pytest.approx(0.5, rel=0.05) and finer["spacing"][2:] == plain["spacing"][2:]
+    assert finer["image"].shape[2:3] == plain["image"].shape[2:3] or scale < NUM_SCALES - 1
+    middle = finer["image"][0].reshape(finer["image"].shape[1], -1)[:, 0]
+    steps = middle.diff()
+    inside = steps[(steps > 0.3) & (steps < 1)]  # beyond the image its border is repeated: no slope
+    assert len(inside) > 5 and inside.median() == pytest.approx(finer["spacing"][0], rel=0.05)
+
+
+def test_pixels_that_are_fine_already_are_left_alone(spatial_dims):
+    common = {"scale": 3, "num_scales": NUM_SCALES, "patch_size": PATCH, "margin": [1] * spatial_dims}
+    out = RandScalePatchd("image", pixel=(0.9, 1.5), **common).set_random_state(0)({"image": ct(spatial_dims)})
+    assert out["spacing"] == pytest.approx(SPACING[:spatial_dims])
