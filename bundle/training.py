@@ -6,11 +6,13 @@ the discriminator's "real" is the target, and the stock trainer needs no change.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from ignite.engine import Engine
 from monai.data import Dataset
 from monai.engines import PrepareBatch
 from monai.inferers import Inferer
@@ -135,6 +137,20 @@ def scale_parameters(cascade: Cascade, scale: int) -> list[nn.Parameter]:
     if not 0 <= scale < cascade.num_scales:
         raise ValueError(f"scale {scale} is not one of 0 to {cascade.num_scales - 1}, the scales of the cascade.")
     return list((cascade.fine[scale - 1] if scale else cascade.coarse).parameters())
+
+
+def stop_on_nan(engine: Engine) -> None:
+    """Handler of every iteration: end the run where the loss is no number any more; what was saved before stays.
+
+    Raises:
+        FloatingPointError: where it is not.
+    """
+    loss = engine.state.output["reconstruction_loss"].item()
+    if not math.isfinite(loss):
+        raise FloatingPointError(
+            f"the loss of iteration {engine.state.iteration} is {loss}, no finite number; train with --amp False or "
+            "a lower --learning_rate. The best weights so far are in output_dir."
+        )
 
 
 class FixedPatches(Dataset):

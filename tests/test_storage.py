@@ -5,7 +5,6 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from dicom_series import write_segmentation, write_series
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.data import MetaTensor
@@ -13,6 +12,7 @@ from monai.transforms import LoadImage
 from PIL import Image
 
 from bundle.storage import ScanReader, find_images, is_series, read_window, series_files, spacing_of, suffix
+from tests.dicom_series import write_segmentation, write_series
 
 SHAPE = (7, 6, 5)
 SPACING = (0.7, 0.8, 2.5)

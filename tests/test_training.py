@@ -3,12 +3,12 @@
 import math
 from copy import deepcopy
 from pathlib import Path
+from types import SimpleNamespace
 
 import nibabel
 import numpy as np
 import pytest
 import torch
-from laws import tiny_cascade
 from monai.bundle import ConfigWorkflow
 from monai.networks.nets import PatchDiscriminator
 from monai.transforms import Lambdad, RandGaussianNoised
@@ -25,7 +25,9 @@ from bundle.training import (
     channels_last,
     gather,
     scale_parameters,
+    stop_on_nan,
 )
+from tests.laws import tiny_cascade
 
 ROOT = Path(__file__).parents[1]
 PATCH = 6
@@ -321,3 +323,14 @@ def test_training_as_configured(scans, tmp_path, dims, scale, more):
     losses = [trainer.state.output[f"{name}_loss"] for name in ("reconstruction", "generator", "discriminator")]
     assert all(np.isfinite(loss.item()) for loss in losses)
     assert 0 < workflow.parser.get_parsed_content("validate#evaluator").state.best_metric < 2
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf")])
+def test_a_loss_that_is_no_number_ends_the_run(loss):
+    engine = SimpleNamespace(state=SimpleNamespace(iteration=7, output={"reconstruction_loss": torch.tensor(loss)}))
+    with pytest.raises(FloatingPointError, match="iteration 7"):
+        stop_on_nan(engine)
+
+
+def test_a_finite_loss_goes_on():
+    stop_on_nan(SimpleNamespace(state=SimpleNamespace(iteration=1, output={"reconstruction_loss": torch.tensor(0.5)})))

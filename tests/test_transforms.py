@@ -6,12 +6,12 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from dicom_series import write_series
 from monai.data import MetaTensor
 from PIL import Image
 
 from bundle import transforms
 from bundle.transforms import LoadImageOrSeriesd, MarkInsided, PasteIntoSourced, RoundAndCastd, SaveImageAsSourced
+from tests.dicom_series import write_series
 
 SHAPE = (7, 6, 5)
 #: Oblique: rotated, of different spacings, `(4, 4)`.
