@@ -84,7 +84,7 @@ def non_local_means(image: Tensor, strength: float) -> Tensor:
     return torch.from_numpy(out)
 
 
-def tuning_pairs(folder: str | Path, slices: int = 3, seed: int = 0) -> list[tuple[Tensor, Tensor]]:
+def tuning_pairs(folder: str | Path, slices: int = 1, seed: int = 0) -> list[tuple[Tensor, Tensor]]:
     """Simulated sharp and soft slices of the scans in a folder, `(1, x, y, slices)` each; kernels and doses drawn."""
     generator = torch.Generator().manual_seed(seed)
     pairs = []

@@ -173,6 +173,14 @@ def reach(network: nn.Module, in_channels: int, spatial_dims: int, limit: int = 
     return tuple(found)
 
 
+def silence(network: nn.Module) -> None:
+    """Set the last layer to zero: what an untrained generator adds to its scale is nothing."""
+    last = [layer for layer in network.modules() if list(layer.parameters(recurse=False))][-1:]
+    for layer in last:
+        for parameter in layer.parameters(recurse=False):
+            nn.init.zeros_(parameter)
+
+
 class Cascade(nn.Module):
     """Translate an image from coarse to fine.
 
@@ -215,6 +223,8 @@ class Cascade(nn.Module):
         self.spatial_dims = spatial_dims
         self.conditioning = conditioning
         self.coarse, self.fine, self.sketch = coarse, nn.ModuleList(fine), sketch
+        for network in (*fine, *([] if conditioning == "sketch" else [coarse])):
+            silence(network)
         self.margin = [cast(int, sketch.reach)] * spatial_dims
         channels = 3 if conditioning == "image" else 2
         own = [reach(network, channels, spatial_dims) for network in self.fine]
