@@ -16,7 +16,7 @@ import torch
 from monai.metrics import MAEMetric, MSEMetric, SSIMMetric
 from monai.transforms import Compose, EnsureChannelFirst, LoadImage, Orientation
 from scipy.ndimage import gaussian_filter
-from skimage.restoration import denoise_nl_means, estimate_sigma
+from skimage.restoration import denoise_nl_means
 from torch import Tensor
 
 from bundle import scanner
@@ -26,7 +26,7 @@ from bundle.storage import ScanReader, find_images, read_window, spacing_of
 WINDOW = (-1000.0, 200.0)
 EMPHYSEMA = -950.0
 SIGMAS = (0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.7, 2.0)
-STRENGTHS = (0.4, 0.6, 0.8, 1.0, 1.3, 1.7)
+STRENGTHS = (10.0, 20.0, 30.0, 45.0, 65.0, 90.0)
 
 
 @dataclass(frozen=True)
@@ -76,11 +76,10 @@ def gaussian(image: Tensor, sigma: float) -> Tensor:
 
 
 def non_local_means(image: Tensor, strength: float) -> Tensor:
-    """Denoise each slice by non-local means with ``h`` of ``strength`` times the noise that skimage estimates."""
+    """Denoise each slice by non-local means; ``strength``, in HU, is the filter's ``h``."""
     out = np.empty(image.shape, np.float32)
     for z, piece in enumerate(np.moveaxis(np.asarray(image, np.float32)[0], -1, 0)):
-        noise = float(estimate_sigma(piece))
-        out[0, ..., z] = denoise_nl_means(piece, 5, 6, h=max(strength * noise, 1e-3), sigma=noise, fast_mode=True)
+        out[0, ..., z] = denoise_nl_means(piece, 5, 6, h=strength, fast_mode=True)
     return torch.from_numpy(out)
 
 
@@ -141,7 +140,7 @@ def table(source: str, target: str, result: str, tuning: str) -> str:
     lung = lungs(soft) & (torch.as_tensor(soft) < -500)
     rows = {
         "source as it is": sharp,
-        f"non-local means, strength {strength}, tuned on simulated pairs": non_local_means(sharp, strength),
+        f"non-local means, h {strength:g} HU, tuned on simulated pairs": non_local_means(sharp, strength),
         f"Gaussian, sigma {sigma}, tuned on simulated pairs": gaussian(sharp, sigma),
         "this bundle": ours,
         f"Gaussian, sigma {best}, tuned on this very pair (ceiling)": gaussian(sharp, best),
