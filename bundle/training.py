@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from ignite.engine import Engine
 from monai.data import Dataset
 from monai.engines import PrepareBatch
 from monai.inferers import Inferer
@@ -139,7 +138,7 @@ def scale_parameters(cascade: Cascade, scale: int) -> list[nn.Parameter]:
     return list((cascade.fine[scale - 1] if scale else cascade.coarse).parameters())
 
 
-def stop_on_nan(engine: Engine) -> None:
+def stop_on_nan(engine: Any) -> None:
     """Handler of every iteration: end the run where the loss is no number any more; what was saved before stays.
 
     Raises:

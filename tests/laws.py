@@ -52,7 +52,7 @@ def tiny_cascade(
     conditions = 3 if conditioning == "image" else 2
     cascade = Cascade(
         spatial_dims,
-        UNet(spatial_dims, 1 if conditioning == "sketch" else 2, 1, (4, 8), (2,), norm=None),
+        UNet(spatial_dims, 1 if conditioning == "sketch" else 2, 1, (4, 8), (2,), norm=None),  # type: ignore[arg-type]
         fine
         or [ResNetGenerator(spatial_dims, conditions, channels=4, blocks=1, kernel_size=kernel_size) for _ in "12"],
         Sketch(spatial_dims, low=0.02, high=0.05, steps=1),
