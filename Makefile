@@ -10,14 +10,18 @@ DEST ?= samples
 SHAPE ?= 160,128,96
 NOISE ?= 60
 SCALES ?= 0 1 2 3
+TRAINING ?= $(OUTPUT)/training
+MINUTES ?= 0
+LIMIT ?= 50MB
+DATA ?=
 JOBS ?= 2
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv infer infer-ct samples table test train lint clean
+.PHONY: help venv infer infer-ct samples table1 test train pack lint clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv: $(VENV)/.run ## Make the environment from requirements.txt
 
@@ -57,20 +61,32 @@ infer-ct: $(VENV)/.run ## The same on a real thorax CT, downloaded once
 samples: $(VENV)/.run ## Bring four open thorax CTs into DEST=samples (about 190 MB)
 	$(PY) -m bundle.samples "$(DEST)"
 
-table: $(VENV)/.run ## Measure a real pair of kernels: SHARP=image SOFT=image TUNING=folder of other scans
-	@test -n "$(SHARP)" -a -n "$(SOFT)" -a -n "$(TUNING)" || { echo "error: say make table SHARP=... SOFT=... TUNING=..."; exit 1; }
-	$(call translate,$(SHARP),$(OUTPUT)/table)
-	@$(PY) -m bundle.evaluation "$(SHARP)" "$(SOFT)" "$$(find "$(OUTPUT)/table/result" -type f | head -n 1)" --tuning "$(TUNING)"
+table1: $(VENV)/.run ## Compare with what there is else: SOURCE=sharp TARGET=soft, or DATA=soft CTs; TUNING=other soft CTs
+	@test -n "$(SOURCE)$(DATA)" || { echo "error: say make table1 SOURCE=... TARGET=... TUNING=..., or DATA=... TUNING=..."; exit 1; }
+	$(PY) -m monai.bundle run evaluating --config_file configs/evaluate.json --output_dir "$(OUTPUT)/evaluation" \
+		$(if $(SOURCE),--source "$(SOURCE)") $(if $(TARGET),--target "$(TARGET)") $(if $(DATA),--dataset_dir "$(DATA)") \
+		$(if $(TUNING),--tuning_dir "$(TUNING)") $(ARGS)
 
 test: $(VENV)/.dev ## Run the tests
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) $(ARGS)
 
-train: $(VENV)/.run ## Train the cascade on the sample CTs, one scale after the other
-	$(PY) -m bundle.samples "$(DEST)" --names lidc_0001,platipy_testcase,totalseg_aorta
-	for scale in $(SCALES); do \
-		$(PY) -m monai.bundle run training --config_file configs/train.json --dataset_dir "$(DEST)" --scale $$scale $(ARGS) || exit 1; \
-	done
-	$(PY) -m monai.bundle run gather --config_file configs/train.json --dataset_dir "$(DEST)" $(ARGS)
+train: $(VENV)/.run ## Train all scales and gather models/model.pt: DATA=folder of soft CTs (without: the sample CTs); MINUTES=9 stops, to go on
+	@test -n "$(DATA)" || $(PY) -m bundle.samples "$(DEST)" --names lidc_0001,platipy_testcase,totalseg_aorta
+	@for scale in $(SCALES); do \
+		if test -f "$(TRAINING)/scale_$$scale.pt" && ! ls "$(TRAINING)"/resume_$${scale}_* >/dev/null 2>&1; then \
+			echo "scale $$scale is trained already: $(TRAINING)/scale_$$scale.pt"; continue; \
+		fi; \
+		$(PY) -m monai.bundle run training --config_file configs/train.json --dataset_dir "$(or $(DATA),$(DEST))" \
+			--output_dir "$(TRAINING)" --scale $$scale --max_minutes $(MINUTES) $(ARGS) || exit 1; \
+		if ls "$(TRAINING)"/resume_$${scale}_* >/dev/null 2>&1; then \
+			echo "scale $$scale stopped after $(MINUTES) minutes; the same command goes on"; exit 0; \
+		fi; \
+	done; \
+	$(PY) -m monai.bundle run gather --config_file configs/train.json --dataset_dir "$(or $(DATA),$(DEST))" --output_dir "$(TRAINING)" $(ARGS)
+
+pack: $(VENV)/.run ## Make a data set small enough to travel: DATA=folder, DEST=folder, LIMIT=50MB
+	@test -n "$(DATA)" || { echo "error: say make pack DATA=folder DEST=folder LIMIT=50MB"; exit 1; }
+	$(PY) -m bundle.packing "$(DATA)" "$(DEST)" --limit $(LIMIT)
 
 lint: $(VENV)/.dev ## Check style (ruff) and types (mypy)
 	$(PY) -m ruff check .

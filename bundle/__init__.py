@@ -1,11 +1,14 @@
 """Multi-scale GANs that translate medical images of any size, 2D and 3D, in constant memory and without seams.
 
-Two floors on a cellar; arrows only downwards, and the rooms of one floor never import each other:
+Two floors on a cellar, and a top; arrows only downwards, and the rooms of one floor never import each other:
 
-- upper floor: `inferer` (the walk, coarse to fine, tile by tile), `transforms` (MONAI dictionary transforms), `patches`
-  (training patches), `training` (one scale's GAN), `evaluation` (a table), `preview` (a result as a picture);
+- top: `evaluation` (the cascade beside its competitors), which runs all of the others;
+- upper floor: `inferer` (the walk, coarse to fine, tile by tile), `transforms` (MONAI dictionary transforms), `packing`
+  (images on disk, for training), `patches` (training patches), `training` (one scale's GAN), `preview` (a result as a
+  picture);
 - ground floor: `networks` (the cascade), `sketch` (image to edges), `storage` (images found and read), `memory` (what a
-  network needs), `lungs` (where they are), `scanner` (simulated CT), `phantom` (analytic thorax), `samples` (open CTs);
+  network needs), `lungs` (where they are), `scanner` (simulated CT, and a real one's kernel read off its noise),
+  `phantom` (analytic thorax), `samples` (open CTs);
 - cellar: `geometry` (tiles and pyramids).
 
 The configs compose these parts for ``python -m monai.bundle``; nothing heavy is imported until a part is asked for.

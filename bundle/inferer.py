@@ -36,6 +36,10 @@ class CascadeInferer(Inferer):
         memory_budget: most bytes of the device that the walk may hold beside the network's weights, a number or text
             such as ``"2GiB"``. Kept by the choice of the tile; not looked at where ``tile_size`` is given.
         progress: whether to show a bar over the tiles of all scales.
+        half: whether the networks compute in bfloat16 (torch's autocast); everything else stays in float32, the sum of
+            the image and what a network adds to it among it.
+        scales: how many scales to walk, from the coarsest; null for all of the cascade. Fewer give the result of a
+            coarser scale on its own grid.
 
     Raises:
         ValueError: where a size is below 1 or a budget no number of bytes.
@@ -46,6 +50,8 @@ class CascadeInferer(Inferer):
         tile_size: int | Sequence[int] | None = None,
         memory_budget: int | str = "2GiB",
         progress: bool = True,
+        half: bool = False,
+        scales: int | None = None,
     ) -> None:
         super().__init__()
         sides = () if tile_size is None else (tile_size,) if isinstance(tile_size, int) else tuple(tile_size)
@@ -55,7 +61,8 @@ class CascadeInferer(Inferer):
             )
         self.tile_size = tile_size
         self.memory_budget = parse_bytes(memory_budget)
-        self.progress = progress
+        self.progress, self.half = progress, half
+        self.scales = scales
 
     def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:  # noqa: ARG002 - MONAI's signature
         """Translate a whole image.
@@ -83,15 +90,18 @@ class CascadeInferer(Inferer):
         factors = pyramid(spacing_of(inputs, dims), cascade.num_scales - 1)
         image = torch.as_tensor(inputs).as_subclass(Tensor).float()
         grids = shapes(image.shape[2:], factors)
-        cores = self.cores(cascade, grids, image.shape[0])
-        total = 1 + sum(count_tiles(grid, core) for grid, core in zip(grids[1:], cores[1:], strict=True))
+        walked = grids[: self.scales]
+        cores = self.cores(cascade, walked, image.shape[0])
+        total = 1 + sum(count_tiles(grid, core) for grid, core in zip(walked[1:], cores[1:], strict=True))
         device = next(cascade.parameters()).device
-        with torch.no_grad(), tqdm(total=total, unit="tile", disable=not self.progress) as bar:
+        half = torch.autocast(device.type, torch.bfloat16, enabled=self.half)
+        with torch.no_grad(), half, tqdm(total=total, unit="tile", disable=not self.progress) as bar:
             images = [image]
-            for factor, grid, core in zip(factors, grids[-2::-1], cores[-2::-1], strict=True):
+            finest = [*cores, *(cores[-1:] * (len(grids) - len(cores)))]
+            for factor, grid, core in zip(factors, grids[-2::-1], finest[-2::-1], strict=True):
                 images.append(halve(images[-1], factor, grid, core, device))
             result = image
-            for scale, (grid, core) in enumerate(zip(grids, cores, strict=True)):
+            for scale, (grid, core) in enumerate(zip(walked, cores, strict=True)):
                 bar.set_description(f"scale {scale}, {' x '.join(map(str, grid))}")
                 source, previous = images[-1 - scale], result
                 result = torch.empty((image.shape[0], 1, *grid), device=image.device)

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from bundle.geometry import pyramid, region
 
 #: What a generator sees beside the previous scale: `docs/method.md` says which to take.
-CONDITIONINGS = ("sketch", "anchored", "image")
+CONDITIONINGS = ("sketch", "anchored", "image", "none")
 
 
 def crop(image: Tensor, margin: list[int]) -> Tensor:
@@ -49,6 +49,11 @@ def upsample(image: Tensor, factor: list[int]) -> Tensor:
     """The image one scale finer, linear between voxel centres, its border repeated."""
     size = [image.shape[i + 2] * factor[i] for i in range(len(factor))]
     return F.interpolate(image, size, mode="trilinear" if len(factor) == 3 else "bilinear")
+
+
+def channels_last(image: Tensor) -> Tensor:
+    """The same image in the memory layout that convolutions are fastest on."""
+    return image.contiguous(memory_format=torch.channels_last_3d if image.ndim == 5 else torch.channels_last)
 
 
 class ResidualBlock(nn.Module):
@@ -201,9 +206,10 @@ class Cascade(nn.Module):
         coarse: generator of scale 0, such as MONAI's `UNet`: the conditions of scale 0 to one channel, same grid.
         fine: generators of scales 1 to n, each stride-free and without tile statistics.
         sketch: image to sketch, such as `bundle.sketch.Sketch`; tells its ``reach``.
-        conditioning: ``sketch`` (edges alone), ``anchored`` (scale 0 sees the image as well) or ``image`` (every
-            scale sees it). Channels a generator is given, in this order: sketch; image, where it sees it; the
-            upsampled previous scale, from scale 1 on.
+        conditioning: ``sketch`` (edges alone), ``anchored`` (scale 0 sees the image as well), ``image`` (every scale
+            sees it, and adds to it) or ``none`` (from scratch: scale 0 is given noise in place of the image, the others
+            the previous scale alone). Channels a generator is given, in this order: sketch; image, where it sees it;
+            the upsampled previous scale, from scale 1 on.
 
     Raises:
         ValueError: on an unknown conditioning, or a generator that cannot be tiled (see `reach`).
@@ -223,10 +229,14 @@ class Cascade(nn.Module):
         self.spatial_dims = spatial_dims
         self.conditioning = conditioning
         self.coarse, self.fine, self.sketch = coarse, nn.ModuleList(fine), sketch
-        for network in (*fine, *([] if conditioning == "sketch" else [coarse])):
+        #: Whether scale 0 adds to the image that it sees.
+        self.anchored = conditioning in ("anchored", "image")
+        #: Whether the generator of each scale is given the image.
+        self.sees = [conditioning != "sketch", *[conditioning == "image"] * len(fine)]
+        for network in (*fine, *([coarse] if self.anchored else [])):
             silence(network)
         self.margin = [cast(int, sketch.reach)] * spatial_dims
-        channels = 3 if conditioning == "image" else 2
+        channels = {"image": 3, "none": 1}.get(conditioning, 2)
         own = [reach(network, channels, spatial_dims) for network in self.fine]
         #: How far, in voxels per axis, scale i looks around what it makes: its sketch, then its network.
         self.reach = [self.margin, *([far + edge for far, edge in zip(row, self.margin, strict=True)] for row in own)]
@@ -271,20 +281,20 @@ class Cascade(nn.Module):
 
     def first(self, image: Tensor) -> Tensor:
         """Scale 0: conditions to image; where it sees the image, the difference to it."""
-        image, x = self.conditions(image, self.conditioning != "sketch")
+        x = channels_last(self.conditions(image, self.sees[0]))
+        image = crop(image, self.margin)
         behind = [-size % self.divisor for size in x.shape[2:]]
         result = self.coarse(extend(x, [0] * len(behind), behind))
         for axis in range(self.spatial_dims):
             result = result.narrow(axis + 2, 0, image.shape[axis + 2])
-        return result if self.conditioning == "sketch" else result + image
+        return result + image if self.anchored else result
 
     def refine(self, both: Tensor, scale: int) -> Tensor:
-        """Scale i > 0: the previous scale plus what the generator makes of the conditions."""
-        _, x = self.conditions(both[:, :1], self.conditioning == "image")
+        """Scale i > 0: the image, where it is seen, or else the previous scale, plus what the generator makes."""
         coarse = crop(both[:, 1:], self.margin)
-        x = torch.cat([x, coarse], 1)
-        margin = [far - edge for far, edge in zip(self.reach[scale], self.margin)]  # noqa: B905 - TorchScript
-        result = crop(coarse, margin)
+        x = channels_last(torch.cat([self.conditions(both[:, :1], self.sees[scale]), coarse], 1))
+        start = both[:, :1] if self.sees[scale] else both[:, 1:]
+        result = crop(start, self.reach[scale])
         for i, network in enumerate(self.fine):
             if i + 1 == scale:
                 made = network(x)
@@ -293,8 +303,9 @@ class Cascade(nn.Module):
                 result = result + crop(made, spare)
         return result
 
-    def conditions(self, image: Tensor, seen: bool) -> tuple[Tensor, Tensor]:
-        """The inner image, and the conditions taken from it: its sketch, and itself where it is seen."""
-        sketch = self.sketch(image)
-        image = crop(image, self.margin)
-        return image, torch.cat([sketch, image], 1) if seen else sketch
+    def conditions(self, image: Tensor, seen: bool) -> Tensor:
+        """What is taken from an image, ``margin`` voxels less a side: its sketch, and itself where it is seen."""
+        inner = crop(image, self.margin)
+        if self.conditioning == "none":
+            return inner[:, : int(seen)]
+        return torch.cat([self.sketch(image), inner], 1) if seen else self.sketch(image)

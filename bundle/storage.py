@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import itk
+import nibabel
 import numpy as np
 import pydicom
 import torch
@@ -42,9 +43,43 @@ def read_window(image: Tensor, bounds: Sequence[tuple[int, int]]) -> Tensor:
     Returns:
         `(batch, channels, *(stop - start))`.
     """
-    inside = tuple(slice(max(a, 0), min(b, size)) for (a, b), size in zip(bounds, image.shape[2:], strict=True))
+    inside = _inside(bounds, image.shape[2:])
+    return _repeat(image[region(inside)], bounds, inside)
+
+
+class PackedImage:
+    """A one-channel image of a plain ``.nii`` file, read window by window: nothing of it stays in memory.
+
+    Args:
+        path: an uncompressed NIfTI file, see `bundle.packing.pack`.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = str(path)
+        header = nibabel.Nifti1Image.from_filename(self.path)
+        #: `(1, *spatial)`.
+        self.shape = torch.Size((1, *header.shape))
+        self.affine = torch.as_tensor(header.affine)
+
+    def __getitem__(self, index: Any) -> Tensor:
+        """The voxels of an index over `(1, *spatial)`, of which the first axis has to be 0 or an ellipsis."""
+        index = index[1:] if isinstance(index, tuple) and index[0] == 0 else index
+        return torch.from_numpy(np.array(nibabel.Nifti1Image.from_filename(self.path).dataobj[index], np.float32))
+
+    def window(self, bounds: Sequence[tuple[int, int]]) -> Tensor:
+        """A window that may reach over the border, which is repeated there: `(1, *(stop - start))`, float32."""
+        inside = _inside(bounds, self.shape[1:])
+        return _repeat(self[region(inside)][None, None], bounds, inside)[0]
+
+
+def _inside(bounds: Sequence[tuple[int, int]], shape: Sequence[int]) -> tuple[slice, ...]:
+    """The part of a window that lies in the image."""
+    return tuple(slice(max(a, 0), min(b, size)) for (a, b), size in zip(bounds, shape, strict=True))
+
+
+def _repeat(window: Tensor, bounds: Sequence[tuple[int, int]], inside: Sequence[slice]) -> Tensor:
+    """Grow what lies inside to the bounds, by repeating the border."""
     pad = [(w.start - a, b - w.stop) for (a, b), w in zip(bounds, inside, strict=True)]
-    window = image[region(inside)]
     if not any(map(any, pad)):
         return window
     return F.pad(window, [side for axis in reversed(pad) for side in axis], mode="replicate")

@@ -15,7 +15,8 @@ from monai.data.folder_layout import default_name_formatter
 from monai.transforms import LoadImaged, MapTransform, SaveImage, SaveImaged
 from torch import Tensor
 
-from bundle.storage import ScanReader, suffix
+from bundle.scanner import find_kernel, matched
+from bundle.storage import ScanReader, spacing_of, suffix
 
 
 class LoadImageOrSeriesd(LoadImaged):
@@ -104,6 +105,30 @@ def _photo_type(image: Tensor) -> type[np.generic]:
             f"the image holds {low:g} to {high:g} and a .png holds 0 to 65535; take output_ext '.nii.gz', or clip it."
         )
     return np.uint8 if high <= 255 else np.uint16
+
+
+class MatchKerneld(MapTransform):
+    """Match a CT's own reconstruction kernel, found from its noise, to the soft one that the cascade makes.
+
+    One filter for the whole volume, before the cascade and outside of its tiles (see `bundle.scanner.matching`). A scan
+    with too little flat soft tissue to tell its kernel, and one that is smoother already, is left as it is.
+
+    Args:
+        keys: CTs in HU, `(1, x, y, z)`, slices in the first two axes.
+        allow_missing_keys: whether a missing key is no error.
+    """
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Filter each CT."""
+        out = dict(data)
+        for key in self.key_iterator(out):
+            image = out[key]
+            voxels, spacing = torch.as_tensor(image).as_subclass(Tensor)[0], spacing_of(image, 3)
+            kernel = find_kernel(voxels, spacing)
+            if kernel is not None:
+                shown = matched(voxels, spacing, kernel)[None]
+                out[key] = MetaTensor(shown, meta=image.meta, applied_operations=image.applied_operations)
+        return out
 
 
 class PasteIntoSourced(MapTransform):

@@ -49,10 +49,10 @@ def tiny_cascade(
     spatial_dims: int, conditioning: str = "image", fine: Sequence[nn.Module] | None = None, kernel_size: int = 3
 ) -> Cascade:
     """Three scales of random weights that make numbers of order one, in eval mode."""
-    conditions = 3 if conditioning == "image" else 2
+    conditions = {"image": 3, "none": 1}.get(conditioning, 2)
     cascade = Cascade(
         spatial_dims,
-        UNet(spatial_dims, 1 if conditioning == "sketch" else 2, 1, (4, 8), (2,), norm=None),  # type: ignore[arg-type]
+        UNet(spatial_dims, 2 if conditioning in ("anchored", "image") else 1, 1, (4, 8), (2,), norm=None),  # type: ignore[arg-type]
         fine
         or [ResNetGenerator(spatial_dims, conditions, channels=4, blocks=1, kernel_size=kernel_size) for _ in "12"],
         Sketch(spatial_dims, low=0.02, high=0.05, steps=1),

@@ -153,6 +153,17 @@ def test_other_programs_find_what_they_look_for():
     assert inverts and inverts[0]["nearest_interp"] is False
 
 
+def test_monai_label_finds_what_its_train_button_needs():
+    """Keys that its app sets by name, and options that it shows."""
+    config = json.loads(Path(TRAIN).read_text())
+    assert {"bundle_root", "device", "network", "network_def", "run"} <= set(config)
+    assert "max_epochs" in config["train"]["trainer"]
+    assert "data" in config["train"]["dataset"] and "data" in config["validate"]["dataset"]
+    assert isinstance(config["train"]["handlers"], list)
+    for option in config["displayable_configs"]:
+        assert config[option] == f"@displayable_configs#{option}"
+
+
 @pytest.mark.parametrize("device", ["cpu", torch.device("cpu")], ids=["string", "object"])
 def test_as_monai_label_runs_it(scans, device):
     """Transforms one by one, `image_path` and `result_dtype` in the data, saving left out, the device as text."""

@@ -8,10 +8,9 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose
 
-from bundle import scanner
 from bundle.geometry import pyramid
 from bundle.networks import crop, pool, upsample
-from bundle.patches import RandKernelPaird, RandScalePatchd, ScaleConditionsd
+from bundle.patches import RandKernelPaird, RandScalePatchd, ScaleConditionsd, kernel_pair_reach
 from bundle.phantom import ThoraxPhantom
 
 SPACING = (0.8, 0.8, 2.5)  # z is pooled at the last step only
@@ -35,8 +34,9 @@ def ct(spatial_dims):
 def transforms(spatial_dims, scale, spare=None, far=None, **kernel):
     """The three of `configs/train.json`, in its order."""
     common = {"scale": scale, "num_scales": NUM_SCALES, "patch_size": PATCH, "margin": far or margin(spatial_dims)}
-    window = RandScalePatchd("image", spare=scanner.reach(spatial_dims) if spare is None else spare, **common)
-    return window, RandKernelPaird("image", **kernel), ScaleConditionsd(("image", "label"), **common)
+    spare = kernel_pair_reach(spatial_dims) if spare is None else spare
+    window = RandScalePatchd("image", spare=spare, **common)
+    return window, RandKernelPaird("image", **kernel), ScaleConditionsd(("image", "label"), spare=spare, **common)
 
 
 def draw(spatial_dims, scale, seed=0, **kernel):
@@ -88,13 +88,13 @@ def test_patches_and_pairs_differ_from_draw_to_draw(spatial_dims):
 def test_a_soft_image_is_its_own_target(spatial_dims, scale):
     """With the same kernel for both, source and target are one image; with a huge dose it is the CT itself."""
     far, dose = margin(spatial_dims), (1e12, 1e13)
-    out = draw(spatial_dims, scale, same=1.0, dose=dose)
+    out = draw(spatial_dims, scale, same=1.0, dose=dose, thickness=(0.6, 0.7), found=0.0)
     middle = crop(out["image"][None], far)[0] if scale else out["image"][(0, *(slice(m, -m) for m in far))][None]
     assert torch.equal(middle, out["label"])
-    window, pair, _ = transforms(spatial_dims, scale, same=1.0, dose=dose)
+    window, pair, _ = transforms(spatial_dims, scale, same=1.0, dose=dose, thickness=(0.6, 0.7), found=0.0)
     cut = window.set_random_state(0)({"image": ct(spatial_dims)})
     made = pair(cut)
-    inner = crop(cut["image"][None], list(scanner.reach(spatial_dims)))[0]
+    inner = crop(cut["image"][None], list(kernel_pair_reach(spatial_dims)))[0]
     assert (made["label"] - inner).abs().max() <= 1
     assert torch.equal(made["label"], made["image"])
 
@@ -102,7 +102,7 @@ def test_a_soft_image_is_its_own_target(spatial_dims, scale):
 @scales
 def test_source_and_target_show_the_same_place(spatial_dims, scale):
     """A sharp source is more like its target than like the target moved by a voxel."""
-    out = draw(spatial_dims, scale, same=0.0, dose=(1e12, 1e13), seed=3)
+    out = draw(spatial_dims, scale, same=0.0, dose=(1e12, 1e13), found=0.0, seed=3)
     source, target = crop(out["image"][None], margin(spatial_dims)), out["label"][None]
     assert not torch.equal(source, target)
     for dim in range(2, 2 + spatial_dims):
@@ -112,7 +112,7 @@ def test_source_and_target_show_the_same_place(spatial_dims, scale):
 
 def test_source_and_target_are_of_one_acquisition(spatial_dims):
     """Noise is in both, and more of it in the sharp one."""
-    window, pair, _ = transforms(spatial_dims, 3, same=0.0)
+    window, pair, _ = transforms(spatial_dims, 3, same=0.0, found=0.0)
     water = torch.zeros_like(ct(spatial_dims))
     made = pair.set_random_state(0)(window.set_random_state(0)({"image": water}))
     assert made["image"].std() > made["label"].std() > 0

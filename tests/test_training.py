@@ -1,6 +1,10 @@
 """One scale is trained at a time, on its conditions alone, and the scales' weights meet in one checkpoint."""
 
+import json
 import math
+import os
+import subprocess
+import sys
 from copy import deepcopy
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,25 +13,32 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from ignite.engine import Events
 from monai.bundle import ConfigWorkflow
 from monai.networks.nets import PatchDiscriminator
-from monai.transforms import Lambdad, RandGaussianNoised
+from monai.transforms import Compose, Lambdad, RandGaussianNoised
 from torch import nn
 
-from bundle.networks import CONDITIONINGS, crop
+from bundle.inferer import CascadeInferer
+from bundle.networks import CONDITIONINGS, channels_last, crop, upsample
+from bundle.packing import find_pairs, pack
+from bundle.patches import kernel_pair_reach
+from bundle.patches.generated import restored
+from bundle.patches.windows import window_side
 from bundle.phantom import ThoraxPhantom
+from bundle.storage import PackedImage
 from bundle.training import (
     AdversarialLosses,
     FixedPatches,
+    KeepBest,
     PrepareScaleBatch,
     ScaleDiscriminator,
     ScaleGenerator,
-    channels_last,
     gather,
     scale_parameters,
     stop_on_nan,
 )
-from tests.laws import tiny_cascade
+from tests.laws import tiny_cascade, with_spacing
 
 ROOT = Path(__file__).parents[1]
 PATCH = 6
@@ -45,6 +56,8 @@ def batch(cascade, scale, items=2):
 
 def seen_channels(conditioning, scale):
     """Sketch; the image, where the generator of that scale sees it; the previous scale, from scale 1 on."""
+    if conditioning == "none":
+        return int(scale > 0)
     return 1 + (conditioning == "image" or (conditioning == "anchored" and scale == 0)) + (scale > 0)
 
 
@@ -67,7 +80,7 @@ def test_a_batch_is_what_generator_and_discriminator_take(spatial_dims, conditio
 
 
 @scales
-@conditionings
+@pytest.mark.parametrize("conditioning", ["sketch", "anchored", "image"])
 def test_a_batch_shows_the_patch_s_own_place(spatial_dims, conditioning, scale):
     """The sketch first, then image and previous scale, each cropped to the target; a hidden image stays hidden."""
     cascade = tiny_cascade(spatial_dims, conditioning)
@@ -82,6 +95,17 @@ def test_a_batch_shows_the_patch_s_own_place(spatial_dims, conditioning, scale):
     else:
         assert torch.equal(kwargs["condition"], data["image"])
     assert torch.equal(kwargs["seen"], torch.cat(expected, 1))
+
+
+@scales
+def test_from_scratch_noise_stands_for_the_image(spatial_dims, scale):
+    """The generator is given noise, anew each time, and the discriminator nothing of it."""
+    cascade = tiny_cascade(spatial_dims, "none")
+    data = batch(cascade, scale)
+    (*_, one), (*_, other) = (PrepareScaleBatch(cascade, scale)(data) for _ in range(2))
+    assert not torch.equal(one["condition"][:, :1], other["condition"][:, :1])
+    assert not torch.equal(one["condition"][:, :1], data["image"])
+    assert torch.equal(one["seen"], other["seen"])
 
 
 # Inferers
@@ -121,7 +145,8 @@ def test_discriminator_sees_image_and_conditions(spatial_dims, conditioning, sca
     assert logits.shape[:2] == (2, 1)
     torch.testing.assert_close(logits, network(torch.cat([kwargs["seen"], target], 1))[-1])
     assert not torch.allclose(logits, ScaleDiscriminator()(target + 1, network, **kwargs))
-    assert not torch.allclose(logits, ScaleDiscriminator()(target, network, seen=kwargs["seen"] + 1))
+    if kwargs["seen"].shape[1]:
+        assert not torch.allclose(logits, ScaleDiscriminator()(target, network, seen=kwargs["seen"] + 1))
     assert ScaleDiscriminator(half=True)(target, network, **kwargs).dtype == torch.float32
 
 
@@ -268,6 +293,37 @@ def scans(tmp_path_factory):
     return folder
 
 
+def configured(folder, output, dims, scale, **more):
+    """A training as shipped, made small."""
+    small = {
+        "max_epochs": 1,
+        "iterations_per_epoch": 2,
+        "batch_size": 1,
+        "num_workers": 0,
+        "patch_size": 12,  # the least that the discriminator takes
+        "val_patches": 8 if dims == 2 else 1,  # 8: each of the random transforms does something once
+        "val_interval": 1,
+        "num_folds": 2,
+        "progress": False,
+        "generated_scans": 1,
+    }
+    return ConfigWorkflow(
+        str(ROOT / "configs" / "train.json"),
+        workflow_type="train",
+        logging_file=False,
+        init_id="initialize",
+        run_id="training",
+        bundle_root=str(ROOT),
+        dataset_dir=str(folder),
+        output_dir=str(output),
+        weights=str(output / "model.pt"),
+        device="cpu",
+        spatial_dims=dims,
+        scale=scale,
+        **(small | more),
+    )
+
+
 @pytest.mark.parametrize(
     ("dims", "scale", "more"),
     [
@@ -278,33 +334,14 @@ def scans(tmp_path_factory):
         (2, 1, {"conditioning": "sketch"}),
         (2, 2, {"conditioning": "anchored"}),
         (2, 0, {"conditioning": "anchored"}),
+        (2, 0, {"conditioning": "none"}),
+        (2, 1, {"conditioning": "none"}),
+        (2, 2, {"previous": False, "criterion": "bce"}),
     ],
 )
 def test_training_as_configured(scans, tmp_path, dims, scale, more):
     """The shipped configuration trains a scale, that scale alone, and leaves a checkpoint that can be gathered."""
-    workflow = ConfigWorkflow(
-        str(ROOT / "configs" / "train.json"),
-        workflow_type="train",
-        logging_file=False,
-        init_id="initialize",
-        run_id="training",
-        bundle_root=str(ROOT),
-        dataset_dir=str(scans / str(dims)),
-        output_dir=str(tmp_path),
-        device="cpu",
-        spatial_dims=dims,
-        scale=scale,
-        num_folds=2,
-        max_epochs=1,
-        iterations_per_epoch=2,
-        batch_size=1,
-        num_workers=0,
-        patch_size=12,  # the least that the discriminator takes
-        val_patches=8 if dims == 2 else 1,  # 8: each of the random transforms does something once
-        val_interval=1,
-        amp=False,
-        **more,
-    )
+    workflow = configured(scans / str(dims), tmp_path, dims, scale, **more)
     workflow.initialize()
     assert not workflow.check_properties()
     network = workflow.parser.get_parsed_content("network_def")
@@ -334,3 +371,207 @@ def test_a_loss_that_is_no_number_ends_the_run(loss):
 
 def test_a_finite_loss_goes_on():
     stop_on_nan(SimpleNamespace(state=SimpleNamespace(iteration=1, output={"reconstruction_loss": torch.tensor(0.5)})))
+
+
+# Interrupted, together, with real pairs
+
+
+def losses_of(workflow):
+    """The reconstruction loss of every iteration."""
+    found = []
+    workflow.initialize()
+    trainer = workflow.parser.get_parsed_content("train#trainer")
+    trainer.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda engine: found.append(engine.state.output["reconstruction_loss"].item())
+    )
+    return found, trainer
+
+
+def kill(_):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_killed_training_goes_on_to_the_same_losses(scans, tmp_path, num_workers):
+    common = {"max_epochs": 4, "iterations_per_epoch": 3, "num_workers": num_workers, "val_interval": 2}
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "parts").mkdir()
+    workflow = configured(scans / "2", tmp_path / "whole", 2, 3, **common)
+    whole, _ = losses_of(workflow)
+    workflow.run()
+
+    workflow = configured(scans / "2", tmp_path / "parts", 2, 3, **common)
+    first, trainer = losses_of(workflow)
+    trainer.add_event_handler(Events.ITERATION_COMPLETED(once=8), kill)  # in the third epoch
+    with pytest.raises(KeyboardInterrupt):
+        workflow.run()
+    assert first == whole[: len(first)]
+    best = (tmp_path / "parts" / "scale_3.pt").stat().st_mtime_ns
+
+    workflow = configured(scans / "2", tmp_path / "parts", 2, 3, **common)
+    second, _ = losses_of(workflow)
+    workflow.run()
+    assert second == pytest.approx(whole[6:], rel=1e-4)  # from the end of the second epoch
+    assert workflow.parser.get_parsed_content("best").best < 2
+    one, other = (torch.load(tmp_path / name / "scale_3.pt", weights_only=True) for name in ("whole", "parts"))
+    assert all(torch.allclose(one[key], other[key], atol=1e-4) for key in one)
+    assert not list((tmp_path / "parts").glob("resume_*"))  # a finished training leaves its weights alone
+    assert (tmp_path / "parts" / "scale_3.pt").stat().st_mtime_ns >= best
+
+
+def test_the_best_weights_stay_when_a_resumed_training_gets_worse(tmp_path):
+    cascade = tiny_cascade(2)
+    keeper = KeepBest(cascade, tmp_path / "scale_1.pt", 1)
+    engine = SimpleNamespace(state=SimpleNamespace(metrics={"error": 0.5}, key_metric_name="error"))
+    keeper(engine)
+    before = (tmp_path / "scale_1.pt").stat().st_mtime_ns
+    other = KeepBest(cascade, tmp_path / "scale_1.pt", 1)
+    other.load_state_dict(keeper.state_dict())
+    engine.state.metrics["error"] = 0.6
+    other(engine)
+    assert (tmp_path / "scale_1.pt").stat().st_mtime_ns == before
+    engine.state.metrics["error"] = float("nan")
+    other(engine)
+    assert (tmp_path / "scale_1.pt").stat().st_mtime_ns == before
+
+
+def test_one_scale_is_replaced_in_the_joined_weights(tmp_path):
+    """For MONAI Label, whose next inference takes them."""
+    cascade, older = tiny_cascade(2), tiny_cascade(2)
+    torch.save(older.state_dict(), tmp_path / "model.pt")
+    engine = SimpleNamespace(state=SimpleNamespace(metrics={"error": 0.5}, key_metric_name="error"))
+    KeepBest(cascade, tmp_path / "scale_1.pt", 1, tmp_path / "model.pt")(engine)
+    state = torch.load(tmp_path / "model.pt", weights_only=True)
+    for key, value in state.items():
+        assert torch.equal(value, (cascade if key.startswith("fine.0.") else older).state_dict()[key])
+
+
+def test_time_is_kept_and_the_rest_is_left_for_later(scans, tmp_path):
+    workflow = configured(scans / "2", tmp_path, 2, 3, max_epochs=50, iterations_per_epoch=1, max_minutes=1 / 30)
+    _, trainer = losses_of(workflow)
+    workflow.run()
+    assert 1 <= trainer.state.epoch < 50
+    assert len(list(tmp_path.glob("resume_3_*.pt"))) == 1
+
+
+def test_real_pairs_of_two_folders(scans, tmp_path):
+    """The target is the file of the same name; source and target are cut alike."""
+    (tmp_path / "targets").mkdir()
+    for file in (scans / "3").glob("*.nii.gz"):
+        image = nibabel.load(file)
+        nibabel.Nifti1Image(image.get_fdata() + 100, image.affine).to_filename(tmp_path / "targets" / file.name)
+    workflow = configured(scans / "3", tmp_path, 3, 3, label_dir=str(tmp_path / "targets"))
+    workflow.initialize()
+    patch = workflow.parser.get_parsed_content("validate#dataset")[0]
+    inner = crop(patch["image"][None], workflow.parser.get_parsed_content("margin"))[0]
+    torch.testing.assert_close(patch["label"] - inner, torch.full_like(inner, 100 / 600), atol=0.2, rtol=0)
+    assert (patch["label"] - inner - 100 / 600).abs().median() < 0.02
+    workflow.run()
+    (tmp_path / "targets" / "one.nii.gz").unlink()
+    with pytest.raises(FileNotFoundError, match=r"one\.nii\.gz.*has no target"):
+        find_pairs(scans / "3", tmp_path / "targets")
+
+
+def test_the_settings_stand_beside_the_weights(scans, tmp_path):
+    workflow = configured(scans / "2", tmp_path, 2, 1, learning_rate=0.5)
+    workflow.initialize()
+    workflow.run()
+    record = json.loads((tmp_path / "scale_1.json").read_text())
+    assert record["settings"]["learning_rate"] == 0.5 and record["settings"]["scale"] == 1
+    assert len(record["settings"]["trained_on"]) == 1 and record["versions"]["torch"] == torch.__version__
+
+
+def test_generated_previous_scales_are_those_of_inference(scans, tmp_path):
+    """A patch of a simulated scan is given what the scales before made of that very scan, at its very place."""
+    workflow = configured(scans / "3", tmp_path, 3, 3, generated=1.0, num_folds=2)
+    workflow.initialize()
+    parser = workflow.parser
+    cascade = parser.get_parsed_content("network_def")
+    for parameter in cascade.parameters():  # a scale that adds something
+        nn.init.normal_(parameter, std=0.05)
+    for scale in range(3):
+        torch.save(cascade.state_dict(), tmp_path / f"scale_{scale}.pt")
+    parser.get_parsed_content("generating")
+    files = list((tmp_path / "packed").glob("*_scale_3_0.nii"))
+    assert files
+    patching = parser.get_parsed_content("train#preprocessing").transforms
+    item = Compose(patching[:4])(parser.get_parsed_content("train#dataset#data")[0])
+    assert str(files[0]) == item["generated"].previous.path
+    origin, spare, item_generated = item["origin"], kernel_pair_reach(3), item["generated"]
+    item = Compose(patching[4:7])(item)
+    assert set(item) == {"image", "label", "coarse"}
+    # What was stored is the cascade's own result of three scales on the matched, windowed scan ...
+    facts = json.loads(files[0].with_suffix(".json").read_text())
+    volume = PackedImage(pack(parser.get_parsed_content("train#dataset#data")[0]["image"], tmp_path / "packed"))
+    grown = volume.window([(-far, size + far) for far, size in zip(spare, volume.shape[1:], strict=True)])
+    scan = restored(facts["scan"])
+    assert scan == item_generated.acquisition
+    source, _ = scan.pair(grown[0], (0.8, 0.8, 5.0), facts["seed"], [-far for far in spare])
+    shown = ((source.clamp(-1200, 2000) + 1000) / 600 - 1)[None, None]
+    with torch.no_grad():
+        made = CascadeInferer(1000, progress=False, scales=3)(with_spacing(shown, (0.8, 0.8, 5.0)), cascade.eval())
+    stored = torch.from_numpy(nibabel.load(files[0]).get_fdata(dtype=np.float32))
+    torch.testing.assert_close(made[0, 0], stored, atol=1e-4, rtol=1e-4)
+    # ... and the patch is its window, where that lies inside the image.
+    fine = upsample(made, [2, 2, 1])[0, 0]
+    window = item["coarse"][0]
+    side = list(window.shape)
+    margin = [
+        window_side(12, m) - size for m, size in zip(parser.get_parsed_content("margin"), window.shape, strict=True)
+    ]
+    first = [start + far + gap // 2 for start, far, gap in zip(origin, spare, margin, strict=True)]
+    for axis, (start, size, extent) in enumerate(zip(first, side, fine.shape, strict=True)):
+        a, b = max(start, 1), min(start + size, extent - 1)
+        fine, window = fine.narrow(axis, a, b - a), window.narrow(axis, a - start, b - a)
+        assert b - a > 5
+    torch.testing.assert_close(window, fine, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("conditioning", ["sketch", "anchored"])
+def test_without_pairs_the_target_s_own_image_is_the_source(scans, tmp_path, conditioning):
+    """And the generated previous scale is what the scales before make of it."""
+    workflow = configured(scans / "3", tmp_path, 3, 3, generated=1.0, conditioning=conditioning)
+    workflow.initialize()
+    parser = workflow.parser
+    for scale in range(3):
+        torch.save(parser.get_parsed_content("network_def").state_dict(), tmp_path / f"scale_{scale}.pt")
+    workflow.run()
+    assert len(list((tmp_path / "packed").glob("*_scale_3_0.nii"))) == 1
+    patch = parser.get_parsed_content("train#dataset")[0]
+    assert torch.equal(crop(patch["image"][None], parser.get_parsed_content("margin"))[0], patch["label"])
+
+
+RANKS = """
+import sys, torch
+from monai.bundle import ConfigWorkflow
+root, data, output = sys.argv[1:]
+workflow = ConfigWorkflow(
+    [f"{root}/configs/train.json", f"{root}/configs/multi_gpu_train.json"], workflow_type="train", logging_file=False,
+    init_id="initialize", run_id="training", final_id="finalize", bundle_root=root, dataset_dir=data, output_dir=output,
+    weights=output + "/model.pt", spatial_dims=2, scale=3, max_epochs=1, iterations_per_epoch=2, batch_size=1,
+    num_workers=0, patch_size=12, val_patches=1, val_interval=1, num_folds=2, progress=False,
+)
+workflow.initialize()
+workflow.run()
+network = workflow.parser.get_parsed_content("network_def")
+torch.save(network.state_dict(), f"{output}/rank_{torch.distributed.get_rank()}.pt")
+workflow.finalize()
+"""
+
+
+def test_two_ranks_train_one_network(scans, tmp_path):
+    """Two processes on the CPU, two steps: different patches, equal weights."""
+    (tmp_path / "ranks.py").write_text(RANKS)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    subprocess.run(
+        [*command, str(tmp_path / "ranks.py"), str(ROOT), str(scans / "2"), str(tmp_path)],
+        check=True,
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        timeout=300,
+    )
+    one, other = (torch.load(tmp_path / f"rank_{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert all(torch.equal(one[key], other[key]) for key in one)
+    fresh = torch.load(tmp_path / "scale_3.pt", weights_only=True)
+    assert set(fresh) == set(one)  # no "module." in front: what one process trains, another can load

@@ -10,7 +10,15 @@ from monai.data import MetaTensor
 from PIL import Image
 
 from bundle import transforms
-from bundle.transforms import LoadImageOrSeriesd, MarkInsided, PasteIntoSourced, RoundAndCastd, SaveImageAsSourced
+from bundle.scanner import SHARP, SOFT, acquire
+from bundle.transforms import (
+    LoadImageOrSeriesd,
+    MarkInsided,
+    MatchKerneld,
+    PasteIntoSourced,
+    RoundAndCastd,
+    SaveImageAsSourced,
+)
 from tests.dicom_series import write_series
 
 SHAPE = (7, 6, 5)
@@ -218,3 +226,22 @@ def test_unknown_voxel_types_are_refused():
 def test_what_is_no_number_is_refused(value):
     with pytest.raises(ValueError, match="pred holds voxels that are no finite numbers"):
         RoundAndCastd("pred")({"pred": torch.tensor([[0.0, value]])})
+
+
+def test_a_sharp_scan_is_matched_and_keeps_its_place():
+    """Its noise becomes the soft one's; affine, metadata and what can be inverted stay."""
+    image = torch.full((220, 220, 4), 40.0)
+    soft, sharp = acquire(image, (0.7, 0.7, 2.0), (SOFT, SHARP))
+    affine = torch.diag(torch.tensor([0.7, 0.7, 2.0, 1.0], dtype=torch.float64))
+    scan = MetaTensor(
+        sharp[None], affine=affine, meta={"filename_or_obj": "scan.nii.gz"}, applied_operations=[{"x": 1}]
+    )
+    out = MatchKerneld("image")({"image": scan})["image"]
+    assert torch.equal(out.affine, affine) and out.meta["filename_or_obj"] == "scan.nii.gz"
+    assert out.applied_operations == [{"x": 1}]
+    assert out.std() == pytest.approx(float(soft.std()), rel=0.1) and scan.std() > 3 * soft.std()
+
+
+def test_a_scan_whose_kernel_is_not_found_is_left_alone():
+    lung = MetaTensor(torch.randn(1, 100, 100, 4) * 50 - 850)
+    assert MatchKerneld("image")({"image": lung})["image"] is lung

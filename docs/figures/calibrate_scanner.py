@@ -4,7 +4,7 @@
 
 Measured slice by slice, radially: the transfer ratio sharp/soft (cross spectrum over the soft image's power, all of
 the body) and both noise powers (flat soft tissue). Fitted to them: the parameters of `SOFT` and `SHARP` and
-`NOISE_POWER` in `bundle/scanner.py`, which hold the numbers printed here. The pair is a test case: nothing but these
+`NOISE_POWER` in `bundle/scanner/kernel.py`, which hold the numbers printed here. The pair is a test case: nothing but these
 few numbers is taken from it, and no image of it is trained on. Prints the fit and how near a sharpened soft image comes
 to the real sharp one, and writes `scanner_calibration.png` beside this script.
 """
@@ -83,7 +83,7 @@ def unpack(numbers) -> tuple[Kernel, Kernel, float]:
 
 def fit(body, flat, pixel: float) -> tuple[Kernel, Kernel, float]:
     """Fit kernels and noise power to the logarithms of ratio and noise powers."""
-    at_body, at_flat = (scanner._frequencies((pixel, pixel), size=size) for size in (BODY, FLAT))
+    at_body, at_flat = (scanner.frequencies((pixel, pixel), size=size) for size in (BODY, FLAT))
     use_body = (at_body > 0.04) & (at_body < QUOTED)
     use_flat = (at_flat > 0.12) & (at_flat < 1.0)  # below, the patch is too small to tell noise from anatomy
     f = at_body[use_body]
@@ -142,7 +142,7 @@ def main(sharp_file: str, soft_file: str) -> None:
 
     edges = np.arange(0, 1.11, 0.05)
     middle = (edges[1:] + edges[:-1]) / 2
-    at_body, at_flat = (scanner._frequencies((pixel, pixel), size=size).numpy() for size in (BODY, FLAT))
+    at_body, at_flat = (scanner.frequencies((pixel, pixel), size=size).numpy() for size in (BODY, FLAT))
     ring = [radial(values, at_body, edges) for values in body]
     measured, coherence = ring[2] / ring[0], ring[2] ** 2 / ring[0] / ring[1]
     curve = ratio(fitted_sharp, fitted_soft, torch.from_numpy(middle)).numpy()

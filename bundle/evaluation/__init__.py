@@ -1,0 +1,11 @@
+"""How good a result is: measured in the lung window against the real thing, beside what a user has without this bundle.
+
+``python -m monai.bundle run evaluating --config_file configs/evaluate.json`` prints one table for each kind of pair and
+writes a report. Everything passes through in slabs of a few slices, so that no volume has to fit into memory.
+
+- what is compared: `volumes` (images on disk as slabs), `pairs`, `simulated` (pairs of one CT), `cases` (which ones);
+- how: `metrics` (SSIM, MAE, MSE), `emphysema`, `seams`, `spectrum` (noise power), `significance` (paired t-test),
+  `measuring` (seconds and memory);
+- with what: `methods` (what a method is), `filters`, `radial`, `tuning`, `cascades` (this bundle, and its baselines);
+- all of it: `run`; `table` and `figures` show it.
+"""

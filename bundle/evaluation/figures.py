@@ -1,0 +1,87 @@
+"""The report's figures: a slice and its differences, noise power spectra, and the spread over blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from bundle.evaluation.metrics import WINDOW
+from bundle.evaluation.spectrum import flat_places, noise_spectrum
+from bundle.evaluation.volumes import Slabs
+
+SPAN = 200.0  # HU: the difference's colours end here
+DPI = 110
+
+
+def draw_slices(path: Path, images: Mapping[str, Slabs], target: str = "target") -> None:
+    """Draw the middle slice of each image in the lung window, and below it the difference to the target.
+
+    The patient is seen from the feet, as radiologists do.
+
+    Args:
+        path: the PNG.
+        images: on one grid, by what they are called, the target the last of them.
+        target: the one that the others are compared with.
+    """
+    shape, spacing = images[target].shape, images[target].spacing
+    z, across = shape[2] // 2, spacing[1] / spacing[0]
+    found = {name: image.slab(z, z + 1)[..., 0].numpy() for name, image in images.items()}
+    height = 3.2 * shape[1] * across / shape[0]
+    figure = Figure((3.2 * len(found) + 0.6, 2 * height + 0.7), layout="constrained")
+    axes = np.atleast_2d(figure.subplots(2, len(found)))
+    for column, (name, image) in enumerate(found.items()):
+        upper, lower = axes[:, column]
+        upper.imshow(image[::-1].T, cmap="gray", vmin=WINDOW[0], vmax=WINDOW[1], origin="lower", aspect=across)
+        upper.set_title(name, fontsize=9)
+        if name != target:
+            difference = lower.imshow(
+                (image - found[target])[::-1].T, cmap="RdBu_r", vmin=-SPAN, vmax=SPAN, origin="lower", aspect=across
+            )
+            lower.set_title(f"{name} - {target}", fontsize=9)
+        for panel in (upper, lower):
+            panel.set_xticks([])
+            panel.set_yticks([])
+    axes[1, -1].axis("off")
+    figure.colorbar(difference, cax=axes[1, -1].inset_axes((0.05, 0.05, 0.07, 0.9)), label="HU")
+    save(figure, path)
+
+
+def draw_spectra(path: Path, images: Mapping[str, Slabs], target: str = "target") -> bool:
+    """Draw the noise power spectrum of each image at the target's flat places; false where there is no such place."""
+    places = flat_places(images[target])
+    if not places:
+        return False
+    figure = Figure((6.4, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for name, image in images.items():
+        axes.semilogy(*noise_spectrum(image, places), label=name, linestyle="--" if name == target else "-")
+    axes.set_xlabel("radial frequency, cycles/mm")
+    axes.set_ylabel("noise power, HU$^2$ mm$^2$")
+    axes.set_title(f"noise in flat soft tissue, {len(places)} patches", fontsize=9)
+    axes.legend(fontsize=8)
+    axes.grid(alpha=0.3)
+    save(figure, path)
+    return True
+
+
+def draw_boxes(path: Path, blocks: Mapping[str, Sequence[float] | np.ndarray]) -> None:
+    """Draw the spread of the blocks' SSIM for each method: quartiles, and the 5th to the 95th percentile."""
+    figure = Figure((6.4, 0.38 * len(blocks) + 1.1), layout="constrained")
+    axes = figure.subplots()
+    names = [name.replace("*", "") for name in blocks]
+    values = [np.asarray(value) for value in blocks.values()]
+    axes.boxplot(values, orientation="horizontal", whis=(5, 95), showfliers=False, widths=0.6)
+    axes.set_yticks(range(1, len(names) + 1), names, fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlabel(f"SSIM of a block (n = {len(values[0])})")
+    axes.grid(axis="x", alpha=0.3)
+    save(figure, path)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=DPI)

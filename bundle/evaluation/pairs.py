@@ -1,0 +1,92 @@
+"""A pair: a sharp source and its soft target, on disk; and how a real one is brought there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from bundle.evaluation.volumes import Volume, create, slabs
+from bundle.storage import suffix
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Source and target on one grid, uncompressed on disk."""
+
+    name: str
+    kind: str
+    source: Path
+    target: Path
+
+
+class Case(Protocol):
+    """What can be made a pair."""
+
+    def prepare(self, folder: Path, slices: int | None) -> Pair:
+        """Write the pair's central slices, all of them for None, into a folder."""
+
+
+@dataclass(frozen=True)
+class RealCase:
+    """Two reconstructions of one acquisition."""
+
+    source: str
+    target: str
+    kind: str = "real"
+
+    def prepare(self, folder: Path, slices: int | None) -> Pair:
+        """Copy the central slices of both.
+
+        Raises:
+            ValueError: where the two do not lie on one grid.
+        """
+        images = {"source": Volume(self.source), "target": Volume(self.target)}
+        a, b = images.values()
+        if a.shape != b.shape or not np.allclose(
+            a.affine @ (*a.shape, 1), b.affine @ (*a.shape, 1), atol=min(a.spacing)
+        ):
+            raise ValueError(
+                f"source {self.source!r}, {a.shape} voxels of {_mm(a)} mm, and target {self.target!r}, {b.shape} of "
+                f"{_mm(b)} mm, do not lie on one grid; take two reconstructions of one acquisition, or resample one."
+            )
+        start, stop = central(a.shape[2], slices)
+        pair = pair_in(stem(self.source), self.kind, folder)
+        for image, path in zip(images.values(), (pair.source, pair.target), strict=True):
+            with create(path, (*a.shape[:2], stop - start), moved(image.affine, (0, 0, start))) as append:
+                for first, last in slabs(stop - start):
+                    append(image.slab(start + first, start + last))
+        return pair
+
+
+def central(size: int, wanted: int | None, at: float = 0.5) -> tuple[int, int]:
+    """Start and stop of the wanted number of slices, or voxels, in the middle or elsewhere."""
+    if wanted is not None and wanted < 1:
+        raise ValueError(f"slices {wanted} must be at least 1; null takes all.")
+    start = int((size - wanted) * at) if wanted and wanted < size else 0
+    return start, start + min(wanted or size, size)
+
+
+def moved(affine: np.ndarray, origin: Sequence[int]) -> np.ndarray:
+    """The affine of a part that starts at a voxel."""
+    shifted = affine.copy()
+    shifted[:3, 3] += affine[:3, :3] @ np.asarray(origin)
+    return shifted
+
+
+def stem(path: str | Path) -> str:
+    """An image's name without its suffix."""
+    name = Path(path).name
+    return name[: len(name) - len(suffix(name))]
+
+
+def pair_in(name: str, kind: str, folder: Path) -> Pair:
+    """The paths of a pair in a folder."""
+    return Pair(name, kind, folder / f"{name}_source.nii", folder / f"{name}_target.nii")
+
+
+def _mm(image: Volume) -> str:
+    return " x ".join(f"{mm:.3g}" for mm in image.spacing)

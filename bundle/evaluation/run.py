@@ -1,0 +1,159 @@
+"""The evaluation: every method on every pair, then one table for each kind of pair, and a report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from bundle.evaluation.emphysema import emphysema_index, lung_blocks
+from bundle.evaluation.figures import draw_boxes, draw_slices, draw_spectra
+from bundle.evaluation.measuring import Cost, measured
+from bundle.evaluation.methods import Method
+from bundle.evaluation.metrics import compare
+from bundle.evaluation.pairs import Case, Pair
+from bundle.evaluation.seams import faces_of, grid, jumps, seam
+from bundle.evaluation.table import Record, as_csv, markdown, notes
+from bundle.evaluation.volumes import Volume
+
+NOTHING = Cost(float("nan"), float("nan"))
+TITLES = {"real": "Real pairs of kernels", "simulated": "Simulated kernels on real CT"}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Compare methods on pairs of a sharp source and its soft target.
+
+    Args:
+        cases: what is made pairs of.
+        methods: the rows of the table, by key; ``ours`` among them is what the others are tested against.
+        output_dir: gets ``report.md``, its figures, ``table.csv``, and the pairs and results as images.
+        slices: how many slices in the middle of each case; null for all.
+        tuning: cases on which free parameters are tuned; where there are none, methods that have such are left out.
+        tuning_slices: how many slices of each of these.
+        only: keys of the methods to run; null for all.
+        fresh: whether each method runs in a process of its own, which its memory is measured by.
+        seam_side: voxels a side of the grid on which seams are looked for where neither the method nor ours has one.
+    """
+
+    cases: Sequence[Case]
+    methods: Mapping[str, Method]
+    output_dir: str
+    slices: int | None = 32
+    tuning: Sequence[Case] = ()
+    tuning_slices: int = 8
+    only: Sequence[str] | None = None
+    fresh: bool = True
+    seam_side: int = 32
+
+    def run(self) -> Path:
+        """Measure, print the tables, and write the report; returns its path.
+
+        Raises:
+            FileNotFoundError: where our weights are missing.
+            ValueError: where ``only`` names a method that there is not, or a case cannot be made a pair.
+        """
+        methods, left_out = self.chosen()
+        folder = Path(self.output_dir)
+        pairs = [case.prepare(folder / "pairs", self.slices) for case in tqdm(self.cases, "pairs")]
+        methods = self.tuned(methods)
+        records: list[Record] = []
+        with tqdm(total=len(pairs) * len(methods), unit="result") as bar:
+            for pair in pairs:
+                records += self.measure(pair, methods, bar)
+        named = {key: method.name for key, method in methods.items()}
+        titles = {"source": "source as it is", **named, "target": "target"}
+        report = self.report(records, titles, pairs, left_out)
+        for name, text in (("table.csv", as_csv(records)), ("report.md", report)):
+            part = folder / f".part_{name}"
+            part.write_text(text, encoding="utf-8")
+            part.replace(folder / name)
+        print(report)
+        return folder / "report.md"
+
+    def chosen(self) -> tuple[dict[str, Method], list[str]]:
+        """The methods that can run, by key, and why others cannot."""
+        for key in self.only or ():
+            if key not in self.methods:
+                raise ValueError(f"only names {key!r}, which is no method; take some of {', '.join(self.methods)}.")
+        chosen, left_out = {}, []
+        for key, method in self.methods.items():
+            if self.only is not None and key not in self.only:
+                continue
+            lack = method.missing() or ("tuning_dir is not given" if method.free and not self.tuning else "")
+            if lack and key == "ours":
+                raise FileNotFoundError(f"ours cannot run: {lack}; train it, or give weights.")
+            if lack:
+                left_out.append(f"{method.name} is left out: {lack}.")
+            else:
+                chosen[key] = method
+        return chosen, left_out
+
+    def tuned(self, methods: Mapping[str, Method]) -> dict[str, Method]:
+        """The methods with their free parameters tuned."""
+        free = any(method.free for method in methods.values())
+        pairs = [case.prepare(Path(self.output_dir) / "tuning", self.tuning_slices) for case in self.tuning if free]
+        return {key: method.tuned(pairs) for key, method in tqdm(methods.items(), "tuning", unit="method")}
+
+    def measure(self, pair: Pair, methods: Mapping[str, Method], bar: tqdm) -> list[Record]:
+        """Every method on one pair; the source as it is first, and the target itself last."""
+        target = Volume(pair.target)
+        lung = lung_blocks(target)
+        truth, steps = emphysema_index(target, target, lung), jumps(target)
+        own = methods["ours"].windows(target.shape) if "ours" in methods else []
+        own_faces = faces_of(own or grid(target.shape, self.seam_side), target.shape)
+        if not any(own_faces):
+            own_faces = faces_of(grid(target.shape, self.seam_side), target.shape)
+
+        def record(key: str, name: str, path: Path, faces: list[list[int]], cost: Cost) -> Record:
+            image = Volume(path)
+            share = emphysema_index(image, target, lung)
+            found = seam(jumps(image), steps, faces)
+            return Record(pair.kind, pair.name, key, name, compare(image, target), share, truth, found, cost)
+
+        records = [record("source", "source as it is", pair.source, own_faces, NOTHING)]
+        for key, method in sorted(methods.items(), key=lambda item: item[0] != "ours"):  # ours first: it may fail
+            bar.set_description(f"{pair.name}, {key}")
+            used = method.for_pair(pair)
+            path = self.result(pair, key)
+            cost = measured(used, pair.source, path, self.fresh)
+            faces = faces_of(used.windows(target.shape), target.shape)
+            records.append(record(key, used.name, path, faces if any(faces) else own_faces, cost))
+            bar.update()
+        return [*records, record("target", "target", pair.target, own_faces, NOTHING)]
+
+    def result(self, pair: Pair, key: str) -> Path:
+        """Where a method's result lies."""
+        return Path(self.output_dir) / "results" / pair.name / f"{key}.nii"
+
+    def report(
+        self, records: Sequence[Record], titles: Mapping[str, str], pairs: Sequence[Pair], left_out: Sequence[str]
+    ) -> str:
+        """The report in Markdown; its figures are drawn, of the first pair of each kind."""
+        folder, parts = Path(self.output_dir), ["# Evaluation"]
+        for kind, title in TITLES.items():
+            own = [record for record in records if record.kind == kind]
+            if not own:
+                continue
+            parts += [f"## {title}", markdown(own, titles), notes(own), *left_out]
+            pair = next(pair for pair in pairs if pair.kind == kind)
+            images = {"source": Volume(pair.source)}
+            for key in ("ours", "gaussian"):
+                if key in titles:
+                    images[titles[key].replace("*", "")] = Volume(self.result(pair, key))
+            images["target"] = Volume(pair.target)
+            draw_slices(folder / f"{kind}_slices.png", images)
+            parts.append(f"![slices in the lung window and their differences]({kind}_slices.png)\n\n*{pair.name}*")
+            if draw_spectra(folder / f"{kind}_noise.png", images):
+                parts.append(f"![noise power spectra]({kind}_noise.png)")
+            blocks = {
+                name: np.concatenate([record.comparison.blocks["ssim"] for record in own if record.key == key])
+                for key, name in titles.items()
+                if key != "target"
+            }
+            draw_boxes(folder / f"{kind}_blocks.png", blocks)
+            parts.append(f"![SSIM of blocks]({kind}_blocks.png)")
+        return "\n\n".join(parts) + "\n"

@@ -1,0 +1,138 @@
+"""A window of an image at full resolution, large enough for one patch of one scale."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.transforms import MapTransform, Randomizable
+from torch import Tensor
+from torch.nn import functional as F
+
+from bundle.geometry import pyramid
+from bundle.storage import PackedImage, read_window, spacing_of
+
+
+class RandScalePatchd(Randomizable, MapTransform):
+    """Cut a window at full resolution, large enough for one patch of one scale.
+
+    Scale 0 is trained on whole images, the others on patches (Uzunova et al. 2019, section 2.1).
+
+    Args:
+        keys: images of one grid, `(1, *spatial)`, in HU, in memory or a `PackedImage`, of which the window is read.
+        scale: the scale to train, 0 for the whole image.
+        num_scales: number of scales of the cascade.
+        patch_size: voxels a side, at that scale, of what the loss is taken on.
+        margin: voxels a side, at that scale, that the network needs around it (``Cascade.reach``).
+        spare: voxels a side, at full resolution, that a later transform takes off (`kernel_pair_reach`).
+        foreground: share of patches whose centre must lie above ``-950`` HU and so inside the body.
+        pixel: range of pixel sizes in mm, drawn log-uniformly for each patch: where the image's are larger, the window
+            is enlarged in the slice, since a kernel changes fine pixels more than coarse ones. Null leaves them.
+        zoom: by how much a window is enlarged at most.
+        allow_missing_keys: whether a missing key is no error.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        scale: int,
+        num_scales: int,
+        patch_size: int,
+        margin: Sequence[int],
+        spare: Sequence[int] | int = 0,
+        foreground: float = 0.9,
+        pixel: tuple[float, float] | None = None,
+        zoom: float = 1.8,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        MapTransform.__init__(self, keys, allow_missing_keys)
+        self.pixel, self.zoom = pixel, zoom
+        self.scale, self.steps, self.patch_size = scale, num_scales - 1, patch_size
+        self.margin = tuple(margin)
+        self.spare = tuple(spare) if isinstance(spare, Sequence) else (spare,) * len(self.margin)
+        self.foreground = foreground
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Cut the window; ``spacing``, ``origin`` and the ``factors`` of the pyramid are put beside it.
+
+        Where results of the scales before are at hand (`RandGeneratedd`) the window is not enlarged, and begins where
+        their voxels do.
+
+        Raises:
+            ValueError: where the images are not of one shape.
+        """
+        out = dict(data)
+        shapes = {key: tuple(out[key].shape) for key in self.key_iterator(out)}
+        if len(set(shapes.values())) > 1:
+            raise ValueError(f"images of one pair must lie on one grid; got {shapes}. Resample one onto the other.")
+        image = out[self.first_key(out)]
+        shape = image.shape[1:]
+        native = spacing_of(image, len(shape))
+        zoom = [1.0] * len(shape)
+        if self.pixel and self.scale and "generated" not in out:
+            drawn = float(np.exp(self.R.uniform(*np.log(self.pixel))))
+            zoom[:2] = [min(max(native[0] / drawn, 1.0), self.zoom)] * 2
+        spacing = [size / factor for size, factor in zip(native, zoom, strict=True)]
+        factors = pyramid(spacing, self.steps)
+        if self.scale == 0:
+            bounds = [(-extra, size + extra) for size, extra in zip(shape, self.spare, strict=True)]
+            sides = [stop - start for start, stop in bounds]
+        else:
+            step = step_of(factors, self.steps, self.scale)
+            # A multiple of two, and one coarse voxel more a side for the upsampling.
+            sides = [
+                window_side(self.patch_size, m) * s + 2 * extra
+                for m, s, extra in zip(self.margin, step, self.spare, strict=True)
+            ]
+            for _ in range(20):
+                centre = [int(self.R.randint(size)) for size in shape]
+                if self.R.rand() > self.foreground or float(image[(0, *centre)]) > -950:
+                    break
+            lengths = [round(side / factor) for side, factor in zip(sides, zoom, strict=True)]
+            starts = [c - length // 2 for c, length in zip(centre, lengths, strict=True)]
+            if "generated" in out:
+                starts = [
+                    (start + extra) // (2 * s) * 2 * s - extra
+                    for start, extra, s in zip(starts, self.spare, step, strict=True)
+                ]
+            bounds = [(start, start + length) for start, length in zip(starts, lengths, strict=True)]
+        for key in self.key_iterator(out):
+            out[key] = enlarge(_cut(out[key], bounds), sides[:2])
+        out["origin"] = [start for start, _ in bounds]
+        out["spacing"] = [
+            size * (stop - start) / side for size, (start, stop), side in zip(native, bounds, sides, strict=True)
+        ]
+        out["factors"] = factors
+        return out
+
+
+def step_of(factors: Sequence[Sequence[int]], steps: int, scale: int) -> list[int]:
+    """Voxels of full resolution in one of a scale, per axis."""
+    step = [1] * len(factors[0])
+    for factor in factors[: steps - scale]:
+        step = [a * b for a, b in zip(step, factor, strict=True)]
+    return step
+
+
+def window_side(patch_size: int, margin: int) -> int:
+    """Voxels of a scale that a window spans along one axis: even, with two more a side than patch and margin."""
+    return (patch_size + 2 * margin + 5) // 2 * 2
+
+
+def enlarge(image: Tensor, size: Sequence[int]) -> Tensor:
+    """Interpolate the slices of an image, `(1, x, y)` or `(1, x, y, z)`, to a size; cubic, to keep them as sharp."""
+    if tuple(image.shape[1:3]) == tuple(size):
+        return image
+    slices = image[0].reshape(*image.shape[1:3], -1).movedim(-1, 0)[None]
+    larger = F.interpolate(slices, tuple(size), mode="bicubic")[0].movedim(0, -1)
+    return larger.reshape(1, *size, *image.shape[3:])
+
+
+def _cut(image: Tensor | PackedImage, bounds: Sequence[tuple[int, int]]) -> Tensor:
+    """A window of an image, from memory or disk."""
+    if isinstance(image, PackedImage):
+        return image.window(bounds)
+    return read_window(torch.as_tensor(image).as_subclass(Tensor).float()[None], bounds)[0]

@@ -1,0 +1,29 @@
+"""A simulated CT scanner, and what is known of a real one from its noise.
+
+`kernel`: transfer functions; `filters`: filters of bounded reach made of them; `noise`: noise by position;
+`acquisition`: one acquisition seen through several kernels; `matching`: a scan's kernel found and undone.
+"""
+
+from bundle.scanner.acquisition import HU_RANGE, acquire, reach
+from bundle.scanner.filters import RADIUS
+from bundle.scanner.kernel import NOISE_POWER, SHARP, SOFT, Kernel, frequencies, noise_power, ratio
+from bundle.scanner.matching import find_kernel, matched, matched_window
+from bundle.scanner.noise import white_noise
+
+__all__ = [
+    "HU_RANGE",
+    "NOISE_POWER",
+    "RADIUS",
+    "SHARP",
+    "SOFT",
+    "Kernel",
+    "acquire",
+    "find_kernel",
+    "frequencies",
+    "matched",
+    "matched_window",
+    "noise_power",
+    "ratio",
+    "reach",
+    "white_noise",
+]

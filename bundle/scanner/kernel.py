@@ -1,0 +1,90 @@
+"""Reconstruction kernels as transfer functions in the slice plane, and the noise power that they leave.
+
+Noise power of filtered backprojection: Riederer, Pelc and Chesler, Phys Med Biol 23 (1978) 446.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+GRID = 128  # frequencies a side on which a transfer function is sampled; much finer than a filter's taps need
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A reconstruction kernel: roll-off times edge enhancement times cut-off, each radial, 1 at frequency 0.
+
+    Args:
+        half: frequency in cycles/mm at which the roll-off alone is 0.5.
+        order: steepness of the roll-off; 2 is a Gaussian.
+        edge: gain of the edge enhancement; 0 for none.
+        position: frequency in cycles/mm where the edge enhancement peaks.
+        cutoff: frequency in cycles/mm from which nothing passes; the last fifth before it is tapered.
+    """
+
+    half: float
+    order: float = 2.0
+    edge: float = 0.0
+    position: float = 0.5
+    cutoff: float = 1.5
+
+    def transfer(self, frequency: Tensor) -> Tensor:
+        """Return the gain at each radial `frequency` in cycles/mm, same shape; 1 at 0."""
+        bump = (frequency / self.position) ** 3
+        enhance = 1 + self.edge * bump * torch.exp(1 - bump)
+        rolloff = torch.exp(-math.log(2) * (frequency / self.half) ** self.order)
+        taper = ((frequency / self.cutoff - 0.8) / 0.2).clamp(0, 1)
+        return enhance * rolloff * (1 + torch.cos(math.pi * taper)) / 2
+
+    @staticmethod
+    def random(generator: torch.Generator | None = None) -> Kernel:
+        """Draw a sharp kernel, from milder than B60f to beyond B80f and GE LUNG, with the calibrated `SHARP` amid them.
+
+        Uniform: half 0.55..1.15, position 0.3..0.7, cutoff 1.0..1.8 cycles/mm. Log-uniform: order 2..8.
+        Edge 1.5 u^2 with u uniform: mostly mild, at times strong.
+        """
+        half, order, edge, position, cutoff = torch.rand(5, generator=generator, dtype=torch.float64).tolist()
+        return Kernel(
+            half=0.55 + 0.6 * half,
+            order=2 * 4**order,
+            edge=1.5 * edge**2,
+            position=0.3 + 0.4 * position,
+            cutoff=1.0 + 0.8 * cutoff,
+        )
+
+
+# Fitted by docs/figures/calibrate_scanner.py to one real pair, B40f and B70f of the same acquisition, 0.65 mm pixels:
+# the transfer ratio from the cross spectrum, the noise power from flat soft tissue. That pair gave nothing else.
+SOFT = Kernel(half=0.396, order=1.99)
+SHARP = Kernel(half=0.827, order=6.64, edge=0.360, position=0.489)
+NOISE_POWER = 1302.0  # HU^2 mm^2 per cycle/mm, before the kernel, at dose 100: about 11 HU soft and 42 HU sharp
+FLOOR = 0.05  # below this transfer the soft image holds nothing to sharpen: the ratio divides by no less
+
+
+def ratio(kernel: Kernel, seen: Kernel, frequency: Tensor) -> Tensor:
+    """Return the gain that turns an image `seen` through one kernel into another's, bounded where `seen` vanishes."""
+    below = seen.transfer(frequency)
+    return kernel.transfer(frequency) / (below**8 + FLOOR**8) ** (1 / 8) * (1 + FLOOR**8) ** (1 / 8)
+
+
+def noise_power(kernel: Kernel, spacing: Sequence[float], size: int = GRID) -> tuple[Tensor, Tensor]:
+    """Return the noise power at dose 100, HU^2 mm^2, on an FFT's grid, and what folds onto it, `(size, size)` each."""
+
+    def power(fold: tuple[int, int]) -> Tensor:
+        frequency = frequencies(spacing, fold, size)
+        return NOISE_POWER * frequency * kernel.transfer(frequency) ** 2
+
+    turns = [(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1)]
+    folded = sum((power(turn) for turn in turns if turn != (0, 0)), torch.zeros(size, size, dtype=torch.float64))
+    return power((0, 0)), folded
+
+
+def frequencies(spacing: Sequence[float], fold: tuple[int, int] = (0, 0), size: int = GRID) -> Tensor:
+    """Return the radial frequency in cycles/mm on the grid of an FFT, or of what folds onto it, `(size, size)`."""
+    fx, fy = (torch.fft.fftfreq(size, s, dtype=torch.float64) + turn / s for s, turn in zip(spacing, fold, strict=True))
+    return torch.hypot(fx[:, None], fy[None, :])

@@ -1,0 +1,123 @@
+"""A scan's own kernel, read off its noise, and undone: the noise spectrum is matched to that of a soft kernel.
+
+Noise passes a reconstruction kernel as anatomy does, but before it its spectrum is known: it rises with frequency. So
+flat soft tissue, where what varies is noise, tells the kernel without a phantom, a header entry or a second scan. The
+filter that then turns the scan's kernel into the soft one is linear, the same in all of the volume, and of bounded
+reach; what it leaves is the cascade's work.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import torch
+from scipy.ndimage import gaussian_filter
+from scipy.optimize import least_squares
+from torch import Tensor
+from torch.nn import functional as F
+
+from bundle.scanner.filters import RADIUS, filter_taps, filtered
+from bundle.scanner.kernel import NOISE_POWER, SOFT, Kernel, frequencies, noise_power, ratio
+
+SIDE = 24  # voxels of a patch
+SLICES = 48  # most slices that are looked at
+TISSUE = (-60.0, 160.0)  # HU: what a smoothed flat patch may hold
+FEWEST = 60  # patches, below which nothing is said
+RANGE = (-1200.0, 2000.0)  # HU: what is filtered; padding around the field of view and metal would ring
+
+
+def find_kernel(image: Tensor, spacing: Sequence[float]) -> Kernel | None:
+    """Return the kernel of a CT, found from its noise in flat soft tissue; nothing where there is too little of that.
+
+    Args:
+        image: `(x, y, z)` in HU, slices in the first two axes.
+        spacing: voxel size in mm of at least these two.
+    """
+    spacing = tuple(float(size) for size in spacing[:2])
+    patches = _flat_patches(image)
+    if len(patches) < FEWEST:
+        return None
+    window = torch.from_numpy(np.outer(np.hanning(SIDE), np.hanning(SIDE)))
+    power = torch.fft.fft2(patches * window).abs().square().mean(0) / window.square().sum() * math.prod(spacing)
+    frequency = frequencies(spacing, size=SIDE)
+    # Below, a patch is too small to tell noise from anatomy; above, only the corners of the square of frequencies lie.
+    use = (frequency > 0.12) & (frequency < 0.61 / max(spacing))
+    wanted, weight = power[use].log(), 1 / frequency[use].sqrt()
+    rounding = math.prod(spacing) / 12
+
+    def kernel(numbers: Sequence[float]) -> Kernel:
+        half, order, edge, position, cutoff = (float(number) for number in numbers[:5])
+        return Kernel(math.exp(half), math.exp(order), edge, position, cutoff)
+
+    def misfit(numbers: Sequence[float]) -> np.ndarray:
+        base, folded = noise_power(kernel(numbers), spacing, SIDE)
+        model = (base + folded) / NOISE_POWER * math.exp(numbers[5]) + rounding
+        data = (model[use].log() - wanted) * weight
+        # What the noise leaves open stays near a usual kernel.
+        usual = (0.3 * (numbers[1] - math.log(3)), 0.9 * numbers[2], 3 * (numbers[3] - 0.5), 3 * (numbers[4] - 1.4))
+        return np.concatenate([data.numpy(), usual])
+
+    start = (math.log(0.6), math.log(3), 0.2, 0.5, 1.4, 7.0)
+    bounds = (
+        (math.log(0.2), math.log(1.5), 0.0, 0.25, 0.6, -5.0),
+        (math.log(2.0), math.log(10.0), 2.5, 0.8, 2.2, 16.0),
+    )
+    return kernel(least_squares(misfit, start, bounds=bounds, x_scale=(0.3, 0.3, 0.3, 0.1, 0.3, 1.0)).x)
+
+
+def matched(image: Tensor, spacing: Sequence[float], kernel: Kernel, target: Kernel = SOFT) -> Tensor:
+    """Filter a CT of one kernel into the target's, never sharpening: the same shape, float32, in HU.
+
+    Args:
+        image: `(x, y, z)` in HU.
+        spacing: voxel size in mm, of the first two axes.
+        kernel: the image's own.
+        target: what is wanted.
+    """
+    image = image.to(torch.float32)
+    out = torch.empty_like(image)
+    for z in range(0, image.shape[2], 16):  # a few slices at once, to bound the memory
+        slices = image[..., z : z + 16].movedim(-1, 0)[:, None]
+        grown = F.pad(slices, (RADIUS,) * 4, mode="replicate")[:, 0].movedim(0, -1)
+        out[..., z : z + 16] = matched_window(grown, spacing, kernel, target)
+    return out
+
+
+def matched_window(image: Tensor, spacing: Sequence[float], kernel: Kernel, target: Kernel = SOFT) -> Tensor:
+    """Return what `matched` gives inside a window: `RADIUS` voxels a side less in the first two axes."""
+    taps = matching_taps(kernel, target, tuple(float(size) for size in spacing[:2]))
+    return filtered(image.clamp(*RANGE), taps)
+
+
+@lru_cache(maxsize=64)
+def matching_taps(kernel: Kernel, target: Kernel, spacing: tuple[float, float]) -> Tensor:
+    """Return the taps that turn one kernel into the other where that is smoother, and leave the rest alone."""
+    return filter_taps(ratio(target, kernel, frequencies(spacing)).clamp(max=1.0), mean=1.0)
+
+
+def _flat_patches(image: Tensor) -> Tensor:
+    """Return the flattest third of the patches in soft tissue, less a parabola each, `(n, SIDE, SIDE)`, float64."""
+    found, spread = [], []
+    for z in np.unique(np.linspace(0, image.shape[2] - 1, min(image.shape[2], SLICES)).astype(int)):
+        piece = np.clip(image[..., z].double().numpy(), *RANGE)
+        if min(piece.shape) < SIDE:
+            continue
+        smooth = gaussian_filter(piece, 3)
+        windows, about = (
+            torch.from_numpy(part).unfold(0, SIDE, SIDE // 2).unfold(1, SIDE, SIDE // 2).reshape(-1, SIDE * SIDE)
+            for part in (piece, smooth)
+        )
+        low, high = about.amin(1), about.amax(1)
+        tissue = (low > TISSUE[0]) & (high < TISSUE[1])
+        found.append(windows[tissue])
+        spread.append((high - low)[tissue])
+    if not found:
+        return torch.empty((0, SIDE, SIDE), dtype=torch.float64)
+    patches, order = torch.cat(found), torch.cat(spread).argsort()
+    patches = patches[order[: max(200, len(order) // 3)]]
+    x, y = (axis.ravel() - (SIDE - 1) / 2 for axis in np.mgrid[:SIDE, :SIDE])
+    basis = torch.from_numpy(np.linalg.qr(np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], 1))[0])
+    return (patches - (patches @ basis) @ basis.T).reshape(-1, SIDE, SIDE)

@@ -1,0 +1,29 @@
+"""One scale's GAN for MONAI's `AdversarialTrainer`.
+
+`batches`: what generator and discriminator are given; `losses`; `validation`; `handlers`: what is done beside the
+iterations; `weights`: of one scale, of all; `resuming`: going on where a run was interrupted; `record`: its settings.
+"""
+
+from bundle.training.batches import PrepareScaleBatch, ScaleDiscriminator, ScaleGenerator
+from bundle.training.handlers import KeepBest, SeedEpochs, stop_on_nan
+from bundle.training.losses import AdversarialLosses
+from bundle.training.record import write_record
+from bundle.training.resuming import resumable
+from bundle.training.validation import FixedPatches
+from bundle.training.weights import gather, load_trained, scale_parameters
+
+__all__ = [
+    "AdversarialLosses",
+    "FixedPatches",
+    "KeepBest",
+    "PrepareScaleBatch",
+    "ScaleDiscriminator",
+    "ScaleGenerator",
+    "SeedEpochs",
+    "gather",
+    "load_trained",
+    "resumable",
+    "scale_parameters",
+    "stop_on_nan",
+    "write_record",
+]

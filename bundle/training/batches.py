@@ -1,0 +1,93 @@
+"""What makes MONAI's `AdversarialTrainer` conditional and train one scale.
+
+The trainer's inputs are the real images; the conditions travel beside them, as keyword arguments of both inferers. So
+the discriminator's "real" is the target, and the stock trainer needs no change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from monai.engines import PrepareBatch
+from monai.inferers import Inferer
+from torch import Tensor
+
+from bundle.networks import Cascade, channels_last, crop
+
+
+class PrepareScaleBatch(PrepareBatch):
+    """Take a batch of patches apart: the target, what the generator sees, and what the discriminator sees.
+
+    Args:
+        cascade: gives the sketch and the reach.
+        scale: the scale to train.
+    """
+
+    def __init__(self, cascade: Cascade, scale: int) -> None:
+        self.cascade, self.scale = cascade, scale
+
+    def __call__(
+        self,
+        batchdata: Mapping[str, Tensor],
+        device: str | torch.device | None = None,
+        non_blocking: bool = False,
+        **kwargs: Any,
+    ) -> tuple[Tensor, Tensor, tuple, dict[str, Tensor]]:
+        """Return target, target, no arguments, and ``condition`` and ``seen``.
+
+        ``condition`` is what `Cascade.forward` takes at that scale; ``seen`` is what its generator makes of it (sketch;
+        image, where it sees it; previous scale), cropped to the target. From scratch, noise stands for the image.
+        """
+        batch = {
+            key: batchdata[key].as_subclass(Tensor).to(device, non_blocking=non_blocking, **kwargs)
+            for key in ("image", "label", *(("coarse",) if self.scale else ()))
+        }
+        image, target = batch["image"], batch["label"]
+        scratch = self.cascade.conditioning == "none"
+        if scratch:
+            image = torch.randn_like(image)
+        with torch.no_grad():
+            conditions = self.cascade.conditions(image, self.cascade.sees[self.scale] and not scratch)
+        seen = crop(conditions, [(s - t) // 2 for s, t in zip(conditions.shape[2:], target.shape[2:], strict=True)])
+        if not self.scale:
+            return target, target, (), {"condition": image, "seen": seen}
+        coarse = batch["coarse"]
+        seen = torch.cat([seen, crop(coarse, self.cascade.reach[self.scale])], 1)
+        return target, target, (), {"condition": torch.cat([image, coarse], 1), "seen": seen}
+
+
+class ScaleGenerator(Inferer):
+    """Run one scale's generator on the conditions alone.
+
+    Args:
+        scale: the scale to train.
+        half: whether to compute in bfloat16 where that is safe (torch's autocast).
+    """
+
+    def __init__(self, scale: int, half: bool = False) -> None:
+        super().__init__()
+        self.scale, self.half = scale, half
+
+    def __call__(self, inputs: Tensor, network: Any, *args: Any, **kwargs: Any) -> Tensor:  # noqa: ARG002 - MONAI's signature
+        """Return the fake for ``condition``; ``inputs``, the real image, is not looked at."""
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.half):
+            return network(kwargs["condition"], self.scale).float()
+
+
+class ScaleDiscriminator(Inferer):
+    """Run the discriminator on an image beside the conditions: D(x, y) of the paper's objective, section 2.1.
+
+    Args:
+        half: whether to compute in bfloat16 where that is safe (torch's autocast).
+    """
+
+    def __init__(self, half: bool = False) -> None:
+        super().__init__()
+        self.half = half
+
+    def __call__(self, inputs: Tensor, network: Any, *args: Any, **kwargs: Any) -> Tensor:  # noqa: ARG002 - MONAI's signature
+        """Return the logits, one for each patch that MONAI's `PatchDiscriminator` looks at."""
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.half):
+            return network(channels_last(torch.cat([kwargs["seen"], inputs], 1)))[-1].float()

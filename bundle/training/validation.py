@@ -1,0 +1,41 @@
+"""Patches to validate on, the same every time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from monai.data import Dataset
+
+
+class FixedPatches(Dataset):
+    """The same patches at every validation: drawn once, volume after volume.
+
+    Args:
+        data: images, as for `monai.data.Dataset`.
+        transform: what loads one.
+        patching: random transforms that make a patch of it.
+        number: how many patches.
+        seed: of the patches.
+
+    Raises:
+        ValueError: where there is no image.
+    """
+
+    def __init__(self, data: Sequence, transform: Any, patching: Any, number: int, seed: int = 0) -> None:
+        super().__init__(data, transform)
+        if not len(data):
+            raise ValueError(
+                "there is no image to validate on: the fold is empty; take num_folds of at most the images."
+            )
+        patching.set_random_state(seed=seed)
+        volumes = [transform(item) for item in data]
+        self.patches = [patching(dict(volumes[i % len(volumes)])) for i in range(number)]
+
+    def __len__(self) -> int:
+        """The number of patches."""
+        return len(self.patches)
+
+    def __getitem__(self, index: Any) -> Any:
+        """One patch."""
+        return self.patches[index]

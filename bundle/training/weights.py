@@ -1,0 +1,93 @@
+"""The weights of one scale, of all scales together, and of a run to go on with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bundle.networks import Cascade
+
+
+def scale_parameters(cascade: Cascade, scale: int) -> list[nn.Parameter]:
+    """The parameters of one scale's generator.
+
+    Raises:
+        ValueError: where the cascade has no such scale.
+    """
+    if not 0 <= scale < cascade.num_scales:
+        raise ValueError(f"scale {scale} is not one of 0 to {cascade.num_scales - 1}, the scales of the cascade.")
+    return list((cascade.fine[scale - 1] if scale else cascade.coarse).parameters())
+
+
+def prefix_of(scale: int) -> str:
+    """What the names of one scale's weights begin with."""
+    return f"fine.{scale - 1}." if scale else "coarse."
+
+
+def save_whole(state: Mapping[str, Any], path: str | Path) -> None:
+    """Write a checkpoint; under its name stands the older one or all of the new one."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    torch.save(state, part)
+    part.replace(path)
+
+
+def load_trained(cascade: Cascade, folder: str | Path, scales: int, joined: str | Path) -> bool:
+    """Load the first scales of a cascade, as far as they are trained, and tell whether all of them are.
+
+    Args:
+        cascade: is loaded into.
+        folder: of a training; holds ``scale_0.pt`` and so on.
+        scales: how many.
+        joined: a checkpoint of all scales, from which those come that the folder lacks.
+    """
+    state, missing = cascade.state_dict(), []
+    for scale in range(scales):
+        file = Path(folder) / f"scale_{scale}.pt"
+        file = file if file.exists() else Path(joined)
+        if file.exists():
+            state.update(_own(torch.load(file, map_location="cpu", weights_only=True), scale))
+        else:
+            missing.append(scale)
+    cascade.load_state_dict(state)
+    if missing:
+        print(f"scales {missing} are not trained: no share of the previous scale's results is trained on.")
+    return not missing
+
+
+def _own(trained: Mapping[str, Tensor], scale: int) -> dict[str, Tensor]:
+    """The weights of one scale out of those of all."""
+    return {key: value for key, value in trained.items() if key.startswith(prefix_of(scale))}
+
+
+def gather(cascade: Cascade, folder: str | Path, path: str | Path) -> Path:
+    """Put the weights of scales trained one by one into one checkpoint, a flat state dict of the cascade.
+
+    Args:
+        cascade: tells the names and shapes.
+        folder: holds ``scale_0.pt``, ``scale_1.pt`` and so on, each a state dict of the whole cascade.
+        path: where to write; what is there is replaced only by a whole file.
+
+    Raises:
+        FileNotFoundError: where a scale is missing.
+        ValueError: where a scale's file lacks its weights.
+    """
+    state = cascade.state_dict()
+    for scale in range(cascade.num_scales):
+        file = Path(folder) / f"scale_{scale}.pt"
+        if not file.exists():
+            raise FileNotFoundError(f"{file} is missing: train scale {scale} first (--scale {scale}).")
+        trained = torch.load(file, map_location="cpu", weights_only=True)
+        missing = [key for key in state if key.startswith(prefix_of(scale)) and key not in trained]
+        if missing:
+            raise ValueError(f"{file} holds no {missing[0]!r}, so it is of another network: train scale {scale} again.")
+        state.update(_own(trained, scale))
+    cascade.load_state_dict(state)
+    save_whole(state, path)
+    print(f"written: {path}")
+    return Path(path)
