@@ -4,9 +4,9 @@
 
 Measured slice by slice, radially: the transfer ratio sharp/soft (cross spectrum over the soft image's power, all of
 the body) and both noise powers (flat soft tissue). Fitted to them: the parameters of `SOFT` and `SHARP` and
-`NOISE_POWER` in `bundle/scanner/kernel.py`, which hold the numbers printed here. The pair is a test case: nothing but these
-few numbers is taken from it, and no image of it is trained on. Prints the fit and how near a sharpened soft image comes
-to the real sharp one, and writes `scanner_calibration.png` beside this script.
+`NOISE_POWER` in `bundle/scanner/kernel.py`, which hold the numbers printed here. The pair is a test case: nothing but
+these few numbers is taken from it, and no image of it is trained on. Prints the fit and how near a sharpened soft
+image comes to the real sharp one, and writes `scanner_calibration.png` beside this script.
 """
 
 from __future__ import annotations
