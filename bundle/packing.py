@@ -20,7 +20,7 @@ from monai.transforms import Compose, EnsureChannelFirst, LoadImage, MapTransfor
 from torch import Tensor
 
 from bundle.memory import parse_bytes
-from bundle.storage import PackedImage, ScanReader, find_images, suffix
+from bundle.storage import PackedImage, ScanReader, find_images, stem
 
 
 class OpenPackedd(MapTransform):
@@ -60,7 +60,7 @@ def find_pairs(
     pairs = []
     for path in find_images(images):
         name = Path(path).name
-        if name in held_out or name[: len(name) - len(suffix(path))] in held_out:
+        if name in held_out or stem(path) in held_out:
             continue
         pair = {"image": path}
         if labels:
@@ -95,8 +95,7 @@ def pack(path: str | Path, folder: str | Path) -> Path:
         raise FileNotFoundError(f"image {str(path)!r} does not exist.")
     state = path.stat()
     stamp = hashlib.sha256(f"{path.resolve()} {state.st_size} {state.st_mtime_ns}".encode()).hexdigest()[:10]
-    name = path.name[: len(path.name) - len(suffix(path))]
-    packed = folder / f"{name}_{stamp}.nii"
+    packed = folder / f"{stem(path)}_{stamp}.nii"
     if not packed.exists():
         _write(read(path), packed)
     return packed
@@ -109,8 +108,7 @@ def _write(image: Tensor, path: Path) -> None:
     if np.array_equal(voxels, np.clip(np.round(voxels), limits.min, limits.max)):
         voxels = voxels.astype(np.int16)
     path.parent.mkdir(parents=True, exist_ok=True)
-    end = suffix(path)
-    part = path.with_name(f".{os.getpid()}_{path.name[: -len(end)]}{end}")
+    part = path.with_name(f".{os.getpid()}_{path.name}")
     affine = np.asarray(image.affine) if hasattr(image, "affine") else np.eye(4)
     nibabel.Nifti1Image(voxels, affine).to_filename(part)
     part.replace(path)
@@ -142,7 +140,7 @@ def shrink(folder: str | Path, destination: str | Path, limit: str | int = "50MB
             if len(inside):
                 low, high = inside.amin(0).tolist(), inside.amax(0).tolist()
                 image = image[(slice(None), *(slice(a, b + 1) for a, b in zip(low[1:3], high[1:3], strict=True)))]
-            files.append(target / f"{Path(path).name[: len(Path(path).name) - len(suffix(path))]}.nii.gz")
+            files.append(target / f"{stem(path)}.nii.gz")
             _write(image, files[-1])
         if (total := sum(file.stat().st_size for file in files)) <= allowed:
             print(f"packed: {len(files)} images, {share:.0%} of their slices, {total / 1e6:.1f} MB in {target}")

@@ -91,6 +91,12 @@ def suffix(path: str | Path) -> str:
     return next((end for end in SUFFIXES if name.endswith(end)), "")
 
 
+def stem(path: str | Path) -> str:
+    """A file's name without its image suffix."""
+    name = Path(path).name
+    return name[: len(name) - len(suffix(name))]
+
+
 def is_series(path: str | Path) -> bool:
     """Whether the path is a folder that holds DICOM files itself."""
     path = Path(path)
@@ -212,8 +218,8 @@ class ScanReader(ImageReader):
         return reader.get_data(data)
 
 
-def spacing_of(image: Tensor, spatial_dims: int) -> list[float]:
-    """Voxel size per axis of a MetaTensor, batched or not; 1 where nothing is known."""
+def spacing_of(image: Tensor | PackedImage, spatial_dims: int) -> list[float]:
+    """Voxel size per axis of a packed image or a MetaTensor, batched or not; 1 where nothing is known."""
     affine = getattr(image, "affine", None)
     if affine is None:
         return [1.0] * spatial_dims

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
 from skimage.restoration import denoise_nl_means
@@ -17,6 +16,8 @@ from bundle.evaluation.methods import Filter
 from bundle.evaluation.pairs import Pair
 from bundle.evaluation.tuning import best_value
 from bundle.evaluation.volumes import Volume
+from bundle.scanner.flat import spread_slices
+from bundle.scanner.matching import SLICES
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,6 @@ class SpectrumMatch(Filter):
 
     kernel: scanner.Kernel | None = None
     blind: bool = False
-    looked_at: ClassVar[int] = 48  # slices that are read to find the kernel
 
     @property
     def name(self) -> str:
@@ -109,9 +109,8 @@ class SpectrumMatch(Filter):
         """With the kernel of an image."""
         if self.kernel:
             return self
-        depth = image.shape[2]
-        chosen = np.unique(np.linspace(0, depth - 1, min(depth, self.looked_at)).astype(int))
-        kernel = scanner.find_kernel(torch.cat([image.slab(z, z + 1) for z in chosen], -1), image.spacing)
+        chosen = [image.slab(z, z + 1) for z in spread_slices(image.shape[2], SLICES)]
+        kernel = scanner.find_kernel(torch.cat(chosen, -1), image.spacing)
         return replace(self, kernel=kernel, blind=kernel is None)
 
     def filtered(self, slab: Tensor, spacing: Sequence[float]) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from bundle.evaluation.volumes import Volume, create, slabs
-from bundle.storage import suffix
+from bundle.storage import stem
 
 
 @dataclass(frozen=True)
@@ -75,12 +75,6 @@ def moved(affine: np.ndarray, origin: Sequence[int]) -> np.ndarray:
     shifted = affine.copy()
     shifted[:3, 3] += affine[:3, :3] @ np.asarray(origin)
     return shifted
-
-
-def stem(path: str | Path) -> str:
-    """An image's name without its suffix."""
-    name = Path(path).name
-    return name[: len(name) - len(suffix(name))]
 
 
 def pair_in(name: str, kind: str, folder: Path) -> Pair:

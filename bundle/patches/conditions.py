@@ -7,6 +7,7 @@ from typing import Any
 
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
+from monai.utils import ensure_tuple_rep
 from torch import Tensor
 
 from bundle.geometry import support
@@ -45,7 +46,7 @@ class ScaleConditionsd(MapTransform):
         super().__init__(keys)
         self.coarse_key, self.scale, self.steps = coarse_key, scale, num_scales - 1
         self.patch_size, self.margin, self.previous = patch_size, list(margin), previous
-        self.spare = list(spare) if isinstance(spare, Sequence) else [spare] * len(self.margin)
+        self.spare = ensure_tuple_rep(spare, len(self.margin))
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Replace source and target, add the previous scale."""

@@ -99,7 +99,8 @@ def generate(
     folder = Path(folder)
     for place, item in enumerate(data if scale else []):
         image: PackedImage = opening({"image": item["image"]})["image"]
-        dims, spacing = len(image.shape) - 1, spacing_of(image, len(image.shape) - 1)  # type: ignore[arg-type]
+        dims = len(image.shape) - 1
+        spacing = spacing_of(image, dims)
         for turn in range(number if pairing else min(number, 1)):
             file = folder / f"{Path(image.path).stem}_scale_{scale}_{turn}.json"
             if file.exists():

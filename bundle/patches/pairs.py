@@ -13,7 +13,7 @@ from monai.transforms import MapTransform, Randomizable
 from torch import Tensor
 
 from bundle import scanner
-from bundle.storage import PackedImage
+from bundle.storage import PackedImage, spacing_of
 
 #: Most slices that are averaged into a thicker one.
 MOST_SLICES = 5
@@ -157,8 +157,7 @@ class FindKerneld(MapTransform):
             image: PackedImage = out[key]
             if self.label_key in out and len(image.shape) == 4:
                 if image.path not in self.known:
-                    spacing = image.affine[:3, :3].norm(dim=0).tolist()
-                    self.known[image.path] = scanner.find_kernel(image[0, ..., :], spacing)
+                    self.known[image.path] = scanner.find_kernel(image[0, ...], spacing_of(image, 3))
                 out["kernel"] = self.known[image.path]
         return out
 

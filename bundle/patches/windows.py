@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, Randomizable
+from monai.utils import ensure_tuple_rep
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -52,7 +53,7 @@ class RandScalePatchd(Randomizable, MapTransform):
         self.pixel, self.zoom = pixel, zoom
         self.scale, self.steps, self.patch_size = scale, num_scales - 1, patch_size
         self.margin = tuple(margin)
-        self.spare = tuple(spare) if isinstance(spare, Sequence) else (spare,) * len(self.margin)
+        self.spare = ensure_tuple_rep(spare, len(self.margin))
         self.foreground = foreground
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:

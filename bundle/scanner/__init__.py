@@ -1,6 +1,7 @@
 """A simulated CT scanner, and what is known of a real one from its noise.
 
 `kernel`: transfer functions; `filters`: filters of bounded reach made of them; `noise`: noise by position;
+`flat`: noise in flat soft tissue;
 `acquisition`: one acquisition seen through several kernels; `matching`: a scan's kernel found and undone.
 """
 

@@ -20,11 +20,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bundle.scanner.filters import RADIUS, filter_taps, filtered
+from bundle.scanner.flat import SIDE, TISSUE, mean_power, spread_slices
 from bundle.scanner.kernel import NOISE_POWER, SOFT, Kernel, frequencies, noise_power, ratio
 
-SIDE = 24  # voxels of a patch
 SLICES = 48  # most slices that are looked at
-TISSUE = (-60.0, 160.0)  # HU: what a smoothed flat patch may hold
 FEWEST = 60  # patches, below which nothing is said
 RANGE = (-1200.0, 2000.0)  # HU: what is filtered; padding around the field of view and metal would ring
 
@@ -40,8 +39,7 @@ def find_kernel(image: Tensor, spacing: Sequence[float]) -> Kernel | None:
     patches = _flat_patches(image)
     if len(patches) < FEWEST:
         return None
-    window = torch.from_numpy(np.outer(np.hanning(SIDE), np.hanning(SIDE)))
-    power = torch.fft.fft2(patches * window).abs().square().mean(0) / window.square().sum() * math.prod(spacing)
+    power = mean_power(patches, spacing)
     frequency = frequencies(spacing, size=SIDE)
     # Below, a patch is too small to tell noise from anatomy; above, only the corners of the square of frequencies lie.
     use = (frequency > 0.12) & (frequency < 0.61 / max(spacing))
@@ -99,9 +97,9 @@ def matching_taps(kernel: Kernel, target: Kernel, spacing: tuple[float, float]) 
 
 
 def _flat_patches(image: Tensor) -> Tensor:
-    """Return the flattest third of the patches in soft tissue, less a parabola each, `(n, SIDE, SIDE)`, float64."""
+    """Return the flattest third of the patches in soft tissue, `(n, SIDE * SIDE)`, float64."""
     found, spread = [], []
-    for z in np.unique(np.linspace(0, image.shape[2] - 1, min(image.shape[2], SLICES)).astype(int)):
+    for z in spread_slices(image.shape[2], SLICES):
         piece = np.clip(image[..., z].double().numpy(), *RANGE)
         if min(piece.shape) < SIDE:
             continue
@@ -115,9 +113,6 @@ def _flat_patches(image: Tensor) -> Tensor:
         found.append(windows[tissue])
         spread.append((high - low)[tissue])
     if not found:
-        return torch.empty((0, SIDE, SIDE), dtype=torch.float64)
-    patches, order = torch.cat(found), torch.cat(spread).argsort()
-    patches = patches[order[: max(200, len(order) // 3)]]
-    x, y = (axis.ravel() - (SIDE - 1) / 2 for axis in np.mgrid[:SIDE, :SIDE])
-    basis = torch.from_numpy(np.linalg.qr(np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], 1))[0])
-    return (patches - (patches @ basis) @ basis.T).reshape(-1, SIDE, SIDE)
+        return torch.empty((0, SIDE * SIDE), dtype=torch.float64)
+    order = torch.cat(spread).argsort()
+    return torch.cat(found)[order[: max(200, len(order) // 3)]]

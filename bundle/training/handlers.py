@@ -10,7 +10,7 @@ import torch
 from ignite.engine import Engine, Events
 
 from bundle.networks import Cascade
-from bundle.training.weights import prefix_of, save_whole
+from bundle.training.weights import own_weights, save_whole
 
 
 class SeedEpochs:
@@ -70,8 +70,7 @@ class KeepBest:
             save_whole(state, self.path)
             if self.joined:
                 older = torch.load(self.joined, map_location="cpu", weights_only=True)
-                own = {key: value for key, value in state.items() if key.startswith(prefix_of(self.scale))}
-                save_whole({**older, **own}, self.joined)
+                save_whole({**older, **own_weights(state, self.scale)}, self.joined)
 
     def state_dict(self) -> dict[str, float]:
         """The best metric so far."""

@@ -51,7 +51,7 @@ def load_trained(cascade: Cascade, folder: str | Path, scales: int, joined: str 
         file = Path(folder) / f"scale_{scale}.pt"
         file = file if file.exists() else Path(joined)
         if file.exists():
-            state.update(_own(torch.load(file, map_location="cpu", weights_only=True), scale))
+            state.update(own_weights(torch.load(file, map_location="cpu", weights_only=True), scale))
         else:
             missing.append(scale)
     cascade.load_state_dict(state)
@@ -60,7 +60,7 @@ def load_trained(cascade: Cascade, folder: str | Path, scales: int, joined: str 
     return not missing
 
 
-def _own(trained: Mapping[str, Tensor], scale: int) -> dict[str, Tensor]:
+def own_weights(trained: Mapping[str, Tensor], scale: int) -> dict[str, Tensor]:
     """The weights of one scale out of those of all."""
     return {key: value for key, value in trained.items() if key.startswith(prefix_of(scale))}
 
@@ -86,7 +86,7 @@ def gather(cascade: Cascade, folder: str | Path, path: str | Path) -> Path:
         missing = [key for key in state if key.startswith(prefix_of(scale)) and key not in trained]
         if missing:
             raise ValueError(f"{file} holds no {missing[0]!r}, so it is of another network: train scale {scale} again.")
-        state.update(_own(trained, scale))
+        state.update(own_weights(trained, scale))
     cascade.load_state_dict(state)
     save_whole(state, path)
     print(f"written: {path}")
