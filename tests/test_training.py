@@ -37,6 +37,7 @@ from bundle.training import (
     gather,
     scale_parameters,
     stop_on_nan,
+    warm_average,
 )
 from tests.laws import tiny_cascade, with_spacing
 
@@ -575,3 +576,27 @@ def test_two_ranks_train_one_network(scans, tmp_path):
     assert all(torch.equal(one[key], other[key]) for key in one)
     fresh = torch.load(tmp_path / "scale_3.pt", weights_only=True)
     assert set(fresh) == set(one)  # no "module." in front: what one process trains, another can load
+
+
+def test_the_average_forgets_its_untrained_start_and_then_follows_the_momentum():
+    network = nn.Linear(1, 1, bias=False)
+    average = torch.optim.swa_utils.AveragedModel(network, multi_avg_fn=warm_average(0.002))
+
+    def step(value):
+        nn.init.constant_(network.weight, value)
+        average.update_parameters(network)
+        return average.module.weight.item()
+
+    step(100.0)
+    for _ in range(100):
+        step(1.0)
+    assert step(1.0) == pytest.approx(1.0, abs=1e-6)
+    for _ in range(5000):
+        step(1.0)
+    assert step(2.0) == pytest.approx(1.002, abs=1e-4)
+
+
+@pytest.mark.parametrize("momentum", [0.0, -0.1, 1.5])
+def test_an_average_of_nothing_is_refused(momentum):
+    with pytest.raises(ValueError, match="ema_momentum"):
+        warm_average(momentum)

@@ -1,9 +1,11 @@
 """One scale's GAN for MONAI's `AdversarialTrainer`.
 
 `batches`: what generator and discriminator are given; `losses`; `validation`; `handlers`: what is done beside the
-iterations; `weights`: of one scale, of all; `resuming`: going on where a run was interrupted; `record`: its settings.
+iterations; `weights`: of one scale, of all; `averaging`: their running average; `resuming`: going on where a run was
+interrupted; `record`: its settings.
 """
 
+from bundle.training.averaging import warm_average
 from bundle.training.batches import PrepareScaleBatch, ScaleDiscriminator, ScaleGenerator
 from bundle.training.handlers import KeepBest, SeedEpochs, stop_on_nan
 from bundle.training.losses import AdversarialLosses
@@ -25,5 +27,6 @@ __all__ = [
     "resumable",
     "scale_parameters",
     "stop_on_nan",
+    "warm_average",
     "write_record",
 ]
