@@ -5,22 +5,23 @@ Gives the numbers of `bundle.networks.Cascade.forward`, while the device holds o
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from monai.inferers import Inferer
-from monai.utils import ensure_tuple_rep
 from torch import Tensor
 from tqdm import tqdm
 
-from bundle.geometry import Tile, Window, count_tiles, finer, pyramid, region, shapes, support, tiles
-from bundle.memory import on_meta, parse_bytes, peak_bytes
+from bundle.geometry import Tile, Window, finer, halves, pyramid, region, shapes, support
+from bundle.memory import parse_bytes
 from bundle.networks import pool, upsample
+from bundle.scratch import ScratchImage, first, todo
 from bundle.storage import read_window, spacing_of
-
-#: Share of the budget that is planned with: what libraries need beside the tensors is not counted to the byte.
-PLANNED = 0.9
+from bundle.walks import Walk, plan
 
 
 class CascadeInferer(Inferer):
@@ -64,21 +65,29 @@ class CascadeInferer(Inferer):
         self.progress, self.half = progress, half
         self.scales = scales
 
-    def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:  # noqa: ARG002 - MONAI's signature
+    def __call__(  # MONAI's signature
+        self,
+        inputs: Tensor | ScratchImage,
+        network: Callable[..., Tensor],
+        *args: Any,  # noqa: ARG002
+        **kwargs: Any,  # noqa: ARG002
+    ) -> Any:
         """Translate a whole image.
 
         Args:
-            inputs: `(batch, 1, *spatial)`, windowed; a MetaTensor's affine tells the voxel size.
+            inputs: `(batch, 1, *spatial)`, windowed; a MetaTensor's affine tells the voxel size. A `ScratchImage` is
+                read tile by tile, and so are all scales of it: they lie beside it on disk, where a run that was
+                interrupted goes on, and processes that torchrun has started share the tiles.
             network: a `Cascade`, scripted or not, or an object that holds one as ``predictor`` or ``module``.
             args: not used.
             kwargs: not used.
 
         Returns:
-            `(batch, 1, *spatial)`, a plain tensor on the device of ``inputs``.
+            `(batch, 1, *spatial)`, a plain tensor on the device of ``inputs``, or a `ScratchImage` beside it.
 
         Raises:
             ValueError: where the image is not `(batch, 1, *spatial)` of the network's dimensions, or the budget is too
-                small for a tile of one voxel or for the whole of scale 0.
+                small for the smallest tile of a scale.
         """
         cascade = unwrap(network)
         dims = cascade.spatial_dims
@@ -88,73 +97,29 @@ class CascadeInferer(Inferer):
                 "and takes one channel."
             )
         factors = pyramid(spacing_of(inputs, dims), cascade.num_scales - 1)
-        image = torch.as_tensor(inputs).as_subclass(Tensor).float()
+        image = inputs if isinstance(inputs, ScratchImage) else torch.as_tensor(inputs).as_subclass(Tensor).float()
         grids = shapes(image.shape[2:], factors)
-        walked = grids[: self.scales]
-        cores = self.cores(cascade, walked, image.shape[0])
-        total = 1 + sum(count_tiles(grid, core) for grid, core in zip(walked[1:], cores[1:], strict=True))
+        on_disk = isinstance(image, ScratchImage)
+        walks = plan(cascade, grids, image.shape[0], self.tile_size, self.memory_budget, on_disk)
         device = next(cascade.parameters()).device
         half = torch.autocast(device.type, torch.bfloat16, enabled=self.half)
-        with torch.no_grad(), half, tqdm(total=total, unit="tile", disable=not self.progress) as bar:
+        walked = walks[: self.scales]
+        total = sum(map(len, walked))
+        with torch.no_grad(), half, tqdm(total=total, unit="tile", disable=not (self.progress and first())) as bar:
             images = [image]
-            finest = [*cores, *(cores[-1:] * (len(grids) - len(cores)))]
-            for factor, grid, core in zip(factors, grids[-2::-1], finest[-2::-1], strict=True):
-                images.append(halve(images[-1], factor, grid, core, device))
+            for factor, walk in zip(factors, walks[-2::-1], strict=True):
+                images.append(halved(images[-1], factor, walk, device))
             result = image
-            for scale, (grid, core) in enumerate(zip(walked, cores, strict=True)):
-                bar.set_description(f"scale {scale}, {' x '.join(map(str, grid))}")
-                source, previous = images[-1 - scale], result
-                result = torch.empty((image.shape[0], 1, *grid), device=image.device)
-                for tile in tiles(grid, core, cascade.reach[scale]):
-                    if scale:
-                        conditions = refined_conditions(source, previous, factors[-scale], tile)
-                    else:
-                        conditions = source[region(tile.read)]
-                    conditions = read_window(conditions, padded(tile))
-                    made = cascade(conditions.to(device), scale)[region(tile.keep)]
-                    result[region(tile.write)] = made.to(result)
+            for scale, walk in enumerate(walked):
+                bar.set_description(f"scale {scale}, {' x '.join(map(str, walk.grid))}")
+                refined = factors[-scale] if scale else None
+                generator = TileGenerator(cascade, scale, images[-1 - scale], result, refined, walk)
+                result = empty(image, f"result_{scale}", walk)
+                for tile, mine in todo(result, walk):
+                    if mine:
+                        result[region(tile.write)] = generator(tile)
                     bar.update()
         return result
-
-    def cores(self, cascade: Any, grids: Sequence[Sequence[int]], batch: int) -> list[tuple[int, ...]]:
-        """The tile of every scale, coarsest first; scale 0 is whole.
-
-        Raises:
-            ValueError: where the budget does not hold the smallest tile, or scale 0.
-        """
-        whole = tuple(grids[0])
-        if self.tile_size is not None:
-            tile = ensure_tuple_rep(self.tile_size, len(whole))
-            return [whole, *(tile for _ in grids[1:])]
-        probe = on_meta(cascade)
-
-        def need(scale: int, core: Sequence[int]) -> int:
-            grown = [side + 2 * far for side, far in zip(core, cascade.reach[scale], strict=True)]
-            return int(peak_bytes(probe, (batch, 2 if scale else 1, *grown), scale=scale) / PLANNED)
-
-        if (needed := need(0, whole)) > self.memory_budget:
-            raise ValueError(
-                f"memory_budget {self.memory_budget} bytes is less than the {needed} that scale 0 needs as a whole, "
-                f"{' x '.join(map(str, whole))} voxels; give that much, or train a cascade of more scales."
-            )
-        return [whole, *(self.core(grid, scale, need) for scale, grid in enumerate(grids) if scale)]
-
-    def core(self, grid: Sequence[int], scale: int, need: Callable[[int, Sequence[int]], int]) -> tuple[int, ...]:
-        """The largest tile of one scale, a cube where the image allows, that keeps to the budget."""
-
-        def tile(side: int) -> tuple[int, ...]:
-            return tuple(min(side, size) for size in grid)
-
-        fits, above = 0, max(grid) + 1
-        while above - fits > 1:
-            side = (fits + above) // 2
-            fits, above = (side, above) if need(scale, tile(side)) <= self.memory_budget else (fits, side)
-        if not fits:
-            raise ValueError(
-                f"memory_budget {self.memory_budget} bytes is less than the {need(scale, tile(1))} that one voxel of "
-                f"scale {scale} needs; give more."
-            )
-        return tile(fits)
 
 
 def unwrap(network: Any) -> Any:
@@ -166,28 +131,94 @@ def unwrap(network: Any) -> Any:
     return network
 
 
-def padded(tile: Tile) -> list[tuple[int, int]]:
-    """The tile's halo in coordinates of its read window, over the image's border where it sticks out."""
-    return [(-before, w.stop - w.start + behind) for w, (before, behind) in zip(tile.read, tile.pad, strict=True)]
+def empty(image: Tensor | ScratchImage, name: str, walk: Walk) -> Tensor | ScratchImage:
+    """An image of a walk's grid, where another one is: in memory or beside it on disk."""
+    if isinstance(image, ScratchImage):
+        return image.sibling(name, walk.grid, walk.chunks)
+    return torch.empty((image.shape[0], 1, *walk.grid), device=image.device)
 
 
-def halve(
-    image: Tensor, factor: Sequence[int], grid: Sequence[int], core: Sequence[int], device: torch.device
-) -> Tensor:
+def halved(image: Tensor | ScratchImage, factor: Sequence[int], walk: Walk, device: torch.device) -> Any:
     """The image one scale coarser, pooled tile by tile."""
-    out = image.new_empty((*image.shape[:2], *grid))
-    for tile in tiles(grid, core, (0,) * len(grid)):
-        block = image[region(finer(tile.write, factor, image.shape[2:]))]
-        out[region(tile.write)] = pool(block.to(device), list(factor)).to(out)
+    out = empty(image, f"image_{'x'.join(map(str, walk.grid))}", walk)
+    for tile, mine in todo(out, replace(walk, halo=(0,) * len(walk.halo))):
+        if mine:
+            block = image[region(finer(tile.write, factor, image.shape[2:]))]
+            out[region(tile.write)] = pool(block.to(device), list(factor))
     return out
 
 
-def refined_conditions(source: Tensor, previous: Tensor, factor: Sequence[int], tile: Tile) -> Tensor:
-    """What a scale above 0 is given of a tile: the image, and the previous scale upsampled in global coordinates."""
-    around = support(tile.read, factor)
-    fine = upsample(read_window(previous, around), list(factor))
-    inside: Window = tuple(
-        slice(w.start - start * step, w.stop - start * step)
-        for w, (start, _), step in zip(tile.read, around, factor, strict=True)
-    )
-    return torch.cat([source[region(tile.read)], fine[region(inside)]], 1)
+class TileGenerator:
+    """What makes the tiles of one scale, and makes them in parts where the device's memory does not hold one.
+
+    Args:
+        cascade: the cascade.
+        scale: the scale.
+        source: the image of that scale.
+        previous: the result of the scale before.
+        factor: from there to here; null at scale 0.
+        walk: of the scale.
+    """
+
+    def __init__(
+        self,
+        cascade: Any,
+        scale: int,
+        source: Tensor | ScratchImage,
+        previous: Tensor | ScratchImage,
+        factor: Sequence[int] | None,
+        walk: Walk,
+    ) -> None:
+        self.cascade, self.scale, self.walk = cascade, scale, walk
+        self.source, self.previous, self.factor = source, previous, factor
+        self.device = next(cascade.parameters()).device
+        #: Most voxels that have been found to fit at once.
+        self.most = math.prod(walk.grid)
+
+    def __call__(self, tile: Tile) -> Tensor:
+        """Make a tile, `(batch, 1, *write)`.
+
+        Raises:
+            torch.OutOfMemoryError: where not even one voxel fits, or the tile of scale 0.
+        """
+        size = math.prod(w.stop - w.start for w in tile.write)
+        if size <= self.most:
+            try:
+                return self.cascade(self.conditions(tile).to(self.device), self.scale)[region(tile.keep)]
+            except torch.OutOfMemoryError:
+                if self.walk.strided or size < 2:
+                    raise
+                self.most = size // 2
+                warnings.warn(
+                    f"scale {self.scale}: the device's memory does not hold a tile of {size} voxels; going on with "
+                    f"halves. A memory_budget that leaves room for others avoids this.",
+                    stacklevel=2,
+                )
+        out = torch.empty((*self.source.shape[:2], *(w.stop - w.start for w in tile.write)))
+        for part in halves(tile, self.walk.halo, self.walk.grid):
+            place = tuple(
+                slice(a.start - b.start, a.stop - b.start) for a, b in zip(part.write, tile.write, strict=True)
+            )
+            out[region(place)] = self(part).cpu()
+        return out
+
+    def conditions(self, tile: Tile) -> Tensor:
+        """What the scale is given of a tile: the image; above scale 0 with the previous scale upsampled beside it.
+
+        Upsampled in global coordinates, so that every tile sees the same.
+        """
+        if self.factor is None:
+            edges = zip(tile.read, self.cascade.reach[0], strict=True)
+            return read_window(self.source, [(w.start - far, w.stop + far) for w, far in edges])
+        around = support(tile.read, self.factor)
+        fine = upsample(read_window(self.previous, around), list(self.factor))
+        inside: Window = tuple(
+            slice(w.start - start * step, w.stop - start * step)
+            for w, (start, _), step in zip(tile.read, around, self.factor, strict=True)
+        )
+        both = torch.cat([self.source[region(tile.read)], fine[region(inside)]], 1)
+        # The halo over the image's border, in coordinates of what was read.
+        return read_window(
+            both,
+            [(-before, w.stop - w.start + behind) for w, (before, behind) in zip(tile.read, tile.pad, strict=True)],
+        )

@@ -7,7 +7,6 @@ tile by tile. See Uzunova et al. 2019, section 2.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import deepcopy
 from typing import cast
 
 import torch
@@ -16,7 +15,8 @@ from monai.utils import ensure_tuple_rep
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bundle.geometry import pyramid, region
+from bundle.geometry import pyramid
+from bundle.probing import reach, strided_reach
 
 #: What a generator sees beside the previous scale: `docs/method.md` says which to take.
 CONDITIONINGS = ("sketch", "anchored", "image", "none")
@@ -119,65 +119,6 @@ class ResNetGenerator(nn.Module):
         return self.layers(x)
 
 
-def reach(network: nn.Module, in_channels: int, spatial_dims: int, limit: int = 128) -> tuple[int, ...]:
-    """How far, in voxels per axis, an output voxel looks: found by probing, never typed into a config.
-
-    One voxel of a constant image is made not-a-number; the outputs that it turns into not-a-number are those that
-    depend on it. One axis at a time, on a bar as thin as the network allows.
-
-    Args:
-        network: stride-free, `(batch, in_channels, *spatial)` to the same grid or to its inner part.
-        in_channels: channels of its input.
-        spatial_dims: 2 or 3.
-        limit: largest reach that is looked for.
-
-    Raises:
-        ValueError: where the reach is beyond the limit, as it is with a normalisation over the tile, or the network
-            changes the voxel size.
-    """
-    probe = deepcopy(network).double().cpu().eval()  # double: plain kernels, which touch just what they need
-
-    def run(shape: Sequence[int]) -> Tensor | None:
-        x = torch.zeros((1, in_channels, *shape), dtype=torch.float64)
-        x[region(tuple(slice(side // 2, side // 2 + 1) for side in shape))] = torch.nan
-        try:
-            with torch.no_grad():
-                return probe(x)
-        except (RuntimeError, ValueError):  # smaller than the network's kernels
-            return None
-
-    thin = next(side for side in range(1, 4 * limit, 2) if run((side,) * spatial_dims) is not None)
-    found = []
-    for axis in range(spatial_dims):
-        side = 2 * thin + 15
-        while True:
-            shape = [thin] * spatial_dims
-            shape[axis] = side
-            out = run(shape)
-            if out is None:
-                raise ValueError(
-                    f"the network takes {thin} voxels a side, but not {tuple(shape)}: it has to be stride-free."
-                )
-            trim = side - out.shape[axis + 2]
-            if trim < 0 or trim % 2:
-                raise ValueError(
-                    f"the network makes {out.shape[axis + 2]} voxels of {side}: it has to keep the grid, less the same "
-                    "margin on both sides."
-                )
-            hit = torch.isnan(out).movedim(axis + 2, 0).flatten(1).any(1).nonzero().flatten()
-            far = int((hit + trim // 2 - side // 2).abs().max()) if len(hit) else 0
-            if far < side // 2 - trim // 2:  # the outermost outputs do not see it any more
-                found.append(max(far, trim // 2))
-                break
-            side = 2 * side + 1
-            if side > 4 * limit:
-                raise ValueError(
-                    f"an output voxel depends on input more than {limit} voxels away along axis {axis}. A generator of "
-                    "the scales above 0 must not normalise over the tile (instance, group, layer norm): take norm=None."
-                )
-    return tuple(found)
-
-
 def silence(network: nn.Module) -> None:
     """Set the last layer to zero: what an untrained generator adds to its scale is nothing."""
     last = [layer for layer in network.modules() if list(layer.parameters(recurse=False))][-1:]
@@ -192,8 +133,8 @@ class Cascade(nn.Module):
     ::
 
         image -- pool -- pool --.            every scale sketches its own image;
-          |        |            v            scale 0 sees the whole of it,
-          |        |        coarse(0)        the others may be given it tile by tile
+          |        |            v            every one may be given it tile by tile
+          |        |        coarse(0)
           |        v            v
           |     fine[0]  <- upsample
           v        v
@@ -244,6 +185,10 @@ class Cascade(nn.Module):
         self.divisor = 1
         for stride in getattr(coarse, "strides", ()):
             self.divisor *= int(max(ensure_tuple_rep(stride, spatial_dims)))
+        #: How far the generator of scale 0 looks around what it makes; -1 where only the whole will do.
+        self.coarse_reach = list(
+            strided_reach(coarse, 1 + int(self.anchored), spatial_dims, self.divisor) or [-1] * spatial_dims
+        )
         #: Number of scales, n + 1 in the paper's counting.
         self.num_scales = len(self.fine) + 1
 
@@ -251,9 +196,9 @@ class Cascade(nn.Module):
         """Translate a whole image, or make one window of one scale.
 
         Args:
-            image: `(batch, 1, *spatial)`, windowed. With ``scale`` 0: the image of that scale, grown by ``reach[0]``;
-                with ``scale`` i > 0, `(batch, 2, *spatial)`: image and upsampled result of scale i - 1, side by side,
-                both grown by ``reach[i]``.
+            image: `(batch, 1, *spatial)`, windowed. With ``scale`` 0: the image of that scale, or a tile of it by
+                `bundle.geometry.strided_tiles`, grown by ``reach[0]``; with ``scale`` i > 0, `(batch, 2, *spatial)`:
+                image and upsampled result of scale i - 1, side by side, both grown by ``reach[i]``.
             scale: -1 for all scales.
             spacing: voxel size per axis, for the pyramid; isotropic where not given.
 

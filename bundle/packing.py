@@ -16,11 +16,14 @@ import nibabel
 import numpy as np
 import torch
 from monai.config import KeysCollection
+from monai.data import MetaTensor
 from monai.transforms import Compose, EnsureChannelFirst, LoadImage, MapTransform, Orientation
 from torch import Tensor
 
+from bundle.geometry import pyramid
 from bundle.memory import parse_bytes
-from bundle.storage import PackedImage, ScanReader, find_images, stem
+from bundle.networks import pool
+from bundle.storage import PackedImage, ScanReader, coarser_affine, find_images, spacing_of, stem
 
 
 class OpenPackedd(MapTransform):
@@ -29,18 +32,27 @@ class OpenPackedd(MapTransform):
     Args:
         keys: paths of images, any that `bundle.storage.find_images` finds.
         folder: where the packed images are kept.
+        steps: how many steps of the pyramid they are pooled first.
+        limits: what pooled images are clipped to before, as the cascade's input is; null for nothing.
         allow_missing_keys: whether a missing key is no error.
     """
 
-    def __init__(self, keys: KeysCollection, folder: str | Path, allow_missing_keys: bool = False) -> None:
+    def __init__(
+        self,
+        keys: KeysCollection,
+        folder: str | Path,
+        steps: int = 0,
+        limits: tuple[float, float] | None = None,
+        allow_missing_keys: bool = False,
+    ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.folder = Path(folder)
+        self.folder, self.steps, self.limits = Path(folder), steps, limits
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Replace each path by a `PackedImage`."""
         out = dict(data)
         for key in self.key_iterator(out):
-            out[key] = PackedImage(pack(out[key], self.folder))
+            out[key] = PackedImage(pack(out[key], self.folder, self.steps, self.limits))
         return out
 
 
@@ -79,26 +91,40 @@ def read(path: str | Path) -> Tensor:
     return Orientation("RAS", labels=None)(image) if image.ndim == 4 else image
 
 
-def pack(path: str | Path, folder: str | Path) -> Path:
+def pack(path: str | Path, folder: str | Path, steps: int = 0, limits: tuple[float, float] | None = None) -> Path:
     """Write an image as an uncompressed ``.nii``, whole numbers as 16 bits; what is there already is kept.
 
     Args:
         path: the image. Its place, size and time of change are in the packed file's name: a changed image is new.
-        folder: made where missing.
+        folder: made where missing; pooled images go into one of their own in it.
+        steps: how many steps of the pyramid the image is pooled first, for the training of a coarser scale.
+        limits: what it is clipped to before that; null for nothing.
 
     Raises:
         FileNotFoundError: where there is no such image.
         ValueError: where it has more than one channel.
     """
-    path, folder = Path(path), Path(folder)
+    path, folder = Path(path), Path(folder) / (f"pooled_{steps}" if steps else "")
     if not path.exists():
         raise FileNotFoundError(f"image {str(path)!r} does not exist.")
     state = path.stat()
     stamp = hashlib.sha256(f"{path.resolve()} {state.st_size} {state.st_mtime_ns}".encode()).hexdigest()[:10]
     packed = folder / f"{stem(path)}_{stamp}.nii"
     if not packed.exists():
-        _write(read(path), packed)
+        image = read(path)
+        _write(_pooled(image, steps, limits) if steps else image, packed)
     return packed
+
+
+def _pooled(image: Tensor, steps: int, limits: tuple[float, float] | None) -> Tensor:
+    """An image, `(1, *spatial)`, so many steps of its pyramid coarser, clipped first."""
+    dims = image.ndim - 1
+    out = torch.as_tensor(image).as_subclass(Tensor).float()[None]
+    affine = getattr(image, "affine", torch.eye(dims + 1, dtype=torch.float64))
+    out = out.clamp(*limits) if limits else out
+    for factor in pyramid(spacing_of(image, dims), steps):
+        out, affine = pool(out, factor), coarser_affine(affine, factor)
+    return MetaTensor(out[0], affine=affine)
 
 
 def _write(image: Tensor, path: Path) -> None:

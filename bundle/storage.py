@@ -1,7 +1,7 @@
 """Images where they lie: found by path, read whatever the format, sliced beyond their border.
 
-Files are read and written by nibabel, ITK and Pillow through MONAI's readers; pydicom tells which files of a folder
-make one series.
+Files are read by nibabel, ITK, Pillow and zarr through MONAI's readers; pydicom tells which files of a folder make one
+series.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import itk
 import nibabel
@@ -22,18 +22,30 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bundle.geometry import region
+from bundle.ome_zarr import ZARR, is_zarr, open_zarr
 
 #: Suffixes of single files, longest first, and what reads them.
 NIFTI = (".nii.gz", ".nii")
 ITK = (".nrrd", ".mha", ".mhd", ".tiff", ".tif")
 PHOTO = (".jpeg", ".jpg", ".png")
-SUFFIXES = NIFTI + ITK + PHOTO
+SUFFIXES = NIFTI + ITK + PHOTO + ZARR
 
 #: Slices may lie this far, in shares of their distance, from a regular grid.
 SLICE_TOLERANCE = 0.05
 
 
-def read_window(image: Tensor, bounds: Sequence[tuple[int, int]]) -> Tensor:
+class Sliced(Protocol):
+    """What windows are read of: a tensor, or an image on disk."""
+
+    @property
+    def shape(self) -> torch.Size:
+        """Voxels per axis, the leading ones of batch and channels included."""
+
+    def __getitem__(self, index: Any) -> Tensor:
+        """The voxels of an index such as `bundle.geometry.region`."""
+
+
+def read_window(image: Sliced, bounds: Sequence[tuple[int, int]]) -> Tensor:
     """Read a window that may reach over the border, which is repeated there.
 
     Args:
@@ -114,13 +126,17 @@ def find_images(path: str | Path) -> list[str]:
         raise FileNotFoundError(
             f"dataset_dir {str(path)!r} does not exist; give an image, a DICOM folder or a folder of them."
         )
-    if path.is_file() or is_series(path):
+    if path.is_file() or is_zarr(path) or is_series(path):
         if path.is_file() and not suffix(path):
             raise FileNotFoundError(
                 f"dataset_dir {str(path)!r} is no image: its name ends in none of {', '.join(SUFFIXES)}."
             )
         return [str(path)]
-    found = [str(entry) for entry in sorted(path.iterdir()) if (entry.is_file() and suffix(entry)) or is_series(entry)]
+    found = [
+        str(entry)
+        for entry in sorted(path.iterdir())
+        if (entry.is_file() and suffix(entry)) or is_zarr(entry) or is_series(entry)
+    ]
     if not found:
         raise FileNotFoundError(
             f"dataset_dir {str(path)!r} holds no image ({', '.join(SUFFIXES)}) and no DICOM series."
@@ -177,6 +193,17 @@ class SeriesReader(ITKReader):
         return itk.imread(files if len(files) > 1 else files[0], **kwargs)
 
 
+class ZarrReader(NibabelReader):
+    """Read a zarr image whole."""
+
+    def read(self, data: Any, **kwargs: Any) -> Any:  # noqa: ARG002 - MONAI's signature
+        """Read the folder ``data``, see `bundle.ome_zarr.open_zarr`."""
+        (folder,) = ensure_tuple(data)
+        voxels, affine = open_zarr(folder)
+        self.filenames = [folder]
+        return nibabel.Nifti1Image(voxels[(slice(None),) * len(voxels.shape)], affine)
+
+
 class ScanReader(ImageReader):
     """Read any image that `find_images` finds: the reader follows from the path, and its errors come through."""
 
@@ -196,7 +223,9 @@ class ScanReader(ImageReader):
             raise FileNotFoundError(f"image {str(path)!r} does not exist.")
         end = suffix(path)
         reader: ImageReader
-        if Path(path).is_dir():
+        if is_zarr(path):
+            reader = ZarrReader()
+        elif Path(path).is_dir():
             reader = SeriesReader()
         elif end in NIFTI:
             reader = NibabelReader()
@@ -218,11 +247,21 @@ class ScanReader(ImageReader):
         return reader.get_data(data)
 
 
-def spacing_of(image: Tensor | PackedImage, spatial_dims: int) -> list[float]:
-    """Voxel size per axis of a packed image or a MetaTensor, batched or not; 1 where nothing is known."""
+def spacing_of(image: Sliced, spatial_dims: int) -> list[float]:
+    """Voxel size per axis by an image's ``affine``, which may be batched; 1 where it has none."""
     affine = getattr(image, "affine", None)
     if affine is None:
         return [1.0] * spatial_dims
     matrix = torch.as_tensor(affine, dtype=torch.float64)
     matrix = matrix.reshape(-1, *matrix.shape[-2:])[0]
     return matrix[:spatial_dims, :spatial_dims].norm(dim=0).tolist()
+
+
+def coarser_affine(affine: Tensor, factor: Sequence[int]) -> Tensor:
+    """The affine of an image pooled by a factor: a coarse voxel lies in the middle of its block."""
+    finer, dims = torch.as_tensor(affine, dtype=torch.float64), len(factor)
+    sides = torch.tensor(factor, dtype=torch.float64)
+    coarser = finer.clone()
+    coarser[:, :dims] *= sides
+    coarser[:, -1] += finer[:, :dims] @ ((sides - 1) / 2)
+    return coarser

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Hashable, Mapping
 from pathlib import Path
@@ -15,8 +16,9 @@ from monai.data.folder_layout import default_name_formatter
 from monai.transforms import LoadImaged, MapTransform, SaveImage, SaveImaged
 from torch import Tensor
 
+from bundle.ome_zarr import ZARR, ZarrScales
 from bundle.scanner import find_kernel, matched
-from bundle.storage import ScanReader, spacing_of, suffix
+from bundle.storage import ScanReader, spacing_of, stem, suffix
 
 
 class LoadImageOrSeriesd(LoadImaged):
@@ -72,6 +74,9 @@ class SaveImageAsSourced(SaveImaged):
             end = self.output_ext or suffix(image.meta.get("filename_or_obj", "")) or ".nii.gz"
             end = {".jpg": ".png", ".jpeg": ".png", ".mhd": ".mha"}.get(end, end)
             self.output_dir.mkdir(parents=True, exist_ok=True)
+            if end in ZARR:
+                print(f"written: {_save_zarr(image, self.output_dir, self.output_postfix, end, self.output_dtype)}")
+                continue
             with tempfile.TemporaryDirectory(dir=self.output_dir, prefix=".part_") as part:
                 save = SaveImage(
                     part,
@@ -88,6 +93,23 @@ class SaveImageAsSourced(SaveImaged):
                     file.replace(self.output_dir / file.name)
                     print(f"written: {self.output_dir / file.name}")
         return dict(data)
+
+
+def _save_zarr(image: MetaTensor, folder: Path, postfix: str, end: str, dtype: Any) -> Path:
+    """Write an image of one scale as OME-Zarr."""
+    name = stem(image.meta.get("filename_or_obj", "") or "image")
+    path, shape = folder / f"{name}_{postfix}{end}", tuple(image.shape[1:])
+    voxels = torch.as_tensor(image)[0].as_subclass(Tensor).numpy()
+    kind = voxels.dtype if isinstance(dtype, torch.dtype) else dtype
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".part_") as part:
+        made = Path(part) / path.name
+        writer = ZarrScales(
+            made, [shape], [spacing_of(image, len(shape))], [[0.0] * len(shape)], np.asarray(image.affine), kind, name
+        )
+        writer.write(0, [slice(0, side) for side in shape], voxels)
+        shutil.rmtree(path, ignore_errors=True)
+        made.replace(path)
+    return path
 
 
 def _name(meta: dict, saver: Any) -> dict:

@@ -18,8 +18,8 @@ from bundle.evaluation.seams import faces_of, grid, jumps, seam
 from bundle.evaluation.significance import p_text, paired_p
 from bundle.evaluation.simulated import Acquisition, SimulatedCase
 from bundle.evaluation.spectrum import SIDE, flat_places, noise_spectrum
-from bundle.evaluation.volumes import Volume, create, write
 from bundle.phantom import ThoraxPhantom
+from bundle.volumes import Volume, create, write
 
 
 class Whole:
@@ -79,7 +79,7 @@ def test_what_is_written_comes_back_and_half_of_it_does_not_stay(tmp_path):
 def test_what_no_volume_is_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nowhere\.nii' does not exist"):
         Volume("nowhere.nii")
-    with pytest.raises(ValueError, match=r"shape \(4, 5\); an evaluation needs CT volumes of three axes"):
+    with pytest.raises(ValueError, match=r"shape \(4, 5\); 3 axes of one channel are needed"):
         Volume(save(tmp_path / "flat.nii", torch.zeros(4, 5)))
 
 

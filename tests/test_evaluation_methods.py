@@ -20,10 +20,10 @@ from bundle.evaluation.methods import Ceiling, Filtered
 from bundle.evaluation.pairs import Pair
 from bundle.evaluation.radial import RadialFilter, frequencies
 from bundle.evaluation.seams import faces_of, jumps, seam
-from bundle.evaluation.volumes import Volume, write
 from bundle.inferer import CascadeInferer
 from bundle.networks import extend, silence
 from bundle.phantom.__main__ import write as write_phantom
+from bundle.volumes import Volume, write
 from tests.laws import image, tiny_cascade, with_spacing
 from tests.test_evaluation import Whole, save, speckle
 

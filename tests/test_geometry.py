@@ -2,7 +2,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bundle.geometry import coarser, count_tiles, cover, finer, pyramid, shapes, support, tiles
+from bundle.geometry import (
+    coarser,
+    count_tiles,
+    cover,
+    cover_strided,
+    even,
+    finer,
+    halves,
+    pyramid,
+    shapes,
+    strided_tiles,
+    support,
+    tiles,
+)
 from tests.laws import assert_covers_once
 
 sizes = st.integers(1, 23)
@@ -34,6 +47,53 @@ def test_a_cover_one_can_see():
         (slice(3, 9), (0, 0), slice(0, 4), slice(4, 8)),
         (slice(5, 10), (0, 1), slice(2, 4), slice(8, 10)),
     ]
+
+
+@given(
+    st.lists(st.tuples(sizes, st.integers(2, 9), st.integers(0, 9)), min_size=1, max_size=3),
+    st.sampled_from([1, 2, 4]),
+)
+def test_strided_tiles_start_at_strides_and_read_no_padding(axes, step):
+    shape, cores, halo = zip(*axes, strict=True)
+    core = [number * step for number in cores]
+    walk = list(strided_tiles(shape, core, halo, [step] * len(shape)))
+    assert_covers_once(walk, shape)
+    assert len(walk) == count_tiles(shape, core, [step] * len(shape))
+    for tile in walk:
+        assert tile.pad == ((0, 0),) * len(shape)
+        for read, write, far, size in zip(tile.read, tile.write, halo, shape, strict=True):
+            assert read.start % step == 0 and (read.stop % step == 0 or read.stop == size)
+            assert read.start <= max(write.start - far, 0) and read.stop >= min(write.stop + far, size)
+
+
+def test_a_strided_cover_one_can_see():
+    assert list(cover_strided(10, 4, 1, 2)) == [
+        (slice(0, 6), (0, 0), slice(0, 4), slice(0, 4)),
+        (slice(2, 10), (0, 0), slice(2, 6), slice(4, 8)),
+        (slice(6, 10), (0, 0), slice(2, 4), slice(8, 10)),
+    ]
+
+
+@given(sizes, st.integers(1, 8), st.integers(1, 5))
+def test_cores_are_whole_steps_where_they_cut(size, number, step):
+    length = even(size, number * step, step)
+    assert length == size or (length % step == 0 and length <= number * step)
+    assert -(-size // length) <= -(-size // (number * step))
+
+
+def test_a_core_between_two_steps_says_which_to_take():
+    with pytest.raises(ValueError, match="core 10 is no multiple of 4; take 8 or 12"):
+        even(50, 10, 4)
+
+
+@given(st.lists(st.tuples(sizes, st.integers(1, 30), st.integers(0, 9)), min_size=1, max_size=3))
+def test_halves_make_up_the_tile(axes):
+    shape, core, halo = zip(*axes, strict=True)
+    parts = [part for tile in tiles(shape, core, halo) for part in halves(tile, halo, shape)]
+    assert_covers_once(parts, shape)
+    for part in parts:
+        for read, (before, behind), write, far in zip(part.read, part.pad, part.write, halo, strict=True):
+            assert read.start - before == write.start - far and read.stop + behind == write.stop + far
 
 
 @pytest.mark.parametrize("size, core, halo", [(0, 1, 1), (4, 0, 1), (4, 1, -1)])

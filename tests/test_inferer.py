@@ -19,6 +19,7 @@ from bundle import networks
 from bundle.inferer import CascadeInferer
 from bundle.networks import Cascade, ResNetGenerator
 from bundle.sketch import Sketch
+from bundle.walks import plan
 from tests.laws import TOLERANCE, assert_tiled_equals_whole, image, tiny_cascade, with_spacing
 
 ROOT = Path(__file__).parents[1]
@@ -82,6 +83,55 @@ def shipped(name="inference"):
 def test_tiled_is_whole_on_the_shipped_weights(tile):
     x = image((52, 45, 20))
     assert_tiled_equals_whole(shipped(), x, [0.7, 0.7, 2.0], CascadeInferer(tile, progress=False))
+
+
+def test_scale_0_is_tiled_as_well(spatial_dims):
+    """Its network strides: tiles start at multiples of the stride, and the numbers are those of the whole."""
+    strides = (2, 2)
+    coarse = UNet(spatial_dims, 2, 1, (4, 6, 8), strides, norm=None)
+    fine = [ResNetGenerator(spatial_dims, 3, channels=4, blocks=1)]
+    torch.manual_seed(1)
+    cascade = Cascade(spatial_dims, coarse, fine, Sketch(spatial_dims, low=0.02, high=0.05, steps=1)).eval()
+    for weight in cascade.parameters():
+        if weight.ndim > 1:
+            nn.init.kaiming_normal_(weight, nonlinearity="relu")
+    x = image((171, 94, 50)[:spatial_dims])
+    inferer = CascadeInferer(16, progress=False)
+    (coarsest, _) = plan(cascade, [tuple(side // 2 for side in x.shape[2:]), x.shape[2:]], 1, 16, 0, False)
+    assert len(coarsest) > 10
+    assert_tiled_equals_whole(cascade, x, [1.0] * spatial_dims, inferer)
+    cascade.coarse_reach = [0] * spatial_dims
+    with pytest.raises(AssertionError):
+        assert_tiled_equals_whole(cascade, x, [1.0] * spatial_dims, inferer)
+
+
+def test_a_normalising_scale_0_is_taken_whole():
+    coarse = UNet(2, 2, 1, (4, 8), (2,), norm="INSTANCE")
+    cascade = Cascade(2, coarse, [ResNetGenerator(2, 3, channels=4, blocks=1)], Sketch(2)).eval()
+    assert cascade.coarse_reach == [-1, -1]
+    assert_tiled_equals_whole(cascade, image((90, 70)), [1.0, 1.0], CascadeInferer(8, progress=False))
+    with pytest.raises(ValueError, match="smallest tile of scale 0 needs, 45 x 35 voxels; give more"):
+        CascadeInferer(None, "20KiB", progress=False)(image((90, 70)), cascade)
+
+
+def test_a_full_device_halves_the_tile_and_goes_on(spatial_dims, monkeypatch):
+    """Nothing is lost, later tiles start smaller, and it is said."""
+    cascade, x = tiny_cascade(spatial_dims), image((40, 36, 30)[:spatial_dims])
+    whole = CascadeInferer(32, progress=False)(x, cascade)
+    tried, forward = [], type(cascade).forward
+    limit = 2000 if spatial_dims == 2 else 60000
+
+    def full(self, conditions, scale=-1, spacing=None):
+        tried.append(conditions.numel() > limit)
+        if tried[-1]:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(self, conditions, scale, spacing)
+
+    monkeypatch.setattr(type(cascade), "forward", full)
+    with pytest.warns(UserWarning, match="does not hold a tile of .* voxels; going on with halves"):
+        result = CascadeInferer(32, progress=False)(x, cascade)
+    assert 0 < sum(tried) < 8 < len(tried)
+    assert (result - whole).abs().max() <= TOLERANCE
 
 
 class TestOfTheTest:
@@ -181,12 +231,12 @@ def test_images_that_do_not_fit_the_network_are_refused(spatial_dims):
 
 
 def test_a_budget_that_cannot_be_kept_says_what_is_needed():
-    with pytest.raises(ValueError, match=r"scale 0 needs as a whole.*give that much"):
-        CascadeInferer(None, "20KiB", progress=False)(image((200, 200)), tiny_cascade(2))
+    with pytest.raises(ValueError, match=r"smallest tile of scale 0 needs, 2 x 2 voxels; give more"):
+        CascadeInferer(None, "2KiB", progress=False)(image((200, 200)), tiny_cascade(2))
     wide = Cascade(
         2, UNet(2, 2, 1, (4, 8), (2,), norm=None), [ResNetGenerator(2, 3, channels=64) for _ in range(6)], Sketch(2)
     ).eval()
-    with pytest.raises(ValueError, match="one voxel of scale 1 needs; give more"):
+    with pytest.raises(ValueError, match="smallest tile of scale 1 needs, 1 x 1 voxels; give more"):
         CascadeInferer(None, "60KiB", progress=False)(image((64, 64)), wide)
 
 

@@ -203,3 +203,22 @@ def test_pixels_that_are_fine_already_are_left_alone(spatial_dims):
     common = {"scale": 3, "num_scales": NUM_SCALES, "patch_size": PATCH, "margin": [1] * spatial_dims}
     out = RandScalePatchd("image", pixel=(0.9, 1.5), **common).set_random_state(0)({"image": ct(spatial_dims)})
     assert out["spacing"] == pytest.approx(SPACING[:spatial_dims])
+
+
+def test_at_scale_0_a_drawn_share_of_the_image_is_kept(spatial_dims):
+    """Every axis at least that share and a patch, not always the same, and the parts lie all over the image."""
+    image = ct(spatial_dims)
+    least = 2 * 8  # a patch of 2 voxels, in voxels of the finest scale
+    window = RandScalePatchd("image", 0, NUM_SCALES, 2, margin(spatial_dims), share=0.2).set_random_state(0)
+    seen, starts = set(), set()
+    for _ in range(20):
+        out = window({"image": image})
+        sides = out["image"].shape[1:]
+        assert all(max(0.2 * size - 1, least) <= side for side, size in zip(sides[:2], image.shape[1:3], strict=True))
+        assert all(side <= size for side, size in zip(sides, image.shape[1:], strict=True))
+        place = tuple(slice(start, start + side) for start, side in zip(out["origin"], sides, strict=True))
+        assert torch.equal(out["image"], torch.as_tensor(image)[(slice(None), *place)])
+        seen.add(tuple(sides))
+        starts.add(tuple(out["origin"]))
+    assert len(seen) > 5
+    assert len(starts) > 5

@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from bundle.evaluation.volumes import Slabs, slabs
 from bundle.lungs import lungs
+from bundle.volumes import Slabs, slabs
 
 EMPHYSEMA = -950.0  # HU
 AIR = -500.0  # HU: above lie vessels and walls

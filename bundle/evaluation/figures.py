@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from bundle.evaluation.metrics import WINDOW
 from bundle.evaluation.spectrum import flat_places, noise_spectrum
-from bundle.evaluation.volumes import Slabs
+from bundle.volumes import Slabs
 
 SPAN = 200.0  # HU: the difference's colours end here
 DPI = 110

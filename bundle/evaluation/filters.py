@@ -15,9 +15,7 @@ from bundle import scanner
 from bundle.evaluation.methods import Filter
 from bundle.evaluation.pairs import Pair
 from bundle.evaluation.tuning import best_value
-from bundle.evaluation.volumes import Volume
-from bundle.scanner.flat import spread_slices
-from bundle.scanner.matching import SLICES
+from bundle.volumes import Volume
 
 
 @dataclass(frozen=True)
@@ -109,8 +107,7 @@ class SpectrumMatch(Filter):
         """With the kernel of an image."""
         if self.kernel:
             return self
-        chosen = [image.slab(z, z + 1) for z in spread_slices(image.shape[2], SLICES)]
-        kernel = scanner.find_kernel(torch.cat(chosen, -1), image.spacing)
+        kernel = scanner.find_kernel(image, image.spacing)
         return replace(self, kernel=kernel, blind=kernel is None)
 
     def filtered(self, slab: Tensor, spacing: Sequence[float]) -> Tensor:

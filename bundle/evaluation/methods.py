@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from bundle.evaluation.pairs import Pair
-from bundle.evaluation.volumes import SLAB, Slabs, Volume, write
+from bundle.volumes import SLAB, Slabs, Volume, write
 
 #: HU: what filters are shown. Padding around the field of view and metal would smear.
 LIMITS = (-1200.0, 2000.0)

@@ -9,8 +9,8 @@ from typing import Protocol
 
 import numpy as np
 
-from bundle.evaluation.volumes import Volume, create, slabs
 from bundle.storage import stem
+from bundle.volumes import Volume, create, slabs
 
 
 @dataclass(frozen=True)

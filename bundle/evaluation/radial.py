@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from bundle.evaluation.methods import LIMITS, Filter
 from bundle.evaluation.pairs import Pair
-from bundle.evaluation.volumes import Volume, slabs
+from bundle.volumes import Volume, slabs
 
 WIDTH = 0.02  # cycles/mm, of a bin
 BINS = 100

@@ -17,7 +17,7 @@ from bundle.evaluation.metrics import compare
 from bundle.evaluation.pairs import Case, Pair
 from bundle.evaluation.seams import faces_of, grid, jumps, seam
 from bundle.evaluation.table import Record, as_csv, markdown, notes
-from bundle.evaluation.volumes import Volume
+from bundle.volumes import Volume
 
 NOTHING = Cost(float("nan"), float("nan"))
 TITLES = {"real": "Real pairs of kernels", "simulated": "Simulated kernels on real CT"}

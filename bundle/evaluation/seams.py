@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from bundle.evaluation.metrics import windowed
-from bundle.evaluation.volumes import Slabs, slabs
+from bundle.volumes import Slabs, slabs
 
 BESIDE = 4  # voxels
 

@@ -10,7 +10,7 @@ import torch
 
 from bundle import scanner
 from bundle.evaluation.pairs import Pair, central, moved, pair_in, stem
-from bundle.evaluation.volumes import Volume, create, slabs
+from bundle.volumes import Volume, create, slabs
 
 DOSES = (15.0, 1000.0)  # of what is drawn, log-uniform; 100 is the calibration scan
 

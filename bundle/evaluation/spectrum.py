@@ -9,8 +9,8 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from bundle import scanner
-from bundle.evaluation.volumes import Slabs
 from bundle.scanner.flat import SIDE, TISSUE, mean_power, spread_slices
+from bundle.volumes import Slabs
 
 SLICES = 16  # most slices that are looked at
 PATCHES = 200

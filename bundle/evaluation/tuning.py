@@ -11,7 +11,7 @@ from scipy.optimize import minimize_scalar
 from bundle.evaluation.methods import Filter, Filtered
 from bundle.evaluation.metrics import compare
 from bundle.evaluation.pairs import Pair
-from bundle.evaluation.volumes import Volume
+from bundle.volumes import Volume
 
 PRECISION = 0.05  # of the logarithm: the value is found within about 5 percent
 

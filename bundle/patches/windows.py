@@ -33,6 +33,8 @@ class RandScalePatchd(Randomizable, MapTransform):
         pixel: range of pixel sizes in mm, drawn log-uniformly for each patch: where the image's are larger, the window
             is enlarged in the slice, since a kernel changes fine pixels more than coarse ones. Null leaves them.
         zoom: by how much a window is enlarged at most.
+        share: at scale 0, the least share of each axis that is kept, drawn for each image and axis, but no less than
+            ``patch_size`` voxels of that scale; 1 for all of it.
         allow_missing_keys: whether a missing key is no error.
     """
 
@@ -47,10 +49,11 @@ class RandScalePatchd(Randomizable, MapTransform):
         foreground: float = 0.9,
         pixel: tuple[float, float] | None = None,
         zoom: float = 1.8,
+        share: float = 1.0,
         allow_missing_keys: bool = False,
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
-        self.pixel, self.zoom = pixel, zoom
+        self.pixel, self.zoom, self.share = pixel, zoom, share
         self.scale, self.steps, self.patch_size = scale, num_scales - 1, patch_size
         self.margin = tuple(margin)
         self.spare = ensure_tuple_rep(spare, len(self.margin))
@@ -79,7 +82,12 @@ class RandScalePatchd(Randomizable, MapTransform):
         spacing = [size / factor for size, factor in zip(native, zoom, strict=True)]
         factors = pyramid(spacing, self.steps)
         if self.scale == 0:
-            bounds = [(-extra, size + extra) for size, extra in zip(shape, self.spare, strict=True)]
+            bounds = []
+            steps = step_of(factors, self.steps, 0) if factors else [1] * len(shape)
+            for size, extra, voxels in zip(shape, self.spare, steps, strict=True):
+                length = min(max(round(size * self.R.uniform(self.share, 1.0)), self.patch_size * voxels), size)
+                start = int(self.R.randint(size - length + 1))
+                bounds.append((start - extra, start + length + extra))
             sides = [stop - start for start, stop in bounds]
         else:
             step = step_of(factors, self.steps, self.scale)

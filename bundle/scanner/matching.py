@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -23,16 +24,27 @@ from bundle.scanner.filters import RADIUS, filter_taps, filtered
 from bundle.scanner.flat import SIDE, TISSUE, mean_power, spread_slices
 from bundle.scanner.kernel import NOISE_POWER, SOFT, Kernel, frequencies, noise_power, ratio
 
-SLICES = 48  # most slices that are looked at
+SLICES = 48  # most slices that are looked at, of 512 x 512 voxels or less
 FEWEST = 60  # patches, below which nothing is said
 RANGE = (-1200.0, 2000.0)  # HU: what is filtered; padding around the field of view and metal would ring
 
 
-def find_kernel(image: Tensor, spacing: Sequence[float]) -> Kernel | None:
+class Slices(Protocol):
+    """A CT, `(x, y, z)` in HU, of which single slices are read: a tensor, or an image on disk."""
+
+    @property
+    def shape(self) -> Sequence[int]:
+        """Voxels per axis."""
+
+    def __getitem__(self, index: Any) -> Tensor:
+        """One slice, `image[..., z]`."""
+
+
+def find_kernel(image: Slices, spacing: Sequence[float]) -> Kernel | None:
     """Return the kernel of a CT, found from its noise in flat soft tissue; nothing where there is too little of that.
 
     Args:
-        image: `(x, y, z)` in HU, slices in the first two axes.
+        image: `(x, y, z)` in HU, slices in the first two axes; read slice by slice.
         spacing: voxel size in mm of at least these two.
     """
     spacing = tuple(float(size) for size in spacing[:2])
@@ -96,10 +108,11 @@ def matching_taps(kernel: Kernel, target: Kernel, spacing: tuple[float, float]) 
     return filter_taps(ratio(target, kernel, frequencies(spacing)).clamp(max=1.0), mean=1.0)
 
 
-def _flat_patches(image: Tensor) -> Tensor:
+def _flat_patches(image: Slices) -> Tensor:
     """Return the flattest third of the patches in soft tissue, `(n, SIDE * SIDE)`, float64."""
     found, spread = [], []
-    for z in spread_slices(image.shape[2], SLICES):
+    x, y, depth = image.shape
+    for z in spread_slices(depth, max(min(SLICES, SLICES * 512**2 // (x * y)), 1)):
         piece = np.clip(image[..., z].double().numpy(), *RANGE)
         if min(piece.shape) < SIDE:
             continue
