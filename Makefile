@@ -15,10 +15,11 @@ MINUTES ?= 0
 LIMIT ?= 50MB
 DATA ?=
 JOBS ?= 2
+BENCHMARKS ?= memory_training
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv infer infer-ct samples table1 test train pack lint clean
+.PHONY: help venv infer infer-ct samples table1 bench test train pack lint clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,6 +67,11 @@ table1: $(VENV)/.run ## Compare with what there is else: SOURCE=sharp TARGET=sof
 	$(PY) -m monai.bundle run evaluating --config_file configs/evaluate.json --output_dir "$(OUTPUT)/evaluation" \
 		$(if $(SOURCE),--source "$(SOURCE)") $(if $(TARGET),--target "$(TARGET)") $(if $(DATA),--dataset_dir "$(DATA)") \
 		$(if $(TUNING),--tuning_dir "$(TUNING)") $(ARGS)
+
+bench: $(VENV)/.run ## Measure what docs/benchmarks.md shows: a table and a figure each; BENCHMARKS=memory_training ARGS="--limit 1GiB"
+	@for name in $(BENCHMARKS); do \
+		$(PY) -m benchmarks.$$name --figure "$(OUTPUT)/benchmarks/$$name.png" $(ARGS) || exit 1; \
+	done
 
 test: $(VENV)/.dev ## Run the tests
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) $(ARGS)

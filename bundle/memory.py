@@ -1,4 +1,4 @@
-"""How much device memory a network needs for a window, found without computing anything.
+"""How much device memory a network needs, for a window or for a training step, found without computing anything.
 
 The network runs on tensors without data (torch's ``meta`` device) while the bytes of those alive are counted.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import re
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -54,10 +54,15 @@ def workspace(image: torch.Tensor, weight: torch.Tensor, out: torch.Tensor) -> i
 
 
 class _LiveBytes(TorchDispatchMode):
-    """Counts the bytes of the tensors alive, and their peak, while it is entered."""
+    """Counts the bytes of the tensors alive that have no data, and their peak, while it is entered.
 
-    def __init__(self) -> None:
+    Args:
+        spare: bytes that a convolution needs beside its input and output, such as `workspace`.
+    """
+
+    def __init__(self, spare: Callable[..., int] | None = None) -> None:
         super().__init__()
+        self.spare = spare
         self.live = self.peak = 0
         self._seen: set[int] = set()
 
@@ -65,9 +70,9 @@ class _LiveBytes(TorchDispatchMode):
         """Run one operation and count what it made."""
         out = func(*args, **(kwargs or {}))
         for tensor in tree_leaves(out):
-            if isinstance(tensor, torch.Tensor):
+            if isinstance(tensor, torch.Tensor) and tensor.is_meta:
                 self._add(tensor)
-        work = workspace(args[0], args[1], out) if "convolution" in str(func) else 0
+        work = self.spare(args[0], args[1], out) if self.spare and "convolution" in str(func) else 0
         self.peak = max(self.peak, self.live + work)
         return out
 
@@ -97,6 +102,20 @@ def on_meta(network: nn.Module) -> nn.Module:
 
 def peak_bytes(network: nn.Module, shape: Sequence[int], **kwargs: Any) -> int:
     """Most bytes alive while the network, a copy by `on_meta`, works on a float32 input of a shape, that included."""
-    with _LiveBytes() as count, torch.no_grad():
+    with _LiveBytes(workspace) as count, torch.no_grad():
         network(torch.empty(tuple(shape), device="meta"), **kwargs)
+    return count.peak
+
+
+def live_bytes(work: Callable[[torch.device], object]) -> int:
+    """Most bytes alive at once of the tensors that a piece of work makes, a training step for instance.
+
+    Parameters, gradients and what autograd saves for the backward pass count; the workspaces of libraries do not. So no
+    device does the same operations with less: the lower bound of Uzunova et al. 2019, section 3.1.
+
+    Args:
+        work: makes all that it needs, networks and images, on the device that it is given: torch's ``meta``.
+    """
+    with _LiveBytes() as count:
+        work(torch.device("meta"))
     return count.peak

@@ -5,15 +5,19 @@ from __future__ import annotations
 import math
 import resource
 import sys
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from time import perf_counter
+from typing import Any, TypeVar
 
 import torch
 
 from bundle.evaluation.methods import Method
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -40,8 +44,20 @@ def measured(method: Method, source: Path, destination: Path, fresh: bool = True
     """
     if not fresh:
         return Cost(timed(method, source, destination), math.nan)
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(_alone, method, source, destination, torch.get_num_threads()).result()
+    return alone(_cost, method, source, destination)
+
+
+def alone(function: Callable[..., T], *arguments: Any) -> T:
+    """Call a function in a fresh process, with as many threads as this one, and return what it returns.
+
+    Args:
+        function: at the top level of a module, so that the process finds it.
+        arguments: what pickle can carry over.
+    """
+    with ProcessPoolExecutor(
+        1, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(torch.get_num_threads(),)
+    ) as pool:
+        return pool.submit(function, *arguments).result()
 
 
 def timed(method: Method, source: Path, destination: Path) -> float:
@@ -63,7 +79,6 @@ def peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def _alone(method: Method, source: Path, destination: Path, threads: int) -> Cost:
-    torch.set_num_threads(threads)
+def _cost(method: Method, source: Path, destination: Path) -> Cost:
     seconds = timed(method, source, destination)
     return Cost(seconds, peak_memory() / 2**30)
