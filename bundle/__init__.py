@@ -8,8 +8,8 @@ Two floors on a cellar, and a top; arrows only downwards, and the rooms of one f
   picture);
 - ground floor: `networks` (the cascade), `sketch` (image to edges), `storage` (images found and read), `memory` (what a
   network needs), `lungs` (where they are), `scanner` (simulated CT, and a real one's kernel read off its noise),
-  `phantom` (analytic thorax), `samples` (open CTs);
-- cellar: `geometry` (tiles and pyramids).
+  `phantom` (analytic thorax), `samples` (open CTs), `dicom` (derived CT series);
+- cellar: `geometry` (tiles and pyramids), `series` (which files of a DICOM folder are one stack).
 
 The configs compose these parts for ``python -m monai.bundle``; nothing heavy is imported until a part is asked for.
 """
