@@ -8,8 +8,10 @@ Two floors on a cellar, and a top; arrows only downwards, and the rooms of one f
   picture);
 - ground floor: `networks` (the cascade), `sketch` (image to edges), `storage` (images found and read), `memory` (what a
   network needs), `lungs` (where they are), `scanner` (simulated CT, and a real one's kernel read off its noise),
-  `phantom` (analytic thorax), `samples` (open CTs), `baselines` (the GANs that memory is compared with);
-- cellar: `geometry` (tiles and pyramids).
+  `phantom` (analytic thorax), `samples` (open CTs), `baselines` (the GANs that memory is compared with), `dicom`
+  (derived CT series), `voxels` and `volumes` (images on disk, read in parts), `scratch` (images on disk, for the walk);
+- cellar: `geometry` (tiles and pyramids), `probing` (how far a network looks), `series` (which files of a DICOM folder
+  are one stack), `ome_zarr` and `nifti` (written in parts).
 
 The configs compose these parts for ``python -m monai.bundle``; nothing heavy is imported until a part is asked for.
 """

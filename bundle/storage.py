@@ -1,12 +1,12 @@
 """Images where they lie: found by path, read whatever the format, sliced beyond their border.
 
-Files are read by nibabel, ITK, Pillow and zarr through MONAI's readers; pydicom tells which files of a folder make one
-series.
+Files are read by nibabel, ITK, Pillow and zarr through MONAI's readers; `bundle.series` tells which files of a folder
+make one series.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,15 +23,13 @@ from torch.nn import functional as F
 
 from bundle.geometry import region
 from bundle.ome_zarr import ZARR, is_zarr, open_zarr
+from bundle.series import series_files
 
 #: Suffixes of single files, longest first, and what reads them.
 NIFTI = (".nii.gz", ".nii")
 ITK = (".nrrd", ".mha", ".mhd", ".tiff", ".tif")
 PHOTO = (".jpeg", ".jpg", ".png")
 SUFFIXES = NIFTI + ITK + PHOTO + ZARR
-
-#: Slices may lie this far, in shares of their distance, from a regular grid.
-SLICE_TOLERANCE = 0.05
 
 
 class Sliced(Protocol):
@@ -144,53 +142,32 @@ def find_images(path: str | Path) -> list[str]:
     return found
 
 
-def series_files(folder: str | Path) -> list[str]:
-    """The files of the one image series in a DICOM folder, in the order of their position.
-
-    Segmentations, structure sets and other objects without a slice position are left aside.
-
-    Raises:
-        ValueError: where there is no image series or more than one, or slices are missing or of different shapes.
-    """
-    series: dict[str, list[tuple[float, str, tuple[int, int], str]]] = defaultdict(list)
-    for file in sorted(Path(folder).iterdir()):
-        if not file.is_file() or not pydicom.misc.is_dicom(file):
-            continue
-        header = pydicom.dcmread(file, stop_before_pixels=True)
-        position, orientation = header.get("ImagePositionPatient"), header.get("ImageOrientationPatient")
-        if position is None or orientation is None or int(header.get("NumberOfFrames", 1)) > 1:
-            continue
-        normal = np.cross(np.asarray(orientation[:3], float), np.asarray(orientation[3:], float))
-        depth = float(normal @ np.asarray(position, float))
-        about = f"{header.SeriesInstanceUID} ({header.get('SeriesDescription', 'no description')})"
-        series[about].append((depth, str(file), (int(header.Rows), int(header.Columns)), str(orientation)))
-    if len(series) != 1:
-        listed = "; ".join(f"{about}, {len(slices)} slices" for about, slices in series.items()) or "none"
-        raise ValueError(
-            f"DICOM folder {str(folder)!r} has to hold one image series; it holds: {listed}. Keep one of them."
-        )
-    slices = sorted(next(iter(series.values())))
-    if len({entry[2:3] for entry in slices}) > 1 or len({entry[3] for entry in slices}) > 1:
-        raise ValueError(
-            f"DICOM folder {str(folder)!r}: the slices differ in shape or orientation; keep those of one stack."
-        )
-    gaps = np.diff([entry[0] for entry in slices])
-    if len(gaps) and (gaps.min() <= 0 or np.ptp(gaps) > SLICE_TOLERANCE * np.median(gaps)):
-        raise ValueError(
-            f"DICOM folder {str(folder)!r}: slices lie {gaps.min():.3f} to {gaps.max():.3f} mm apart. They have to be "
-            "evenly spaced: one may be missing or there twice."
-        )
-    return [entry[1] for entry in slices]
-
-
 class SeriesReader(ITKReader):
-    """Read the one image series of a DICOM folder: files chosen by pydicom, voxels and rescaling by ITK."""
+    """Read one image series of a DICOM folder: files chosen by pydicom, voxels and rescaling by ITK.
+
+    Voxels are float32, whatever the slices store: the type that ITK takes from the first one may not hold the others'
+    values. The series' UID goes into the metadata as ``series_uid``.
+    """
 
     def read(self, data: Any, **kwargs: Any) -> Any:
-        """Read the folder ``data``, see `series_files`."""
+        """Read the folder ``data``, see `series_files`; ``series_name`` is the UID of the series to take.
+
+        Raises:
+            ValueError: where ITK cannot decode the files' transfer syntax, besides what `series_files` raises.
+        """
         (folder,) = ensure_tuple(data)
-        files = series_files(folder)
-        return itk.imread(files if len(files) > 1 else files[0], **kwargs)
+        files = series_files(folder, self.series_name)
+        header = pydicom.dcmread(files[0], stop_before_pixels=True, specific_tags=["SeriesInstanceUID"])
+        try:
+            image = itk.imread(files if len(files) > 1 else files[0], pixel_type=itk.F, **kwargs)
+        except RuntimeError as error:
+            syntax = header.file_meta.TransferSyntaxUID
+            raise ValueError(
+                f"DICOM folder {str(folder)!r}: ITK cannot decode its files, of the transfer syntax {syntax.name} "
+                f"({syntax}); write them anew without compression, for instance by gdcmconv --raw."
+            ) from error
+        image["series_uid"] = str(header.SeriesInstanceUID)
+        return image
 
 
 class ZarrReader(NibabelReader):
@@ -205,7 +182,14 @@ class ZarrReader(NibabelReader):
 
 
 class ScanReader(ImageReader):
-    """Read any image that `find_images` finds: the reader follows from the path, and its errors come through."""
+    """Read any image that `find_images` finds: the reader follows from the path, and its errors come through.
+
+    Args:
+        series_uid: of a DICOM folder with several series, the Series Instance UID of the one to take.
+    """
+
+    def __init__(self, series_uid: str = "") -> None:
+        self.series_uid = series_uid
 
     def verify_suffix(self, filename: Any) -> bool:
         """Whether the name is that of a known format or of a folder."""
@@ -226,7 +210,7 @@ class ScanReader(ImageReader):
         if is_zarr(path):
             reader = ZarrReader()
         elif Path(path).is_dir():
-            reader = SeriesReader()
+            reader = SeriesReader(series_name=self.series_uid)
         elif end in NIFTI:
             reader = NibabelReader()
         elif end in ITK:
@@ -265,3 +249,12 @@ def coarser_affine(affine: Tensor, factor: Sequence[int]) -> Tensor:
     coarser[:, :dims] *= sides
     coarser[:, -1] += finer[:, :dims] @ ((sides - 1) / 2)
     return coarser
+
+
+def file_hash(path: str | Path) -> str:
+    """The SHA-256 of a file, such as of weights."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -25,13 +25,14 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform
 from torch import Tensor
 
+from bundle.dicom import Derivation, DerivedSeries, is_ct
 from bundle.geometry import Window, even, pyramid, region, tiles
 from bundle.memory import parse_bytes
 from bundle.nifti import NiftiWriter
 from bundle.ome_zarr import ZARR, ZarrScales
 from bundle.scanner import find_kernel, matched
 from bundle.scratch import ScratchImage, create, first, open_group, todo, wait
-from bundle.storage import NIFTI, stem, suffix
+from bundle.storage import NIFTI, file_hash, stem, suffix
 from bundle.volumes import Volume
 
 #: Bytes of a slab of float32; what is done with one takes a few times that.
@@ -51,6 +52,7 @@ class OpenScand(MapTransform):
         spatial_dims: 2 or 3.
         weights: the checkpoint. An interrupted run is gone on with where image, weights and settings are the same.
         settings: whatever else the result depends on, for JSON to write.
+        series_uid: of a DICOM folder with several series, the one to take.
         whole: a reason why the image has to be whole in memory; null for none.
         allow_missing_keys: whether a missing key is no error.
 
@@ -67,6 +69,7 @@ class OpenScand(MapTransform):
         spatial_dims: int = 3,
         weights: str | Path | None = None,
         settings: Sequence[Any] = (),
+        series_uid: str = "",
         whole: str | None = None,
         allow_missing_keys: bool = False,
     ) -> None:
@@ -74,7 +77,8 @@ class OpenScand(MapTransform):
         if whole:
             raise ValueError(f"streaming does not go with {whole}, which needs the whole image in memory; leave one.")
         self.folder, self.windowing, self.spatial_dims = Path(folder), windowing, spatial_dims
-        self.match_kernel, self.weights, self.settings = match_kernel, weights, list(settings)
+        self.match_kernel, self.weights, self.settings = match_kernel, weights, [*settings, series_uid]
+        self.series_uid = series_uid
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Replace each path by a `ScratchImage`."""
@@ -85,7 +89,7 @@ class OpenScand(MapTransform):
 
     def opened(self, path: str, key: Hashable) -> ScratchImage:
         """One image on disk; what a run before has put there is not put there again."""
-        volume = Volume(path, self.spatial_dims)
+        volume = Volume(path, self.spatial_dims, self.series_uid)
         job = {
             "image": fingerprint(path),
             "weights": file_hash(self.weights) if self.weights else None,
@@ -116,10 +120,12 @@ class SaveScand(MapTransform):
             the file, both `(1, *window)`: to the voxels of the file.
         output_dir: folder, made where missing.
         output_postfix: what the name gets.
-        output_ext: ``.nii``, ``.nii.gz`` or ``.ome.zarr``; empty for the source's own, or ``.nii`` where that cannot be
-            written in parts.
-        output_dtype: voxel type of the file.
+        output_ext: ``.nii``, ``.nii.gz`` or ``.ome.zarr``; empty for the source's own, a derived series for a CT series
+            of DICOM, or ``.nii`` where the source's cannot be written in parts.
+        output_dtype: voxel type of the file; DICOM has int16.
         allow_missing_keys: whether a missing key is no error.
+        weights: the checkpoint, which a derived series names by its SHA-256; or nothing.
+        series_description: what a derived series is said to be.
 
     Raises:
         ValueError: where the format cannot be written in parts.
@@ -134,8 +140,11 @@ class SaveScand(MapTransform):
         output_ext: str = "",
         output_dtype: str = "int16",
         allow_missing_keys: bool = False,
+        weights: str | Path = "",
+        series_description: str = Derivation.description,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
+        self.weights, self.series_description = weights, series_description
         if output_ext and output_ext not in (*NIFTI, *ZARR):
             raise ValueError(
                 f"output_ext {output_ext!r} cannot be written in parts; take one of {', '.join((*NIFTI, *ZARR))}, or "
@@ -153,21 +162,33 @@ class SaveScand(MapTransform):
     def save(self, result: ScratchImage, key: Hashable) -> None:
         """Write one result, and remove what is on disk of the job."""
         volume: Volume = result.about["volume"]
+        derived = bool(volume.series) and not self.output_ext and is_ct(volume.series[0])
         end = self.output_ext or suffix(volume.path)
-        end = end if end in (*NIFTI, *ZARR) else ".nii"
-        path = self.output_dir / f"{stem(volume.path)}_{self.output_postfix}{end}"
+        end = "" if derived else end if end in (*NIFTI, *ZARR) else ".nii"
+        name = "_".join(filter(None, (volume.path.name if derived else stem(volume.path), self.output_postfix)))
+        path = self.output_dir / f"{name}{end}"
         if first():
             self.output_dir.mkdir(parents=True, exist_ok=True)
-            if end in ZARR:
-                self.to_zarr(path, result, volume, key)
-            else:
-                header = getattr(nibabel.load(volume.path), "header", None) if suffix(volume.path) in NIFTI else None
-                with NiftiWriter(path, volume.file_shape, volume.file_affine, self.dtype, header) as writer:
-                    for _, voxels in self.slabs(result, volume, key):
-                        writer.append(voxels)
+            write = self.to_series if derived else self.to_zarr if end in ZARR else self.to_nifti
+            write(path, result, volume, key)
             shutil.rmtree(result.folder)
             print(f"written: {path}")
         wait()
+
+    def to_nifti(self, path: Path, result: ScratchImage, volume: Volume, key: Hashable) -> None:
+        """Write the result with the header of its source, where that is NIfTI as well."""
+        header = getattr(nibabel.load(volume.path), "header", None) if suffix(volume.path) in NIFTI else None
+        with NiftiWriter(path, volume.file_shape, volume.file_affine, self.dtype, header) as writer:
+            for _, voxels in self.slabs(result, volume, key):
+                writer.append(voxels)
+
+    def to_series(self, path: Path, result: ScratchImage, volume: Volume, key: Hashable) -> None:
+        """Write the result as a derived series."""
+        derivation = Derivation(self.series_description, weights=file_hash(self.weights) if self.weights else "")
+        with DerivedSeries(volume.series, path, volume.file_shape, volume.file_affine, derivation) as series:
+            for window, voxels in self.slabs(result, volume, key):
+                for i in range(voxels.shape[-1]):
+                    series.write(window[-1].start + i, voxels[..., i])
 
     def slabs(
         self, result: ScratchImage, volume: Volume, key: Hashable, pasted: bool = True
@@ -227,12 +248,3 @@ def fingerprint(path: str | Path) -> str:
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     told = [f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files]
     return hashlib.sha256("\n".join([str(path.resolve()), *told]).encode()).hexdigest()
-
-
-def file_hash(path: str | Path) -> str:
-    """The SHA-256 of a file, such as of weights."""
-    digest = hashlib.sha256()
-    with Path(path).open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -16,23 +16,31 @@ from monai.data.folder_layout import default_name_formatter
 from monai.transforms import LoadImaged, MapTransform, SaveImage, SaveImaged
 from torch import Tensor
 
+from bundle.dicom import Derivation, DerivedSeries, is_ct
 from bundle.ome_zarr import ZARR, ZarrScales
 from bundle.scanner import find_kernel, matched
-from bundle.storage import ScanReader, spacing_of, stem, suffix
+from bundle.series import series_files
+from bundle.storage import ScanReader, file_hash, spacing_of, stem, suffix
 
 
 class LoadImageOrSeriesd(LoadImaged):
     """Load any image that `bundle.storage.find_images` finds, a DICOM series folder among them.
 
     The format follows from the path, so that a broken file gives its own error and not one of every reader tried.
+
+    Args:
+        keys: paths.
+        series_uid: of DICOM folders with several series, the Series Instance UID of the one to take.
+        kwargs: of MONAI's `LoadImaged`.
     """
 
-    def __init__(self, keys: KeysCollection, **kwargs: Any) -> None:
+    def __init__(self, keys: KeysCollection, series_uid: str = "", **kwargs: Any) -> None:
         super().__init__(keys, reader=ScanReader, **kwargs)
+        self.reader = ScanReader(series_uid)
 
     def __call__(self, data: Mapping[Hashable, Any], reader: Any = None) -> dict[Hashable, Any]:
         """Load the paths under the keys as `(*spatial)`."""
-        return super().__call__(data, reader or ScanReader())
+        return super().__call__(data, reader or self.reader)
 
 
 class SaveImageAsSourced(SaveImaged):
@@ -42,9 +50,12 @@ class SaveImageAsSourced(SaveImaged):
         keys: what to save; the name comes from the metadata.
         output_dir: folder, made where missing.
         output_postfix: what the name gets.
-        output_ext: such as ``.nii.gz``; empty for the source's own. A DICOM folder gives ``.nii.gz``, a JPEG ``.png``.
-        output_dtype: voxel type of the file. A PNG gets 8 or 16 bits, as many as its values need.
+        output_ext: such as ``.nii.gz``; empty for the source's own. A CT series of DICOM gives a folder with a derived
+            series (`bundle.dicom`), one of another modality ``.nii.gz``, a JPEG ``.png``.
+        output_dtype: voxel type of the file. A PNG gets 8 or 16 bits, as many as its values need; DICOM has int16.
         allow_missing_keys: whether a missing key is no error.
+        weights: the checkpoint that made the image, which a derived series names by its SHA-256; or nothing.
+        series_description: what a derived series is said to be.
     """
 
     def __init__(
@@ -55,8 +66,11 @@ class SaveImageAsSourced(SaveImaged):
         output_ext: str = "",
         output_dtype: Any = np.int16,
         allow_missing_keys: bool = False,
+        weights: str | Path = "",
+        series_description: str = Derivation.description,
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
+        self.weights, self.series_description = weights, series_description
         self.output_dir, self.output_postfix, self.output_dtype = Path(output_dir), output_postfix, output_dtype
         self.output_ext = output_ext
 
@@ -67,10 +81,14 @@ class SaveImageAsSourced(SaveImaged):
         """Write the images under the keys and tell their paths.
 
         Raises:
-            ValueError: where a PNG cannot hold the values.
+            ValueError: where a PNG cannot hold the values, or an image does not lie on its DICOM series' grid.
         """
         for key in self.key_iterator(dict(data)):
             image = data[key]
+            source = self._series(image)
+            if source:
+                self._derive(image, source)
+                continue
             end = self.output_ext or suffix(image.meta.get("filename_or_obj", "")) or ".nii.gz"
             end = {".jpg": ".png", ".jpeg": ".png", ".mhd": ".mha"}.get(end, end)
             self.output_dir.mkdir(parents=True, exist_ok=True)
@@ -93,6 +111,24 @@ class SaveImageAsSourced(SaveImaged):
                     file.replace(self.output_dir / file.name)
                     print(f"written: {self.output_dir / file.name}")
         return dict(data)
+
+    def _series(self, image: Any) -> list[str]:
+        """The files of the CT series that an image came from, where its result is to be one as well."""
+        if self.output_ext or "series_uid" not in image.meta:
+            return []
+        files = series_files(image.meta["filename_or_obj"], image.meta["series_uid"])
+        return files if is_ct(files[0]) else []
+
+    def _derive(self, image: Any, source: list[str]) -> None:
+        """Write a derived series."""
+        name = "_".join(filter(None, (Path(source[0]).parent.name, self.output_postfix)))
+        digest = file_hash(self.weights) if self.weights else ""
+        voxels = torch.as_tensor(image).as_subclass(Tensor).cpu().numpy()[0]
+        derivation = Derivation(self.series_description, weights=digest)
+        with DerivedSeries(source, self.output_dir / name, voxels.shape, image.affine, derivation) as series:
+            for index in range(voxels.shape[-1]):
+                series.write(index, voxels[..., index])
+        print(f"written: {self.output_dir / name}")
 
 
 def _save_zarr(image: MetaTensor, folder: Path, postfix: str, end: str, dtype: Any) -> Path:

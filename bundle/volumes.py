@@ -54,19 +54,22 @@ class Volume:
     Args:
         path: any image that `bundle.storage` reads.
         spatial_dims: 2 or 3.
+        series_uid: of a DICOM folder with several series, the one to take.
 
     Raises:
         FileNotFoundError: where there is none.
         ValueError: where it does not have so many axes.
     """
 
-    def __init__(self, path: str | Path, spatial_dims: int = 3) -> None:
-        voxels, affine = open_voxels(path)
+    def __init__(self, path: str | Path, spatial_dims: int = 3, series_uid: str = "") -> None:
+        voxels, affine = open_voxels(path, series_uid)
         size = tuple(voxels.shape)
         if len(size) < spatial_dims or any(side != 1 for side in size[spatial_dims:]):
             raise ValueError(
                 f"image {str(path)!r} has the shape {size}; {spatial_dims} axes of one channel are needed."
             )
+        #: The files of a DICOM series, in the order of their position.
+        self.series: list[str] = getattr(voxels, "files", [])
         self._voxels, self._more = voxels, (slice(None),) * (len(size) - spatial_dims)
         #: Voxels per axis of the file, and its affine.
         self.file_shape, self.file_affine = size[:spatial_dims], np.asarray(affine, float)

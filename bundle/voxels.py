@@ -22,7 +22,8 @@ from monai.data import ITKReader
 from monai.transforms import LoadImage
 
 from bundle.ome_zarr import is_zarr, open_zarr
-from bundle.storage import NIFTI, ScanReader, series_files, suffix
+from bundle.series import series_files
+from bundle.storage import NIFTI, ScanReader, suffix
 
 
 class Voxels(Protocol):
@@ -36,8 +37,12 @@ class Voxels(Protocol):
         """The voxels of a tuple of slices, in the image's units."""
 
 
-def open_voxels(path: str | Path) -> tuple[Voxels, np.ndarray]:
+def open_voxels(path: str | Path, series_uid: str = "") -> tuple[Voxels, np.ndarray]:
     """Open an image: its voxels, in the axes of the file, and its affine to RAS.
+
+    Args:
+        path: any image that `bundle.storage.find_images` finds.
+        series_uid: of a DICOM folder with several series, the one to take.
 
     Raises:
         FileNotFoundError: where there is none.
@@ -50,7 +55,7 @@ def open_voxels(path: str | Path) -> tuple[Voxels, np.ndarray]:
     if is_zarr(path):
         return open_zarr(path)
     if path.is_dir():
-        series = SeriesVoxels(path)
+        series = SeriesVoxels(path, series_uid)
         return series, series.affine
     if end in NIFTI:
         image = nibabel.load(path)
@@ -87,11 +92,12 @@ class MetaVoxels:
 
 
 class SeriesVoxels:
-    """A DICOM series, read slice by slice; rescaled by ITK."""
+    """A DICOM series, read slice by slice; rescaled by ITK, see `bundle.storage.SeriesReader`."""
 
-    def __init__(self, folder: Path) -> None:
-        self._files = series_files(folder)
-        reader = itk.ImageSeriesReader.New(FileNames=self._files)
+    def __init__(self, folder: Path, series_uid: str = "") -> None:
+        #: In the order of their position.
+        self.files = series_files(folder, series_uid)
+        reader = itk.ImageSeriesReader.New(FileNames=self.files)
         reader.UpdateOutputInformation()
         image = reader.GetOutput()
         self.shape = tuple(int(side) for side in image.GetLargestPossibleRegion().GetSize())
@@ -99,8 +105,8 @@ class SeriesVoxels:
 
     def __getitem__(self, index: Any) -> np.ndarray:
         x, y, z = index
-        files = self._files[z]
+        files = self.files[z]
         if not files:
-            return np.empty((0, 0, 0), np.int16)
-        slices = [itk.array_from_image(itk.imread(file)).reshape(self.shape[1::-1]).T[x, y] for file in files]
-        return np.stack(slices, -1)
+            return np.empty((0, 0, 0), np.float32)
+        slices = [itk.array_from_image(itk.imread(file, pixel_type=itk.F)) for file in files]
+        return np.stack([voxels.reshape(self.shape[1::-1]).T[x, y] for voxels in slices], -1)

@@ -1,5 +1,6 @@
 """The JSON files: what MONAI, the model zoo, MONAI Label and MONAI Deploy ask of them."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from pathlib import Path
 from pydoc import locate
 
 import numpy as np
+import pydicom
 import pytest
 import torch
 from monai.bundle import ComponentLocator, ConfigParser, ConfigWorkflow, ckpt_export, load, verify_net_in_out
@@ -17,6 +19,7 @@ from bundle.inferer import CascadeInferer
 from bundle.phantom import ThoraxPhantom
 from bundle.phantom.__main__ import write
 from bundle.storage import ScanReader
+from tests.dicom_series import write_series
 from tests.laws import image
 
 ROOT = Path(__file__).parents[1]
@@ -271,6 +274,36 @@ def test_a_cropped_run_leaves_the_rest_alone(scans, tmp_path):
     changed = np.argwhere((result != source).any(0))
     assert 0 < len(changed) < source.size
     assert (result[result != source] == -400).mean() > 0.9  # the middle of the window, where the source lies within it
+
+
+def test_a_dicom_series_goes_in_and_one_comes_out(tmp_path):
+    """Of several in a folder, the one chosen; its result beside it, from the weights that are named."""
+    volume = ThoraxPhantom((40, 32, 8), spacing=(8.0, 8.0, 20.0), seed=0, noise=60.0)[:, :, :]
+    affine = np.diag([-8.0, 8, 20, 1])
+    write_series(tmp_path / "study", volume, affine, series="1.2.3.4", description="B80f")
+    write_series(tmp_path / "study", volume // 2, affine, series="1.2.3.5")
+    parser = ConfigParser()
+    parser.read_config(INFERENCE)
+    parser.update(
+        {
+            "bundle_root": str(ROOT),
+            "device": "cpu",
+            "dataset_dir": str(tmp_path / "study"),
+            "series_uid": "1.2.3.4",
+            "output_dir": str(tmp_path / "out"),
+            "tile_size": 24,
+        }
+    )
+    parser.get_parsed_content("evaluator").run()
+    result, meta = read(tmp_path / "out" / "study_translated")
+    reader = ScanReader("1.2.3.4")
+    source, source_meta = reader.get_data(reader.read(str(tmp_path / "study")))
+    assert result.shape == source.shape and np.array_equal(meta["affine"], source_meta["affine"])
+    assert 0 < np.abs(result - source).mean() < 100
+    header = pydicom.dcmread(next((tmp_path / "out" / "study_translated").iterdir()))
+    assert header.SeriesDescription == "Synthetic soft kernel: B80f"
+    weights = hashlib.sha256((ROOT / "models" / "model.pt").read_bytes()).hexdigest()
+    assert header.SoftwareVersions == [json.loads(Path(METADATA).read_text())["version"], weights]
 
 
 @pytest.mark.filterwarnings("ignore:Image with name:UserWarning")

@@ -10,28 +10,11 @@ from hypothesis import strategies as st
 from monai.data import MetaTensor
 from monai.transforms import LoadImage
 from PIL import Image
+from pydicom.uid import MPEG2MPML
 
-from bundle.storage import ScanReader, find_images, is_series, read_window, series_files, spacing_of, suffix
-from tests.dicom_series import write_segmentation, write_series
-
-SHAPE = (7, 6, 5)
-SPACING = (0.7, 0.8, 2.5)
-
-
-def oblique():
-    """An affine whose axes are orthogonal, of different lengths, and along none of the patient's."""
-    a, b = np.deg2rad((20, -35))
-    about_x = [[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]]
-    about_z = [[np.cos(b), -np.sin(b), 0], [np.sin(b), np.cos(b), 0], [0, 0, 1]]
-    affine = np.eye(4)
-    affine[:3, :3] = np.array(about_x) @ about_z @ np.diag(SPACING)
-    affine[:3, 3] = -12.5, 30.25, 101
-    return affine
-
-
-def hounsfield(shape=SHAPE):
-    """Values of a CT, all different along every axis, `shape`."""
-    return np.random.default_rng(1).integers(-1024, 3071, shape, dtype=np.int16)
+from bundle.storage import ScanReader, find_images, is_series, read_window, spacing_of, suffix
+from tests.dicom_series import SHAPE, SPACING, backwards, hounsfield, oblique, write_series
+from tests.dicom_syntaxes import RAMP, TRANSFER_SYNTAXES, encode
 
 
 def write(path, volume, affine):
@@ -133,76 +116,6 @@ def test_find_images_says_what_is_missing(tmp_path, name, rule):
         find_images(tmp_path / name)
 
 
-# DICOM series
-
-
-@pytest.mark.parametrize("affine", [None, oblique()], ids=["straight", "oblique"])
-def test_series_files_follow_the_position(tmp_path, affine):
-    """Not the instance number nor the file name says where a slice lies."""
-    files = write_series(tmp_path, hounsfield(), affine)
-    assert files != sorted(files)
-    assert series_files(tmp_path) == files
-
-
-def test_series_files_leave_aside_what_is_no_slice(tmp_path):
-    files = write_series(tmp_path, hounsfield())
-    write_segmentation(tmp_path / "0_segmentation")
-    (tmp_path / "notes.txt").write_text("no DICOM")
-    (tmp_path / "folder").mkdir()
-    assert series_files(tmp_path) == files
-
-
-def test_series_files_of_one_slice(tmp_path):
-    files = write_series(tmp_path, hounsfield((4, 3, 1)))
-    assert series_files(tmp_path) == files
-
-
-def test_series_files_name_both_series(tmp_path):
-    write_series(tmp_path, hounsfield(), series="1.2.3.4", description="B20f")
-    write_series(tmp_path, hounsfield(), series="1.2.3.5", description="B80f")
-    with pytest.raises(ValueError, match=r"1\.2\.3\.4 \(B20f\), 5 slices; 1\.2\.3\.5 \(B80f\), 5 slices. Keep one"):
-        series_files(tmp_path)
-
-
-def test_series_files_need_a_series(tmp_path):
-    write_segmentation(tmp_path / "segmentation")
-    with pytest.raises(ValueError, match="holds: none"):
-        series_files(tmp_path)
-
-
-def test_series_files_notice_a_missing_slice(tmp_path):
-    write_series(tmp_path, hounsfield(), oblique(), skip=(2,))
-    with pytest.raises(ValueError, match=r"2\.500 to 5\.000 mm apart.*missing"):
-        series_files(tmp_path)
-
-
-@pytest.mark.parametrize("slices", [1, 3])
-def test_series_files_notice_slices_that_are_there_twice(tmp_path, slices):
-    for copy in ("one", "two"):
-        for file in write_series(tmp_path / copy, hounsfield((4, 3, slices))):
-            (tmp_path / copy / file).rename(tmp_path / f"{copy}_{file[-3:]}")
-    with pytest.raises(ValueError, match=r"0\.000 to .* mm apart.*twice"):
-        series_files(tmp_path)
-
-
-def test_series_files_notice_another_shape(tmp_path):
-    write_series(tmp_path, hounsfield((4, 3, 3)), skip=(2,))
-    write_series(tmp_path / "larger", hounsfield((4, 4, 3)), skip=(0, 1))
-    (larger,) = (tmp_path / "larger").iterdir()
-    larger.rename(tmp_path / "larger.dcm")
-    with pytest.raises(ValueError, match="differ in shape or orientation"):
-        series_files(tmp_path)
-
-
-def test_series_files_notice_another_orientation(tmp_path):
-    write_series(tmp_path, hounsfield((4, 3, 3)), skip=(2,))
-    write_series(tmp_path / "turned", hounsfield((4, 3, 3)), oblique(), skip=(0, 1))
-    (turned,) = (tmp_path / "turned").iterdir()
-    turned.rename(tmp_path / "turned.dcm")
-    with pytest.raises(ValueError, match="differ in shape or orientation"):
-        series_files(tmp_path)
-
-
 # Readers
 
 
@@ -228,6 +141,66 @@ def test_upper_case_suffixes_are_read(tmp_path, name):
 def test_a_series_of_one_slice_is_a_volume(tmp_path):
     volume = hounsfield((4, 3, 1))
     np.testing.assert_array_equal(load(write(tmp_path / "scan", volume, oblique())), volume)
+
+
+def test_a_series_against_the_order_of_its_scanner(tmp_path):
+    """Slices are turned round, and each stays where it was."""
+    volume, affine = hounsfield(), backwards()
+    image = load(write(tmp_path / "scan", volume, affine))
+    np.testing.assert_array_equal(image, volume[..., ::-1])
+    turned = [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, -1, SHAPE[2] - 1], [0, 0, 0, 1]]
+    np.testing.assert_allclose(image.affine, affine @ turned, atol=1e-4)
+
+
+def test_one_series_of_several_is_read(tmp_path):
+    """And the metadata tell which."""
+    volume = hounsfield()
+    write_series(tmp_path, volume, series="1.2.3.4")
+    write_series(tmp_path, volume // 2, series="1.2.3.5")
+    image = LoadImage(dtype=None)(str(tmp_path), reader=ScanReader("1.2.3.5"))
+    np.testing.assert_array_equal(image, volume // 2)
+    assert image.meta["series_uid"] == "1.2.3.5"
+
+
+@pytest.mark.parametrize(
+    ("slope", "intercept", "signed", "bits"),
+    [
+        ((1, 1, 1), (-1024, -1024, -1024), False, 12),
+        ((1, 1, 1), (0, 0, 0), True, 12),
+        ((1, 1, 1), (-8192, -8192, -8192), False, 16),
+        ((1, 1, 1), (-1024, -1024, -1024), True, 16),
+        ((0.5, 0.5, 0.5), (-1024.5, -1024.5, -1024.5), False, 16),
+        ((1, 2.5, 0.5), (-1024, -1024, -1024), False, 16),
+        ((1, 1, 1), (0, -1024, -1024), False, 16),
+    ],
+    ids=["unsigned", "signed", "wide", "signed, shifted", "half steps", "a slope each", "first slice above zero"],
+)
+def test_every_way_of_storing_gives_hounsfield_units(tmp_path, slope, intercept, signed, bits):
+    """The type that holds the first slice need not hold the others'."""
+    stored = np.random.default_rng(0).integers(0, 2000, (7, 6, 3))
+
+    def edit(header, z):
+        header.RescaleSlope, header.RescaleIntercept, header.PixelRepresentation = slope[z], intercept[z], int(signed)
+        header.BitsStored, header.HighBit = bits, bits - 1
+        header.PixelData = (stored[..., z].T - 1000 * signed).astype("<i2" if signed else "<u2").tobytes()
+
+    write_series(tmp_path, np.zeros((7, 6, 3), np.int16), edit=edit)
+    np.testing.assert_array_equal(load(tmp_path), (stored - 1000 * signed) * np.array(slope) + intercept)
+
+
+@pytest.mark.parametrize("syntax", TRANSFER_SYNTAXES)
+def test_compressed_series_are_read(tmp_path, syntax):
+    files = write_series(tmp_path, RAMP)
+    for file in files:
+        encode(file, syntax)
+    np.testing.assert_array_equal(load(tmp_path), RAMP)
+
+
+def test_what_cannot_be_decoded_is_named(tmp_path):
+    (file,) = write_series(tmp_path, hounsfield((8, 6, 1)))
+    encode(file, MPEG2MPML)
+    with pytest.raises(ValueError, match=r"cannot decode.*MPEG2.*\(1\.2\.840\.10008\.1\.2\.4\.100\).*write them anew"):
+        load(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["photo.png", "photo.tif", "photo.tiff"])

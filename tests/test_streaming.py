@@ -153,6 +153,20 @@ def test_two_processes_give_what_one_gives(tmp_path, voxels):
         assert np.abs(read(out / "scan_translated.nii")[0].astype(int) - one).max() <= int(not streaming)
 
 
+def test_a_ct_series_gives_the_series_that_it_gives_in_memory(tmp_path, voxels):
+    """Byte for byte."""
+    path = scan(tmp_path / "source", "dicom", voxels)
+    memory = translate(path, tmp_path / "memory")
+    streamed = translate(path, tmp_path / "streamed", streaming=True)
+    assert streamed.name == memory.name == "scan_translated"
+    names = sorted(file.name for file in memory.iterdir())
+    assert len(names) == SHAPE[2] and names == sorted(file.name for file in streamed.iterdir())
+    same = [(memory / name).read_bytes() == (streamed / name).read_bytes() for name in names]
+    assert np.abs(read(memory)[0].astype(int) - read(streamed)[0].astype(int)).max() <= 1
+    if np.array_equal(read(memory)[0], read(streamed)[0]):
+        assert all(same)
+
+
 @pytest.mark.parametrize("end", [".nii", ".nii.gz", ".ome.zarr"])
 def test_the_format_is_the_sources_where_it_can_be_written_in_parts(tmp_path, voxels, end):
     path = scan(tmp_path / "source", end, voxels)

@@ -1,13 +1,16 @@
 """A scan is loaded, a result is pasted into it and saved as the scan came: values and grid stay."""
 
+import hashlib
 from pathlib import Path
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 import torch
 from monai.data import MetaTensor
 from PIL import Image
+from pydicom.uid import MRImageStorage
 
 from bundle import transforms
 from bundle.scanner import SHARP, SOFT, acquire
@@ -19,7 +22,7 @@ from bundle.transforms import (
     RoundAndCastd,
     SaveImageAsSourced,
 )
-from tests.dicom_series import write_series
+from tests.dicom_series import hounsfield, write_series
 
 SHAPE = (7, 6, 5)
 #: Oblique: rotated, of different spacings, `(4, 4)`.
@@ -101,23 +104,69 @@ def test_photos_refuse_what_they_cannot_hold(tmp_path, value):
     assert not list((tmp_path / "out").iterdir())
 
 
-def test_dicom_folder_becomes_nifti(tmp_path):
-    volume = np.random.default_rng(5).integers(-1024, 3071, SHAPE, dtype=np.int16)
+def test_a_ct_series_comes_back_as_one(tmp_path):
+    """With the weights' hash, and described as was said."""
+    volume = hounsfield(SHAPE)
     write_series(tmp_path / "series", volume, AFFINE)
-    path = save(load(tmp_path / "series"), tmp_path / "out")
+    (tmp_path / "model.pt").write_bytes(b"weights")
+    path = save(
+        load(tmp_path / "series") - 10,
+        tmp_path / "out",
+        weights=tmp_path / "model.pt",
+        series_description="Drawn by hand",
+    )
+    assert path.name == "series_translated"
+    result = load(path)
+    np.testing.assert_array_equal(result[0], volume - 10)
+    np.testing.assert_allclose(result.affine, AFFINE, atol=1e-4)
+    header = pydicom.dcmread(next(path.iterdir()))
+    assert header.SoftwareVersions[1] == hashlib.sha256(b"weights").hexdigest()
+    assert header.SeriesDescription == "Drawn by hand: synthetic"
+
+
+def test_a_result_off_the_series_grid_is_refused(tmp_path):
+    write_series(tmp_path / "series", hounsfield(), AFFINE)
+    image = load(tmp_path / "series")
+    image.affine = torch.eye(4)
+    with pytest.raises(ValueError, match="off its source's"):
+        save(image, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_series_of_a_folder_is_loaded_and_comes_back(tmp_path):
+    volume = hounsfield(SHAPE)
+    write_series(tmp_path / "study", volume, AFFINE, series="1.2.3.4")
+    write_series(tmp_path / "study", volume // 2, AFFINE, series="1.2.3.5", description="B80f")
+    data = LoadImageOrSeriesd("image", "1.2.3.5", ensure_channel_first=True)({"image": str(tmp_path / "study")})
+    path = save(data["image"], tmp_path / "out")
+    np.testing.assert_array_equal(load(path)[0], volume // 2)
+    assert pydicom.dcmread(next(path.iterdir())).SeriesDescription == "Synthetic soft kernel: B80f"
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "edit"),
+    [({"output_ext": ".nii.gz"}, None), ({}, lambda header, **_: setattr(header, "SOPClassUID", MRImageStorage))],
+    ids=["asked for", "no CT"],
+)
+def test_a_dicom_folder_becomes_nifti(tmp_path, kwargs, edit):
+    """Where that is asked for, and where it is no CT."""
+    volume = hounsfield(SHAPE)
+    write_series(tmp_path / "series", volume, AFFINE, edit=edit)
+    path = save(load(tmp_path / "series"), tmp_path / "out", **kwargs)
     assert path.name == "series_translated.nii.gz"
     result = nibabel.Nifti1Image.from_filename(path)
     np.testing.assert_array_equal(np.asanyarray(result.dataobj), volume)
     np.testing.assert_allclose(result.affine, AFFINE, atol=1e-4)
 
 
-def test_folders_named_by_a_number_stay_apart(tmp_path):
+@pytest.mark.parametrize("end", ["", ".nii.gz"])
+def test_folders_named_by_a_number_stay_apart(tmp_path, end):
     """Archives name folders by their UID: its last number is no suffix."""
     for series in ("1.2.840.1", "1.2.840.2"):
         write_series(tmp_path / series, np.zeros((3, 3, 2), np.int16), series=series)
-        SaveImageAsSourced("pred", tmp_path / "out")({"pred": load(tmp_path / series)})
+        SaveImageAsSourced("pred", tmp_path / "out", output_ext=end)({"pred": load(tmp_path / series)})
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names == {"1.2.840.1_translated.nii.gz", "1.2.840.2_translated.nii.gz"}
+    assert names == {f"1.2.840.1_translated{end}", f"1.2.840.2_translated{end}"}
 
 
 def test_upper_case_suffixes_are_taken_off(tmp_path):
