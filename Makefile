@@ -15,7 +15,7 @@ MINUTES ?= 0
 LIMIT ?= 50MB
 DATA ?=
 JOBS ?= 2
-BENCHMARKS ?= memory_training
+BENCHMARKS ?= memory_training memory_inference speed seams
 ARGS ?=
 
 .DEFAULT_GOAL := help

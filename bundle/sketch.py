@@ -12,7 +12,6 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 #: Components of a gradient smaller than this share of its largest one do not turn it to the diagonal: tan 22.5 degrees.
 DIAGONAL = math.sqrt(2) - 1
@@ -39,6 +38,16 @@ def correlate(image: Tensor, taps: list[float], dim: int) -> Tensor:
     for i in range(1, len(taps)):
         out = out + image.narrow(dim, i, length) * taps[i]
     return out
+
+
+def widened(image: Tensor, dim: int) -> Tensor:
+    """The largest of each voxel and its two neighbours along an axis; the outermost voxels are dropped.
+
+    Axis by axis, this is a maximum over a cube, many times faster than pooling over it.
+    """
+    length = image.shape[dim] - 2
+    pair = torch.maximum(image.narrow(dim, 0, length), image.narrow(dim, 1, length))
+    return torch.maximum(pair, image.narrow(dim, 2, length))
 
 
 class Sketch(nn.Module):
@@ -101,8 +110,8 @@ class Sketch(nn.Module):
         weak = ridge & (magnitude >= self.low)
         edge = (ridge & (magnitude >= self.high)).to(image.dtype)
         for _ in range(self.steps):
-            edge = F.max_pool3d(edge, 3, 1) if self.spatial_dims == 3 else F.max_pool2d(edge, 3, 1)
             for dim in dims:
+                edge = widened(edge, dim)
                 weak = weak.narrow(dim, 1, weak.shape[dim] - 2)
             edge = edge * weak.to(edge.dtype)
         for dim in dims:

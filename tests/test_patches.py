@@ -222,3 +222,22 @@ def test_at_scale_0_a_drawn_share_of_the_image_is_kept(spatial_dims):
         starts.add(tuple(out["origin"]))
     assert len(seen) > 5
     assert len(starts) > 5
+
+
+def test_at_scale_0_axes_are_stretched_each_for_itself(spatial_dims):
+    """Within the range; the voxel size follows, and what lies in the middle stays there."""
+    image = ct(spatial_dims)
+    window = RandScalePatchd("image", 0, NUM_SCALES, PATCH, margin(spatial_dims), stretch=(0.7, 1.4)).set_random_state(
+        0
+    )
+    factors = set()
+    for _ in range(10):
+        out = window({"image": image})
+        for side, size, spacing, native in zip(
+            out["image"].shape[1:], image.shape[1:], out["spacing"], SPACING, strict=False
+        ):
+            assert 0.7 * size - 1 <= side <= 1.4 * size + 1
+            assert spacing * side == pytest.approx(native * size)
+            factors.add(round(side / size, 2))
+        assert float(out["image"].mean()) == pytest.approx(float(torch.as_tensor(image).float().mean()), rel=0.05)
+    assert len(factors) > 10

@@ -35,6 +35,8 @@ class RandScalePatchd(Randomizable, MapTransform):
         zoom: by how much a window is enlarged at most.
         share: at scale 0, the least share of each axis that is kept, drawn for each image and axis, but no less than
             ``patch_size`` voxels of that scale; 1 for all of it.
+        stretch: at scale 0, range of factors by which each axis is stretched, drawn log-uniformly for each image and
+            axis; null for none.
         allow_missing_keys: whether a missing key is no error.
     """
 
@@ -50,10 +52,11 @@ class RandScalePatchd(Randomizable, MapTransform):
         pixel: tuple[float, float] | None = None,
         zoom: float = 1.8,
         share: float = 1.0,
+        stretch: tuple[float, float] | None = None,
         allow_missing_keys: bool = False,
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
-        self.pixel, self.zoom, self.share = pixel, zoom, share
+        self.pixel, self.zoom, self.share, self.stretch = pixel, zoom, share, stretch
         self.scale, self.steps, self.patch_size = scale, num_scales - 1, patch_size
         self.margin = tuple(margin)
         self.spare = ensure_tuple_rep(spare, len(self.margin))
@@ -89,6 +92,8 @@ class RandScalePatchd(Randomizable, MapTransform):
                 start = int(self.R.randint(size - length + 1))
                 bounds.append((start - extra, start + length + extra))
             sides = [stop - start for start, stop in bounds]
+            if self.stretch:
+                sides = [round(side * float(np.exp(self.R.uniform(*np.log(self.stretch))))) for side in sides]
         else:
             step = step_of(factors, self.steps, self.scale)
             # A multiple of two, and one coarse voxel more a side for the upsampling.
@@ -109,7 +114,8 @@ class RandScalePatchd(Randomizable, MapTransform):
                 ]
             bounds = [(start, start + length) for start, length in zip(starts, lengths, strict=True)]
         for key in self.key_iterator(out):
-            out[key] = enlarge(_cut(out[key], bounds), sides[:2])
+            part = _cut(out[key], bounds)
+            out[key] = stretched(part, sides) if self.stretch and self.scale == 0 else enlarge(part, sides[:2])
         out["origin"] = [start for start, _ in bounds]
         out["spacing"] = [
             size * (stop - start) / side for size, (start, stop), side in zip(native, bounds, sides, strict=True)
@@ -138,6 +144,11 @@ def enlarge(image: Tensor, size: Sequence[int]) -> Tensor:
     slices = image[0].reshape(*image.shape[1:3], -1).movedim(-1, 0)[None]
     larger = F.interpolate(slices, tuple(size), mode="bicubic")[0].movedim(0, -1)
     return larger.reshape(1, *size, *image.shape[3:])
+
+
+def stretched(image: Tensor, size: Sequence[int]) -> Tensor:
+    """Interpolate an image, `(1, *spatial)`, linearly to a size."""
+    return F.interpolate(image[None], tuple(size), mode="trilinear" if len(size) == 3 else "bilinear")[0]
 
 
 def _cut(image: Tensor | PackedImage, bounds: Sequence[tuple[int, int]]) -> Tensor:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
-import nibabel
-import numpy as np
-
+from bundle.nifti import NiftiWriter
 from bundle.phantom import ThoraxPhantom
 
 SLAB = 16  # slices painted at a time
@@ -28,11 +25,9 @@ def write(
     if not path.endswith((".nii", ".nii.gz")):
         raise ValueError(f"path {path!r} is no NIfTI name; end it in .nii or .nii.gz.")
     phantom = ThoraxPhantom(shape, spacing, seed, noise)
-    image = np.empty(phantom.shape, phantom.dtype)
-    for start in range(0, phantom.shape[-1], SLAB):
-        image[..., start : start + SLAB] = phantom[..., start : start + SLAB]
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    nibabel.Nifti1Image(image, phantom.affine).to_filename(path)
+    with NiftiWriter(path, phantom.shape, phantom.affine, phantom.dtype) as out:
+        for start in range(0, phantom.shape[-1], SLAB):
+            out.append(phantom[..., start : start + SLAB])
     return path
 
 

@@ -1,0 +1,162 @@
+"""How much memory inference needs, by the side of the volume: the whole of `configs/inference.json`, from file to file.
+
+Each cell is a fresh process. Its peak resident memory is counted above that of one that only imports what is needed and
+builds the network; on a GPU, the peak of the allocator stands beside it.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import fire
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from monai.bundle import ConfigWorkflow
+from monai.inferers import Inferer, PatchInferer, SlidingWindowSplitter, ZarrAvgMerger
+from torch import Tensor
+
+from bundle.evaluation.cascades import Windowed, WindowInferer
+from bundle.evaluation.measuring import alone, peak_memory
+from bundle.phantom.__main__ import write
+from bundle.storage import spacing_of
+
+ROOT = Path(__file__).parents[1]
+SMALL = ROOT / "benchmarks" / "small_network.json"
+
+
+class MergedOnDisk(Inferer):
+    """MONAI's `PatchInferer` around a cascade: what overlaps is averaged in a zarr array, which is its result."""
+
+    def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:  # noqa: ARG002 - MONAI's signature
+        """Translate `(1, 1, *spatial)`; the input is returned, as nothing here would write an array of zarr."""
+        spacing = spacing_of(inputs, 3)
+        plain = torch.as_tensor(inputs).as_subclass(Tensor).float()
+        sides = [min(Windowed.side, side) for side in plain.shape[2:]]
+        with tempfile.TemporaryDirectory() as folder:
+            splitter = SlidingWindowSplitter(sides, Windowed.overlap / Windowed.side)
+            stores: dict[str, Any] = {name: f"{folder}/{name}.zarr" for name in ("store", "value_store", "count_store")}
+            merged = PatchInferer(splitter, ZarrAvgMerger, preprocessing=None, **stores)
+            merged(plain, lambda window: network(window, spacing=spacing))
+        return plain
+
+
+#: What is compared: the keys of the config, and the inferer, where it is another.
+METHODS: dict[str, tuple[dict[str, Any], Inferer | None]] = {
+    "ours, streamed": ({"streaming": True}, None),
+    "ours, in memory": ({}, None),
+    "MONAI SlidingWindowInferer": ({}, WindowInferer(Windowed.side, Windowed.overlap, Windowed.translate)),
+    "MONAI PatchInferer, ZarrAvgMerger": ({}, MergedOnDisk()),
+}
+
+
+def configured(image: str, folder: str, small: bool, budget: str, keys: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a workflow over one image."""
+    files = [str(ROOT / "configs" / "inference.json"), *([str(SMALL)] if small else [])]
+    return {
+        "config_file": files,
+        "workflow_type": "infer",
+        "bundle_root": str(ROOT),
+        "dataset_dir": image,
+        "output_dir": folder,
+        "memory_budget": budget,
+        **keys,
+    }
+
+
+def idle(image: str, folder: str, small: bool, budget: str) -> tuple[float, float, float]:
+    """Bytes of a process that has built everything and translates nothing."""
+    workflow = ConfigWorkflow(**configured(image, folder, small, budget, {"streaming": True}))
+    workflow.initialize()
+    workflow.parser.get_parsed_content("evaluator")
+    return float(peak_memory()), 0.0, 0.0
+
+
+def translate(image: str, folder: str, small: bool, budget: str, method: str) -> tuple[float, float, float]:
+    """Peak bytes of the host and of the GPU, and seconds, of one translation."""
+    keys, inferer = METHODS[method]
+    workflow = ConfigWorkflow(**configured(image, folder, small, budget, keys))
+    workflow.initialize()
+    if inferer is not None:
+        workflow.parser["inferer"] = inferer
+    start = perf_counter()
+    workflow.run()
+    gpu = float(torch.cuda.max_memory_allocated()) if torch.cuda.is_available() else 0.0
+    return float(peak_memory()), gpu, perf_counter() - start
+
+
+def measured(function: Callable[..., tuple[float, float, float]], *arguments: Any) -> tuple[float, float, float]:
+    """What a function measures in a fresh process; NaN where the memory is not enough."""
+    try:
+        return alone(function, *arguments)
+    except (torch.OutOfMemoryError, BrokenProcessPool, MemoryError):
+        return math.nan, math.nan, math.nan
+
+
+def main(
+    sides: Sequence[int] = (128, 256, 512),
+    small: bool = False,
+    budget: str = "500MiB",
+    methods: Sequence[str] = tuple(METHODS),
+    most: int = 512,
+    figure: str = "output/benchmarks/memory_inference.png",
+) -> None:
+    """Print the table, write the figure.
+
+    Args:
+        sides: of the volumes, phantoms of int16 in ``.nii``.
+        small: whether to take `benchmarks/small_network.json`, untrained, in place of the shipped networks.
+        budget: `memory_budget` of ours.
+        methods: which to measure.
+        most: largest side for methods that hold the volume in memory.
+        figure: the PNG.
+    """
+    sides = [sides] if isinstance(sides, int) else list(sides)
+    found: dict[str, list[float]] = {}
+    lines = [["GiB above idle (seconds)", *(f"{side}^3" for side in sides)]]
+    lines.append(["---"] * len(lines[0]))
+    with tempfile.TemporaryDirectory(dir=Path(figure).parent if Path(figure).parent.exists() else None) as folder:
+        images = [write(f"{folder}/{side}.nii", (side,) * 3, (0.7, 0.7, 0.7), noise=30.0) for side in sides]
+        base = measured(idle, images[0], f"{folder}/out", small, budget)[0]
+        for method in methods:
+            cells, found[method] = [], []
+            for side, image in zip(sides, images, strict=True):
+                if "streamed" not in method and side > most:
+                    host, gpu, seconds = math.nan, math.nan, math.nan
+                else:
+                    host, gpu, seconds = measured(translate, image, f"{folder}/out_{side}", small, budget, method)
+                found[method].append((host - base) / 2**30)
+                device = f", {gpu / 2**30:.2f} of the GPU" if gpu else ""
+                cells.append("-" if math.isnan(host) else f"{(host - base) / 2**30:.2f}{device} ({seconds:.0f} s)")
+            lines.append([method, *cells])
+    print("\n".join("| " + " | ".join(line) + " |" for line in lines))
+    print(f"\nidle: {base / 2**30:.2f} GiB; memory_budget {budget}; {torch.get_num_threads()} threads")
+    draw(Path(figure), sides, found)
+
+
+def draw(path: Path, sides: Sequence[int], found: dict[str, list[float]]) -> None:
+    """Draw the lines of all methods, and the size of the volume itself."""
+    figure = Figure((6.4, 4.4), layout="constrained")
+    axes = figure.subplots()
+    for method, peaks in found.items():
+        axes.plot(sides, peaks, "o-", label=method)
+    axes.plot(sides, 2 * np.array(sides, float) ** 3 / 2**30, ":", color="grey", label="the volume itself, int16")
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.set_xticks(list(sides), [str(side) for side in sides])
+    axes.set_xlabel("side of the volume, voxels")
+    axes.set_ylabel("peak memory above idle, GiB")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+
+
+if __name__ == "__main__":
+    fire.Fire(main)

@@ -1,0 +1,127 @@
+"""What is seen of the tiles: tiled against whole, and the seam metric, for ours and for what else is done.
+
+The networks are the shipped ones, and for the last row the same with instance normalisation, which no tile can hold to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+
+import fire
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from monai.bundle import ConfigParser
+from torch import Tensor, nn
+
+from benchmarks.speed import CONFIG, SPACING, shipped, show, volume
+from bundle.evaluation.cascades import Patch, Windowed, WindowInferer
+from bundle.evaluation.seams import faces_of, grid, jumps, seam
+from bundle.inferer import CascadeInferer
+from bundle.networks import Cascade, ResNetGenerator
+
+
+@dataclass(frozen=True)
+class InMemory:
+    """A tensor, `(x, y, z)`, as slabs."""
+
+    voxels: Tensor
+    spacing: tuple[float, ...] = (SPACING,) * 3
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Voxels per axis."""
+        return tuple(self.voxels.shape)
+
+    @property
+    def affine(self) -> np.ndarray:
+        """From voxels to mm."""
+        return np.diag([*self.spacing, 1.0])
+
+    def slab(self, start: int, stop: int) -> Tensor:
+        """The slices from start to stop."""
+        return self.voxels[..., start:stop]
+
+
+class Normalised(nn.Module):
+    """A generator whose first features are normalised over whatever it is given."""
+
+    def __init__(self, network: ResNetGenerator) -> None:
+        super().__init__()
+        self.first, self.others = network.layers[0], network.layers[1:]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map as the generator does."""
+        return self.others(nn.functional.instance_norm(self.first(x)) * 0.1)
+
+
+def normalised(cascade: Cascade) -> Cascade:
+    """The cascade with such generators; it believes in its old reach."""
+    out = deepcopy(cascade)
+    out.fine = nn.ModuleList([Normalised(network) for network in out.fine])  # type: ignore[arg-type]
+    return out
+
+
+def whole(cascade: Cascade, image: Tensor) -> Tensor:
+    """What `Cascade.forward` makes of an image."""
+    with torch.no_grad():
+        return cascade(image.as_subclass(Tensor), spacing=[SPACING] * 3)
+
+
+def main(side: int = 144, tile: int = 48, patch_weights: str = "", figure: str = "output/benchmarks/seams.png") -> None:
+    """Print the table, write the figure.
+
+    Args:
+        side: of the volume, a phantom.
+        tile: voxels a side of tiles and windows.
+        patch_weights: of the patch baseline, whose row is left out without.
+        figure: the PNG: jumps along one axis.
+    """
+    torch.set_grad_enabled(False)
+    cascade, window = shipped()
+    image, hu = volume(side, window), (window[1] - window[0]) / 2
+    target = whole(cascade, image)
+    other = normalised(cascade)
+    inferer = CascadeInferer(tile, progress=False)
+    made: dict[str, tuple[Tensor, Tensor, int]] = {"ours": (inferer(image, cascade), target, tile)}
+    for overlap in (0, tile // 4, tile // 2):
+        result = WindowInferer(tile, overlap, Windowed.translate)(image, cascade)
+        made[f"MONAI's sliding window, overlap {overlap / tile:.0%}"] = (result, target, tile - overlap)
+    if patch_weights:
+        parser = ConfigParser()
+        parser.read_config(CONFIG)
+        parser["conditioning"] = "sketch"
+        patches = parser.get_parsed_content("network").eval()
+        patches.load_state_dict(torch.load(patch_weights, map_location="cpu", weights_only=True))
+        result = WindowInferer(Patch.side, Patch.overlap, Patch.translate)(image, patches)
+        made["patch baseline, sketch"] = (result, result, Patch.side - Patch.overlap)
+    made["ours, with instance normalisation"] = (inferer(image, other), whole(other, image), tile)
+
+    lines = [["method", "largest difference to the whole, HU", "mean, HU", "seam"], ["---"] * 4]
+    along: dict[str, Sequence[float]] = {}
+    for name, (result, reference, step) in made.items():
+        apart = (result - reference).abs() * hu
+        shown = (InMemory((part[0, 0] + 1) * hu + window[0]) for part in (result, target))
+        own, beside = (jumps(part) for part in shown)
+        faces = faces_of(grid((side,) * 3, step), (side,) * 3)
+        same = reference is not result
+        differs = [f"{float(apart.max()):.2g}", f"{float(apart.mean()):.2g}"] if same else ["-", "-"]
+        lines.append([name, *differs, f"{seam(own, beside, faces):.3f}"])
+        along[name] = list(own[0] / beside[0])
+    show(lines)
+    picture = Figure((7.2, 4), layout="constrained")
+    axes = picture.subplots()
+    for name, values in along.items():
+        axes.plot(values, label=name, lw=1)
+    axes.set_xlabel("voxel along the first axis")
+    axes.set_ylabel("jump to the next voxel, over that of the whole")
+    axes.legend(fontsize=7)
+    Path(figure).parent.mkdir(parents=True, exist_ok=True)
+    picture.savefig(figure, dpi=110)
+
+
+if __name__ == "__main__":
+    fire.Fire(main)

@@ -1,0 +1,195 @@
+"""How fast the shipped cascade is: beside its own networks without halos, MONAI's sliding window, and non-local means.
+
+All in one process, on one volume, one after the other: what counts is the ratios.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import fire
+import torch
+from matplotlib.figure import Figure
+from monai.bundle import ConfigParser
+from monai.data import MetaTensor
+from torch import Tensor, nn
+
+from bundle.evaluation.cascades import Windowed, WindowInferer
+from bundle.evaluation.filters import NonLocalMeans
+from bundle.geometry import pyramid, shapes
+from bundle.inferer import CascadeInferer
+from bundle.networks import Cascade, ResidualBlock, channels_last
+from bundle.phantom import ThoraxPhantom
+
+CONFIG = Path(__file__).parents[1] / "configs" / "inference.json"
+SPACING = 0.7  # mm
+SLIDING = f"MONAI's sliding window, {Windowed.side} voxels, {Windowed.overlap} overlap"
+STRENGTH = 45.0  # of non-local means, in HU; its time does not depend on it
+
+
+def shipped() -> tuple[Cascade, tuple[float, float]]:
+    """The networks and weights of `configs/inference.json`, and its window."""
+    parser = ConfigParser()
+    parser.read_config(CONFIG)
+    parser["bundle_root"] = str(CONFIG.parents[1])
+    network, weights, window = (parser.get_parsed_content(key) for key in ("network", "weights", "window"))
+    network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+    return network.eval(), tuple(window)
+
+
+def volume(side: int, window: tuple[float, float]) -> Tensor:
+    """A noisy phantom as the cascade sees it, `(1, 1, side, side, side)`."""
+    phantom = ThoraxPhantom((side,) * 3, (SPACING,) * 3, noise=30.0)
+    voxels = torch.from_numpy(phantom[...].astype("float32"))[None, None]
+    low, high = window
+    affine = torch.diag(torch.tensor([SPACING] * 3 + [1.0], dtype=torch.float64))
+    return MetaTensor((voxels - low) / (high - low) * 2 - 1, affine=affine)
+
+
+def without_halo(network: nn.Module) -> nn.Module:
+    """A copy of a generator that pads in place of reading a halo: as much work for a voxel as there can be least."""
+    padded = deepcopy(network)
+    for layer in padded.modules():
+        if isinstance(layer, (nn.Conv2d, nn.Conv3d)):
+            layer.padding = tuple(side // 2 for side in layer.kernel_size)
+        if isinstance(layer, ResidualBlock):
+            layer.margin = [0] * len(layer.margin)
+    return padded
+
+
+def seconds(work: Callable[[], Any], device: torch.device, turns: int = 2) -> float:
+    """The shortest of a few turns, the first not counted."""
+    taken = []
+    for _ in range(turns + 1):
+        start = perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        taken.append(perf_counter() - start)
+    return min(taken[1:])
+
+
+def limit(cascade: Cascade, grids: Sequence[Sequence[int]], block: int, half: bool) -> list[float]:
+    """The seconds that each scale would take, were there no halos, no sketches and no upsampling."""
+    device = next(cascade.parameters()).device
+    found = []
+    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=half):
+        for scale, grid in enumerate(grids):
+            network = without_halo(cascade.fine[scale - 1]) if scale else cascade.coarse
+            sides = [min(block, -(-side // cascade.divisor) * cascade.divisor) for side in grid]
+            channels = next(p for p in network.parameters() if p.ndim > 2).shape[1]
+            given = channels_last(torch.randn(1, channels, *sides, device=device))
+            taken = seconds(partial(network, given), device)
+            found.append(taken * torch.Size(grid).numel() / torch.Size(sides).numel())
+    return found
+
+
+def main(
+    side: int = 256,
+    sides: Sequence[int] = (128, 256),
+    tile_size: int | None = None,
+    budget: str = "2GiB",
+    amp: bool = False,
+    block: int = 96,
+    patch: int = 48,
+    device: str | None = None,
+    figure: str = "output/benchmarks/speed.png",
+) -> None:
+    """Print the tables, write the figure.
+
+    Args:
+        side: of the volume that is looked at closely.
+        sides: of the volumes by which growth is shown.
+        tile_size: as in `configs/inference.json`.
+        budget: ``memory_budget`` there.
+        amp: whether the networks compute in bfloat16.
+        block: voxels a side of the block without a halo.
+        patch: voxels a side of what non-local means are timed on.
+        device: the GPU where there is one.
+        figure: the PNG.
+    """
+    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    torch.set_grad_enabled(False)
+    cascade, window = shipped()
+    cascade = cascade.to(where)
+    image = volume(side, window)
+    voxels = side**3
+
+    def ours(given: Tensor, scales: int | None = None) -> float:
+        inferer = CascadeInferer(tile_size, budget, progress=False, half=amp, scales=scales)
+        return seconds(lambda: inferer(given, cascade), where, turns=1)
+
+    number = cascade.num_scales
+    until = [ours(image, scales) for scales in range(1, number + 1)]
+    grids = shapes((side,) * 3, pyramid([SPACING] * 3, number - 1))
+    least = limit(cascade, grids, block, amp)
+    lines = [["scale", "voxels", "seconds", "without halo", "share of the limit"], ["---"] * 5]
+    for scale, (grid, bound) in enumerate(zip(grids, least, strict=True)):
+        own = until[scale] - (until[scale - 1] if scale else 0.0)
+        lines.append([str(scale), "x".join(map(str, grid)), f"{own:.2f}", f"{bound:.2f}", f"{bound / own:.0%}"])
+    whole = until[-1]
+    lines.append(["all", "", f"{whole:.2f}", f"{sum(least):.2f}", f"{sum(least) / whole:.0%}"])
+    show(lines)
+
+    windows = WindowInferer(Windowed.side, Windowed.overlap, Windowed.translate)
+    sliding = seconds(lambda: windows(image, cascade), where, turns=1) if not amp else float("nan")
+    cube = image.as_subclass(Tensor)[0, 0, :patch, :patch, :patch] * (window[1] - window[0]) / 2
+    denoise = NonLocalMeans(strength=STRENGTH)
+    means = seconds(lambda: denoise.filtered(cube, (SPACING,) * 3), torch.device("cpu"), turns=1) * voxels / patch**3
+    rows = [["method", "voxels a second", "seconds for this volume", "ours is faster by"], ["---"] * 4]
+    named = {
+        "ours": whole,
+        SLIDING: sliding,
+        "non-local means 3D": means,
+    }
+    for name, taken in named.items():
+        rows.append([name, f"{voxels / taken / 1e6:.3f} M", f"{taken:.1f}", f"{taken / whole:.1f} x"])
+    show(rows)
+
+    grown = {size: whole if size == side else ours(volume(size, window)) for size in sides}
+    show(
+        [["side", "seconds", "M voxels a second"], ["---"] * 3]
+        + [[str(size), f"{taken:.2f}", f"{size**3 / taken / 1e6:.3f}"] for size, taken in grown.items()]
+    )
+    draw(
+        Path(figure),
+        grown,
+        {
+            "ours": voxels / whole,
+            "no halo": voxels / sum(least),
+            "sliding window": voxels / sliding,
+            "non-local means": voxels / means,
+        },
+    )
+    kind = "bfloat16" if amp else "float32"
+    print(f"{where.type}, {torch.get_num_threads()} threads, {kind}, tile {tile_size or budget}")
+
+
+def show(lines: Sequence[Sequence[str]]) -> None:
+    """Print a table in Markdown."""
+    print("\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n")
+
+
+def draw(path: Path, grown: dict[int, float], rates: dict[str, float]) -> None:
+    """Draw voxels a second of all methods, and seconds by size."""
+    figure = Figure((8, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.barh(list(rates), [rate / 1e6 for rate in rates.values()])
+    left.set_xscale("log")
+    left.set_xlabel("million voxels a second")
+    right.plot(list(grown), list(grown.values()), "o-")
+    right.set_xscale("log", base=2)
+    right.set_yscale("log")
+    right.set_xlabel("side of the volume, voxels")
+    right.set_ylabel("seconds")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+
+
+if __name__ == "__main__":
+    fire.Fire(main)
