@@ -1,17 +1,18 @@
 """Multi-scale GANs that translate medical images of any size, 2D and 3D, in constant memory and without seams.
 
-Two floors on a cellar, and a top; arrows only downwards, and the rooms of one floor never import each other:
+Floors on a cellar; arrows only downwards, and the rooms of one floor never import each other:
 
 - top: `evaluation` (the cascade beside its competitors), which runs all of the others;
-- upper floor: `inferer` (the walk, coarse to fine, tile by tile), `transforms` (MONAI dictionary transforms), `packing`
-  (images on disk, for training), `patches` (training patches), `training` (one scale's GAN), `preview` (a result as a
-  picture);
+- upper floor: `inferer` (the walk, coarse to fine, tile by tile), `transforms` (MONAI dictionary transforms), `streaming`
+  (the same for images that are never whole in memory), `packing` (images on disk, for training), `patches` (training
+  patches), `training` (one scale's GAN), `preview` (a result as a picture);
+- mezzanine: `walks` (how scales are cut into tiles), `voxels` and on it `volumes` (image files, read in parts);
 - ground floor: `networks` (the cascade), `sketch` (image to edges), `storage` (images found and read), `memory` (what a
-  network needs), `lungs` (where they are), `scanner` (simulated CT, and a real one's kernel read off its noise),
-  `phantom` (analytic thorax), `samples` (open CTs), `baselines` (the GANs that memory is compared with), `dicom`
-  (derived CT series), `voxels` and `volumes` (images on disk, read in parts), `scratch` (images on disk, for the walk);
-- cellar: `geometry` (tiles and pyramids), `probing` (how far a network looks), `series` (which files of a DICOM folder
-  are one stack), `ome_zarr` and `nifti` (written in parts).
+  network needs), `scratch` (images on disk, for the walk), `lungs` (where they are), `scanner` (simulated CT, and a real
+  one's kernel read off its noise), `dicom` (derived CT series), `phantom` (analytic thorax), `samples` (open CTs),
+  `baselines` (the GANs that memory is compared with);
+- cellar: `geometry` (tiles and pyramids), `probing` (how far a network looks), `precision` (what a device computes in),
+  `series` (which files of a DICOM folder are one stack), `ome_zarr` and `nifti` (images written in parts).
 
 The configs compose these parts for ``python -m monai.bundle``; nothing heavy is imported until a part is asked for.
 """
