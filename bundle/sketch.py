@@ -36,7 +36,7 @@ def correlate(image: Tensor, taps: list[float], dim: int) -> Tensor:
     length = image.shape[dim] - len(taps) + 1
     out = image.narrow(dim, 0, length) * taps[0]
     for i in range(1, len(taps)):
-        out = out + image.narrow(dim, i, length) * taps[i]
+        out += image.narrow(dim, i, length) * taps[i]
     return out
 
 
