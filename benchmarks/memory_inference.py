@@ -56,7 +56,9 @@ METHODS: dict[str, tuple[dict[str, Any], Inferer | None]] = {
 }
 
 
-def configured(image: str, folder: str, small: bool, budget: str, keys: dict[str, Any]) -> dict[str, Any]:
+def configured(
+    image: str, folder: str, small: bool, budget: str, tile_size: int | None, keys: dict[str, Any]
+) -> dict[str, Any]:
     """The arguments of a workflow over one image."""
     files = [str(ROOT / "configs" / "inference.json"), *([str(SMALL)] if small else [])]
     return {
@@ -66,22 +68,23 @@ def configured(image: str, folder: str, small: bool, budget: str, keys: dict[str
         "dataset_dir": image,
         "output_dir": folder,
         "memory_budget": budget,
+        "tile_size": tile_size,
         **keys,
     }
 
 
-def idle(image: str, folder: str, small: bool, budget: str) -> tuple[float, float, float]:
+def idle(image: str, folder: str, *settings: Any) -> tuple[float, float, float]:
     """Bytes of a process that has built everything and translates nothing."""
-    workflow = ConfigWorkflow(**configured(image, folder, small, budget, {"streaming": True}))
+    workflow = ConfigWorkflow(**configured(image, folder, *settings, {"streaming": True}))
     workflow.initialize()
     workflow.parser.get_parsed_content("evaluator")
     return float(peak_memory()), 0.0, 0.0
 
 
-def translate(image: str, folder: str, small: bool, budget: str, method: str) -> tuple[float, float, float]:
+def translate(image: str, folder: str, method: str, *settings: Any) -> tuple[float, float, float]:
     """Peak bytes of the host and of the GPU, and seconds, of one translation."""
     keys, inferer = METHODS[method]
-    workflow = ConfigWorkflow(**configured(image, folder, small, budget, keys))
+    workflow = ConfigWorkflow(**configured(image, folder, *settings, keys))
     workflow.initialize()
     if inferer is not None:
         workflow.parser["inferer"] = inferer
@@ -105,6 +108,7 @@ def main(
     budget: str = "500MiB",
     methods: Sequence[str] = tuple(METHODS),
     most: int = 512,
+    tile_size: int | None = None,
     figure: str = "output/benchmarks/memory_inference.png",
 ) -> None:
     """Print the table, write the figure.
@@ -114,29 +118,33 @@ def main(
         small: whether to take `benchmarks/small_network.json`, untrained, in place of the shipped networks.
         budget: `memory_budget` of ours.
         methods: which to measure.
+        tile_size: of ours, in place of the budget's, which fits the volume's sides and so differs a little from one to
+            another.
         most: largest side for methods that hold the volume in memory.
         figure: the PNG.
     """
     sides = [sides] if isinstance(sides, int) else list(sides)
+    settings = (small, budget, tile_size)
     found: dict[str, list[float]] = {}
     lines = [["GiB above idle (seconds)", *(f"{side}^3" for side in sides)]]
     lines.append(["---"] * len(lines[0]))
     with tempfile.TemporaryDirectory(dir=Path(figure).parent if Path(figure).parent.exists() else None) as folder:
         images = [write(f"{folder}/{side}.nii", (side,) * 3, (0.7, 0.7, 0.7), noise=30.0) for side in sides]
-        base = measured(idle, images[0], f"{folder}/out", small, budget)[0]
+        base = measured(idle, images[0], f"{folder}/out", *settings)[0]
         for method in methods:
             cells, found[method] = [], []
             for side, image in zip(sides, images, strict=True):
                 if "streamed" not in method and side > most:
                     host, gpu, seconds = math.nan, math.nan, math.nan
                 else:
-                    host, gpu, seconds = measured(translate, image, f"{folder}/out_{side}", small, budget, method)
+                    host, gpu, seconds = measured(translate, image, f"{folder}/out_{side}", method, *settings)
                 found[method].append((host - base) / 2**30)
                 device = f", {gpu / 2**30:.2f} of the GPU" if gpu else ""
                 cells.append("-" if math.isnan(host) else f"{(host - base) / 2**30:.2f}{device} ({seconds:.0f} s)")
             lines.append([method, *cells])
     print("\n".join("| " + " | ".join(line) + " |" for line in lines))
-    print(f"\nidle: {base / 2**30:.2f} GiB; memory_budget {budget}; {torch.get_num_threads()} threads")
+    kept = f"tile {tile_size}" if tile_size else f"memory_budget {budget}"
+    print(f"\nidle: {base / 2**30:.2f} GiB; {kept}; {torch.get_num_threads()} threads")
     draw(Path(figure), sides, found)
 
 
