@@ -75,7 +75,7 @@ def configured(
 
 def idle(image: str, folder: str, *settings: Any) -> tuple[float, float, float]:
     """Bytes of a process that has built everything and translates nothing."""
-    workflow = ConfigWorkflow(**configured(image, folder, *settings, {"streaming": True}))
+    workflow = ConfigWorkflow(**configured(image, folder, *settings, keys={"streaming": True}))
     workflow.initialize()
     workflow.parser.get_parsed_content("evaluator")
     return float(peak_memory()), 0.0, 0.0
@@ -84,7 +84,7 @@ def idle(image: str, folder: str, *settings: Any) -> tuple[float, float, float]:
 def translate(image: str, folder: str, method: str, *settings: Any) -> tuple[float, float, float]:
     """Peak bytes of the host and of the GPU, and seconds, of one translation."""
     keys, inferer = METHODS[method]
-    workflow = ConfigWorkflow(**configured(image, folder, *settings, keys))
+    workflow = ConfigWorkflow(**configured(image, folder, *settings, keys=keys))
     workflow.initialize()
     if inferer is not None:
         workflow.parser["inferer"] = inferer
