@@ -56,10 +56,13 @@ METHODS: dict[str, tuple[dict[str, Any], Inferer | None]] = {
 }
 
 
-def configured(
-    image: str, folder: str, small: bool, budget: str, tile_size: int | None, keys: dict[str, Any]
-) -> dict[str, Any]:
+#: Whether the network is the small one, the memory budget, the tile.
+Settings = tuple[bool, str, int | None]
+
+
+def configured(image: str, folder: str, settings: Settings, keys: dict[str, Any]) -> dict[str, Any]:
     """The arguments of a workflow over one image."""
+    small, budget, tile_size = settings
     files = [str(ROOT / "configs" / "inference.json"), *([str(SMALL)] if small else [])]
     return {
         "config_file": files,
@@ -73,18 +76,18 @@ def configured(
     }
 
 
-def idle(image: str, folder: str, *settings: Any) -> tuple[float, float, float]:
+def idle(image: str, folder: str, settings: Settings) -> tuple[float, float, float]:
     """Bytes of a process that has built everything and translates nothing."""
-    workflow = ConfigWorkflow(**configured(image, folder, *settings, keys={"streaming": True}))
+    workflow = ConfigWorkflow(**configured(image, folder, settings, {"streaming": True}))
     workflow.initialize()
     workflow.parser.get_parsed_content("evaluator")
     return float(peak_memory()), 0.0, 0.0
 
 
-def translate(image: str, folder: str, method: str, *settings: Any) -> tuple[float, float, float]:
+def translate(image: str, folder: str, method: str, settings: Settings) -> tuple[float, float, float]:
     """Peak bytes of the host and of the GPU, and seconds, of one translation."""
     keys, inferer = METHODS[method]
-    workflow = ConfigWorkflow(**configured(image, folder, *settings, keys=keys))
+    workflow = ConfigWorkflow(**configured(image, folder, settings, keys))
     workflow.initialize()
     if inferer is not None:
         workflow.parser["inferer"] = inferer
@@ -130,14 +133,14 @@ def main(
     lines.append(["---"] * len(lines[0]))
     with tempfile.TemporaryDirectory(dir=Path(figure).parent if Path(figure).parent.exists() else None) as folder:
         images = [write(f"{folder}/{side}.nii", (side,) * 3, (0.7, 0.7, 0.7), noise=30.0) for side in sides]
-        base = measured(idle, images[0], f"{folder}/out", *settings)[0]
+        base = measured(idle, images[0], f"{folder}/out", settings)[0]
         for method in methods:
             cells, found[method] = [], []
             for side, image in zip(sides, images, strict=True):
                 if "streamed" not in method and side > most:
                     host, gpu, seconds = math.nan, math.nan, math.nan
                 else:
-                    host, gpu, seconds = measured(translate, image, f"{folder}/out_{side}", method, *settings)
+                    host, gpu, seconds = measured(translate, image, f"{folder}/out_{side}", method, settings)
                 found[method].append((host - base) / 2**30)
                 device = f", {gpu / 2**30:.2f} of the GPU" if gpu else ""
                 cells.append("-" if math.isnan(host) else f"{(host - base) / 2**30:.2f}{device} ({seconds:.0f} s)")

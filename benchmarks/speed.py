@@ -25,6 +25,7 @@ from bundle.geometry import pyramid, shapes
 from bundle.inferer import CascadeInferer
 from bundle.networks import Cascade, ResidualBlock, channels_last
 from bundle.phantom import ThoraxPhantom
+from bundle.precision import has_bfloat16
 
 CONFIG = Path(__file__).parents[1] / "configs" / "inference.json"
 SPACING = 0.7  # mm
@@ -94,7 +95,7 @@ def main(
     sides: Sequence[int] = (128, 256),
     tile_size: int | None = None,
     budget: str = "2GiB",
-    amp: bool = False,
+    amp: bool | None = None,
     block: int = 96,
     patch: int = 48,
     device: str | None = None,
@@ -107,7 +108,7 @@ def main(
         sides: of the volumes by which growth is shown.
         tile_size: as in `configs/inference.json`.
         budget: ``memory_budget`` there.
-        amp: whether the networks compute in bfloat16.
+        amp: whether the networks compute in bfloat16, MONAI's as well; by default where the device has it.
         block: voxels a side of the block without a halo.
         patch: voxels a side of what non-local means are timed on.
         device: the GPU where there is one.
@@ -116,7 +117,7 @@ def main(
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     torch.set_grad_enabled(False)
     cascade, window = shipped()
-    cascade = cascade.to(where)
+    cascade, amp = cascade.to(where), has_bfloat16(where) if amp is None else amp
     image = volume(side, window)
     voxels = side**3
 
@@ -137,7 +138,8 @@ def main(
     show(lines)
 
     windows = WindowInferer(Windowed.side, Windowed.overlap, Windowed.translate)
-    sliding = seconds(lambda: windows(image, cascade), where, turns=1) if not amp else float("nan")
+    with torch.autocast(where.type, torch.bfloat16, enabled=amp):
+        sliding = seconds(lambda: windows(image, cascade), where, turns=1)
     cube = image.as_subclass(Tensor)[0, 0, :patch, :patch, :patch] * (window[1] - window[0]) / 2
     denoise = NonLocalMeans(strength=STRENGTH)
     means = seconds(lambda: denoise.filtered(cube, (SPACING,) * 3), torch.device("cpu"), turns=1) * voxels / patch**3

@@ -21,7 +21,7 @@ from bundle.memory import parse_bytes
 from bundle.networks import pool, upsample
 from bundle.scratch import ScratchImage, first, todo
 from bundle.storage import read_window, spacing_of
-from bundle.walks import Walk, plan
+from bundle.walks import CPU_SIDE, Walk, plan
 
 
 class CascadeInferer(Inferer):
@@ -33,7 +33,7 @@ class CascadeInferer(Inferer):
 
     Args:
         tile_size: voxels a side of what is written at once, one number or one per axis; null: as large as
-            ``memory_budget`` allows.
+            ``memory_budget`` allows, but on a CPU no larger than its caches like.
         memory_budget: most bytes of the device that the walk may hold beside the network's weights, a number or text
             such as ``"2GiB"``. Kept by the choice of the tile; not looked at where ``tile_size`` is given.
         progress: whether to show a bar over the tiles of all scales.
@@ -100,8 +100,9 @@ class CascadeInferer(Inferer):
         image = inputs if isinstance(inputs, ScratchImage) else torch.as_tensor(inputs).as_subclass(Tensor).float()
         grids = shapes(image.shape[2:], factors)
         on_disk = isinstance(image, ScratchImage)
-        walks = plan(cascade, grids, image.shape[0], self.tile_size, self.memory_budget, on_disk)
         device = next(cascade.parameters()).device
+        longest = CPU_SIDE if device.type == "cpu" else None
+        walks = plan(cascade, grids, image.shape[0], self.tile_size, self.memory_budget, on_disk, longest)
         half = torch.autocast(device.type, torch.bfloat16, enabled=self.half)
         walked = walks[: self.scales]
         total = sum(map(len, walked))
