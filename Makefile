@@ -18,11 +18,14 @@ JOBS ?= 2
 BENCHMARKS ?= memory_training memory_inference speed seams
 ARGS ?=
 
+# Made by npm when it has installed what the viewer's page needs.
+NIIVUE := apps/viewer/node_modules/.package-lock.json
+
 .DEFAULT_GOAL := help
-.PHONY: help venv infer infer-ct samples table1 bench test train pack lint clean
+.PHONY: help venv infer infer-ct view samples table1 bench test test-viewer train pack lint clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv: $(VENV)/.run ## Make the environment from requirements.txt
 
@@ -41,6 +44,15 @@ $(VENV)/.dev: requirements-dev.txt requirements.txt | $(VENV)/.pip
 	$(PY) -m pip install --disable-pip-version-check --quiet -r requirements-dev.txt
 	@touch $@ $(VENV)/.run
 
+$(VENV)/.viewer: requirements-viewer.txt requirements-dev.txt requirements.txt | $(VENV)/.pip
+	$(PY) -m pip install --disable-pip-version-check --quiet -r requirements-viewer.txt
+	@touch $@ $(VENV)/.dev $(VENV)/.run
+
+$(NIIVUE): apps/viewer/package.json apps/viewer/package-lock.json
+	@command -v npm >/dev/null || { echo "error: found no npm, which installs the viewer's NiiVue; install Node.js 18 or later"; exit 1; }
+	npm ci --prefix apps/viewer --ignore-scripts --no-audit --no-fund
+	@touch $@
+
 # $(call translate,image,folder): translate the image into the folder and draw source | result | difference.
 define translate
 	@rm -rf "$(2)/result"
@@ -48,7 +60,8 @@ define translate
 	@result=$$(find "$(2)/result" -type f ! -name '*.json' ! -name '*.log' | head -n 1); \
 	test -n "$$result" || { echo "error: inference wrote nothing to $(2)/result"; exit 1; }; \
 	$(PY) -m bundle.preview "$(1)" "$$result" "$(2)/preview.png" >/dev/null && \
-	printf 'source   %s\nresult   %s\npicture  %s\n' "$(1)" "$$result" "$(2)/preview.png"
+	printf 'source   %s\nresult   %s\npicture  %s\n' "$(1)" "$$result" "$(2)/preview.png" && \
+	printf 'viewer   make view SOURCE="%s" RESULT="%s"\n' "$(1)" "$$result"
 endef
 
 infer: $(VENV)/.run ## Translate a small thorax phantom; say where the result and its picture lie (no network once installed)
@@ -58,6 +71,15 @@ infer: $(VENV)/.run ## Translate a small thorax phantom; say where the result an
 infer-ct: $(VENV)/.run ## The same on a real thorax CT, downloaded once
 	@$(PY) -m bundle.samples "$(DEST)" --names platipy_testcase >/dev/null
 	$(call translate,$(DEST)/platipy_testcase.nii.gz,$(OUTPUT)/ct)
+
+view: $(VENV)/.run $(NIIVUE) ## Show SOURCE=image, RESULT=translation and their difference in the browser; by default what make infer made
+	@source="$(SOURCE)"; result="$(RESULT)"; \
+	if test -z "$$source$$result"; then \
+		source="$(OUTPUT)/phantom/phantom.nii.gz"; \
+		result=$$(find "$(OUTPUT)/phantom/result" -type f ! -name '*.json' ! -name '*.log' 2>/dev/null | head -n 1); \
+	fi; \
+	test -n "$$source" && test -n "$$result" || { echo "error: say make view SOURCE=image RESULT=translation, or make infer first"; exit 1; }; \
+	$(PY) -m apps.viewer "$$source" "$$result" $(ARGS)
 
 samples: $(VENV)/.run ## Bring four open thorax CTs into DEST=samples (about 190 MB)
 	$(PY) -m bundle.samples "$(DEST)"
@@ -75,6 +97,10 @@ bench: $(VENV)/.run ## Measure what docs/benchmarks.md shows: a table and a figu
 
 test: $(VENV)/.dev ## Run the tests
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) $(ARGS)
+
+test-viewer: $(VENV)/.viewer $(NIIVUE) ## Test the viewer in headless Chromium (CHROMIUM=/path/to/it); leaves a picture of it
+	OMP_NUM_THREADS=1 VIEWER_PICTURE="$(OUTPUT)/viewer/viewer.png" $(PY) -m pytest tests/test_viewer.py tests/test_viewer_page.py $(ARGS)
+	@echo "picture  $(OUTPUT)/viewer/viewer.png"
 
 train: $(VENV)/.run ## Train all scales and gather models/model.pt: DATA=folder of soft CTs (without: the sample CTs); MINUTES=9 stops, to go on
 	@test -n "$(DATA)" || $(PY) -m bundle.samples "$(DEST)" --names lidc_0001,platipy_testcase,totalseg_aorta

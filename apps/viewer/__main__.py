@@ -1,0 +1,42 @@
+"""Show source, result and difference in the browser: ``python -m apps.viewer SOURCE RESULT``."""
+
+from __future__ import annotations
+
+import webbrowser
+
+from apps.viewer.server import NIIVUE, ViewerServer
+
+
+def view(source: str, result: str, browser: bool = True, port: int = 0, series_uid: str = "") -> None:
+    """Print the link of the page, open it, and serve until interrupted.
+
+    Args:
+        source: the image that was translated, or a folder with its DICOM series.
+        result: its translation, on the same grid.
+        browser: whether to open it; otherwise the link is printed alone.
+        port: on 127.0.0.1; 0 takes a free one.
+        series_uid: of a source folder with several series, the one to take.
+
+    Raises:
+        FileNotFoundError: where there is no such image, or NiiVue is not installed.
+        ValueError: where an image is no volume, or the grids differ.
+    """
+    if not NIIVUE.exists():
+        raise FileNotFoundError(
+            f"NiiVue, which draws the images, is not at {str(NIIVUE)!r}; install it with Node.js: "
+            "npm ci --prefix apps/viewer (make view does)."
+        )
+    with ViewerServer(str(source), str(result), port, str(series_uid)) as server:
+        print(f"viewer   {server.link}   (Ctrl-C ends it)", flush=True)
+        try:
+            if browser:
+                webbrowser.open(server.link)
+            server.serve_forever()
+        except KeyboardInterrupt:
+            print()
+
+
+if __name__ == "__main__":
+    import fire
+
+    fire.Fire(view)
