@@ -22,7 +22,7 @@ ARGS ?=
 NIIVUE := apps/viewer/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
-.PHONY: help venv infer infer-ct view samples table1 bench test test-viewer train pack lint clean
+.PHONY: help venv infer infer-ct view samples table1 bench test test-viewer train pack lint zip zoo-check clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,10 @@ $(VENV)/.pip:
 $(VENV)/.run: requirements.txt | $(VENV)/.pip
 	$(PY) -m pip install --disable-pip-version-check --quiet -r requirements.txt
 	@touch $@
+
+$(VENV)/.zoo: requirements-zoo.txt requirements.txt | $(VENV)/.pip
+	$(PY) -m pip install --disable-pip-version-check --quiet -r requirements-zoo.txt
+	@touch $@ $(VENV)/.run
 
 $(VENV)/.dev: requirements-dev.txt requirements.txt | $(VENV)/.pip
 	$(PY) -m pip install --disable-pip-version-check --quiet -r requirements-dev.txt
@@ -125,6 +129,12 @@ lint: $(VENV)/.dev ## Check style (ruff) and types (mypy)
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 
+zip: $(VENV)/.run ## Pack what a submission to the MONAI Model Zoo holds
+	$(PY) -m apps.zoo pack --output "$(OUTPUT)"
+
+zoo-check: $(VENV)/.zoo ## Check it as the zoo's CI does, unpacked (no network once installed; ARGS=--index asks for its packages)
+	OMP_NUM_THREADS=1 $(PY) -m apps.zoo check $(ARGS)
+
 clean: ## Remove results and caches; the environment and the samples stay
-	rm -rf "$(OUTPUT)" eval .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find . -path ./$(VENV) -prune -o -type d -name __pycache__ -exec rm -rf {} +
+	rm -rf "$(OUTPUT)" eval .pytest_cache .mypy_cache .hypothesis
+	find . -path ./$(VENV) -prune -o -type d \( -name __pycache__ -o -name .ruff_cache \) -exec rm -rf {} +

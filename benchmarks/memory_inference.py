@@ -34,7 +34,7 @@ SMALL = ROOT / "benchmarks" / "small_network.json"
 class MergedOnDisk(Inferer):
     """MONAI's `PatchInferer` around a cascade: what overlaps is averaged in a zarr array, which is its result."""
 
-    def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:  # noqa: ARG002 - MONAI's signature
+    def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
         """Translate `(1, 1, *spatial)`; the input is returned, as nothing here would write an array of zarr."""
         spacing = spacing_of(inputs, 3)
         plain = torch.as_tensor(inputs).as_subclass(Tensor).float()

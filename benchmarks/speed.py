@@ -144,11 +144,7 @@ def main(
     denoise = NonLocalMeans(strength=STRENGTH)
     means = seconds(lambda: denoise.filtered(cube, (SPACING,) * 3), torch.device("cpu"), turns=1) * voxels / patch**3
     rows = [["method", "voxels a second", "seconds for this volume", "ours is faster by"], ["---"] * 4]
-    named = {
-        "ours": whole,
-        SLIDING: sliding,
-        "non-local means 3D": means,
-    }
+    named = {"ours": whole, SLIDING: sliding, "non-local means 3D": means}
     for name, taken in named.items():
         rows.append([name, f"{voxels / taken / 1e6:.3f} M", f"{taken:.1f}", f"{taken / whole:.1f} x"])
     show(rows)

@@ -12,16 +12,15 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from monai.inferers import Inferer
-from torch import Tensor
-from tqdm import tqdm
-
 from bundle.geometry import Tile, Window, finer, halves, pyramid, region, shapes, support
 from bundle.memory import parse_bytes
 from bundle.networks import pool, upsample
 from bundle.scratch import ScratchImage, first, todo
 from bundle.storage import read_window, spacing_of
 from bundle.walks import CPU_SIDE, Walk, plan
+from monai.inferers import Inferer
+from torch import Tensor
+from tqdm import tqdm
 
 
 class CascadeInferer(Inferer):
@@ -66,11 +65,7 @@ class CascadeInferer(Inferer):
         self.scales = scales
 
     def __call__(  # MONAI's signature
-        self,
-        inputs: Tensor | ScratchImage,
-        network: Callable[..., Tensor],
-        *args: Any,  # noqa: ARG002
-        **kwargs: Any,  # noqa: ARG002
+        self, inputs: Tensor | ScratchImage, network: Callable[..., Tensor], *args: Any, **kwargs: Any
     ) -> Any:
         """Translate a whole image.
 

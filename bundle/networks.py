@@ -10,13 +10,12 @@ from collections.abc import Sequence
 from typing import cast
 
 import torch
+from bundle.geometry import pyramid
+from bundle.probing import reach, strided_reach
 from monai.networks.blocks import Convolution
 from monai.utils import ensure_tuple_rep
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-from bundle.geometry import pyramid
-from bundle.probing import reach, strided_reach
 
 #: What a generator sees beside the previous scale: `docs/method.md` says which to take.
 CONDITIONINGS = ("sketch", "anchored", "image", "none")

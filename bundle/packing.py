@@ -15,15 +15,14 @@ import fire
 import nibabel
 import numpy as np
 import torch
-from monai.config import KeysCollection
-from monai.data import MetaTensor
-from monai.transforms import Compose, EnsureChannelFirst, LoadImage, MapTransform, Orientation
-from torch import Tensor
-
 from bundle.geometry import pyramid
 from bundle.memory import parse_bytes
 from bundle.networks import pool
 from bundle.storage import PackedImage, ScanReader, coarser_affine, find_images, spacing_of, stem
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import Compose, EnsureChannelFirst, LoadImage, MapTransform, Orientation
+from torch import Tensor
 
 
 class OpenPackedd(MapTransform):

@@ -25,9 +25,8 @@ def read(path: str) -> tuple[np.ndarray, tuple[float, ...]]:
         FileNotFoundError: where there is none.
         ValueError: where it has neither two nor three axes.
     """
-    from monai.transforms import LoadImage, Orientation
-
     from bundle.storage import ScanReader
+    from monai.transforms import LoadImage, Orientation
 
     if not Path(path).exists():
         raise FileNotFoundError(f"there is no image at {path!r}; give a file, or a folder with one DICOM series.")

@@ -6,9 +6,8 @@ from collections.abc import Callable, Sequence
 from copy import deepcopy
 
 import torch
-from torch import Tensor, nn
-
 from bundle.geometry import region
+from torch import Tensor, nn
 
 
 def reach(network: nn.Module, in_channels: int, spatial_dims: int, limit: int = 128) -> tuple[int, ...]:

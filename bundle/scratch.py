@@ -15,9 +15,8 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
-
 from bundle.geometry import Tile, Window
+from torch import Tensor
 
 try:
     import zarr
@@ -112,13 +111,7 @@ def create(folder: str | Path, name: str, shape: Sequence[int], chunks: Sequence
             if there.shape != tuple(shape) or there.chunks != tuple(chunks) or str(there.dtype) != dtype:
                 shutil.rmtree(path)
         if not path.exists():
-            zarr.create_array(
-                store=str(path),
-                shape=tuple(shape),
-                chunks=tuple(chunks),
-                dtype=dtype,
-                compressors=None,
-            )
+            zarr.create_array(store=str(path), shape=tuple(shape), chunks=tuple(chunks), dtype=dtype, compressors=None)
     wait()
 
 

@@ -16,14 +16,13 @@ import nibabel
 import numpy as np
 import pydicom
 import torch
+from bundle.geometry import region
+from bundle.ome_zarr import ZARR, is_zarr, open_zarr
+from bundle.series import series_files
 from monai.data import ImageReader, ITKReader, NibabelReader, PILReader
 from monai.utils import ensure_tuple
 from torch import Tensor
 from torch.nn import functional as F
-
-from bundle.geometry import region
-from bundle.ome_zarr import ZARR, is_zarr, open_zarr
-from bundle.series import series_files
 
 #: Suffixes of single files, longest first, and what reads them.
 NIFTI = (".nii.gz", ".nii")
@@ -173,7 +172,7 @@ class SeriesReader(ITKReader):
 class ZarrReader(NibabelReader):
     """Read a zarr image whole."""
 
-    def read(self, data: Any, **kwargs: Any) -> Any:  # noqa: ARG002 - MONAI's signature
+    def read(self, data: Any, **kwargs: Any) -> Any:
         """Read the folder ``data``, see `bundle.ome_zarr.open_zarr`."""
         (folder,) = ensure_tuple(data)
         voxels, affine = open_zarr(folder)

@@ -21,10 +21,6 @@ from typing import Any
 import nibabel
 import numpy as np
 import torch
-from monai.config import KeysCollection
-from monai.transforms import MapTransform
-from torch import Tensor
-
 from bundle.dicom import Derivation, DerivedSeries, is_ct
 from bundle.geometry import Window, even, pyramid, region, tiles
 from bundle.memory import parse_bytes
@@ -34,6 +30,9 @@ from bundle.scanner import find_kernel, matched
 from bundle.scratch import ScratchImage, create, first, open_group, todo, wait
 from bundle.storage import NIFTI, file_hash, stem, suffix
 from bundle.volumes import Volume
+from monai.config import KeysCollection
+from monai.transforms import MapTransform
+from torch import Tensor
 
 #: Bytes of a slab of float32; what is done with one takes a few times that.
 SLAB = "32MiB"

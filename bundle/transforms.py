@@ -10,17 +10,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.config import KeysCollection
-from monai.data import MetaTensor
-from monai.data.folder_layout import default_name_formatter
-from monai.transforms import LoadImaged, MapTransform, SaveImage, SaveImaged
-from torch import Tensor
-
 from bundle.dicom import Derivation, DerivedSeries, is_ct
 from bundle.ome_zarr import ZARR, ZarrScales
 from bundle.scanner import find_kernel, matched
 from bundle.series import series_files
 from bundle.storage import ScanReader, file_hash, spacing_of, stem, suffix
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.data.folder_layout import default_name_formatter
+from monai.transforms import LoadImaged, MapTransform, SaveImage, SaveImaged
+from torch import Tensor
 
 
 class LoadImageOrSeriesd(LoadImaged):

@@ -15,13 +15,12 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from nibabel.orientations import inv_ornt_aff, io_orientation
-from torch import Tensor
-
 from bundle.geometry import Window
 from bundle.nifti import NiftiWriter
 from bundle.storage import read_window
 from bundle.voxels import open_voxels
+from nibabel.orientations import inv_ornt_aff, io_orientation
+from torch import Tensor
 
 #: Slices that are looked at together.
 SLAB = 8

@@ -18,12 +18,11 @@ from typing import Any, Protocol
 import itk
 import nibabel
 import numpy as np
-from monai.data import ITKReader
-from monai.transforms import LoadImage
-
 from bundle.ome_zarr import is_zarr, open_zarr
 from bundle.series import series_files
 from bundle.storage import NIFTI, ScanReader, suffix
+from monai.data import ITKReader
+from monai.transforms import LoadImage
 
 
 class Voxels(Protocol):

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from monai.utils import ensure_tuple_rep
-
 from bundle.geometry import Tile, count_tiles, even, strided_tiles, tiles
 from bundle.memory import on_meta, peak_bytes
 from bundle.scratch import parts
+from monai.utils import ensure_tuple_rep
 
 #: Longest side of a tile that is chosen for a CPU: of larger ones, features fall out of its caches. 256^3 took 5.1 s in
 #: tiles of 64 or 86 voxels, 10 s in tiles of 128 or 165 (two cores, bfloat16).

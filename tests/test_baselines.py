@@ -4,17 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from bundle.baselines import (
-    LEAKY,
-    BatchDeviation,
-    PixelNorm,
-    dcgan,
-    pggan,
-    pix2pix,
-    unet,
-    uzunova_coarse,
-    uzunova_fine,
-)
+from bundle.baselines import LEAKY, BatchDeviation, PixelNorm, dcgan, pggan, pix2pix, unet, uzunova_coarse, uzunova_fine
 
 ALL = (dcgan, pix2pix, pggan)
 

@@ -353,10 +353,7 @@ def test_the_source_is_not_replaced(tmp_path):
 )
 def test_slices_that_are_none_are_refused(tmp_path, index, values, error, message):
     files = write_series(tmp_path / "source", hounsfield())
-    with (
-        pytest.raises(error, match=message),
-        DerivedSeries(files, tmp_path / "result", SHAPE, np.eye(4)) as series,
-    ):
+    with pytest.raises(error, match=message), DerivedSeries(files, tmp_path / "result", SHAPE, np.eye(4)) as series:
         series.write(0, np.zeros((7, 6)))
         series.write(index, values)
 

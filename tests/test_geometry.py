@@ -50,8 +50,7 @@ def test_a_cover_one_can_see():
 
 
 @given(
-    st.lists(st.tuples(sizes, st.integers(2, 9), st.integers(0, 9)), min_size=1, max_size=3),
-    st.sampled_from([1, 2, 4]),
+    st.lists(st.tuples(sizes, st.integers(2, 9), st.integers(0, 9)), min_size=1, max_size=3), st.sampled_from([1, 2, 4])
 )
 def test_strided_tiles_start_at_strides_and_read_no_padding(axes, step):
     shape, cores, halo = zip(*axes, strict=True)

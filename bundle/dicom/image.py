@@ -24,11 +24,10 @@ from typing import Any
 
 import numpy as np
 import pydicom
+from bundle import __version__
 from monai.utils import ensure_tuple
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import PYDICOM_IMPLEMENTATION_UID, UID, CTImageStorage, ExplicitVRLittleEndian, generate_uid
-
-from bundle import __version__
 
 #: This bundle as equipment (C.7.5.1), by the names in `configs/metadata.json`.
 MANUFACTURER, MODEL = "The authors of the CT kernel translation GAN bundle", "CT kernel translation GAN"

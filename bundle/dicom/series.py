@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 import pydicom
-from pydicom.uid import UID
-
 from bundle.dicom.image import UNNAMED, Derivation, derived_image, is_ct, uid_of
+from pydicom.uid import UID
 
 #: A result may lie this far off its source's grid, in shares of the smaller pixel side.
 GRID_TOLERANCE = 0.01

@@ -14,16 +14,15 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from monai.bundle import ConfigParser
-from monai.inferers import Inferer, SlidingWindowInferer
-from torch import Tensor
-
 from bundle.evaluation.methods import Method
 from bundle.evaluation.seams import grid
 from bundle.geometry import cover, pyramid, region, shapes
 from bundle.inferer import CascadeInferer
 from bundle.networks import extend, upsample
 from bundle.storage import spacing_of
+from monai.bundle import ConfigParser
+from monai.inferers import Inferer, SlidingWindowInferer
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -173,7 +172,7 @@ class Patch(Windowed):
 class CoarsestInferer(Inferer):
     """Scale 0 of a cascade, upsampled step by step to the image's grid."""
 
-    def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:  # noqa: ARG002 - MONAI's signature
+    def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
         """Translate `(batch, 1, *spatial)`."""
         size = inputs.shape[2:]
         factors = pyramid(spacing_of(inputs, len(size)), network.num_scales - 1)  # type: ignore[attr-defined]
@@ -196,7 +195,7 @@ class WindowInferer(Inferer):
         super().__init__()
         self.side, self.overlap, self.translate = side, overlap, translate
 
-    def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:  # noqa: ARG002 - MONAI's signature
+    def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
         """Translate `(batch, 1, *spatial)`."""
         size = inputs.shape[2:]
         spacing = spacing_of(inputs, len(size))

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from monai.data import partition_dataset
-
 from bundle.evaluation.pairs import Case, RealCase
 from bundle.evaluation.simulated import Acquisition, SimulatedCase
 from bundle.storage import find_images
+from monai.data import partition_dataset
 
 
 def find_cases(

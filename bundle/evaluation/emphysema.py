@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor
-
 from bundle.lungs import lungs
 from bundle.volumes import Slabs, slabs
+from torch import Tensor
 
 EMPHYSEMA = -950.0  # HU
 AIR = -500.0  # HU: above lie vessels and walls

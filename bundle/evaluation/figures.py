@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
-
 from bundle.evaluation.metrics import WINDOW
 from bundle.evaluation.spectrum import flat_places, noise_spectrum
 from bundle.volumes import Slabs
+from matplotlib.figure import Figure
 
 SPAN = 200.0  # HU: the difference's colours end here
 DPI = 110

@@ -7,15 +7,14 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
-from scipy.ndimage import gaussian_filter
-from skimage.restoration import denoise_nl_means
-from torch import Tensor
-
 from bundle import scanner
 from bundle.evaluation.methods import Filter
 from bundle.evaluation.pairs import Pair
 from bundle.evaluation.tuning import best_value
 from bundle.volumes import Volume
+from scipy.ndimage import gaussian_filter
+from skimage.restoration import denoise_nl_means
+from torch import Tensor
 
 
 @dataclass(frozen=True)

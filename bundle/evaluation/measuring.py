@@ -14,7 +14,6 @@ from time import perf_counter
 from typing import Any, TypeVar
 
 import torch
-
 from bundle.evaluation.methods import Method
 
 T = TypeVar("T")

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-from torch import Tensor
-
 from bundle.evaluation.pairs import Pair
 from bundle.volumes import SLAB, Slabs, Volume, write
+from torch import Tensor
 
 #: HU: what filters are shown. Padding around the field of view and metal would smear.
 LIMITS = (-1200.0, 2000.0)

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from bundle.volumes import SLAB, Slabs, slabs
 from monai.metrics.regression import compute_ssim_and_cs
 from torch import Tensor
 from torch.nn import functional as F
-
-from bundle.volumes import SLAB, Slabs, slabs
 
 WINDOW = (-1000.0, 200.0)  # HU, scaled to 0..1
 NAMES = ("ssim", "mae", "mse")

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-
 from bundle.storage import stem
 from bundle.volumes import Volume, create, slabs
 

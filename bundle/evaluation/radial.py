@@ -10,12 +10,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn import functional as F
-
 from bundle.evaluation.methods import LIMITS, Filter
 from bundle.evaluation.pairs import Pair
 from bundle.volumes import Volume, slabs
+from torch import Tensor
+from torch.nn import functional as F
 
 WIDTH = 0.02  # cycles/mm, of a bin
 BINS = 100

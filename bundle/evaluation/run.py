@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
-
 from bundle.evaluation.emphysema import emphysema_index, lung_blocks
 from bundle.evaluation.figures import draw_boxes, draw_slices, draw_spectra
 from bundle.evaluation.measuring import Cost, measured
@@ -18,6 +16,7 @@ from bundle.evaluation.pairs import Case, Pair
 from bundle.evaluation.seams import faces_of, grid, jumps, seam
 from bundle.evaluation.table import Record, as_csv, markdown, notes
 from bundle.volumes import Volume
+from tqdm import tqdm
 
 NOTHING = Cost(float("nan"), float("nan"))
 TITLES = {"real": "Real pairs of kernels", "simulated": "Simulated kernels on real CT"}

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-
 from bundle.evaluation.metrics import windowed
 from bundle.volumes import Slabs, slabs
 

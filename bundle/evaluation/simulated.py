@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-
 from bundle import scanner
 from bundle.evaluation.pairs import Pair, central, moved, pair_in, stem
 from bundle.volumes import Volume, create, slabs

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from scipy.ndimage import gaussian_filter
-
 from bundle import scanner
 from bundle.scanner.flat import SIDE, TISSUE, mean_power, spread_slices
 from bundle.volumes import Slabs
+from scipy.ndimage import gaussian_filter
 
 SLICES = 16  # most slices that are looked at
 PATCHES = 200

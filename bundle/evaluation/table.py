@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from io import StringIO
 
 import numpy as np
-
 from bundle.evaluation.measuring import Cost
 from bundle.evaluation.metrics import BLOCK, NAMES, Comparison
 from bundle.evaluation.significance import p_text, paired_p

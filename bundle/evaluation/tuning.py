@@ -6,12 +6,11 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy.optimize import minimize_scalar
-
 from bundle.evaluation.methods import Filter, Filtered
 from bundle.evaluation.metrics import compare
 from bundle.evaluation.pairs import Pair
 from bundle.volumes import Volume
+from scipy.optimize import minimize_scalar
 
 PRECISION = 0.05  # of the logarithm: the value is found within about 5 percent
 

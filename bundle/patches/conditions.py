@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
-from monai.config import KeysCollection
-from monai.transforms import MapTransform
-from monai.utils import ensure_tuple_rep
-from torch import Tensor
-
 from bundle.geometry import support
 from bundle.networks import crop, pool, upsample
 from bundle.patches.windows import step_of
 from bundle.storage import PackedImage, read_window
+from monai.config import KeysCollection
+from monai.transforms import MapTransform
+from monai.utils import ensure_tuple_rep
+from torch import Tensor
 
 
 class ScaleConditionsd(MapTransform):

@@ -16,14 +16,13 @@ from typing import Any
 import nibabel
 import numpy as np
 import torch
+from bundle.patches.pairs import Acquisition, RandKernelPaird, kernel_pair_reach
+from bundle.scanner import Kernel
+from bundle.storage import PackedImage, spacing_of
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, Randomizable
 from torch import Tensor
-
-from bundle.patches.pairs import Acquisition, RandKernelPaird, kernel_pair_reach
-from bundle.scanner import Kernel
-from bundle.storage import PackedImage, spacing_of
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from bundle import scanner
+from bundle.storage import PackedImage, spacing_of
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, Randomizable
 from torch import Tensor
-
-from bundle import scanner
-from bundle.storage import PackedImage, spacing_of
 
 #: Most slices that are averaged into a thicker one.
 MOST_SLICES = 5

@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from bundle.geometry import pyramid
+from bundle.storage import PackedImage, read_window, spacing_of
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, Randomizable
 from monai.utils import ensure_tuple_rep
 from torch import Tensor
 from torch.nn import functional as F
-
-from bundle.geometry import pyramid
-from bundle.storage import PackedImage, read_window, spacing_of
 
 
 class RandScalePatchd(Randomizable, MapTransform):

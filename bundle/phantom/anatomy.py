@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
-
 from bundle.phantom.bodies import Body, Ellipsoid, Tube
 
 FIELD_MM = (380.0, 292.0, 300.0)  # the whole thorax

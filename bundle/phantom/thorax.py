@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-
 from bundle.phantom.anatomy import FIELD_MM, thorax
 from bundle.phantom.bodies import Body, Ellipsoid
 from bundle.phantom.grain import along, sharp_noise, texture
@@ -45,11 +44,7 @@ class ThoraxPhantom:
     dtype = np.dtype(np.int16)
 
     def __init__(
-        self,
-        shape: Sequence[int],
-        spacing: Sequence[float] | float | None = None,
-        seed: int = 0,
-        noise: float = 0.0,
+        self, shape: Sequence[int], spacing: Sequence[float] | float | None = None, seed: int = 0, noise: float = 0.0
     ) -> None:
         self.shape = tuple(int(size) for size in shape)
         self.ndim = len(self.shape)

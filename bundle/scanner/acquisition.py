@@ -22,11 +22,10 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
-from torch import Tensor
-
 from bundle.scanner.filters import RADIUS, filter_taps, spectrum
 from bundle.scanner.kernel import GRID, SHARP, SOFT, Kernel, frequencies, noise_power, ratio
 from bundle.scanner.noise import white_noise
+from torch import Tensor
 
 HU_RANGE = (-1024, 3071)  # 12 bits
 _CHUNK = 1 << 22  # voxels filtered at once, to bound the memory

@@ -10,9 +10,8 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor
-
 from bundle.scanner.kernel import GRID
+from torch import Tensor
 
 RADIUS = 12  # voxels; up to 0.9 Nyquist the taps then keep to the wanted transfer function within 3 %
 

@@ -15,14 +15,13 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from bundle.scanner.filters import RADIUS, filter_taps, filtered
+from bundle.scanner.flat import SIDE, TISSUE, mean_power, spread_slices
+from bundle.scanner.kernel import NOISE_POWER, SOFT, Kernel, frequencies, noise_power, ratio
 from scipy.ndimage import gaussian_filter
 from scipy.optimize import least_squares
 from torch import Tensor
 from torch.nn import functional as F
-
-from bundle.scanner.filters import RADIUS, filter_taps, filtered
-from bundle.scanner.flat import SIDE, TISSUE, mean_power, spread_slices
-from bundle.scanner.kernel import NOISE_POWER, SOFT, Kernel, frequencies, noise_power, ratio
 
 SLICES = 48  # most slices that are looked at, of 512 x 512 voxels or less
 FEWEST = 60  # patches, below which nothing is said

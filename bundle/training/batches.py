@@ -10,11 +10,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from bundle.networks import Cascade, channels_last, crop
 from monai.engines import PrepareBatch
 from monai.inferers import Inferer
 from torch import Tensor
-
-from bundle.networks import Cascade, channels_last, crop
 
 
 class PrepareScaleBatch(PrepareBatch):
@@ -70,7 +69,7 @@ class ScaleGenerator(Inferer):
         super().__init__()
         self.scale, self.half = scale, half
 
-    def __call__(self, inputs: Tensor, network: Any, *args: Any, **kwargs: Any) -> Tensor:  # noqa: ARG002 - MONAI's signature
+    def __call__(self, inputs: Tensor, network: Any, *args: Any, **kwargs: Any) -> Tensor:
         """Return the fake for ``condition``; ``inputs``, the real image, is not looked at."""
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.half):
             return network(kwargs["condition"], self.scale).float()
@@ -87,7 +86,7 @@ class ScaleDiscriminator(Inferer):
         super().__init__()
         self.half = half
 
-    def __call__(self, inputs: Tensor, network: Any, *args: Any, **kwargs: Any) -> Tensor:  # noqa: ARG002 - MONAI's signature
+    def __call__(self, inputs: Tensor, network: Any, *args: Any, **kwargs: Any) -> Tensor:
         """Return the logits, one for each patch that MONAI's `PatchDiscriminator` looks at."""
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.half):
             return network(channels_last(torch.cat([kwargs["seen"], inputs], 1)))[-1].float()

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from ignite.engine import Engine, Events
-
 from bundle.networks import Cascade
 from bundle.training.weights import own_weights, save_whole
+from ignite.engine import Engine, Events
 
 
 class SeedEpochs:

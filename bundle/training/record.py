@@ -8,10 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import bundle
 import monai
 import torch
-
-import bundle
 
 
 def write_record(path: str | Path, settings: Mapping[str, Any]) -> None:

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-
 from bundle.networks import Cascade
+from torch import Tensor, nn
 
 
 def scale_parameters(cascade: Cascade, scale: int) -> list[nn.Parameter]:

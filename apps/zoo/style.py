@@ -1,0 +1,36 @@
+"""The form of the code: black, isort and flake8 by the zoo's settings, run in the zoo's layout.
+
+Versions: `requirements-zoo.txt`, the newest within the bounds that the zoo sets. The zoo runs pytype besides, which
+knows no Python above 3.12; types are checked by mypy here (`make lint`).
+"""
+
+from __future__ import annotations
+
+from apps.zoo.submission import Submission
+
+BLACK = ("--line-length=120", "--skip-magic-trailing-comma", *(f"--target-version=py3{minor}" for minor in (7, 8, 9)))
+ISORT = ("--profile=black", "--line-length=120", "--project=models")
+FLAKE8 = (
+    "--isolated",
+    "--select=B,C,E,F,N,P,T4,W,B9",
+    "--max-line-length=120",
+    "--ignore=E203,E501,E741,W503,W504,C408,N812,B023,B905,B028,B907,C419",
+    "--per-file-ignores=__init__.py:F401,__main__.py:F401",
+)
+TOOLS = {
+    "black": ("--check", "--quiet", "--diff", *BLACK),
+    "isort": ("--check-only", "--quiet", "--diff", *ISORT),
+    "flake8": FLAKE8,
+}
+
+
+def form(submission: Submission) -> str:
+    """The bundle's code and its unit tests pass the three tools.
+
+    Raises:
+        RefusedError: with what the first says that does not.
+    """
+    for tool, options in TOOLS.items():
+        submission.run(tool, *options, "models", "ci", cwd=submission.zoo)
+    files = [path for part in ("models", "ci") for path in (submission.zoo / part).rglob("*.py")]
+    return f"{', '.join(TOOLS)} on {len(files)} files"
