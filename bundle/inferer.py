@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from bundle.geometry import Tile, Window, finer, halves, pyramid, region, shapes, support
 from bundle.memory import parse_bytes
-from bundle.networks import pool, upsample
+from bundle.networks import upsample
 from bundle.scratch import ScratchImage, first, todo
 from bundle.storage import read_window, spacing_of
-from bundle.walks import CPU_SIDE, Walk, plan
+from bundle.walks import CPU_VOXELS, Walk, plan
 from monai.inferers import Inferer
 from torch import Tensor
 from tqdm import tqdm
@@ -96,7 +96,7 @@ class CascadeInferer(Inferer):
         grids = shapes(image.shape[2:], factors)
         on_disk = isinstance(image, ScratchImage)
         device = next(cascade.parameters()).device
-        longest = CPU_SIDE if device.type == "cpu" else None
+        longest = round(CPU_VOXELS ** (1 / dims)) if device.type == "cpu" else None
         walks = plan(cascade, grids, image.shape[0], self.tile_size, self.memory_budget, on_disk, longest)
         half = torch.autocast(device.type, torch.bfloat16, enabled=self.half)
         walked = walks[: self.scales]
@@ -104,7 +104,7 @@ class CascadeInferer(Inferer):
         with torch.no_grad(), half, tqdm(total=total, unit="tile", disable=not (self.progress and first())) as bar:
             images = [image]
             for factor, walk in zip(factors, walks[-2::-1], strict=True):
-                images.append(halved(images[-1], factor, walk, device))
+                images.append(halved(cascade, images[-1], factor, walk, device))
             result = image
             for scale, walk in enumerate(walked):
                 bar.set_description(f"scale {scale}, {' x '.join(map(str, walk.grid))}")
@@ -134,13 +134,13 @@ def empty(image: Tensor | ScratchImage, name: str, walk: Walk) -> Tensor | Scrat
     return torch.empty((image.shape[0], 1, *walk.grid), device=image.device)
 
 
-def halved(image: Tensor | ScratchImage, factor: Sequence[int], walk: Walk, device: torch.device) -> Any:
+def halved(cascade: Any, image: Tensor | ScratchImage, factor: Sequence[int], walk: Walk, device: torch.device) -> Any:
     """The image one scale coarser, pooled tile by tile."""
     out = empty(image, f"image_{'x'.join(map(str, walk.grid))}", walk)
     for tile, mine in todo(out, replace(walk, halo=(0,) * len(walk.halo))):
         if mine:
             block = image[region(finer(tile.write, factor, image.shape[2:]))]
-            out[region(tile.write)] = pool(block.to(device), list(factor))
+            out[region(tile.write)] = cascade.coarser(block.to(device), list(factor))
     return out
 
 

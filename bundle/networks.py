@@ -118,6 +118,34 @@ class ResNetGenerator(nn.Module):
         return self.layers(x)
 
 
+def residual_generators(
+    spatial_dims: int,
+    in_channels: int,
+    blocks: Sequence[int],
+    channels: int = 16,
+    kernel_sizes: Sequence[Sequence[int] | int] | None = None,
+) -> list[ResNetGenerator]:
+    """The generators of scales 1 to n, a `ResNetGenerator` each.
+
+    Args:
+        spatial_dims: 2 or 3.
+        in_channels: number of conditions.
+        blocks: number of residual blocks of each, coarsest first.
+        channels: width of all.
+        kernel_sizes: of each; null for 3 everywhere.
+
+    Raises:
+        ValueError: where there are not as many kernel sizes as generators.
+    """
+    sizes = [3] * len(blocks) if kernel_sizes is None else kernel_sizes
+    if len(sizes) != len(blocks):
+        raise ValueError(f"kernel_sizes {list(sizes)} must be as many as blocks {list(blocks)}: one for each scale.")
+    return [
+        ResNetGenerator(spatial_dims, in_channels, channels=channels, blocks=number, kernel_size=size)
+        for number, size in zip(blocks, sizes, strict=True)
+    ]
+
+
 def silence(network: nn.Module) -> None:
     """Set the last layer to zero: what an untrained generator adds to its scale is nothing."""
     last = [layer for layer in network.modules() if list(layer.parameters(recurse=False))][-1:]
@@ -147,9 +175,9 @@ class Cascade(nn.Module):
         fine: generators of scales 1 to n, each stride-free and without tile statistics.
         sketch: image to sketch, such as `bundle.sketch.Sketch`; tells its ``reach``.
         conditioning: ``sketch`` (edges alone), ``anchored`` (scale 0 sees the image as well), ``image`` (every scale
-            sees it, and adds to it) or ``none`` (from scratch: scale 0 is given noise in place of the image, the others
-            the previous scale alone). Channels a generator is given, in this order: sketch; image, where it sees it;
-            the upsampled previous scale, from scale 1 on.
+            sees it, and adds to it) or ``none`` (from scratch: every scale is given white noise in place of the image).
+            Channels a generator is given, in this order: sketch; image or noise, where it sees it; the
+            upsampled previous scale, from scale 1 on.
 
     Raises:
         ValueError: on an unknown conditioning, or a generator that cannot be tiled (see `reach`).
@@ -171,12 +199,14 @@ class Cascade(nn.Module):
         self.coarse, self.fine, self.sketch = coarse, nn.ModuleList(fine), sketch
         #: Whether scale 0 adds to the image that it sees.
         self.anchored = conditioning in ("anchored", "image")
-        #: Whether the generator of each scale is given the image.
-        self.sees = [conditioning != "sketch", *[conditioning == "image"] * len(fine)]
+        #: Whether the generator of each scale is given the image, or the noise that stands for it.
+        self.sees = [conditioning != "sketch", *[conditioning in ("image", "none")] * len(fine)]
+        #: Whether the scales above 0 add to the image, and not to the previous scale.
+        self.added = conditioning == "image"
         for network in (*fine, *([coarse] if self.anchored else [])):
             silence(network)
         self.margin = [cast(int, sketch.reach)] * spatial_dims
-        channels = {"image": 3, "none": 1}.get(conditioning, 2)
+        channels = 3 if conditioning == "image" else 2
         own = [reach(network, channels, spatial_dims) for network in self.fine]
         #: How far, in voxels per axis, scale i looks around what it makes: its sketch, then its network.
         self.reach = [self.margin, *([far + edge for far, edge in zip(row, self.margin, strict=True)] for row in own)]
@@ -211,7 +241,7 @@ class Cascade(nn.Module):
         factors = pyramid([1.0] * self.spatial_dims if spacing is None else spacing, self.num_scales - 1)
         images = [image]
         for factor in factors:
-            images.append(pool(images[-1], factor))
+            images.append(self.coarser(images[-1], factor))
         result = self.first(extend(images[-1], self.reach[0], self.reach[0]))
         for i in range(1, self.num_scales):
             level = self.num_scales - 1 - i
@@ -222,6 +252,14 @@ class Cascade(nn.Module):
             both = torch.cat([fine, coarse], 1)
             result = self.refine(extend(both, self.reach[i], self.reach[i]), i)
         return result
+
+    def coarser(self, image: Tensor, factor: list[int]) -> Tensor:
+        """The image one scale coarser; white noise stays as strong as it is."""
+        gain = 1.0
+        if self.conditioning == "none":
+            for step in factor:
+                gain *= float(step) ** 0.5
+        return pool(image, factor) * gain
 
     def first(self, image: Tensor) -> Tensor:
         """Scale 0: conditions to image; where it sees the image, the difference to it."""
@@ -237,7 +275,7 @@ class Cascade(nn.Module):
         """Scale i > 0: the image, where it is seen, or else the previous scale, plus what the generator makes."""
         coarse = crop(both[:, 1:], self.margin)
         x = channels_last(torch.cat([self.conditions(both[:, :1], self.sees[scale]), coarse], 1))
-        start = both[:, :1] if self.sees[scale] else both[:, 1:]
+        start = both[:, :1] if self.added else both[:, 1:]
         result = crop(start, self.reach[scale])
         for i, network in enumerate(self.fine):
             if i + 1 == scale:
@@ -251,5 +289,5 @@ class Cascade(nn.Module):
         """What is taken from an image, ``margin`` voxels less a side: its sketch, and itself where it is seen."""
         inner = crop(image, self.margin)
         if self.conditioning == "none":
-            return inner[:, : int(seen)]
+            return inner[:, : int(seen)]  # nothing is sketched
         return torch.cat([self.sketch(image), inner], 1) if seen else self.sketch(image)

@@ -136,6 +136,32 @@ class Volume:
         return [axis for axis, flipped in enumerate(self.flipped) if flipped]
 
 
+class Picture:
+    """An image of two axes as a volume of one slice.
+
+    Args:
+        path: any image that `bundle.storage` reads.
+
+    Raises:
+        FileNotFoundError: where there is none.
+        ValueError: where it does not have two axes.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._image = Volume(path, spatial_dims=2)
+        self.path, self.affine = self._image.path, self._image.affine
+        self.shape, self.spacing = (*self._image.shape, 1), (*self._image.spacing, 1.0)
+
+    def slab(self, start: int, stop: int) -> Tensor:
+        """All of it, or nothing."""
+        return self._image.slab(0, self.shape[1])[..., None][..., start:stop]
+
+
+def open_slabs(path: str | Path) -> Volume | Picture:
+    """Open an image of two or three axes, to be read slab by slab."""
+    return Picture(path) if len(open_voxels(path)[0].shape) == 2 else Volume(path)
+
+
 def slabs(depth: int, thickness: int = SLAB) -> Iterator[tuple[int, int]]:
     """Start and stop of the slabs that make up a depth."""
     for start in range(0, depth, thickness):
@@ -146,6 +172,11 @@ def slabs(depth: int, thickness: int = SLAB) -> Iterator[tuple[int, int]]:
 def create(path: str | Path, shape: Sequence[int], affine: np.ndarray) -> Iterator[Callable[[Tensor], None]]:
     """Write a NIfTI of 16 bits slab by slab; it appears under its name only when whole.
 
+    Args:
+        path: of the file.
+        shape: voxels per axis, three, or two of a picture.
+        affine: from voxels to mm.
+
     Yields:
         What takes the next slab, `(x, y, slices)` in HU: rounded, and clipped to 16 bits.
 
@@ -154,7 +185,12 @@ def create(path: str | Path, shape: Sequence[int], affine: np.ndarray) -> Iterat
     """
     limits = torch.iinfo(torch.int16)
     with NiftiWriter(path, shape, affine, np.int16) as writer:
-        yield lambda slab: writer.append(slab.round().clamp(limits.min, limits.max).to(torch.int16).numpy())
+
+        def append(slab: Tensor) -> None:
+            whole = slab.round().clamp(limits.min, limits.max).to(torch.int16).numpy()
+            writer.append(whole.reshape(*whole.shape[: len(shape)]))
+
+        yield append
 
 
 def write(path: str | Path, image: Slabs, thickness: int = SLAB) -> None:

@@ -12,9 +12,9 @@ from bundle.memory import on_meta, peak_bytes
 from bundle.scratch import parts
 from monai.utils import ensure_tuple_rep
 
-#: Longest side of a tile that is chosen for a CPU: of larger ones, features fall out of its caches. 256^3 took 5.1 s in
-#: tiles of 64 or 86 voxels, 10 s in tiles of 128 or 165 (two cores, bfloat16).
-CPU_SIDE = 96
+#: Most voxels of a tile that is chosen for a CPU: of larger ones, features fall out of its caches. 256^3 took 5.1 s in
+#: tiles of 64 or 86 voxels a side, 10 s in tiles of 128 or 165 (two cores, bfloat16).
+CPU_VOXELS = 96**3
 #: Share of the budget that is planned with: what libraries need beside the tensors is not counted to the byte.
 PLANNED = 0.75
 

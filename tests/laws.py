@@ -49,7 +49,7 @@ def tiny_cascade(
     spatial_dims: int, conditioning: str = "image", fine: Sequence[nn.Module] | None = None, kernel_size: int = 3
 ) -> Cascade:
     """Three scales of random weights that make numbers of order one, in eval mode."""
-    conditions = {"image": 3, "none": 1}.get(conditioning, 2)
+    conditions = 3 if conditioning == "image" else 2
     cascade = Cascade(
         spatial_dims,
         UNet(spatial_dims, 2 if conditioning in ("anchored", "image") else 1, 1, (4, 8), (2,), norm=None),  # type: ignore[arg-type]

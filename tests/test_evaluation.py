@@ -12,7 +12,7 @@ from scipy.stats import ttest_rel
 from bundle import scanner
 from bundle.evaluation.cases import find_cases, tuning_cases
 from bundle.evaluation.emphysema import emphysema_index, lung_blocks
-from bundle.evaluation.metrics import BLOCK, WINDOW, compare
+from bundle.evaluation.metrics import BLOCK, LUNG, compare
 from bundle.evaluation.pairs import RealCase, central
 from bundle.evaluation.seams import faces_of, grid, jumps, seam
 from bundle.evaluation.significance import p_text, paired_p
@@ -90,7 +90,7 @@ def test_metrics_are_monai_s():
     target = speckle((40, 33, 21))
     result = target + speckle(target.shape, 10, 50)
     found = compare(Whole(result), Whole(target))
-    scaled = [((x.clamp(*WINDOW) - WINDOW[0]) / 1200).movedim(-1, 0)[:, None] for x in (result, target)]
+    scaled = [((x.clamp(*LUNG) - LUNG[0]) / 1200).movedim(-1, 0)[:, None] for x in (result, target)]
     for name, metric in {"ssim": SSIMMetric(2, data_range=1.0), "mae": MAEMetric(), "mse": MSEMetric()}.items():
         values = metric(*scaled).flatten()
         assert found.slices[name] == pytest.approx(values.numpy(), rel=1e-5), name

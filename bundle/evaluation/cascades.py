@@ -30,7 +30,7 @@ class Translation:
     """How inference is run.
 
     Args:
-        config: the inference config.
+        config: the inference config, or several, of which later ones are overlays.
         bundle_root: folder of the bundle.
         device: where the networks run.
         weights: the checkpoint; null: the config's.
@@ -38,7 +38,7 @@ class Translation:
         keys: any other keys of the config, and their values.
     """
 
-    config: str
+    config: str | Sequence[str]
     bundle_root: str = "."
     device: torch.device | str = "cpu"
     weights: str | None = None
@@ -48,7 +48,7 @@ class Translation:
     def parser(self) -> ConfigParser:
         """The config with its keys set; nothing is built yet."""
         parser = ConfigParser()
-        parser.read_config(self.config)
+        parser.read_config([self.config] if isinstance(self.config, str) else list(self.config))
         given = {"bundle_root": self.bundle_root, "device": self.device, "tile_size": self.tile_size}
         parser.update({**given, **({"weights": self.weights} if self.weights else {}), **self.keys})
         if isinstance(parser["inferer"], dict):

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from bundle.evaluation.pairs import Case, RealCase
 from bundle.evaluation.simulated import Acquisition, SimulatedCase
-from bundle.storage import find_images
-from monai.data import partition_dataset
+from bundle.folds import partition_by_patient
+from bundle.storage import find_images, stem
 
 
 def find_cases(
@@ -19,17 +19,22 @@ def find_cases(
     fold: int = 0,
     num_folds: int = 1,
     held_out: Sequence[str] = (),
+    names: Sequence[str] | None = None,
+    patients: str | None = None,
 ) -> list[Case]:
     """The cases to evaluate, before anything is written.
 
     Args:
         source: sharp image, or a folder of them.
-        target: soft image of the same acquisition, or a folder with files of the same names.
+        target: soft image of the same acquisition, or a folder with files of the same names; the same as ``source``
+            where images are made again from their own sketch.
         dataset_dir: folder of soft CTs for simulated pairs, one for each kernel.
         kernels: how they are acquired.
         fold: which part of ``dataset_dir`` is taken, as training splits it; the part that this fold did not train on.
         num_folds: number of parts; 1 takes all.
         held_out: names in ``dataset_dir`` that are left aside before it is split, as in `configs/train.json`.
+        names: names in ``source`` that alone are taken, with or without suffix; null for all.
+        patients: see `bundle.folds.partition_by_patient`.
 
     Raises:
         FileNotFoundError: where there is nothing at a path.
@@ -43,18 +48,21 @@ def find_cases(
         raise ValueError(f"fold {fold} is none of 0 to {num_folds - 1}; num_folds says how many there are.")
     cases: list[Case] = []
     if source is not None and target is not None:
-        pairs = [find("source", source), find("target", target)]
-        names = [[Path(path).name for path in paths] for paths in pairs]
-        if names[0] != names[1] and not len(names[0]) == len(names[1]) == 1:
-            alone = sorted(set(names[0]) ^ set(names[1]))
+        pairs = [taken(find("source", source), names), taken(find("target", target), names)]
+        found = [[Path(path).name for path in paths] for paths in pairs]
+        if found[0] != found[1] and not len(found[0]) == len(found[1]) == 1:
+            alone = sorted(set(found[0]) ^ set(found[1]))
             raise ValueError(
                 f"source {source!r} and target {target!r} have to hold files of the same names; {alone[0]!r} is alone."
             )
         cases += [RealCase(*paths) for paths in zip(*pairs, strict=True)]
     if dataset_dir is not None:
         paths = [path for path in find("dataset_dir", dataset_dir) if Path(path).name not in held_out]
-        parts = partition_dataset(range(len(paths)), num_partitions=num_folds, shuffle=True, seed=0)
-        cases += [SimulatedCase(paths[i], how.drawn(i)) for i in sorted(parts[fold]) for how in kernels]
+        parts = partition_by_patient([{"image": path} for path in paths], num_folds, patients)
+        chosen = {item["image"] for item in parts[fold]}
+        cases += [
+            SimulatedCase(path, how.drawn(i)) for i, path in enumerate(paths) if path in chosen for how in kernels
+        ]
     if not cases:
         raise ValueError(f"fold {fold} of {num_folds} of dataset_dir {dataset_dir!r} holds no case; take fewer folds.")
     return cases
@@ -83,6 +91,19 @@ def tuning_cases(
         for i, path in enumerate(paths)
         for k, at in enumerate(places)
     ]
+
+
+def taken(paths: Sequence[str], names: Sequence[str] | None) -> list[str]:
+    """The paths of some names, with or without suffix; of all, where there are none.
+
+    Raises:
+        FileNotFoundError: where there is no path of a name.
+    """
+    known = {name: path for path in paths for name in (Path(path).name, stem(path))}
+    lacking = sorted(set(names or ()) - set(known))
+    if lacking:
+        raise FileNotFoundError(f"names holds {lacking[0]!r}, of which there is no image beside {paths[0]!r}.")
+    return list(paths) if names is None else [known[name] for name in names]
 
 
 def find(key: str, path: str) -> list[str]:

@@ -6,25 +6,34 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from bundle.evaluation.metrics import WINDOW
+from bundle.evaluation.metrics import LUNG, Window
 from bundle.evaluation.spectrum import flat_places, noise_spectrum
-from bundle.volumes import Slabs
+from bundle.volumes import Picture, Slabs
 from matplotlib.figure import Figure
 
-SPAN = 200.0  # HU: the difference's colours end here
+SPAN = 1 / 6  # of the window: the difference's colours end here
 DPI = 110
 
 
-def draw_slices(path: Path, images: Mapping[str, Slabs], target: str = "target") -> None:
-    """Draw the middle slice of each image in the lung window, and below it the difference to the target.
+def draw_slices(
+    path: Path, images: Mapping[str, Slabs], target: str = "target", window: Window = LUNG, unit: str = "HU"
+) -> None:
+    """Draw the middle slice of each image in a window, and below it the difference to the target.
 
-    The patient is seen from the feet, as radiologists do.
+    The patient is seen from the feet, as radiologists do; a picture as it is.
 
     Args:
         path: the PNG.
         images: on one grid, by what they are called, the target the last of them.
         target: the one that the others are compared with.
+        window: black and white.
+        unit: of the images.
     """
+    span = SPAN * (window[1] - window[0])
+
+    def turned(image: np.ndarray) -> np.ndarray:
+        return image.T if isinstance(images[target], Picture) else image[::-1, ::-1].T
+
     shape, spacing = images[target].shape, images[target].spacing
     z, across = shape[2] // 2, spacing[1] / spacing[0]
     found = {name: image.slab(z, z + 1)[..., 0].numpy() for name, image in images.items()}
@@ -33,18 +42,18 @@ def draw_slices(path: Path, images: Mapping[str, Slabs], target: str = "target")
     axes = np.atleast_2d(figure.subplots(2, len(found)))
     for column, (name, image) in enumerate(found.items()):
         upper, lower = axes[:, column]
-        upper.imshow(image[::-1].T, cmap="gray", vmin=WINDOW[0], vmax=WINDOW[1], origin="lower", aspect=across)
+        upper.imshow(turned(image), cmap="gray", vmin=window[0], vmax=window[1], aspect=across)
         upper.set_title(name, fontsize=9)
         if name != target:
             difference = lower.imshow(
-                (image - found[target])[::-1].T, cmap="RdBu_r", vmin=-SPAN, vmax=SPAN, origin="lower", aspect=across
+                turned(image - found[target]), cmap="RdBu_r", vmin=-span, vmax=span, aspect=across
             )
             lower.set_title(f"{name} - {target}", fontsize=9)
         for panel in (upper, lower):
             panel.set_xticks([])
             panel.set_yticks([])
     axes[1, -1].axis("off")
-    figure.colorbar(difference, cax=axes[1, -1].inset_axes((0.05, 0.05, 0.07, 0.9)), label="HU")
+    figure.colorbar(difference, cax=axes[1, -1].inset_axes((0.05, 0.05, 0.07, 0.9)), label=unit)
     save(figure, path)
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from bundle.storage import stem
-from bundle.volumes import Volume, create, slabs
+from bundle.volumes import Picture, Volume, create, open_slabs, slabs
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Case(Protocol):
 
 @dataclass(frozen=True)
 class RealCase:
-    """Two reconstructions of one acquisition."""
+    """Two reconstructions of one acquisition, or two images of one patient, or one made again from its sketch."""
 
     source: str
     target: str
@@ -43,8 +43,7 @@ class RealCase:
         Raises:
             ValueError: where the two do not lie on one grid.
         """
-        images = {"source": Volume(self.source), "target": Volume(self.target)}
-        a, b = images.values()
+        a, b = open_slabs(self.source), open_slabs(self.target)
         if a.shape != b.shape or not np.allclose(
             a.affine @ (*a.shape, 1), b.affine @ (*a.shape, 1), atol=min(a.spacing)
         ):
@@ -52,10 +51,13 @@ class RealCase:
                 f"source {self.source!r}, {a.shape} voxels of {_mm(a)} mm, and target {self.target!r}, {b.shape} of "
                 f"{_mm(b)} mm, do not lie on one grid; take two reconstructions of one acquisition, or resample one."
             )
+        axes = 2 if isinstance(a, Picture) else 3
         start, stop = central(a.shape[2], slices)
         pair = pair_in(stem(self.source), self.kind, folder)
-        for image, path in zip(images.values(), (pair.source, pair.target), strict=True):
-            with create(path, (*a.shape[:2], stop - start), moved(image.affine, (0, 0, start))) as append:
+        if self.source == self.target:
+            pair = replace(pair, source=pair.target)
+        for path, image in {pair.source: a, pair.target: b}.items():
+            with create(path, (*a.shape[:2], stop - start)[:axes], moved(image.affine, (0, 0, start))) as append:
                 for first, last in slabs(stop - start):
                     append(image.slab(start + first, start + last))
         return pair
@@ -81,5 +83,5 @@ def pair_in(name: str, kind: str, folder: Path) -> Pair:
     return Pair(name, kind, folder / f"{name}_source.nii", folder / f"{name}_target.nii")
 
 
-def _mm(image: Volume) -> str:
+def _mm(image: Volume | Picture) -> str:
     return " x ".join(f"{mm:.3g}" for mm in image.spacing)

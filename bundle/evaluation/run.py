@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +12,15 @@ from bundle.evaluation.emphysema import emphysema_index, lung_blocks
 from bundle.evaluation.figures import draw_boxes, draw_slices, draw_spectra
 from bundle.evaluation.measuring import Cost, measured
 from bundle.evaluation.methods import Method
-from bundle.evaluation.metrics import compare
+from bundle.evaluation.metrics import LUNG, Window, compare
 from bundle.evaluation.pairs import Case, Pair
 from bundle.evaluation.seams import faces_of, grid, jumps, seam
 from bundle.evaluation.table import Record, as_csv, markdown, notes
-from bundle.volumes import Volume
+from bundle.volumes import Slabs, open_slabs
+from torch import Tensor
 from tqdm import tqdm
 
 NOTHING = Cost(float("nan"), float("nan"))
-TITLES = {"real": "Real pairs of kernels", "simulated": "Simulated kernels on real CT"}
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,9 @@ class Evaluation:
         only: keys of the methods to run; null for all.
         fresh: whether each method runs in a process of its own, which its memory is measured by.
         seam_side: voxels a side of the grid on which seams are looked for where neither the method nor ours has one.
+        window: in which images are compared and shown, in their unit.
+        unit: of the images; the emphysema index is measured, and noise spectra are drawn, where it is HU.
+        titles: of the tables, by kind of the pairs, ``real`` and ``simulated``.
     """
 
     cases: Sequence[Case]
@@ -47,6 +51,9 @@ class Evaluation:
     only: Sequence[str] | None = None
     fresh: bool = True
     seam_side: int = 32
+    window: Window = LUNG
+    unit: str = "HU"
+    titles: Mapping[str, str] = field(default_factory=lambda: {"real": "Real pairs", "simulated": "Simulated pairs"})
 
     def run(self) -> Path:
         """Measure, print the tables, and write the report; returns its path.
@@ -99,21 +106,25 @@ class Evaluation:
 
     def measure(self, pair: Pair, methods: Mapping[str, Method], bar: tqdm) -> list[Record]:
         """Every method on one pair; the source as it is first, and the target itself last."""
-        target = Volume(pair.target)
-        lung = lung_blocks(target)
-        truth, steps = emphysema_index(target, target, lung), jumps(target)
+        target = open_slabs(pair.target)
+        lung = lung_blocks(target) if self.unit == "HU" else None
+        truth, steps = share_of(target, target, lung), jumps(target, self.window)
         own = methods["ours"].windows(target.shape) if "ours" in methods else []
         own_faces = faces_of(own or grid(target.shape, self.seam_side), target.shape)
         if not any(own_faces):
             own_faces = faces_of(grid(target.shape, self.seam_side), target.shape)
 
         def record(key: str, name: str, path: Path, faces: list[list[int]], cost: Cost) -> Record:
-            image = Volume(path)
-            share = emphysema_index(image, target, lung)
-            found = seam(jumps(image), steps, faces)
-            return Record(pair.kind, pair.name, key, name, compare(image, target), share, truth, found, cost)
+            image = open_slabs(path)
+            share = share_of(image, target, lung)
+            found = seam(jumps(image, self.window), steps, faces)
+            return Record(
+                pair.kind, pair.name, key, name, compare(image, target, self.window), share, truth, found, cost
+            )
 
-        records = [record("source", "source as it is", pair.source, own_faces, NOTHING)]
+        records = []
+        if pair.source != pair.target:
+            records.append(record("source", "source as it is", pair.source, own_faces, NOTHING))
         for key, method in sorted(methods.items(), key=lambda item: item[0] != "ours"):  # ours first: it may fail
             bar.set_description(f"{pair.name}, {key}")
             used = method.for_pair(pair)
@@ -133,26 +144,31 @@ class Evaluation:
     ) -> str:
         """The report in Markdown; its figures are drawn, of the first pair of each kind."""
         folder, parts = Path(self.output_dir), ["# Evaluation"]
-        for kind, title in TITLES.items():
+        for kind, title in self.titles.items():
             own = [record for record in records if record.kind == kind]
             if not own:
                 continue
-            parts += [f"## {title}", markdown(own, titles), notes(own), *left_out]
+            parts += [f"## {title}", markdown(own, titles), notes(own, self.window, self.unit), *left_out]
             pair = next(pair for pair in pairs if pair.kind == kind)
-            images = {"source": Volume(pair.source)}
-            for key in ("ours", "gaussian"):
+            images = {"source": open_slabs(pair.source)} if pair.source != pair.target else {}
+            for key in ("ours", *(("gaussian",) if "gaussian" in titles else ("small", "patch"))):
                 if key in titles:
-                    images[titles[key].replace("*", "")] = Volume(self.result(pair, key))
-            images["target"] = Volume(pair.target)
-            draw_slices(folder / f"{kind}_slices.png", images)
-            parts.append(f"![slices in the lung window and their differences]({kind}_slices.png)\n\n*{pair.name}*")
-            if draw_spectra(folder / f"{kind}_noise.png", images):
+                    images[titles[key].replace("*", "")] = open_slabs(self.result(pair, key))
+            images["target"] = open_slabs(pair.target)
+            draw_slices(folder / f"{kind}_slices.png", images, window=self.window, unit=self.unit)
+            parts.append(f"![slices and their differences]({kind}_slices.png)\n\n*{pair.name}*")
+            if self.unit == "HU" and draw_spectra(folder / f"{kind}_noise.png", images):
                 parts.append(f"![noise power spectra]({kind}_noise.png)")
             blocks = {
                 name: np.concatenate([record.comparison.blocks["ssim"] for record in own if record.key == key])
                 for key, name in titles.items()
-                if key != "target"
+                if key != "target" and any(record.key == key for record in own)
             }
             draw_boxes(folder / f"{kind}_blocks.png", blocks)
             parts.append(f"![SSIM of blocks]({kind}_blocks.png)")
         return "\n\n".join(parts) + "\n"
+
+
+def share_of(image: Slabs, target: Slabs, lung: Tensor | None) -> float:
+    """The emphysema index, where it is one."""
+    return math.nan if lung is None else emphysema_index(image, target, lung)

@@ -13,21 +13,23 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from bundle.evaluation.metrics import windowed
+from bundle.evaluation.metrics import LUNG, Window, windowed
 from bundle.volumes import Slabs, slabs
 
 BESIDE = 4  # voxels
 
 
-def jumps(image: Slabs) -> list[np.ndarray]:
-    """The mean absolute difference of neighbouring voxels, in the lung window, at every position between two, per axis.
+def jumps(image: Slabs, window: Window = LUNG) -> list[np.ndarray]:
+    """The mean absolute difference of neighbouring voxels, in a window, at every position between two, per axis.
 
     Entry ``i`` of an axis lies between voxels ``i`` and ``i + 1``.
     """
     x, y, z = image.shape
     sums = [np.zeros(x - 1), np.zeros(y - 1), np.zeros(z - 1)]
     for start, stop in slabs(z):
-        slab = windowed(image.slab(start, min(stop + 1, z))).double()  # one more slice: the jump to the next slab
+        slab = windowed(
+            image.slab(start, min(stop + 1, z)), window
+        ).double()  # one more slice: the jump to the next slab
         own = slab[..., : stop - start]
         sums[0] += torch.diff(own, dim=0).abs().sum((1, 2)).numpy()
         sums[1] += torch.diff(own, dim=1).abs().sum((0, 2)).numpy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ class Acquisition:
         dose: null draws one, log-uniformly from 15 to 1000.
         seed: of what is drawn, and of the noise.
         slice_thickness: odd number of slices that are averaged.
+        clean: whether the target is the CT itself, of a higher dose than the source, not an acquisition as noisy.
     """
 
     name: str
@@ -31,6 +33,7 @@ class Acquisition:
     dose: float | None = None
     seed: int = 0
     slice_thickness: int = 1
+    clean: bool = False
 
     def drawn(self, index: int) -> Acquisition:
         """The same with all numbers settled, other ones for every scan."""
@@ -79,15 +82,17 @@ class SimulatedCase:
             for first, last in slabs(stop - start):
                 bounds = [*plane, (start + first, start + last)]
                 grown = [(a - far, b + far) for (a, b), far in zip(bounds, reach, strict=True)]
-                images = scanner.acquire(
-                    image.window(grown),
-                    image.spacing,
-                    (scanner.SOFT, how.kernel),
-                    how.dose,
-                    how.seed,
-                    origin=[a for a, _ in grown],
-                    slice_thickness=how.slice_thickness,
-                )
-                for append, made in zip(appends, images, strict=True):
+                window, first_voxel = image.window(grown), [a for a, _ in grown]
+                doses = (math.inf if how.clean else how.dose, how.dose)
+                for append, kernel, dose in zip(appends, (scanner.SOFT, how.kernel), doses, strict=True):
+                    (made,) = scanner.acquire(
+                        window,
+                        image.spacing,
+                        (kernel,),
+                        dose,
+                        how.seed,
+                        first_voxel,
+                        slice_thickness=how.slice_thickness,
+                    )
                     append(made)
         return pair

@@ -10,7 +10,7 @@ from io import StringIO
 
 import numpy as np
 from bundle.evaluation.measuring import Cost
-from bundle.evaluation.metrics import BLOCK, NAMES, Comparison
+from bundle.evaluation.metrics import BLOCK, LUNG, NAMES, Comparison, Window
 from bundle.evaluation.significance import p_text, paired_p
 
 HEAD = (
@@ -107,19 +107,29 @@ def largest_p(base: Sequence[Record], rows: Sequence[Record]) -> tuple[float, fl
     return float(np.max(by_case)), float(np.max(by_block))
 
 
-def notes(records: Sequence[Record]) -> str:
-    """What has to be known to read the table, numbers of cases and blocks among it."""
+def notes(records: Sequence[Record], window: Window = LUNG, unit: str = "HU") -> str:
+    """What has to be known to read the table, numbers of cases and blocks among it.
+
+    Args:
+        records: of one kind.
+        window: in which images were compared.
+        unit: of the images.
+    """
     one = [record for record in records if record.key == records[0].key]
     cases, slices = len(one), sum(len(record.comparison.slices["ssim"]) for record in one)
     blocks = sum(len(record.comparison.blocks["ssim"]) for record in one)
     size = " x ".join(map(str, BLOCK))
+    lung = (
+        "Lung: share of the target's lung voxels below -950 HU; error: mean absolute difference to the target's share, "
+        "in percentage points. "
+    )
+    lung = lung if unit == "HU" else ""
     return (
-        f"n = {cases} case{'s' * (cases > 1)}, {slices} slices, {blocks} blocks. SSIM (2D), MAE, MSE: lung window "
-        "-1000 to 200 HU scaled to 0..1, mean ± standard deviation over slices. p: paired two-sided t-test against "
-        f"ours, the largest of the three metrics', on cases (n = {cases}; none where n = 1) and on non-overlapping "
-        f"blocks of {size} voxels, or as many as there are (n = {blocks}, neighbours depend on each other). It says "
-        "that two differ; the means say which is better. Lung: share of the target's lung voxels below -950 HU; error: "
-        "mean absolute difference to the target's share, in percentage points. Seam: jumps across the method's own "
+        f"n = {cases} case{'s' * (cases > 1)}, {slices} slices, {blocks} blocks. SSIM (2D), MAE, MSE: {window[0]:g} to "
+        f"{window[1]:g} {unit} scaled to 0..1, mean ± standard deviation over slices. p: paired two-sided t-test "
+        f"against ours, the largest of the three metrics', on cases (n = {cases}; none where n = 1) and on "
+        f"non-overlapping blocks of {size} voxels, or as many as there are (n = {blocks}, neighbours depend on each "
+        f"other). It says that two differ; the means say which is better. {lung}Seam: jumps across the method's own "
         "window faces over the jumps beside them, and over that of the target, 1 is invisible; methods without windows "
         "are measured on ours'. Seconds from file to file, and peak memory of the whole process, Python and its "
         "libraries included."

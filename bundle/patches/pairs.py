@@ -28,6 +28,7 @@ class Acquisition:
         slices: how many are averaged, odd.
         digital: whether the source is rounded and clipped to the 12 bits of a scanner.
         found: the kernel that is taken for the source's, to which it is matched; null where none was found.
+        clean: whether the target is the image itself, without the noise of this acquisition.
     """
 
     kernel: scanner.Kernel
@@ -35,6 +36,7 @@ class Acquisition:
     slices: int = 1
     digital: bool = True
     found: scanner.Kernel | None = None
+    clean: bool = False
 
     def pair(
         self, image: Tensor, spacing: Sequence[float], seed: int | torch.Generator, origin: Sequence[int] | None = None
@@ -54,7 +56,8 @@ class Acquisition:
             slice_thickness=self.slices,
             digital=self.digital,
         )
-        return as_shown(sharp, spacing, self.found), _inner(soft)
+        target = image.unfold(-1, self.slices, 1).mean(-1) if image.ndim == 3 else image
+        return as_shown(sharp, spacing, self.found), _inner(_inner(target) if self.clean else soft)
 
 
 class RandKernelPaird(Randomizable, MapTransform):
@@ -71,6 +74,7 @@ class RandKernelPaird(Randomizable, MapTransform):
         dose: range of the dose, drawn log-uniformly (see `bundle.scanner.acquire`).
         thickness: range of the slice thickness in mm, drawn log-uniformly, made by averaging up to ``MOST_SLICES``.
         same: probability that source and target are of the same kernel, so that a soft image is left alone.
+        clean: whether the target is the CT itself, of a higher dose than the source, not an acquisition as noisy.
         digital: probability that the source is rounded and clipped to the 12 bits of a scanner.
         found: probability that the source's kernel was found, and so matched.
         error: standard deviation of what was found, relative to the kernel's parameters (see `misjudged`).
@@ -88,10 +92,12 @@ class RandKernelPaird(Randomizable, MapTransform):
         found: float = 0.9,
         error: float = 0.04,
         wrong: float = 0.03,
+        clean: bool = False,
     ) -> None:
         MapTransform.__init__(self, keys)
         self.label_key, self.dose, self.thickness = label_key, dose, thickness
         self.same, self.digital, self.found, self.error, self.wrong = same, digital, found, error, wrong
+        self.clean = clean
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Put source and target in place of the CT, or of source and target where both are there."""
@@ -128,6 +134,7 @@ class RandKernelPaird(Randomizable, MapTransform):
             slices=slices,
             digital=bool(self.R.rand() < self.digital),
             found=self.misjudge(kernel, generator) if self.R.rand() < self.found else None,
+            clean=self.clean,
         )
 
     def misjudge(self, kernel: scanner.Kernel, generator: torch.Generator) -> scanner.Kernel:

@@ -22,13 +22,14 @@ class RandScalePatchd(Randomizable, MapTransform):
     Scale 0 is trained on whole images, the others on patches (Uzunova et al. 2019, section 2.1).
 
     Args:
-        keys: images of one grid, `(1, *spatial)`, in HU, in memory or a `PackedImage`, of which the window is read.
+        keys: images of one grid, `(1, *spatial)`, in memory or a `PackedImage`, of which the window is read.
         scale: the scale to train, 0 for the whole image.
         num_scales: number of scales of the cascade.
         patch_size: voxels a side, at that scale, of what the loss is taken on.
         margin: voxels a side, at that scale, that the network needs around it (``Cascade.reach``).
         spare: voxels a side, at full resolution, that a later transform takes off (`kernel_pair_reach`).
-        foreground: share of patches whose centre must lie above ``-950`` HU and so inside the body.
+        foreground: share of patches whose centre must lie above ``air`` and so inside the body.
+        air: what air and background do not exceed, in the images' units.
         pixel: range of pixel sizes in mm, drawn log-uniformly for each patch: where the image's are larger, the window
             is enlarged in the slice, since a kernel changes fine pixels more than coarse ones. Null leaves them.
         zoom: by how much a window is enlarged at most.
@@ -36,6 +37,7 @@ class RandScalePatchd(Randomizable, MapTransform):
             ``patch_size`` voxels of that scale; 1 for all of it.
         stretch: at scale 0, range of factors by which each axis is stretched, drawn log-uniformly for each image and
             axis; null for none.
+        side: at scale 0, voxels a side of that scale that every image is stretched to; null for its own.
         allow_missing_keys: whether a missing key is no error.
     """
 
@@ -48,18 +50,20 @@ class RandScalePatchd(Randomizable, MapTransform):
         margin: Sequence[int],
         spare: Sequence[int] | int = 0,
         foreground: float = 0.9,
+        air: float = -950.0,
         pixel: tuple[float, float] | None = None,
         zoom: float = 1.8,
         share: float = 1.0,
         stretch: tuple[float, float] | None = None,
+        side: int | None = None,
         allow_missing_keys: bool = False,
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
-        self.pixel, self.zoom, self.share, self.stretch = pixel, zoom, share, stretch
+        self.pixel, self.zoom, self.share, self.stretch, self.side = pixel, zoom, share, stretch, side
         self.scale, self.steps, self.patch_size = scale, num_scales - 1, patch_size
         self.margin = tuple(margin)
         self.spare = ensure_tuple_rep(spare, len(self.margin))
-        self.foreground = foreground
+        self.foreground, self.air = foreground, air
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Cut the window; ``spacing``, ``origin`` and the ``factors`` of the pyramid are put beside it.
@@ -93,6 +97,8 @@ class RandScalePatchd(Randomizable, MapTransform):
             sides = [stop - start for start, stop in bounds]
             if self.stretch:
                 sides = [round(side * float(np.exp(self.R.uniform(*np.log(self.stretch))))) for side in sides]
+            if self.side:
+                sides = [self.side * voxels for voxels in steps]
         else:
             step = step_of(factors, self.steps, self.scale)
             # A multiple of two, and one coarse voxel more a side for the upsampling.
@@ -102,7 +108,7 @@ class RandScalePatchd(Randomizable, MapTransform):
             ]
             for _ in range(20):
                 centre = [int(self.R.randint(size)) for size in shape]
-                if self.R.rand() > self.foreground or float(image[(0, *centre)]) > -950:
+                if self.R.rand() > self.foreground or float(image[(0, *centre)]) > self.air:
                     break
             lengths = [round(side / factor) for side, factor in zip(sides, zoom, strict=True)]
             starts = [c - length // 2 for c, length in zip(centre, lengths, strict=True)]
@@ -114,7 +120,8 @@ class RandScalePatchd(Randomizable, MapTransform):
             bounds = [(start, start + length) for start, length in zip(starts, lengths, strict=True)]
         for key in self.key_iterator(out):
             part = _cut(out[key], bounds)
-            out[key] = stretched(part, sides) if self.stretch and self.scale == 0 else enlarge(part, sides[:2])
+            resized = (self.stretch or self.side) and self.scale == 0
+            out[key] = stretched(part, sides) if resized else enlarge(part, sides[:2])
         out["origin"] = [start for start, _ in bounds]
         out["spacing"] = [
             size * (stop - start) / side for size, (start, stop), side in zip(native, bounds, sides, strict=True)

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from bundle.networks import Cascade, channels_last, crop
+from bundle.training.augmenting import augmented
 from monai.engines import PrepareBatch
 from monai.inferers import Inferer
 from torch import Tensor
@@ -80,13 +81,15 @@ class ScaleDiscriminator(Inferer):
 
     Args:
         half: whether to compute in bfloat16 where that is safe (torch's autocast).
+        augment: how much of what it is shown is moved and blotted out, from 0 to 1 (see `augmented`).
     """
 
-    def __init__(self, half: bool = False) -> None:
+    def __init__(self, half: bool = False, augment: float = 0.0) -> None:
         super().__init__()
-        self.half = half
+        self.half, self.augment = half, augment
 
     def __call__(self, inputs: Tensor, network: Any, *args: Any, **kwargs: Any) -> Tensor:
         """Return the logits, one for each patch that MONAI's `PatchDiscriminator` looks at."""
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.half):
-            return network(channels_last(torch.cat([kwargs["seen"], inputs], 1)))[-1].float()
+            shown = augmented(torch.cat([kwargs["seen"], inputs], 1), self.augment)
+            return network(channels_last(shown))[-1].float()

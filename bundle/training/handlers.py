@@ -45,13 +45,21 @@ class KeepBest:
         path: where its state dict goes.
         scale: the scale that is trained.
         joined: a checkpoint of all scales, in which the weights of this one are replaced as well; null for none.
+        newest: whether to save at every validation, where no metric tells which images from scratch are better.
         write: whether this process saves; of several that train together, one does.
     """
 
     def __init__(
-        self, network: Cascade, path: str | Path, scale: int, joined: str | Path | None = None, write: bool = True
+        self,
+        network: Cascade,
+        path: str | Path,
+        scale: int,
+        joined: str | Path | None = None,
+        newest: bool = False,
+        write: bool = True,
     ) -> None:
-        self.network, self.path, self.scale, self.joined, self.write = network, Path(path), scale, joined, write
+        self.network, self.path, self.scale, self.joined = network, Path(path), scale, joined
+        self.newest, self.write = newest, write
         self.best = math.inf
 
     def attach(self, engine: Engine) -> None:
@@ -59,9 +67,9 @@ class KeepBest:
         engine.add_event_handler(Events.COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
-        """Save where the metric is lower than ever."""
+        """Save where the metric is lower than ever, or always."""
         metric = float(engine.state.metrics[vars(engine.state)["key_metric_name"]])
-        if metric < self.best:
+        if metric < self.best or self.newest:
             self.best = metric
             if not self.write:
                 return

@@ -1,23 +1,31 @@
-"""The adversarial loss of generator and discriminator."""
+"""The losses of generator and discriminator."""
 
 from __future__ import annotations
 
 from monai.losses import PatchAdversarialLoss
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 class AdversarialLosses(nn.Module):
-    """The generator's and the discriminator's share of the adversarial loss, from MONAI's `PatchAdversarialLoss`.
+    """The L1 loss, and the generator's and the discriminator's share of MONAI's `PatchAdversarialLoss`.
 
     Args:
         criterion: ``bce``, the paper's log loss, or ``least_squares``.
-        weight: factor of the generator's share, beside the L1 loss of weight 1.
+        weight: factor of the generator's share.
+        reconstruction_weight: factor of the L1 loss; 0 where an image from scratch has no target of its own.
     """
 
-    def __init__(self, criterion: str = "least_squares", weight: float = 0.002) -> None:
+    def __init__(
+        self, criterion: str = "least_squares", weight: float = 0.002, reconstruction_weight: float = 1.0
+    ) -> None:
         super().__init__()
         self.loss = PatchAdversarialLoss(criterion=criterion, no_activation_leastsq=True)
-        self.weight = weight
+        self.weight, self.reconstruction_weight = weight, reconstruction_weight
+
+    def reconstruction(self, fake: Tensor, real: Tensor) -> Tensor:
+        """How far the fakes are from the targets, in the mean of the voxels."""
+        return self.reconstruction_weight * F.l1_loss(fake, real)
 
     def generator(self, fake: Tensor) -> Tensor:
         """How far the discriminator is from taking the fakes for real."""
