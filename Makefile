@@ -16,7 +16,12 @@ LIMIT ?= 50MB
 DATA ?=
 JOBS ?= 2
 BENCHMARKS ?= memory_training memory_inference speed seams
+OVERLAY ?=
 ARGS ?=
+
+# $(call config,train): the config, with the overlay of an experiment where one is given.
+comma := ,
+config = "['configs/$(1).json'$(if $(OVERLAY),$(comma)'$(OVERLAY)')]"
 
 # Made by npm when it has installed what the viewer's page needs.
 NIIVUE := apps/viewer/node_modules/.package-lock.json
@@ -60,7 +65,7 @@ $(NIIVUE): apps/viewer/package.json apps/viewer/package-lock.json
 # $(call translate,image,folder): translate the image into the folder and draw source | result | difference.
 define translate
 	@rm -rf "$(2)/result"
-	$(PY) -m monai.bundle run inference --config_file configs/inference.json --dataset_dir "$(1)" --output_dir "$(2)/result" $(ARGS)
+	$(PY) -m monai.bundle run inference --config_file $(call config,inference) --dataset_dir "$(1)" --output_dir "$(2)/result" $(ARGS)
 	@result=$$(find "$(2)/result" -type f ! -name '*.json' ! -name '*.log' | head -n 1); \
 	test -n "$$result" || { echo "error: inference wrote nothing to $(2)/result"; exit 1; }; \
 	$(PY) -m bundle.preview "$(1)" "$$result" "$(2)/preview.png" >/dev/null && \
@@ -88,9 +93,9 @@ view: $(VENV)/.run $(NIIVUE) ## Show SOURCE=image, RESULT=translation and their 
 samples: $(VENV)/.run ## Bring four open thorax CTs into DEST=samples (about 190 MB)
 	$(PY) -m bundle.samples "$(DEST)"
 
-table1: $(VENV)/.run ## Compare with what there is else: SOURCE=sharp TARGET=soft, or DATA=soft CTs; TUNING=other soft CTs
+table1: $(VENV)/.run ## Compare with what there is else: SOURCE=sharp TARGET=soft, or DATA=soft CTs; TUNING=other soft CTs; OVERLAY=config
 	@test -n "$(SOURCE)$(DATA)" || { echo "error: say make table1 SOURCE=... TARGET=... TUNING=..., or DATA=... TUNING=..."; exit 1; }
-	$(PY) -m monai.bundle run evaluating --config_file configs/evaluate.json --output_dir "$(OUTPUT)/evaluation" \
+	$(PY) -m monai.bundle run evaluating --config_file $(call config,evaluate) --output_dir "$(OUTPUT)/evaluation" \
 		$(if $(SOURCE),--source "$(SOURCE)") $(if $(TARGET),--target "$(TARGET)") $(if $(DATA),--dataset_dir "$(DATA)") \
 		$(if $(TUNING),--tuning_dir "$(TUNING)") $(ARGS)
 
@@ -106,19 +111,19 @@ test-viewer: $(VENV)/.viewer $(NIIVUE) ## Test the viewer in headless Chromium (
 	OMP_NUM_THREADS=1 VIEWER_PICTURE="$(OUTPUT)/viewer/viewer.png" $(PY) -m pytest tests/test_viewer.py tests/test_viewer_page.py $(ARGS)
 	@echo "picture  $(OUTPUT)/viewer/viewer.png"
 
-train: $(VENV)/.run ## Train all scales and gather models/model.pt: DATA=folder of soft CTs (without: the sample CTs); MINUTES=9 stops, to go on
+train: $(VENV)/.run ## Train all scales and gather the weights: DATA=folder (without: the sample CTs), OVERLAY=config; MINUTES=9 stops, to go on
 	@test -n "$(DATA)" || $(PY) -m bundle.samples "$(DEST)" --names lidc_0001,platipy_testcase,totalseg_aorta
 	@for scale in $(SCALES); do \
 		if test -f "$(TRAINING)/scale_$$scale.pt" && ! ls "$(TRAINING)"/resume_$${scale}_* >/dev/null 2>&1; then \
 			echo "scale $$scale is trained already: $(TRAINING)/scale_$$scale.pt"; continue; \
 		fi; \
-		$(PY) -m monai.bundle run training --config_file configs/train.json --dataset_dir "$(or $(DATA),$(DEST))" \
+		$(PY) -m monai.bundle run training --config_file $(call config,train) --dataset_dir "$(or $(DATA),$(DEST))" \
 			--output_dir "$(TRAINING)" --scale $$scale --max_minutes $(MINUTES) $(ARGS) || exit 1; \
 		if ls "$(TRAINING)"/resume_$${scale}_* >/dev/null 2>&1; then \
 			echo "scale $$scale stopped after $(MINUTES) minutes; the same command goes on"; exit 0; \
 		fi; \
 	done; \
-	$(PY) -m monai.bundle run gather --config_file configs/train.json --dataset_dir "$(or $(DATA),$(DEST))" --output_dir "$(TRAINING)" $(ARGS)
+	$(PY) -m monai.bundle run gather --config_file $(call config,train) --dataset_dir "$(or $(DATA),$(DEST))" --output_dir "$(TRAINING)" $(ARGS)
 
 pack: $(VENV)/.run ## Make a data set small enough to travel: DATA=folder, DEST=folder, LIMIT=50MB
 	@test -n "$(DATA)" || { echo "error: say make pack DATA=folder DEST=folder LIMIT=50MB"; exit 1; }

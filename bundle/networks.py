@@ -55,6 +55,28 @@ def channels_last(image: Tensor) -> Tensor:
     return image.contiguous(memory_format=torch.channels_last_3d if image.ndim == 5 else torch.channels_last)
 
 
+def octaves(noise: Tensor, coarsest: int) -> Tensor:
+    """White noise and its means over blocks, as strong as itself: what gives images their large differences.
+
+    The blocks have 1, 2, 4 and so on voxels a side, up to ``coarsest``, counted from the first voxel: where tiles begin
+    at multiples of it, they have the noise of the whole.
+
+    Args:
+        noise: `(batch, 1, *spatial)`, sides multiples of ``coarsest``.
+        coarsest: a power of two.
+    """
+    dims = noise.dim() - 2
+    out, coarse, side, number = noise, noise, 1, 1
+    while side < coarsest:
+        side, number = 2 * side, number + 1
+        coarse = pool(coarse, [2] * dims) * 2.0 ** (0.5 * dims)
+        block = coarse
+        for axis in range(dims):
+            block = block.repeat_interleave(side, axis + 2)
+        out = out + block
+    return out / number**0.5
+
+
 class ResidualBlock(nn.Module):
     """Two convolutions without padding beside the middle of their input."""
 
@@ -266,7 +288,8 @@ class Cascade(nn.Module):
         x = channels_last(self.conditions(image, self.sees[0]))
         image = crop(image, self.margin)
         behind = [-size % self.divisor for size in x.shape[2:]]
-        result = self.coarse(extend(x, [0] * len(behind), behind))
+        x = extend(x, [0] * len(behind), behind)
+        result = self.coarse(octaves(x, self.divisor) if self.conditioning == "none" else x)
         for axis in range(self.spatial_dims):
             result = result.narrow(axis + 2, 0, image.shape[axis + 2])
         return result + image if self.anchored else result

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -20,11 +21,13 @@ def commands(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_and_links_lead_somewhere(page):
     for command in commands(page):
-        words = command.split()
+        words = shlex.split(command)
         if words[0] == "make":
             assert words[1] in TARGETS, command
         if "--config_file" in words:
-            config = json.loads((ROOT / words[words.index("--config_file") + 1]).read_text())
+            config = {}
+            for path in re.findall(r"configs/\w+\.json", words[words.index("--config_file") + 1]):
+                config |= json.loads((ROOT / path).read_text())
             if "run" in words:
                 assert words[words.index("run") + 1] in config, command
                 keys = {word[2:] for word in words if word.startswith("--")} - {"config_file", "meta_file"}

@@ -492,7 +492,7 @@ def test_generated_previous_scales_are_those_of_inference(scans, tmp_path):
         nn.init.normal_(parameter, std=0.05)
     for scale in range(3):
         torch.save(cascade.state_dict(), tmp_path / f"scale_{scale}.pt")
-    parser.get_parsed_content("generating")
+    parser.get_parsed_content("generate_previous")
     files = list((tmp_path / "packed").glob("*_scale_3_0.nii"))
     assert files
     patching = parser.get_parsed_content("train#preprocessing").transforms

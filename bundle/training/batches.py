@@ -82,14 +82,19 @@ class ScaleDiscriminator(Inferer):
     Args:
         half: whether to compute in bfloat16 where that is safe (torch's autocast).
         augment: how much of what it is shown is moved and blotted out, from 0 to 1 (see `augmented`).
+        spread: whether it is shown how the images of a batch differ as well, voxel by voxel, so that a generator which
+            always makes the same image gives itself away (Karras et al., Progressive growing of GANs, ICLR 2018).
     """
 
-    def __init__(self, half: bool = False, augment: float = 0.0) -> None:
+    def __init__(self, half: bool = False, augment: float = 0.0, spread: bool = False) -> None:
         super().__init__()
-        self.half, self.augment = half, augment
+        self.half, self.augment, self.spread = half, augment, spread
 
     def __call__(self, inputs: Tensor, network: Any, *args: Any, **kwargs: Any) -> Tensor:
         """Return the logits, one for each patch that MONAI's `PatchDiscriminator` looks at."""
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.half):
-            shown = augmented(torch.cat([kwargs["seen"], inputs], 1), self.augment)
+            shown = torch.cat([kwargs["seen"], inputs], 1)
+            if self.spread:
+                shown = torch.cat([shown, inputs.std(0, keepdim=True).expand_as(inputs)], 1)
+            shown = augmented(shown, self.augment)
             return network(channels_last(shown))[-1].float()

@@ -1,0 +1,69 @@
+"""The percentile window: one scale for MR images of any scanner."""
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from monai.data import MetaTensor
+
+from bundle.percentiles import MOST, TOP, ScalePercentilesd, percentile_window, scaled, store
+
+
+def head(gain=1.0, offset=0.0, air=20):
+    """A bright ball in air, from 100 to 400 before gain and offset."""
+    grid = torch.stack(torch.meshgrid(*[torch.linspace(-1, 1, 24 + air)] * 3, indexing="ij"))
+    radius = grid.norm(dim=0) * (24 + air) / 24
+    inside = (400 - 300 * radius).clamp(min=100)
+    return torch.where(radius < 1, inside, torch.zeros(())) * gain + offset
+
+
+def test_gain_and_offset_of_a_scanner_do_not_matter():
+    one, other = head(), head(gain=3.7, offset=55)
+    expected = scaled(one, percentile_window(one))
+    assert torch.allclose(scaled(other, percentile_window(other)), expected, atol=0.01)
+    assert float(expected.min()) == 0 and float(expected.median()) == 0
+    assert TOP < float(expected.max()) <= MOST
+
+
+def test_air_around_the_head_does_not_matter():
+    tight, wide = head(air=4), head(air=60)
+    assert percentile_window(wide)[1] == pytest.approx(percentile_window(tight)[1], rel=0.02)
+
+
+def test_scaled_once_is_scaled_for_good():
+    stored = scaled(head(), percentile_window(head()))
+    assert percentile_window(stored) == pytest.approx((0, TOP), abs=1e-3)
+
+
+def test_the_window_is_noted():
+    image = MetaTensor(head()[None])
+    made = ScalePercentilesd("image")({"image": image})["image"]
+    assert made.meta["percentiles"] == percentile_window(image)
+    assert torch.equal(made.as_tensor(), scaled(head()[None], percentile_window(image)))
+
+
+def test_it_is_stored_on_the_same_grid(tmp_path):
+    affine = np.diag([-2.0, 1.5, 1.0, 1.0])
+    nibabel.Nifti1Image(head().numpy(), affine).to_filename(tmp_path / "t1.nii.gz")
+    store(tmp_path / "t1.nii.gz", tmp_path / "stored" / "t1.nii.gz")
+    found = nibabel.load(tmp_path / "stored" / "t1.nii.gz")
+    assert np.array_equal(found.affine, affine) and found.get_data_dtype() == np.int16
+    assert np.array_equal(found.dataobj, scaled(head(), percentile_window(head())).round().numpy())
+
+
+@pytest.mark.parametrize(
+    ("image", "percentiles", "message"),
+    [
+        (torch.zeros(4, 4), (1, 99.5), "nothing above its background"),
+        (torch.rand(4, 4), (-1, 99.5), "must lie between 0 and 100"),
+        (torch.rand(4, 4), (1, 101), "must lie between 0 and 100"),
+    ],
+)
+def test_what_has_no_window_is_told(image, percentiles, message):
+    with pytest.raises(ValueError, match=message):
+        percentile_window(image, *percentiles)
+
+
+def test_only_nifti_is_written(tmp_path):
+    with pytest.raises(ValueError, match="must end in"):
+        store(tmp_path / "t1.nii.gz", tmp_path / "t1.png")
