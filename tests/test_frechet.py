@@ -1,4 +1,4 @@
-"""Frechet distances are MONAI's, of slices in three planes, read slab by slab."""
+"""Frechet distances are MONAI's, of slices in three planes, read slab by slab; the nearest training image is found."""
 
 import sys
 
@@ -13,6 +13,7 @@ from torch import nn
 from bundle.evaluation.features import FileFeatures, RandomFeatures
 from bundle.evaluation.frechet import between, frechet_distance, three_distances
 from bundle.evaluation.metrics import WINDOW, windowed
+from bundle.evaluation.nearest import Match, Pooled, nearest
 from bundle.evaluation.slices import planes, spread
 from bundle.phantom import ThoraxPhantom
 from bundle.volumes import SLAB, Volume
@@ -250,3 +251,33 @@ def test_what_is_no_network_is_refused(tmp_path, monkeypatch):
     (tmp_path / "tiny.onnx").touch()
     with pytest.raises(ImportError, match=r"needs onnxruntime; pip install -r requirements-frechet\.txt"):
         FileFeatures(tmp_path / "tiny.onnx")
+
+
+# Nearest training image
+
+
+@pytest.mark.parametrize("features", [None, RandomFeatures()], ids=["pooled", "features"])
+def test_a_remembered_image_is_found_under_its_name(spatial_dims, features):
+    training = {f"training {i}": Whole(image) for i, image in enumerate(images(spatial_dims, 4))}
+    copies = {"copy": training["training 2"], "near": Whole(noisy(training["training 1"].image, 5.0))}
+    found = nearest(copies.items(), training.items(), features)
+    assert found[0] == Match("copy", "training 2", 0.0)
+    assert (found[1].sample, found[1].nearest) == ("near", "training 1")
+    among = nearest(training.items(), features=features)
+    assert [match.sample for match in among] == list(training) and all(m.sample != m.nearest for m in among)
+    assert 0 < found[1].distance < min(match.distance for match in among)
+
+
+def test_the_distance_is_that_of_pooled_pictures():
+    first, second = torch.zeros(128, 128), torch.zeros(128, 128)
+    second[::2] = 0.2  # 0.1 where two by two are pooled
+    (match,) = nearest([("a", Whole(first))], [("b", Whole(second))], Pooled(64), (0, 1))
+    assert match == Match("a", "b", pytest.approx(0.1))
+
+
+def test_too_few_and_unlike_images_are_refused():
+    flat, solid = ([("a", Whole(images(dims, 1)[0]))] for dims in (2, 3))
+    with pytest.raises(ValueError, match="1 images to compare with are too few"):
+        nearest(flat)
+    with pytest.raises(ValueError, match="all 2D, or all 3D"):
+        nearest(flat, solid)
