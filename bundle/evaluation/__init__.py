@@ -6,6 +6,7 @@ writes a report. Everything passes through in slabs of a few slices, so that no 
 - what is compared: `volumes` (images on disk as slabs), `pairs`, `simulated` (pairs of one CT), `cases` (which ones);
 - how: `metrics` (SSIM, MAE, MSE), `emphysema`, `seams`, `spectrum` (noise power), `significance` (paired t-test),
   `measuring` (seconds and memory);
+- how, of collections: `frechet` (distances, of `slices`, by networks of `features`), `nearest` (memorisation);
 - with what: `methods` (what a method is), `filters`, `radial`, `tuning`, `cascades` (this bundle, and its baselines);
 - all of it: `run`; `table` and `figures` show it.
 """

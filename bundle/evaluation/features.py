@@ -1,0 +1,152 @@
+"""Feature networks: pictures in, one vector each out, for Frechet distances. Distances of two networks do not compare.
+
+- `RandomFeatures`, the default, needs no file: a convolutional network whose weights are drawn from a seed. It has
+  learned nothing: it sees grey levels, noise, blur and texture, and not whether an anatomy is plausible. Such networks
+  can rank sets of images, also where these are unlike photographs (Naeem et al., ICML 2020, arXiv 2002.09797), but they
+  are the weaker choice, and no figure of theirs compares with a published FID.
+- `FileFeatures` is any trained network in a local file; nothing is downloaded. Inception v3 of torchvision, for
+  instance, is written where torchvision is installed, by::
+
+      network = torchvision.models.inception_v3(weights="IMAGENET1K_V1").eval()
+      network.fc = torch.nn.Identity()
+      torch.jit.trace(network, torch.zeros(2, 3, 299, 299)).save("inception.ts")
+
+  and so is the ResNet-50 of RadImageNet (Mei et al. 2022), with side 224, without its last layer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, which most networks want
+WIDTHS = (16, 16, 16, 16)  # fewer features than there are slices: their covariance can be estimated
+
+
+class Features(Protocol):
+    """What makes vectors of pictures."""
+
+    @property
+    def name(self) -> str:
+        """What is said beside its figures."""
+
+    def __call__(self, pictures: Tensor) -> Tensor:
+        """Turn `(batch, 1, rows, columns)`, 0..1, into `(batch, features)`."""
+
+
+class RandomFeatures:
+    """A convolutional network with weights drawn from a seed: 64 features, the mean activations of its four layers.
+
+    Pictures keep their size, so that noise is not averaged away: compare images whose pixels are of one size.
+
+    Args:
+        seed: of the weights. Another one is another network.
+        device: where it runs.
+    """
+
+    def __init__(self, seed: int = 0, device: torch.device | str = "cpu") -> None:
+        generator = torch.Generator().manual_seed(seed)
+        self.name = f"random network, {sum(WIDTHS)} features, seed {seed}"
+        self._weights = [
+            (torch.randn((width, before, 3, 3), generator=generator) * math.sqrt(2 / (9 * before))).to(device)
+            for before, width in zip((1, *WIDTHS), WIDTHS, strict=False)
+        ]
+
+    @torch.no_grad()
+    def __call__(self, pictures: Tensor) -> Tensor:
+        """Turn `(batch, 1, rows, columns)`, 0..1, into `(batch, 64)`."""
+        return torch.cat([self._activations(picture) for picture in pictures.split(1)]).cpu()  # one at a time: memory
+
+    def _activations(self, picture: Tensor) -> Tensor:
+        """The mean activations of each layer; all but the first halve the picture."""
+        x, found = (picture.to(self._weights[0]) - 0.5) / 0.25, []
+        for layer, weight in enumerate(self._weights):
+            x = F.relu(F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), weight, stride=2 if layer else 1))
+            found.append(x.mean((2, 3)))
+        return torch.cat(found, 1)
+
+
+class FileFeatures:
+    """A network in a file, which maps `(batch, 3, side, side)` to features, `(batch, n)` or averaged `(batch, n, ...)`.
+
+    Args:
+        path: TorchScript (``.pt``, ``.ts``), or ONNX (``.onnx``, its first input and output; on the CPU).
+        side: of its pictures, in pixels; others are resized with antialiasing. Null: they keep their size.
+        mean: of its three channels, which is subtracted.
+        std: of its three channels, by which is divided.
+        device: where TorchScript runs.
+
+    Raises:
+        FileNotFoundError: where there is no file.
+        ImportError: where it is ONNX and onnxruntime is missing.
+        ValueError: where it is no network.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        side: int | None = 299,
+        mean: Sequence[float] = MEAN,
+        std: Sequence[float] = STD,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"features: there is no network at {str(path)!r}; give a .pt, .ts or .onnx file.")
+        openers = {".pt": torchscript, ".ts": torchscript, ".onnx": onnx}
+        if path.suffix not in openers:
+            raise ValueError(f"features: {path.name!r} is none of {', '.join(openers)}; {HOW}")
+        self.name = f"{path.name}{f', side {side}' if side else ''}"
+        self._network, self._side = openers[path.suffix](path, device), side
+        self._mean, self._std = (torch.tensor(values).reshape(1, 3, 1, 1) for values in (mean, std))
+
+    @torch.no_grad()
+    def __call__(self, pictures: Tensor) -> Tensor:
+        """Turn `(batch, 1, rows, columns)`, 0..1, into `(batch, features)`.
+
+        Raises:
+            ValueError: where the network gives anything else.
+        """
+        if self._side:
+            pictures = F.interpolate(pictures, (self._side, self._side), mode="bilinear", antialias=True)
+        found = self._network((pictures.expand(-1, 3, -1, -1) - self._mean) / self._std)
+        if not isinstance(found, Tensor) or found.ndim < 2 or len(found) != len(pictures):
+            shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+            raise ValueError(f"features: {self.name} gave {shape} for {len(pictures)} pictures, not (batch, features).")
+        return found.float().cpu().flatten(2).mean(2) if found.ndim > 2 else found.float().cpu()
+
+
+HOW = "save the network with torch.jit.trace(network.eval(), pictures).save('network.ts'), not its state dict."
+
+
+def torchscript(path: Path, device: torch.device | str) -> Callable[[Tensor], Tensor]:
+    """Open a TorchScript file."""
+    try:
+        network = torch.jit.load(path, map_location=device).eval()
+    except RuntimeError as error:
+        raise ValueError(f"features: {path.name!r} is no TorchScript; {HOW}") from error
+    return lambda pictures: network(pictures.to(device))
+
+
+def onnx(path: Path, device: torch.device | str) -> Callable[[Tensor], Tensor]:  # noqa: ARG001 - runs on the CPU
+    """Open an ONNX file."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ImportError(
+            f"features: {path.name!r} needs onnxruntime; pip install -r requirements-frechet.txt."
+        ) from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its own kinds, which derive from nothing narrower
+        raise ValueError(f"features: {path.name!r} is no ONNX that onnxruntime can run: {error}") from error
+    key = session.get_inputs()[0].name
+    return lambda pictures: torch.from_numpy(session.run(None, {key: pictures.numpy()})[0])
