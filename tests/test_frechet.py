@@ -12,7 +12,7 @@ from torch import nn
 
 from bundle.evaluation.features import FileFeatures, RandomFeatures
 from bundle.evaluation.frechet import between, frechet_distance, three_distances
-from bundle.evaluation.metrics import WINDOW, windowed
+from bundle.evaluation.metrics import LUNG, windowed
 from bundle.evaluation.nearest import Match, Pooled, nearest
 from bundle.evaluation.slices import planes, spread
 from bundle.phantom import ThoraxPhantom
@@ -92,7 +92,7 @@ def test_a_2d_image_and_a_single_slice_are_one_picture(tmp_path):
 
 def test_pictures_are_windowed_as_the_metrics_are():
     image = images(3, 1)[0]
-    axial = torch.cat(list(planes(Whole(image), WINDOW, 99)[2]))
+    axial = torch.cat(list(planes(Whole(image), LUNG, 99)[2]))
     assert torch.allclose(axial[:, 0].flip(-2, -1).mT.movedim(0, -1), windowed(image))
 
 
@@ -107,7 +107,7 @@ def test_no_window_and_no_slices_are_refused():
     with pytest.raises(ValueError, match="window 200 to -1000 is empty"):
         planes(Whole(torch.zeros(SHAPE)), (200, -1000), 8)
     with pytest.raises(ValueError, match="slices 0 must be at least 1"):
-        planes(Whole(torch.zeros(SHAPE)), WINDOW, 0)
+        planes(Whole(torch.zeros(SHAPE)), LUNG, 0)
 
 
 # Distances

@@ -69,7 +69,7 @@ def test_an_overlay_holds_no_network(overlay):
 def test_every_key_of_an_overlay_is_of_some_use(overlay):
     own = json.loads(overlay.read_text())
     known = set().union(*(json.loads(base.read_text()) for base in BASES))
-    run_ids = {"generating"}
+    run_ids = {"generating", "comparing"}
     assert all(key in known | run_ids or f"@{key}" in overlay.read_text() for key in own)
 
 
@@ -163,3 +163,20 @@ def test_pictures_are_evaluated_from_their_own_sketch(tmp_path):
     assert all(row["lung_percent"] == "nan" for row in rows)
     report = (tmp_path / "out" / "report.md").read_text()
     assert "Chest X-rays" in report and "0 to 255 grey values" in report and "Lung:" not in report
+
+
+def test_low_dose_is_evaluated_with_frechet_distances(tmp_path):
+    voxels = ThoraxPhantom((64, 60, 24), (1.5, 1.5, 2.5))[...].astype(np.int16)
+    nibabel.Nifti1Image(voxels, np.diag([1.5, 1.5, 2.5, 1])).to_filename(tmp_path / "scan.nii")
+    run(
+        "evaluate", LOW_DOSE, "evaluating", dataset_dir=str(tmp_path / "scan.nii"), output_dir=str(tmp_path / "out"),
+        weights=random_weights(LOW_DOSE, tmp_path / "random.pt"), fresh=False, tile_size=48, only=["ours"], slices=16,
+    )  # fmt: skip
+    report = (tmp_path / "out" / "report.md").read_text()
+    assert "Simulated low dose on real CT" in report and "Frechet distances, random network" in report
+    source, target = (
+        np.asarray(nibabel.load(path).dataobj, float)
+        for path in (next((tmp_path / "out" / "pairs").glob(f"*{which}.nii")) for which in ("source", "target"))
+    )
+    assert np.array_equal(target, voxels[..., 4:20])  # the scan itself is the truth
+    assert 20 < (source - target)[8:-8, 8:-8].std() < 80

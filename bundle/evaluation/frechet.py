@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import torch
 from bundle.evaluation.features import Features
-from bundle.evaluation.metrics import WINDOW
+from bundle.evaluation.metrics import LUNG, Window
 from bundle.evaluation.slices import planes
 from bundle.volumes import Slabs
 from monai.metrics import FIDMetric
@@ -41,11 +41,7 @@ class Distances:
 
 
 def frechet_distance(
-    first: Iterable[Slabs],
-    second: Iterable[Slabs],
-    features: Features,
-    window: Sequence[float] = WINDOW,
-    slices: int = SLICES,
+    first: Iterable[Slabs], second: Iterable[Slabs], features: Features, window: Window = LUNG, slices: int = SLICES
 ) -> float:
     """The distance of two collections.
 
@@ -67,7 +63,7 @@ def three_distances(
     target: Iterable[Slabs],
     translated: Iterable[Slabs],
     features: Features,
-    window: Sequence[float] = WINDOW,
+    window: Window = LUNG,
     slices: int = SLICES,
 ) -> Distances:
     """The three distances of source, target and translated source, each read once; see `frechet_distance`."""
@@ -76,7 +72,7 @@ def three_distances(
 
 
 def plane_features(
-    images: Iterable[Slabs], features: Features, window: Sequence[float] = WINDOW, slices: int = SLICES
+    images: Iterable[Slabs], features: Features, window: Window = LUNG, slices: int = SLICES
 ) -> list[Tensor]:
     """The features of a collection, `(slices of all images, features)` for each plane: to keep for several distances.
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from bundle.evaluation.features import Features
 from bundle.evaluation.frechet import plane_features
-from bundle.evaluation.metrics import WINDOW
+from bundle.evaluation.metrics import LUNG, Window
 from bundle.volumes import Slabs
 from torch import Tensor
 from torch.nn import functional as F
@@ -52,7 +52,7 @@ def nearest(
     samples: Iterable[tuple[str, Slabs]],
     training: Iterable[tuple[str, Slabs]] | None = None,
     features: Features | None = None,
-    window: Sequence[float] = WINDOW,
+    window: Window = LUNG,
 ) -> list[Match]:
     """The nearest training image of each sample, in the order of the samples; the first of equally near ones.
 

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 from bundle.evaluation.emphysema import emphysema_index, lung_blocks
+from bundle.evaluation.features import Features
 from bundle.evaluation.figures import draw_boxes, draw_slices, draw_spectra
+from bundle.evaluation.frechet import between, plane_features
 from bundle.evaluation.measuring import Cost, measured
 from bundle.evaluation.methods import Method
 from bundle.evaluation.metrics import LUNG, Window, compare
@@ -39,6 +41,7 @@ class Evaluation:
         seam_side: voxels a side of the grid on which seams are looked for where neither the method nor ours has one.
         window: in which images are compared and shown, in their unit.
         unit: of the images; the emphysema index is measured, and noise spectra are drawn, where it is HU.
+        features: a feature network for the Frechet distances of source, target and results; null for none.
         titles: of the tables, by kind of the pairs, ``real`` and ``simulated``.
     """
 
@@ -53,6 +56,7 @@ class Evaluation:
     seam_side: int = 32
     window: Window = LUNG
     unit: str = "HU"
+    features: Features | None = None
     titles: Mapping[str, str] = field(default_factory=lambda: {"real": "Real pairs", "simulated": "Simulated pairs"})
 
     def run(self) -> Path:
@@ -149,7 +153,10 @@ class Evaluation:
             if not own:
                 continue
             parts += [f"## {title}", markdown(own, titles), notes(own, self.window, self.unit), *left_out]
-            pair = next(pair for pair in pairs if pair.kind == kind)
+            own_pairs = [pair for pair in pairs if pair.kind == kind]
+            if self.features:
+                parts.append(self.distances(own_pairs, titles, self.features))
+            pair = own_pairs[0]
             images = {"source": open_slabs(pair.source)} if pair.source != pair.target else {}
             for key in ("ours", *(("gaussian",) if "gaussian" in titles else ("small", "patch"))):
                 if key in titles:
@@ -167,6 +174,26 @@ class Evaluation:
             draw_boxes(folder / f"{kind}_blocks.png", blocks)
             parts.append(f"![SSIM of blocks]({kind}_blocks.png)")
         return "\n\n".join(parts) + "\n"
+
+    def distances(self, pairs: Sequence[Pair], titles: Mapping[str, str], features: Features) -> str:
+        """The Frechet distances of each method's results (Uzunova et al. 2019, section 3.2), in Markdown."""
+
+        def of(paths: Sequence[Path]) -> list[Tensor]:
+            return plane_features(map(open_slabs, paths), features, self.window)
+
+        source, target = of([pair.source for pair in pairs]), of([pair.target for pair in pairs])
+        lines = [
+            f"Frechet distances, {features.name}:",
+            "",
+            "| method | to the target | to the source |",
+            "|---|---|---|",
+            f"| source as it is | {between(source, target):.4g} | 0 |",
+        ]
+        for key, title in titles.items():
+            if key not in ("source", "target"):
+                made = of([self.result(pair, key) for pair in pairs])
+                lines.append(f"| {title} | {between(made, target):.4g} | {between(made, source):.4g} |")
+        return "\n".join(lines)
 
 
 def share_of(image: Slabs, target: Slabs, lung: Tensor | None) -> float:

@@ -1,0 +1,116 @@
+"""Images from scratch beside real ones: how far the two sets are apart, and whether a sample is a copy.
+
+::
+
+    sample | nearest     sample | nearest     ...      the contact sheet
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from bundle.evaluation.features import Features
+from bundle.evaluation.figures import save
+from bundle.evaluation.frechet import frechet_distance
+from bundle.evaluation.metrics import LUNG, Window
+from bundle.evaluation.nearest import Match, nearest
+from bundle.storage import find_images
+from bundle.volumes import Slabs, open_slabs
+from matplotlib.figure import Figure
+
+COLUMNS = 4  # pairs a row of the contact sheet
+
+
+def compare_generated(
+    samples: str, training: str, output: str, features: Features, window: Window = LUNG, held_out: Sequence[str] = ()
+) -> str:
+    """Compare samples with the images that a generator was trained on; write ``generated.png`` and ``generated.md``.
+
+    The distance between samples and real images is shown beside that between two halves of the real ones, which no
+    generator can be asked to beat; and the samples' distances to their nearest training image beside those of the
+    training images among themselves.
+
+    Args:
+        samples: folder of samples.
+        training: folder of training images.
+        output: folder, made where missing.
+        features: network of the Frechet distance.
+        window: in which images are looked at, in their unit.
+        held_out: names in ``training`` that were not trained on.
+
+    Returns:
+        The report, in Markdown; it is printed as well.
+
+    Raises:
+        FileNotFoundError: where a folder is missing or holds no image.
+        ValueError: where there are too few images.
+    """
+    made = find_images(samples)
+    real = [path for path in find_images(training) if not {Path(path).name, Path(path).stem} & set(held_out)]
+    found = nearest(named(made), named(real), window=window)
+    among = nearest(named(real), window=window)
+    distances = [
+        frechet_distance(opened(made), opened(real), features, window),
+        frechet_distance(opened(real[::2]), opened(real[1::2]), features, window),
+    ]
+    lines = [
+        "| | samples | training images among themselves |",
+        "|---|---|---|",
+        f"| Frechet distance ({features.name}) | {distances[0]:.3g} | {distances[1]:.3g} |",
+        f"| distance to the nearest, median | {median(found):.3f} | {median(among):.3f} |",
+        f"| distance to the nearest, least | {least(found):.3f} | {least(among):.3f} |",
+        "",
+        f"{len(made)} samples, {len(real)} training images. Frechet distances of few images are too large, and compare "
+        "with no other network's. Nearest: root mean square difference at 64 x 64, in parts of the window.",
+    ]
+    folder = Path(output)
+    folder.mkdir(parents=True, exist_ok=True)
+    draw_contact_sheet(folder / "generated.png", made, {match.sample: match for match in found}, real, window)
+    text = "\n".join(lines) + "\n"
+    (folder / "generated.md").write_text(text, encoding="utf-8")
+    print(text)
+    return text
+
+
+def named(paths: Sequence[str]) -> Iterator[tuple[str, Slabs]]:
+    """Names and images, opened one by one."""
+    return ((Path(path).name, open_slabs(path)) for path in paths)
+
+
+def opened(paths: Sequence[str]) -> Iterator[Slabs]:
+    """Images, opened one by one."""
+    return (open_slabs(path) for path in paths)
+
+
+def median(matches: Sequence[Match]) -> float:
+    """The median distance."""
+    return float(np.median([match.distance for match in matches]))
+
+
+def least(matches: Sequence[Match]) -> float:
+    """The least distance."""
+    return min(match.distance for match in matches)
+
+
+def draw_contact_sheet(
+    path: Path, samples: Sequence[str], matches: dict[str, Match], training: Sequence[str], window: Window
+) -> None:
+    """Draw each sample, its middle slice, and beside it the training image that is nearest to it."""
+    known = {Path(file).name: file for file in training}
+    rows = -(-len(samples) // COLUMNS)
+    figure = Figure((3.6 * COLUMNS, 2.0 * rows), layout="constrained")
+    panels = np.atleast_2d(figure.subplots(rows, 2 * COLUMNS))
+    for panel in panels.flat:
+        panel.axis("off")
+    for number, sample in enumerate(samples):
+        match = matches[Path(sample).name]
+        row, column = divmod(number, COLUMNS)
+        titles = (Path(sample).stem, f"nearest, {match.distance:.2f}")
+        for panel, file, title in zip(panels[row, 2 * column :], (sample, known[match.nearest]), titles, strict=False):
+            image = open_slabs(file)
+            middle = image.shape[2] // 2
+            panel.imshow(image.slab(middle, middle + 1)[..., 0].numpy().T, cmap="gray", vmin=window[0], vmax=window[1])
+            panel.set_title(title, fontsize=7)
+    save(figure, path)
