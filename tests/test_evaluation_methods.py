@@ -284,6 +284,7 @@ def test_evaluating_as_configured(scans, weights, tmp_path, capsys):
     assert capsys.readouterr().out.strip() == report.strip()
     assert {file.name for file in out.iterdir()} == {
         "pairs", "results", "tuning", "report.md", "table.csv", "real_slices.png", "real_blocks.png", "real_noise.png",
+        "real_enlarged.png", "simulated_enlarged.png",
         "simulated_slices.png", "simulated_blocks.png", "simulated_noise.png",
     } - {name for name in ("real_noise.png", "simulated_noise.png") if name not in report}  # fmt: skip
     assert all(name in report for name in ("Real pairs", "Simulated kernels", "n = 2 cases", "n = 4 cases, 32 slices"))

@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter
 from torch import nn
 
 from bundle.evaluation.features import FileFeatures, RandomFeatures
-from bundle.evaluation.frechet import between, frechet_distance, three_distances
+from bundle.evaluation.frechet import between, frechet_distance
 from bundle.evaluation.metrics import LUNG, windowed
 from bundle.evaluation.nearest import Match, Pooled, nearest
 from bundle.evaluation.slices import planes, spread
@@ -154,16 +154,6 @@ def test_with_more_features_than_slices_it_is_exact():
     a, b = ((own - own.mean(0)) / (len(own) - 1) ** 0.5 for own in (first, second))
     expected = means + a.square().sum() + b.square().sum() - 2 * torch.linalg.svdvals(a @ b.T).sum()
     assert between([first], [second]) == pytest.approx(float(expected), rel=1e-5)
-
-
-def test_three_distances_are_those_of_the_pairs():
-    target = images(3)
-    source, translated = ([noisy(image, sd, i) for i, image in enumerate(target)] for sd in (200.0, 50.0))
-    found = three_distances(map(Whole, source), map(Whole, target), map(Whole, translated), RandomFeatures())
-    assert found.source_target == pytest.approx(distance(source, target))
-    assert found.translated_target == pytest.approx(distance(translated, target))
-    assert found.translated_source == pytest.approx(distance(translated, source))
-    assert found.translated_target < found.source_target
 
 
 def test_what_does_not_compare_is_refused():

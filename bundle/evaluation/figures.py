@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,10 +30,7 @@ def draw_slices(
         unit: of the images.
     """
     span = SPAN * (window[1] - window[0])
-
-    def turned(image: np.ndarray) -> np.ndarray:
-        return image.T if isinstance(images[target], Picture) else image[::-1, ::-1].T
-
+    turned = turning(images[target])
     shape, spacing = images[target].shape, images[target].spacing
     z, across = shape[2] // 2, spacing[1] / spacing[0]
     found = {name: image.slab(z, z + 1)[..., 0].numpy() for name, image in images.items()}
@@ -54,6 +51,54 @@ def draw_slices(
             panel.set_yticks([])
     axes[1, -1].axis("off")
     figure.colorbar(difference, cax=axes[1, -1].inset_axes((0.05, 0.05, 0.07, 0.9)), label=unit)
+    save(figure, path)
+
+
+def turning(image: Slabs) -> Callable[[np.ndarray], np.ndarray]:
+    """How a slice `(x, y)` is turned to be shown, `(rows, columns)`."""
+    return np.transpose if isinstance(image, Picture) else lambda voxels: voxels[::-1, ::-1].T
+
+
+def draw_enlarged(
+    path: Path, result: Slabs, target: Slabs, faces: Sequence[Sequence[int]], window: Window = LUNG
+) -> None:
+    """Draw the middle slice of a result whole, and a part across tile borders enlarged beside the target's.
+
+    The part lies around the crossing of borders that is nearest to the middle; ticks along its edges show them.
+
+    Args:
+        path: the PNG.
+        result: an image that was made tile by tile.
+        target: on the same grid.
+        faces: where the tiles begin, per axis (see `bundle.evaluation.seams.faces_of`).
+        window: black and white.
+    """
+    turned, z = turning(target), target.shape[2] // 2
+    whole, truth = (image.slab(z, z + 1)[..., 0].numpy() for image in (result, target))
+    side = max(min(whole.shape) // 6, 1)
+    starts = []
+    for places, size in zip(faces[:2], whole.shape, strict=True):
+        nearest = min(places, key=lambda at: abs(at - size / 2), default=size // 2)
+        starts.append(min(max(nearest - side // 2, 0), size - side))
+    marks = np.zeros(whole.shape)
+    for axis, start in enumerate(starts):
+        for at in faces[axis]:
+            if start < at < start + side:
+                edge: list[slice] = [slice(begin, begin + max(side // 20, 1)) for begin in starts]
+                edge[axis] = slice(at, at + 1)
+                marks[tuple(edge)] = 1
+    part = tuple(slice(start, start + side) for start in starts)
+    box = np.zeros(whole.shape)
+    box[part] = 1
+    figure = Figure((9.6, 3.5), layout="constrained")
+    panels = figure.subplots(1, 3)
+    shown = (("result", whole), ("result, enlarged", whole[part]), ("target, enlarged", truth[part]))
+    for panel, (title, image) in zip(panels, shown, strict=True):
+        panel.imshow(turned(image), cmap="gray", vmin=window[0], vmax=window[1], interpolation="nearest")
+        panel.set_title(title, fontsize=9)
+        panel.axis("off")
+    panels[0].contour(turned(box), [0.5], colors="tab:orange", linewidths=1)
+    panels[1].contour(turned(marks[part]), [0.5], colors="tab:orange", linewidths=1)
     save(figure, path)
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import torch
 from bundle.evaluation.features import Features
@@ -23,21 +22,6 @@ from scipy.linalg import LinAlgWarning
 from torch import Tensor
 
 SLICES = 32  # of each plane of each volume
-
-
-@dataclass(frozen=True)
-class Distances:
-    """Three Frechet distances, as in the paper: a translation should leave its source and reach the target.
-
-    Args:
-        source_target: how far the domains are.
-        translated_target: what is left; 0 is perfect.
-        translated_source: how far the translation went.
-    """
-
-    source_target: float
-    translated_target: float
-    translated_source: float
 
 
 def frechet_distance(
@@ -56,19 +40,6 @@ def frechet_distance(
         ValueError: where there are too few slices, or 2D and 3D are mixed.
     """
     return between(*(plane_features(images, features, window, slices) for images in (first, second)))
-
-
-def three_distances(
-    source: Iterable[Slabs],
-    target: Iterable[Slabs],
-    translated: Iterable[Slabs],
-    features: Features,
-    window: Window = LUNG,
-    slices: int = SLICES,
-) -> Distances:
-    """The three distances of source, target and translated source, each read once; see `frechet_distance`."""
-    of = [plane_features(images, features, window, slices) for images in (source, target, translated)]
-    return Distances(between(of[0], of[1]), between(of[2], of[1]), between(of[2], of[0]))
 
 
 def plane_features(

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from bundle.evaluation.emphysema import emphysema_index, lung_blocks
 from bundle.evaluation.features import Features
-from bundle.evaluation.figures import draw_boxes, draw_slices, draw_spectra
+from bundle.evaluation.figures import draw_boxes, draw_enlarged, draw_slices, draw_spectra
 from bundle.evaluation.frechet import between, plane_features
 from bundle.evaluation.measuring import Cost, measured
 from bundle.evaluation.methods import Method
@@ -76,7 +76,7 @@ class Evaluation:
                 records += self.measure(pair, methods, bar)
         named = {key: method.name for key, method in methods.items()}
         titles = {"source": "source as it is", **named, "target": "target"}
-        report = self.report(records, titles, pairs, left_out)
+        report = self.report(records, methods, titles, pairs, left_out)
         for name, text in (("table.csv", as_csv(records)), ("report.md", report)):
             part = folder / f".part_{name}"
             part.write_text(text, encoding="utf-8")
@@ -144,7 +144,12 @@ class Evaluation:
         return Path(self.output_dir) / "results" / pair.name / f"{key}.nii"
 
     def report(
-        self, records: Sequence[Record], titles: Mapping[str, str], pairs: Sequence[Pair], left_out: Sequence[str]
+        self,
+        records: Sequence[Record],
+        methods: Mapping[str, Method],
+        titles: Mapping[str, str],
+        pairs: Sequence[Pair],
+        left_out: Sequence[str],
     ) -> str:
         """The report in Markdown; its figures are drawn, of the first pair of each kind."""
         folder, parts = Path(self.output_dir), ["# Evaluation"]
@@ -164,6 +169,16 @@ class Evaluation:
             images["target"] = open_slabs(pair.target)
             draw_slices(folder / f"{kind}_slices.png", images, window=self.window, unit=self.unit)
             parts.append(f"![slices and their differences]({kind}_slices.png)\n\n*{pair.name}*")
+            if "ours" in methods:
+                tiles = faces_of(methods["ours"].windows(images["target"].shape), images["target"].shape)
+                draw_enlarged(
+                    folder / f"{kind}_enlarged.png",
+                    open_slabs(self.result(pair, "ours")),
+                    images["target"],
+                    tiles,
+                    self.window,
+                )
+                parts.append(f"![a part across the borders of tiles, which the ticks show]({kind}_enlarged.png)")
             if self.unit == "HU" and draw_spectra(folder / f"{kind}_noise.png", images):
                 parts.append(f"![noise power spectra]({kind}_noise.png)")
             blocks = {
