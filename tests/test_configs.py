@@ -28,7 +28,6 @@ INFERENCE, TRAIN, METADATA = (str(ROOT / "configs" / f"{name}.json") for name in
 #: What both files declare: MONAI Label reads each alone.
 SHARED = [
     "spatial_dims",
-    "conditioning",
     "window",
     "limits",
     "edges",
@@ -71,6 +70,7 @@ def test_every_target_resolves(path):
 def test_inference_and_training_declare_the_same_network():
     inference, train = json.loads(Path(INFERENCE).read_text()), json.loads(Path(TRAIN).read_text())
     assert {key: inference[key] for key in SHARED} == {key: train[key] for key in SHARED}
+    assert inference["displayable_configs"]["conditioning"] == train["conditioning"]
 
 
 def test_inference_has_all_that_monai_asks_for(scans, tmp_path):
