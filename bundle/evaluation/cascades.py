@@ -52,7 +52,7 @@ class Translation:
         given = {"bundle_root": self.bundle_root, "device": self.device, "tile_size": self.tile_size}
         parser.update({**given, **({"weights": self.weights} if self.weights else {}), **self.keys})
         if isinstance(parser["inferer"], dict):
-            parser["inferer#progress"] = False
+            parser["inferer#inferer#progress"] = False
         return parser
 
 
