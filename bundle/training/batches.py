@@ -84,16 +84,19 @@ class ScaleDiscriminator(Inferer):
         augment: how much of what it is shown is moved and blotted out, from 0 to 1 (see `augmented`).
         spread: whether it is shown how the images of a batch differ as well, voxel by voxel, so that a generator which
             always makes the same image gives itself away (Karras et al., Progressive growing of GANs, ICLR 2018).
+        detail: above scale 0, by how much it is shown what an image adds to the previous scale, in place of the image:
+            fine detail is faint beside the whole. 0 shows the image.
     """
 
-    def __init__(self, half: bool = False, augment: float = 0.0, spread: bool = False) -> None:
+    def __init__(self, half: bool = False, augment: float = 0.0, spread: bool = False, detail: float = 0.0) -> None:
         super().__init__()
-        self.half, self.augment, self.spread = half, augment, spread
+        self.half, self.augment, self.spread, self.detail = half, augment, spread, detail
 
     def __call__(self, inputs: Tensor, network: Any, *args: Any, **kwargs: Any) -> Tensor:
         """Return the logits, one for each patch that MONAI's `PatchDiscriminator` looks at."""
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.half):
-            shown = torch.cat([kwargs["seen"], inputs], 1)
+            seen = kwargs["seen"]
+            shown = torch.cat([seen, self.detail * (inputs - seen[:, -1:]) if self.detail else inputs], 1)
             if self.spread:
                 shown = torch.cat([shown, inputs.std(0, keepdim=True).expand_as(inputs)], 1)
             shown = augmented(shown, self.augment)
