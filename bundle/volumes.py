@@ -69,6 +69,8 @@ class Volume:
             )
         #: The files of a DICOM series, in the order of their position.
         self.series: list[str] = getattr(voxels, "files", [])
+        #: What metadata tell of an image in memory: the ``bits`` of a file of levels (`bundle.depth`).
+        self.meta = {"bits": bits} if (bits := getattr(voxels, "bits", None)) else {}
         self._voxels, self._more = voxels, (slice(None),) * (len(size) - spatial_dims)
         #: Voxels per axis of the file, and its affine.
         self.file_shape, self.file_affine = size[:spatial_dims], np.asarray(affine, float)
