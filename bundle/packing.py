@@ -15,6 +15,7 @@ import fire
 import nibabel
 import numpy as np
 import torch
+from bundle.depth import depth_of, to_grey
 from bundle.geometry import pyramid
 from bundle.memory import parse_bytes
 from bundle.networks import pool
@@ -83,8 +84,13 @@ def find_pairs(
 
 
 def read(path: str | Path) -> Tensor:
-    """An image `(1, *spatial)` with its affine; a volume in RAS, so that slices lie in the first two axes."""
+    """An image `(1, *spatial)` with its affine; a volume in RAS, so that slices lie in the first two axes.
+
+    X-rays, which have a depth, are read as grey, 0 to 255 (`bundle.depth`).
+    """
     image = Compose([LoadImage(reader=ScanReader(), image_only=True), EnsureChannelFirst()])(str(path))
+    bits = depth_of(image)
+    image = image if bits is None else to_grey(image, bits)
     if image.shape[0] != 1:
         raise ValueError(f"image {str(path)!r} has {image.shape[0]} channels; the cascade takes one: choose it first.")
     return Orientation("RAS", labels=None)(image) if image.ndim == 4 else image

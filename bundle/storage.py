@@ -1,7 +1,7 @@
 """Images where they lie: found by path, read whatever the format, sliced beyond their border.
 
-Files are read by nibabel, ITK, Pillow and zarr through MONAI's readers; `bundle.series` tells which files of a folder
-make one series.
+Files are read by nibabel, ITK and zarr through MONAI's readers; `bundle.series` tells which files of a folder make one
+series, `bundle.xrays` which are an image each, and `bundle.photos` reads those, PNG, JPEG and TIFF.
 """
 
 from __future__ import annotations
@@ -18,16 +18,19 @@ import pydicom
 import torch
 from bundle.geometry import region
 from bundle.ome_zarr import ZARR, is_zarr, open_zarr
+from bundle.photos import PhotoReader
 from bundle.series import series_files
-from monai.data import ImageReader, ITKReader, NibabelReader, PILReader
+from bundle.xrays import is_xray, xray_files
+from monai.data import ImageReader, ITKReader, NibabelReader
 from monai.utils import ensure_tuple
+from pydicom.misc import is_dicom
 from torch import Tensor
 from torch.nn import functional as F
 
 #: Suffixes of single files, longest first, and what reads them.
 NIFTI = (".nii.gz", ".nii")
-ITK = (".nrrd", ".mha", ".mhd", ".tiff", ".tif")
-PHOTO = (".jpeg", ".jpg", ".png")
+ITK = (".nrrd", ".mha", ".mhd")
+PHOTO = (".jpeg", ".jpg", ".png", ".tiff", ".tif", ".dcm")
 SUFFIXES = NIFTI + ITK + PHOTO + ZARR
 
 
@@ -107,13 +110,15 @@ def stem(path: str | Path) -> str:
 
 
 def is_series(path: str | Path) -> bool:
-    """Whether the path is a folder that holds DICOM files itself."""
+    """Whether the path is a folder that holds DICOM files itself, and not X-rays alone, each of which is an image."""
     path = Path(path)
-    return path.is_dir() and any(pydicom.misc.is_dicom(file) for file in path.iterdir() if file.is_file())
+    return path.is_dir() and any(is_dicom(file) for file in path.iterdir() if file.is_file()) and not xray_files(path)
 
 
 def find_images(path: str | Path) -> list[str]:
     """The images at a path: a file, a DICOM series folder, or a folder of both, one level deep.
+
+    DICOM X-rays, whatever their suffix, are an image each.
 
     Raises:
         FileNotFoundError: where there is nothing, or no image in it.
@@ -124,21 +129,25 @@ def find_images(path: str | Path) -> list[str]:
             f"dataset_dir {str(path)!r} does not exist; give an image, a DICOM folder or a folder of them."
         )
     if path.is_file() or is_zarr(path) or is_series(path):
-        if path.is_file() and not suffix(path):
+        if path.is_file() and not suffix(path) and not is_dicom(path):
             raise FileNotFoundError(
                 f"dataset_dir {str(path)!r} is no image: its name ends in none of {', '.join(SUFFIXES)}."
             )
         return [str(path)]
-    found = [
-        str(entry)
-        for entry in sorted(path.iterdir())
-        if (entry.is_file() and suffix(entry)) or is_zarr(entry) or is_series(entry)
-    ]
+    found = [image for entry in sorted(path.iterdir()) for image in _images_at(entry)]
     if not found:
         raise FileNotFoundError(
             f"dataset_dir {str(path)!r} holds no image ({', '.join(SUFFIXES)}) and no DICOM series."
         )
     return found
+
+
+def _images_at(entry: Path) -> list[str]:
+    """The images that an entry of a folder is or holds."""
+    if entry.is_file():
+        taken = is_xray(entry) if is_dicom(entry) else suffix(entry)
+        return [str(entry)] if taken else []
+    return [str(entry)] if is_zarr(entry) or is_series(entry) else xray_files(entry)
 
 
 class SeriesReader(ITKReader):
@@ -191,8 +200,11 @@ class ScanReader(ImageReader):
         self.series_uid = series_uid
 
     def verify_suffix(self, filename: Any) -> bool:
-        """Whether the name is that of a known format or of a folder."""
-        return all(Path(name).is_dir() or suffix(name) for name in ensure_tuple(filename))
+        """Whether the name is that of a known format or of a folder, or the file is DICOM."""
+        return all(
+            Path(name).is_dir() or suffix(name) or (Path(name).is_file() and is_dicom(name))
+            for name in ensure_tuple(filename)
+        )
 
     def read(self, data: Any, **kwargs: Any) -> Any:
         """Read one image; returns its reader beside it, for `get_data`.
@@ -214,8 +226,8 @@ class ScanReader(ImageReader):
             reader = NibabelReader()
         elif end in ITK:
             reader = ITKReader()
-        elif end in PHOTO:
-            reader = PILReader(converter=lambda photo: photo if photo.mode.startswith("I") else photo.convert("L"))
+        elif end in PHOTO or is_dicom(path):
+            reader = PhotoReader()
         else:
             raise ValueError(
                 f"image {str(path)!r} is of no known format; take one of {', '.join(SUFFIXES)} or a DICOM folder."

@@ -21,6 +21,7 @@ from typing import Any
 import nibabel
 import numpy as np
 import torch
+from bundle.depth import level_type
 from bundle.dicom import Derivation, DerivedSeries, is_ct
 from bundle.geometry import Window, even, pyramid, region, tiles
 from bundle.memory import parse_bytes
@@ -31,6 +32,7 @@ from bundle.scratch import ScratchImage, create, first, open_group, todo, wait
 from bundle.storage import NIFTI, file_hash, stem, suffix
 from bundle.volumes import Volume
 from monai.config import KeysCollection
+from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from torch import Tensor
 
@@ -105,7 +107,8 @@ class OpenScand(MapTransform):
         for tile in walk:
             voxels = volume.slab(tile.write[-1].start, tile.write[-1].stop)
             shown = matched(voxels, volume.spacing, kernel) if kernel else voxels
-            image[region(tile.write)] = self.windowing({key: shown[None]})[key].as_subclass(Tensor)[None]
+            shown = MetaTensor(shown[None], meta=volume.meta)
+            image[region(tile.write)] = self.windowing({key: shown})[key].as_subclass(Tensor)[None]
         wait()
         return image
 
@@ -121,7 +124,7 @@ class SaveScand(MapTransform):
         output_postfix: what the name gets.
         output_ext: ``.nii``, ``.nii.gz`` or ``.ome.zarr``; empty for the source's own, a derived series for a CT series
             of DICOM, or ``.nii`` where the source's cannot be written in parts.
-        output_dtype: voxel type of the file; DICOM has int16.
+        output_dtype: voxel type of the file; DICOM has int16, an X-ray the type of its depth (`bundle.depth`).
         allow_missing_keys: whether a missing key is no error.
         weights: the checkpoint, which a derived series names by its SHA-256; or nothing.
         series_description: what a derived series is said to be.
@@ -177,9 +180,14 @@ class SaveScand(MapTransform):
     def to_nifti(self, path: Path, result: ScratchImage, volume: Volume, key: Hashable) -> None:
         """Write the result with the header of its source, where that is NIfTI as well."""
         header = getattr(nibabel.load(volume.path), "header", None) if suffix(volume.path) in NIFTI else None
-        with NiftiWriter(path, volume.file_shape, volume.file_affine, self.dtype, header) as writer:
+        with NiftiWriter(path, volume.file_shape, volume.file_affine, self._type(volume), header) as writer:
             for _, voxels in self.slabs(result, volume, key):
                 writer.append(voxels)
+
+    def _type(self, volume: Volume) -> np.dtype:
+        """The voxel type of the file."""
+        bits = volume.meta.get("bits")
+        return self.dtype if bits is None else np.dtype(level_type(bits))
 
     def to_series(self, path: Path, result: ScratchImage, volume: Volume, key: Hashable) -> None:
         """Write the result as a derived series."""
@@ -205,7 +213,7 @@ class SaveScand(MapTransform):
         for tile in tiles(shape, slab, (0,) * len(slab)):
             made = volume.as_in_file(result[region(volume.of_file(tile.write, shape))][0, 0])
             source = volume.in_file(tile.write) if pasted else torch.zeros_like(made)
-            data = self.voxelwise({key: made[None], "source": source[None]})
+            data = self.voxelwise({key: made[None], "source": MetaTensor(source[None], meta=volume.meta)})
             yield tile.write, data[key].as_subclass(Tensor)[0].numpy()
 
     def to_zarr(self, path: Path, result: ScratchImage, volume: Volume, key: Hashable) -> None:
@@ -226,7 +234,7 @@ class SaveScand(MapTransform):
             [volume.axes_in_file(size.tolist()) for size in sizes],
             [volume.axes_in_file(origin.tolist()) for origin in origins],
             volume.file_affine,
-            self.dtype,
+            self._type(volume),
             stem(volume.path),
         )
         for level, scale in enumerate(scales):

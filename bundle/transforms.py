@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from bundle.dicom import Derivation, DerivedSeries, is_ct
-from bundle.ome_zarr import ZARR, ZarrScales
+from bundle.depth import depth_of, level_type
+from bundle.dicom import Derivation, DerivedSeries, is_ct, write_derived_xray
+from bundle.ome_zarr import ZARR
 from bundle.scanner import find_kernel, matched
 from bundle.series import series_files
+from bundle.sinks import TIFF, only_channel, write_file, write_tiff, write_zarr
 from bundle.storage import ScanReader, file_hash, spacing_of, stem, suffix
 from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.data.folder_layout import default_name_formatter
-from monai.transforms import LoadImaged, MapTransform, SaveImage, SaveImaged
+from monai.transforms import LoadImaged, MapTransform, SaveImaged
+from pydicom.misc import is_dicom
 from torch import Tensor
 
 
@@ -50,11 +50,13 @@ class SaveImageAsSourced(SaveImaged):
         output_dir: folder, made where missing.
         output_postfix: what the name gets.
         output_ext: such as ``.nii.gz``; empty for the source's own. A CT series of DICOM gives a folder with a derived
-            series (`bundle.dicom`), one of another modality ``.nii.gz``, a JPEG ``.png``.
-        output_dtype: voxel type of the file. A PNG gets 8 or 16 bits, as many as its values need; DICOM has int16.
+            series (`bundle.dicom`), one of another modality ``.nii.gz``, an X-ray a derived one, a JPEG ``.png``.
+        output_dtype: voxel type of the file. Images that have a depth keep it (`bundle.depth`), another PNG gets 8 or
+            16 bits, as many as its values need; a CT series of DICOM has int16.
         allow_missing_keys: whether a missing key is no error.
         weights: the checkpoint that made the image, which a derived series names by its SHA-256; or nothing.
         series_description: what a derived series is said to be.
+        root: folder below which the X-rays of subfolders keep theirs, so that names may come twice.
     """
 
     def __init__(
@@ -67,11 +69,12 @@ class SaveImageAsSourced(SaveImaged):
         allow_missing_keys: bool = False,
         weights: str | Path = "",
         series_description: str = Derivation.description,
+        root: str | Path | None = None,
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
         self.weights, self.series_description = weights, series_description
         self.output_dir, self.output_postfix, self.output_dtype = Path(output_dir), output_postfix, output_dtype
-        self.output_ext = output_ext
+        self.output_ext, self.root = output_ext, root
 
     def set_options(self, *args: Any, **kwargs: Any) -> None:
         """Nothing to set: the format follows from each image."""
@@ -88,28 +91,30 @@ class SaveImageAsSourced(SaveImaged):
             if source:
                 self._derive(image, source)
                 continue
-            end = self.output_ext or suffix(image.meta.get("filename_or_obj", "")) or ".nii.gz"
+            path = Path(str(image.meta.get("filename_or_obj", "")))
+            end = self.output_ext or suffix(path) or (".dcm" if "bits" in image.meta else ".nii.gz")
             end = {".jpg": ".png", ".jpeg": ".png", ".mhd": ".mha"}.get(end, end)
-            self.output_dir.mkdir(parents=True, exist_ok=True)
-            if end in ZARR:
-                print(f"written: {_save_zarr(image, self.output_dir, self.output_postfix, end, self.output_dtype)}")
-                continue
-            with tempfile.TemporaryDirectory(dir=self.output_dir, prefix=".part_") as part:
-                save = SaveImage(
-                    part,
-                    self.output_postfix,
-                    end,
-                    output_dtype=_photo_type(image) if end == ".png" else self.output_dtype,
-                    resample=False,
-                    separate_folder=False,
-                    print_log=False,
-                    output_name_formatter=_name,
-                )
-                save(image)
-                for file in Path(part).iterdir():
-                    file.replace(self.output_dir / file.name)
-                    print(f"written: {self.output_dir / file.name}")
+            folder = self._folder(path)
+            folder.mkdir(parents=True, exist_ok=True)
+            writers = {".dcm": self._write_xray, **dict.fromkeys(ZARR, write_zarr), **dict.fromkeys(TIFF, write_tiff)}
+            write = writers.get(end, write_file)
+            print(f"written: {write(image, folder, self.output_postfix, end, self.output_dtype)}")
         return dict(data)
+
+    def _folder(self, path: Path) -> Path:
+        """Where the result of a file goes."""
+        if self.root is None or not path.is_file() or Path(self.root) not in path.parents:
+            return self.output_dir
+        return self.output_dir / path.parent.relative_to(self.root)
+
+    def _write_xray(self, image: Any, folder: Path, postfix: str, end: str, _: Any) -> Path:
+        """Write a derived X-ray."""
+        source = Path(image.meta["filename_or_obj"])
+        if not (source.is_file() and is_dicom(source)):
+            raise ValueError(f"source {str(source)!r} is no DICOM X-ray to derive one from; take another output_ext.")
+        path = folder / f"{'_'.join(filter(None, (stem(source), postfix)))}{end}"
+        write_derived_xray(source, path, only_channel(image), self._derivation())
+        return path
 
     def _series(self, image: Any) -> list[str]:
         """The files of the CT series that an image came from, where its result is to be one as well."""
@@ -121,47 +126,14 @@ class SaveImageAsSourced(SaveImaged):
     def _derive(self, image: Any, source: list[str]) -> None:
         """Write a derived series."""
         name = "_".join(filter(None, (Path(source[0]).parent.name, self.output_postfix)))
-        digest = file_hash(self.weights) if self.weights else ""
-        voxels = torch.as_tensor(image).as_subclass(Tensor).cpu().numpy()[0]
-        derivation = Derivation(self.series_description, weights=digest)
-        with DerivedSeries(source, self.output_dir / name, voxels.shape, image.affine, derivation) as series:
+        voxels = only_channel(image)
+        with DerivedSeries(source, self.output_dir / name, voxels.shape, image.affine, self._derivation()) as series:
             for index in range(voxels.shape[-1]):
                 series.write(index, voxels[..., index])
         print(f"written: {self.output_dir / name}")
 
-
-def _save_zarr(image: MetaTensor, folder: Path, postfix: str, end: str, dtype: Any) -> Path:
-    """Write an image of one scale as OME-Zarr."""
-    name = stem(image.meta.get("filename_or_obj", "") or "image")
-    path, shape = folder / f"{name}_{postfix}{end}", tuple(image.shape[1:])
-    voxels = torch.as_tensor(image)[0].as_subclass(Tensor).numpy()
-    kind = voxels.dtype if isinstance(dtype, torch.dtype) else dtype
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".part_") as part:
-        made = Path(part) / path.name
-        writer = ZarrScales(
-            made, [shape], [spacing_of(image, len(shape))], [[0.0] * len(shape)], np.asarray(image.affine), kind, name
-        )
-        writer.write(0, [slice(0, side) for side in shape], voxels)
-        shutil.rmtree(path, ignore_errors=True)
-        made.replace(path)
-    return path
-
-
-def _name(meta: dict, saver: Any) -> dict:
-    """MONAI's name of an image, with a suffix for it to take off: the last number of a UID is none."""
-    names = default_name_formatter(meta, saver)
-    source = str(Path(names["subject"]))
-    return {**names, "subject": source[: len(source) - len(suffix(source))] + ".image"}
-
-
-def _photo_type(image: Tensor) -> type[np.generic]:
-    """The smallest type of a PNG that holds an image: MONAI would wrap its values into 8 bits."""
-    low, high = float(image.min()), float(image.max())
-    if low < 0 or high > 65535:
-        raise ValueError(
-            f"the image holds {low:g} to {high:g} and a .png holds 0 to 65535; take output_ext '.nii.gz', or clip it."
-        )
-    return np.uint8 if high <= 255 else np.uint16
+    def _derivation(self) -> Derivation:
+        return Derivation(self.series_description, weights=file_hash(self.weights) if self.weights else "")
 
 
 class MatchKerneld(MapTransform):
@@ -265,7 +237,8 @@ class RoundAndCastd(MapTransform):
 
     Args:
         keys: images.
-        dtype: name of a torch type, such as ``int16``; one of floating point is neither rounded nor clipped.
+        dtype: name of a torch type, such as ``int16``; one of floating point is neither rounded nor clipped. An image
+            that has a depth gets the type of its levels instead (`bundle.depth`).
         allow_missing_keys: whether a missing key is no error.
 
     Raises:
@@ -290,8 +263,10 @@ class RoundAndCastd(MapTransform):
             image = out[key]
             if not bool(torch.isfinite(image).all()):
                 raise ValueError(f"{key} holds voxels that are no finite numbers; check the weights and the source.")
-            if not self.dtype.is_floating_point:
-                limits = torch.iinfo(self.dtype)
+            bits = depth_of(image)
+            dtype = self.dtype if bits is None else getattr(torch, level_type(bits))
+            if not dtype.is_floating_point:
+                limits = torch.iinfo(dtype)
                 image = image.round().clamp(limits.min, limits.max)
-            out[key] = image.to(self.dtype)
+            out[key] = image.to(dtype)
         return out

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from bundle.depth import to_grey
 from bundle.geometry import Window
 from bundle.nifti import NiftiWriter
 from bundle.storage import read_window
@@ -69,6 +70,8 @@ class Volume:
             )
         #: The files of a DICOM series, in the order of their position.
         self.series: list[str] = getattr(voxels, "files", [])
+        #: What metadata tell of an image in memory: the ``bits`` of a file of levels (`bundle.depth`).
+        self.meta = {"bits": bits} if (bits := getattr(voxels, "bits", None)) else {}
         self._voxels, self._more = voxels, (slice(None),) * (len(size) - spatial_dims)
         #: Voxels per axis of the file, and its affine.
         self.file_shape, self.file_affine = size[:spatial_dims], np.asarray(affine, float)
@@ -137,7 +140,7 @@ class Volume:
 
 
 class Picture:
-    """An image of two axes as a volume of one slice.
+    """An image of two axes as a volume of one slice; one that has a depth as grey, 0 to 255 (`bundle.depth`).
 
     Args:
         path: any image that `bundle.storage` reads.
@@ -154,7 +157,8 @@ class Picture:
 
     def slab(self, start: int, stop: int) -> Tensor:
         """All of it, or nothing."""
-        return self._image.slab(0, self.shape[1])[..., None][..., start:stop]
+        levels, bits = self._image.slab(0, self.shape[1]), self._image.meta.get("bits")
+        return (to_grey(levels, bits) if bits else levels)[..., None][..., start:stop]
 
 
 def open_slabs(path: str | Path) -> Volume | Picture:

@@ -18,10 +18,11 @@ from typing import Any, Protocol
 import itk
 import nibabel
 import numpy as np
+from bundle.depth import depth_of
 from bundle.ome_zarr import is_zarr, open_zarr
 from bundle.series import series_files
 from bundle.storage import NIFTI, ScanReader, suffix
-from monai.data import ITKReader
+from monai.data import ITKReader, MetaTensor
 from monai.transforms import LoadImage
 
 
@@ -65,7 +66,20 @@ def open_voxels(path: str | Path, series_uid: str = "") -> tuple[Voxels, np.ndar
         if meta.in_parts:
             return meta, meta.affine
     loaded = LoadImage(reader=ScanReader(), image_only=True)(str(path))
-    return loaded.numpy(), loaded.affine.numpy()
+    return Loaded(loaded), loaded.affine.numpy()
+
+
+class Loaded:
+    """An image that is read whole, for want of a way to read a part of it."""
+
+    def __init__(self, image: MetaTensor) -> None:
+        #: Of the file, where it holds levels (`bundle.depth`).
+        self.bits = depth_of(image)
+        self._voxels = image.numpy()
+        self.shape = tuple(self._voxels.shape)
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        return self._voxels[index]
 
 
 class MetaVoxels:

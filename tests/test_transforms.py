@@ -12,7 +12,7 @@ from monai.data import MetaTensor
 from PIL import Image
 from pydicom.uid import MRImageStorage
 
-from bundle import transforms
+from bundle import sinks
 from bundle.scanner import SHARP, SOFT, acquire
 from bundle.transforms import (
     LoadImageOrSeriesd,
@@ -199,7 +199,7 @@ def test_a_failing_writer_leaves_nothing(tmp_path, monkeypatch):
     image = load(tmp_path / "scan.nii")
     path = save(image, tmp_path / "out")
     before = path.read_bytes()
-    monkeypatch.setattr(transforms, "SaveImage", full_disk)
+    monkeypatch.setattr(sinks, "SaveImage", full_disk)
     with pytest.raises(OSError, match="No space"):
         save(image, tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == [path]

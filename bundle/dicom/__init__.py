@@ -1,9 +1,12 @@
-"""Derived DICOM series: a translated CT as DICOM images beside those it was made from, of the same patient and place.
+"""Derived DICOM images: a translated CT or X-ray as DICOM beside what it was made from, of the same patient and place.
 
-`image`: what becomes of one source image's header; `series`: the folder of all of them, written slice by slice.
+`image`: what becomes of a source image's header, whatever its kind; `ct`: a slice in HU; `series`: the folder of all of
+them, written slice by slice; `xray`: a single X-ray.
 """
 
-from bundle.dicom.image import Derivation, is_ct
+from bundle.dicom.ct import is_ct
+from bundle.dicom.image import Derivation
 from bundle.dicom.series import DerivedSeries
+from bundle.dicom.xray import write_derived_xray
 
-__all__ = ["Derivation", "DerivedSeries", "is_ct"]
+__all__ = ["Derivation", "DerivedSeries", "is_ct", "write_derived_xray"]

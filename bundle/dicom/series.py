@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 import pydicom
-from bundle.dicom.image import UNNAMED, Derivation, derived_image, is_ct, uid_of
+from bundle.dicom.ct import derived_slice, is_ct
+from bundle.dicom.image import UNNAMED, Derivation, uid_of
 from pydicom.uid import UID
 
 #: A result may lie this far off its source's grid, in shares of the smaller pixel side.
@@ -85,7 +86,7 @@ class DerivedSeries:
         if not np.isfinite(values).all():
             raise ValueError(f"slice {index} holds voxels that are no finite numbers; check weights and source.")
         pixels = np.rint(values).clip(-32768, 32767).astype("<i2").T.tobytes()
-        derived = derived_image(header, pixels, self.derivation)
+        derived = derived_slice(header, pixels, self.derivation)
         derived.save_as(self._part / f"{index + 1:05d}.dcm")
         self._uids[index] = derived.SOPInstanceUID
 
