@@ -28,9 +28,16 @@ def main() -> int:
     except SystemExit as end:  # the parser of the command line has said why
         return 1 if end.code else 0
     except Exception as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {reason(error)}", file=sys.stderr)
         return 1
     return 0
+
+
+def reason(error: BaseException) -> str:
+    """What went wrong, in one line, beneath MONAI's own errors that tell in which expression or transform it did."""
+    while isinstance(error, RuntimeError) and error.__cause__:
+        error = error.__cause__
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def find_bundle(model_path: Path) -> Path:
