@@ -5,6 +5,8 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3
 	"$$python" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo "$$python" && break; done)
 VENV ?= .venv
 PY := $(VENV)/bin/python
+# MONAI Deploy has an environment of its own: where its SDK is installed, every `import monai` imports it.
+DEPLOY := .venv-deploy
 OUTPUT ?= output
 DEST ?= samples
 SHAPE ?= 160,128,96
@@ -18,6 +20,7 @@ JOBS ?= 2
 BENCHMARKS ?= memory_training memory_inference speed seams
 OVERLAY ?=
 ARGS ?=
+INPUT ?=
 
 # $(call config,train): the config, with the overlay of an experiment where one is given.
 comma := ,
@@ -27,7 +30,7 @@ config = "['configs/$(1).json'$(if $(OVERLAY),$(comma)'$(OVERLAY)')]"
 NIIVUE := apps/viewer/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
-.PHONY: help venv infer infer-ct view samples table1 bench test test-viewer train pack lint zip zoo-check clean
+.PHONY: help venv infer infer-ct view samples table1 bench test test-viewer deploy test-deploy train pack lint zip zoo-check clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +59,14 @@ $(VENV)/.dev: requirements-dev.txt requirements.txt | $(VENV)/.pip
 $(VENV)/.viewer: requirements-viewer.txt requirements-dev.txt requirements.txt | $(VENV)/.pip
 	$(PY) -m pip install --disable-pip-version-check --quiet -r requirements-viewer.txt
 	@touch $@ $(VENV)/.dev $(VENV)/.run
+
+$(DEPLOY)/.ready: requirements-deploy.txt apps/deploy/requirements.txt
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.platform != "linux" or sys.version_info < (3, 11))' \
+		|| { echo "error: MONAI Deploy needs Linux, and streaming Python 3.11 to 3.13; say make PYTHON=/path/to/python3.12"; exit 1; }
+	@$(MAKE) --no-print-directory VENV=$(DEPLOY) $(DEPLOY)/.pip
+	$(DEPLOY)/bin/python -m pip install --disable-pip-version-check --quiet --upgrade "pip>25.1" # which holoscan-cli demands
+	$(DEPLOY)/bin/python -m pip install --disable-pip-version-check --quiet -r requirements-deploy.txt
+	@touch $@
 
 $(NIIVUE): apps/viewer/package.json apps/viewer/package-lock.json
 	@command -v npm >/dev/null || { echo "error: found no npm, which installs the viewer's NiiVue; install Node.js 18 or later"; exit 1; }
@@ -110,6 +121,13 @@ test: $(VENV)/.dev ## Run the tests
 test-viewer: $(VENV)/.viewer $(NIIVUE) ## Test the viewer in headless Chromium (CHROMIUM=/path/to/it); leaves a picture of it
 	OMP_NUM_THREADS=1 VIEWER_PICTURE="$(OUTPUT)/viewer/viewer.png" $(PY) -m pytest tests/test_viewer.py tests/test_viewer_page.py $(ARGS)
 	@echo "picture  $(OUTPUT)/viewer/viewer.png"
+
+deploy: $(DEPLOY)/.ready ## Translate the CT series in the DICOM folder INPUT by the MONAI Deploy application, into OUTPUT
+	@test -n "$(INPUT)" || { echo "error: say make deploy INPUT=folder OUTPUT=folder"; exit 1; }
+	$(DEPLOY)/bin/python apps/deploy -i "$(INPUT)" -o "$(OUTPUT)"
+
+test-deploy: $(DEPLOY)/.ready ## Test that application; DEPLOY_SERIES=folder takes a CT series of your own besides
+	OMP_NUM_THREADS=1 $(DEPLOY)/bin/python -m pytest tests/test_deploy.py $(ARGS)
 
 train: $(VENV)/.run ## Train all scales and gather the weights: DATA=folder (without: the sample CTs), OVERLAY=config; MINUTES=9 stops, to go on
 	@test -n "$(DATA)" || $(PY) -m bundle.samples "$(DEST)" --names lidc_0001,platipy_testcase,totalseg_aorta

@@ -12,6 +12,8 @@ OME-Zarr, zarr            the chunks that are asked for
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -111,7 +113,8 @@ class SeriesVoxels:
         #: In the order of their position.
         self.files = series_files(folder, series_uid)
         reader = itk.ImageSeriesReader.New(FileNames=self.files)
-        reader.UpdateOutputInformation()
+        with _named(self.files[0]):
+            reader.UpdateOutputInformation()
         image = reader.GetOutput()
         self.shape = tuple(int(side) for side in image.GetLargestPossibleRegion().GetSize())
         self.affine = np.asarray(ITKReader()._get_affine(image))
@@ -121,5 +124,24 @@ class SeriesVoxels:
         files = self.files[z]
         if not files:
             return np.empty((0, 0, 0), np.float32)
-        slices = [itk.array_from_image(itk.imread(file, pixel_type=itk.F)) for file in files]
+        slices = []
+        for file in files:
+            with _named(file):
+                slices.append(itk.array_from_image(itk.imread(file, pixel_type=itk.F)))
         return np.stack([voxels.reshape(self.shape[1::-1]).T[x, y] for voxels in slices], -1)
+
+
+@contextmanager
+def _named(file: str) -> Iterator[None]:
+    """Say which DICOM file it is that ITK cannot read.
+
+    Raises:
+        ValueError: where it cannot.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        raise ValueError(
+            f"DICOM file {file!r} cannot be read: it is cut short or damaged, or its transfer syntax is unknown to ITK; "
+            "fetch it anew, or write it anew without compression, for instance by gdcmconv --raw."
+        ) from error

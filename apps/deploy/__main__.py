@@ -1,0 +1,60 @@
+"""Run the application as MONAI Deploy does: ``python apps/deploy -i DICOM_FOLDER -o RESULTS``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from cuda_runtime import load_cuda_runtime
+
+
+def main() -> int:
+    """Translate the CT series of a folder; returns the exit code.
+
+    What goes wrong is said in one line, the last, and its code is 1; above it Holoscan logs where.
+    """
+    os.environ.setdefault("HOLOSCAN_LOG_LEVEL", "WARN")
+    try:
+        load_cuda_runtime()
+        from monai.deploy.core import Application  # which needs that library
+
+        paths = Application.init_app_context(sys.argv)
+        bundle_root = find_bundle(Path(paths.model_path))
+        sys.path.insert(0, str(bundle_root))
+        from app import TranslationApp  # which needs the bundle
+
+        TranslationApp(Path(paths.input_path), Path(paths.output_path), bundle_root).run()
+    except SystemExit as end:  # the parser of the command line has said why
+        return 1 if end.code else 0
+    except Exception as error:
+        print(f"error: {reason(error)}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def reason(error: BaseException) -> str:
+    """What went wrong, in one line, beneath MONAI's own errors that tell in which expression or transform it did."""
+    while isinstance(error, RuntimeError) and error.__cause__:
+        error = error.__cause__
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def find_bundle(model_path: Path) -> Path:
+    """The bundle's folder: the one given, one in it (as in a MAP), or the one that it is the ``models`` of.
+
+    Raises:
+        FileNotFoundError: where there is none.
+    """
+    path = model_path.resolve()
+    for folder in (path, *sorted(path.glob("*/")), path.parent):
+        if (folder / "configs" / "inference.json").is_file():
+            return folder
+    raise FileNotFoundError(
+        f"model {str(model_path)!r} is no bundle, it has no configs/inference.json; give the bundle's folder by -m or "
+        "by HOLOSCAN_MODEL_PATH."
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,93 @@
+"""Translator: the selected series through the bundle's own inference, to a derived series."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigWorkflow
+from monai.deploy.core import Fragment, Operator, OperatorSpec
+from monai.deploy.core.domain.dicom_series import DICOMSeries
+
+from bundle.dicom import is_ct
+from bundle.series import series_files
+
+
+class TranslateSeriesOperator(Operator):
+    """Translate the one selected CT series into a folder of the output, ``<its Series Instance UID>_translated``.
+
+    The bundle reads, translates and writes slab by slab. The folder appears only when whole; after an error nothing of
+    it is left.
+
+    Named input:
+        study_selected_series_list: `StudySelectedSeries` objects, of one series in all.
+
+    Args:
+        fragment: the application.
+        bundle_root: folder of the bundle, with ``configs/inference.json``.
+        output_dir: made where missing.
+
+    Raises:
+        ValueError: where not one series is selected, or it is none that the bundle makes a derived series of.
+    """
+
+    def __init__(self, fragment: Fragment, *args: Any, bundle_root: Path, output_dir: Path, **kwargs: Any) -> None:
+        self.bundle_root, self.output_dir = bundle_root, output_dir
+        self.input_name = "study_selected_series_list"
+        super().__init__(fragment, *args, **kwargs)
+
+    def setup(self, spec: OperatorSpec) -> None:
+        """Declare the input."""
+        spec.input(self.input_name)
+
+    def compute(self, op_input: Any, *_: Any) -> None:
+        """Translate what is received."""
+        studies = op_input.receive(self.input_name)
+        series = _only([selected.series for study in studies for selected in study.selected_series])
+        with tempfile.TemporaryDirectory() as temporary:
+            self.translate(_gathered(series, Path(temporary)))
+
+    def translate(self, folder: Path) -> None:
+        """Run the bundle's inference on a folder with the files of a series."""
+        first = series_files(folder)[0]
+        if not is_ct(first):
+            raise ValueError(f"image {str(Path(first).resolve())!r} is no CT image in HU; give a CT series in HU.")
+        workflow = ConfigWorkflow(
+            config_file=str(self.bundle_root / "configs" / "inference.json"),
+            meta_file=str(self.bundle_root / "configs" / "metadata.json"),
+            bundle_root=str(self.bundle_root),
+            dataset_dir=str(folder),
+            output_dir=str(self.output_dir),
+            streaming=True,
+        )
+        try:
+            workflow.initialize()
+            workflow.run()
+            workflow.finalize()
+        except BaseException:
+            shutil.rmtree(self.output_dir / f".part_{folder.name}", ignore_errors=True)
+            raise
+
+
+def _only(series: list[DICOMSeries]) -> DICOMSeries:
+    """The series, where it is one alone."""
+    if len(series) != 1:
+        listed = "; ".join(f"{one.SeriesInstanceUID} ({one.SeriesDescription or 'no description'})" for one in series)
+        raise ValueError(
+            f"the input folder holds {listed or 'no series'} to translate. It has to be one: a CT series of Image Type "
+            "ORIGINAL\\PRIMARY and no localizer, or the one whose Series Instance UID is in the environment variable "
+            "SERIES_UID."
+        )
+    return series[0]
+
+
+def _gathered(series: DICOMSeries, folder: Path) -> Path:
+    """A folder of links to all files of a series, which may lie in several, named after its Series Instance UID."""
+    gathered = folder / str(series.SeriesInstanceUID)
+    gathered.mkdir()
+    for number, instance in enumerate(series.get_sop_instances()):
+        file = Path(instance.get_native_sop_instance().filename).resolve()
+        (gathered / f"{number:05d}_{file.name}").symlink_to(file)
+    return gathered
