@@ -3,6 +3,11 @@
 # The first of these that is of a supported version; or say `make PYTHON=/path/to/python3.12 ...`.
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3.10; do \
 	"$$python" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo "$$python" && break; done)
+# MONAI Label's environment: its numpy has no wheel for Python 3.13, its other packages none of these versions for 3.10.
+LABEL_PYTHON ?= $(shell for python in python3.11 python3.12 python3; do \
+	"$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo "$$python" && break; done)
+LABEL_VENV ?= .venv-label
+LABEL_PY := $(LABEL_VENV)/bin/python
 VENV ?= .venv
 PY := $(VENV)/bin/python
 # MONAI Deploy has an environment of its own: where its SDK is installed, every `import monai` imports it.
@@ -16,6 +21,7 @@ TRAINING ?= $(OUTPUT)/training
 MINUTES ?= 0
 LIMIT ?= 50MB
 DATA ?=
+STUDIES ?=
 JOBS ?= 2
 BENCHMARKS ?= memory_training memory_inference speed seams
 OVERLAY ?=
@@ -30,7 +36,7 @@ config = "['configs/$(1).json'$(if $(OVERLAY),$(comma)'$(OVERLAY)')]"
 NIIVUE := apps/viewer/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
-.PHONY: help venv infer infer-ct view samples table1 bench test test-viewer deploy test-deploy train pack lint zip zoo-check clean
+.PHONY: help venv infer infer-ct view samples table1 bench test test-viewer deploy test-deploy label test-label train pack lint zip zoo-check clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,6 +72,13 @@ $(DEPLOY)/.ready: requirements-deploy.txt apps/deploy/requirements.txt
 	@$(MAKE) --no-print-directory VENV=$(DEPLOY) $(DEPLOY)/.pip
 	$(DEPLOY)/bin/python -m pip install --disable-pip-version-check --quiet --upgrade "pip>25.1" # which holoscan-cli demands
 	$(DEPLOY)/bin/python -m pip install --disable-pip-version-check --quiet -r requirements-deploy.txt
+	@touch $@
+
+$(LABEL_VENV)/.label: requirements-label.txt requirements-label-alone.txt
+	@test -n "$(LABEL_PYTHON)" || { echo "error: found no Python 3.11 or 3.12; say make LABEL_PYTHON=/path/to/python3.11"; exit 1; }
+	@$(LABEL_PY) -m pip --version >/dev/null 2>&1 || "$(LABEL_PYTHON)" -m venv --clear $(LABEL_VENV)
+	$(LABEL_PY) -m pip install --disable-pip-version-check --quiet -r requirements-label.txt
+	$(LABEL_PY) -m pip install --disable-pip-version-check --quiet --no-deps -r requirements-label-alone.txt
 	@touch $@
 
 $(NIIVUE): apps/viewer/package.json apps/viewer/package-lock.json
@@ -128,6 +141,13 @@ deploy: $(DEPLOY)/.ready ## Translate the CT series in the DICOM folder INPUT by
 
 test-deploy: $(DEPLOY)/.ready ## Test that application; DEPLOY_SERIES=folder takes a CT series of your own besides
 	OMP_NUM_THREADS=1 $(DEPLOY)/bin/python -m pytest tests/test_deploy.py $(ARGS)
+
+label: $(LABEL_VENV)/.label ## Serve the images in STUDIES=folder by MONAI Label on loopback, for 3D Slicer and others
+	@test -n "$(STUDIES)" || { echo "error: say make label STUDIES=folder_of_images"; exit 1; }
+	@$(LABEL_PY) -m apps.label "$(STUDIES)" --folder "$(OUTPUT)/label" $(ARGS)
+
+test-label: $(LABEL_VENV)/.label ## Test MONAI Label's real server and the Slicer module's logic; LABEL_CT=real CT to translate besides
+	OMP_NUM_THREADS=2 $(LABEL_PY) -m pytest tests/test_label.py tests/test_slicer.py $(ARGS)
 
 train: $(VENV)/.run ## Train all scales and gather the weights: DATA=folder (without: the sample CTs), OVERLAY=config; MINUTES=9 stops, to go on
 	@test -n "$(DATA)" || $(PY) -m bundle.samples "$(DEST)" --names lidc_0001,platipy_testcase,totalseg_aorta

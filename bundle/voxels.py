@@ -142,6 +142,6 @@ def _named(file: str) -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise ValueError(
-            f"DICOM file {file!r} cannot be read: it is cut short or damaged, or its transfer syntax is unknown to ITK; "
+            f"DICOM file {file!r} cannot be read: it is cut short, or its transfer syntax is unknown to ITK; "
             "fetch it anew, or write it anew without compression, for instance by gdcmconv --raw."
         ) from error

@@ -1,0 +1,68 @@
+"""Start MONAI Label with this bundle: ``python -m apps.label STUDIES``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from apps.label.folder import NAME, lay_out
+
+ROOT = Path(__file__).parents[2]
+SHIM = Path(__file__).parent / "torchvision_without_cuda"
+#: What a studies folder may hold, besides folders of DICOM files.
+SUFFIXES = ("*.nii.gz", "*.nii", "*.nrrd", "*.mha")
+#: Seconds that a request may wait for its result: no limit in practice, since others wait meanwhile in the same queue.
+PATIENCE = 24 * 3600
+
+
+def serve(
+    studies: str, port: int = 8000, host: str = "127.0.0.1", folder: str = "output/label", bundle: str = str(ROOT)
+) -> None:
+    """Serve a folder of images until interrupted.
+
+    Args:
+        studies: folder of the images; MONAI Label keeps its list of them and results that are stored in there.
+        port: of the server.
+        host: address it listens on. There is no password, and a request may name any file that the server can read: on
+            another address than loopback everybody there can have it translated.
+        folder: where the app is laid out.
+        bundle: folder of the bundle.
+
+    Raises:
+        ModuleNotFoundError: where MONAI Label is not installed.
+        FileNotFoundError: where there are no such studies, or no bundle.
+    """
+    images = Path(str(studies)).resolve()
+    if not images.is_dir():
+        raise FileNotFoundError(f"studies {str(studies)!r} is no folder; give one that holds images, or is to.")
+    app = lay_out(folder, bundle)
+    command = [
+        *(sys.executable, "-m", "monailabel.main", "start_server", "--app", str(app), "--studies", str(images)),
+        *("--host", host, "--port", str(port), "--uvicorn_app", "apps.label.server:app"),
+        *("--conf", "models", NAME, "--conf", "zoo_source", "local", "--conf", "sam2", "false"),
+    ]
+    print(f"server   http://{host}:{port}   (Ctrl-C ends it)", flush=True)
+    os.execve(sys.executable, command, {**settings(app), **os.environ, "PYTHONPATH": search_path()})
+
+
+def settings(app: Path) -> dict[str, str]:
+    """MONAI Label's settings, as far as they differ from its defaults; the environment's own go before them."""
+    quoted = ", ".join(f'"{suffix}"' for suffix in SUFFIXES)
+    return {
+        "MONAI_LABEL_DATASTORE_FILE_EXT": f"[{quoted}]",
+        "MONAI_LABEL_INFER_CONCURRENCY": "1",
+        "MONAI_LABEL_INFER_TIMEOUT": str(PATIENCE),
+        "MONAI_LABEL_SESSION_PATH": str(app.parent / "sessions"),
+    }
+
+
+def search_path() -> str:
+    """Where Python looks for the server, and for what stands in for torchvision's compiled part."""
+    return os.pathsep.join(filter(None, (str(SHIM), str(ROOT), os.environ.get("PYTHONPATH"))))
+
+
+if __name__ == "__main__":
+    import fire
+
+    fire.Fire(serve)

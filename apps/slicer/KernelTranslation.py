@@ -1,0 +1,348 @@
+"""3D Slicer module: a volume to a MONAI Label server that serves this bundle, its translation back as a new volume.
+
+Slicer's own MONAI Label module takes every answer for a label map; this one takes it for what it is, in HU. The logic
+needs of Slicer that it saves and loads volumes; the panel is all that needs Qt.
+"""
+
+# Slicer 5.6 has Python 3.9: no newer syntax in this file.
+from __future__ import annotations
+
+import json
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import ctk
+import qt
+import slicer
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleWidget,
+)
+
+SERVER, MODEL = "http://127.0.0.1:8000", "ct_kernel_translation_gan"
+#: Seconds to wait for a server to take a connection; how long it then translates is its own affair.
+CONNECTING = 10
+#: Bytes sent or received at once.
+CHUNK = 2**20
+#: What is told of the progress: a text, and the share that is done, where that is known.
+Progress = Callable[[str, "float | None"], None]
+
+
+def untold(_text: str, _share: float | None) -> None:
+    """Progress that nobody sees."""
+
+
+class ServerError(Exception):
+    """A server that is away, is another one, or could not do what it was asked."""
+
+
+class CancelledError(Exception):
+    """The user did not want to wait longer."""
+
+
+class Request:
+    """One request to a server, made in a thread, so that whoever waits can see how far it is, and stop it.
+
+    Args:
+        server: address, such as ``http://127.0.0.1:8000``.
+        method: of HTTP.
+        path: with the query.
+        fields: of a form.
+        upload: a file that goes with them.
+        answer: where what comes back is written; otherwise it is kept.
+
+    Raises:
+        ServerError: where the address is none.
+    """
+
+    def __init__(
+        self,
+        server: str,
+        method: str,
+        path: str,
+        fields: Mapping[str, str] | None = None,
+        upload: Path | None = None,
+        answer: Path | None = None,
+    ) -> None:
+        address = urlsplit(server if "//" in server else f"http://{server}")
+        try:
+            host, port = address.hostname, address.port
+        except ValueError:
+            host = None
+        if address.scheme not in ("http", "https") or not host:
+            raise ServerError(f"server {server!r} is no address; write it like {SERVER}.")
+        connection = HTTPSConnection if address.scheme == "https" else HTTPConnection
+        self.server, self.method, self.path = server, method, address.path.rstrip("/") + path
+        self.fields, self.upload, self.answer = fields or {}, upload, answer
+        self.progress: tuple[str, float | None] = ("connecting", None)
+        self._connection = connection(host, port, timeout=CONNECTING)
+        self._socket: socket.socket | None = None
+
+    def run(self) -> bytes:
+        """Make the request; the body of the answer, or nothing where it went into a file.
+
+        Raises:
+            ServerError: with a text for the user, whatever went wrong.
+        """
+        try:
+            self._connection.connect()
+        except OSError as error:
+            raise ServerError(
+                f"no server answers at {self.server} ({error}). Start it with make label, or correct the address."
+            ) from error
+        try:
+            self._socket = self._connection.sock
+            self._socket.settimeout(None)
+            return self._exchange()
+        except (OSError, HTTPException) as error:
+            raise ServerError(
+                f"the server at {self.server} broke off ({str(error) or type(error).__name__}); its window says why."
+            ) from error
+        finally:
+            self._connection.close()
+
+    def stop(self) -> None:
+        """Break off; the server finishes what it has begun, for nobody."""
+        if self._socket is not None:
+            with suppress(OSError):  # where it has ended by itself
+                self._socket.shutdown(socket.SHUT_RDWR)
+
+    def _exchange(self) -> bytes:
+        kind, size, parts = self._form()
+        headers = {"Content-Type": kind, "Content-Length": str(size)} if size else {}
+        self._connection.request(self.method, self.path, parts if size else None, headers)
+        self.progress = ("the server is at work" if self.upload else "asking the server", None)
+        response = self._connection.getresponse()
+        if response.status != 200:
+            said = response.read().decode(errors="replace")
+            try:
+                said = json.loads(said)["detail"]
+            except (ValueError, KeyError, TypeError):
+                said = f"{said[:200]} (HTTP {response.status}); its own window says why"
+            raise ServerError(f"the server at {self.server} refused: {said}")
+        if self.answer is None:
+            return response.read()
+        total, done = int(response.getheader("Content-Length") or 0), 0
+        with self.answer.open("wb") as file:
+            for part in iter(lambda: response.read(CHUNK), b""):
+                file.write(part)
+                done += len(part)
+                self.progress = ("receiving", done / total if total else None)
+        return b""
+
+    def _form(self) -> tuple[str, int, Iterator[bytes]]:
+        """Type, length and parts of the body: a form, whose file is read while it is sent."""
+        mark = "----KernelTranslation" + hex(time.time_ns())
+        head = "".join(
+            f'--{mark}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+            for name, value in self.fields.items()
+        )
+        if self.upload:
+            head += (
+                f'--{mark}\r\nContent-Disposition: form-data; name="file"; filename="{self.upload.name}"\r\n'
+                "Content-Type: application/octet-stream\r\n\r\n"
+            )
+        tail = f"\r\n--{mark}--\r\n"
+        whole = self.upload.stat().st_size if self.upload else 0
+        size = len(head.encode()) + whole + len(tail.encode()) if head else 0
+
+        def parts() -> Iterator[bytes]:
+            yield head.encode()
+            if self.upload:
+                done = 0
+                with self.upload.open("rb") as file:
+                    for part in iter(lambda: file.read(CHUNK), b""):
+                        yield part
+                        done += len(part)
+                        self.progress = ("sending", done / whole)
+            yield tail.encode()
+
+        return f"multipart/form-data; boundary={mark}", size, parts()
+
+
+class KernelTranslation(ScriptedLoadableModule):
+    """What Slicer lists."""
+
+    def __init__(self, parent: Any) -> None:
+        ScriptedLoadableModule.__init__(self, parent)
+        parent.title = "CT kernel translation"
+        parent.categories = ["Filtering"]
+        parent.dependencies = []
+        parent.contributors = ["The authors of the CT kernel translation GAN bundle"]
+        parent.helpText = (
+            "Translates a thorax CT from a sharp reconstruction kernel to a soft one, by a MONAI Label server that "
+            "serves the bundle (make label). The result is a new volume beside the source, in HU. For research only: "
+            "not for clinical use, not for diagnosis, and no medical device."
+        )
+
+
+class KernelTranslationLogic(ScriptedLoadableModuleLogic):
+    """From a volume and a server to a new volume."""
+
+    def translate(
+        self,
+        source: Any,
+        server: str = SERVER,
+        options: Mapping[str, Any] | None = None,
+        progress: Progress = untold,
+        model: str = MODEL,
+    ) -> Any:
+        """Translate a volume.
+
+        Args:
+            source: node of a scalar volume.
+            server: address.
+            options: of the bundle, such as ``conditioning`` or ``memory_budget``; its own where not given.
+            progress: called several times a second; what it raises stops the work.
+            model: the bundle's name on the server.
+
+        Returns:
+            The node of the result, on the source's grid, under its transform, and where it lies in the data tree.
+
+        Raises:
+            ServerError: where the server is away, does not serve the bundle, or refuses.
+            RuntimeError: where Slicer cannot save or load.
+        """
+        self.check(server, model, progress)
+        with tempfile.TemporaryDirectory(prefix="KernelTranslation") as folder:
+            sent, received = Path(folder) / "source.nrrd", Path(folder) / "result.nrrd"
+            progress("saving", None)
+            if not slicer.util.saveNode(source, str(sent), {"useCompression": 0}):
+                raise RuntimeError(f"Slicer could not save the volume {source.GetName()!r} to {str(sent)!r}.")
+            fields = {"params": json.dumps({**(options or {}), "result_extension": ".nrrd"})}
+            self.wait(Request(server, "POST", f"/infer/{model}?output=image", fields, sent, received), progress)
+            progress("loading", None)
+            result = slicer.util.loadVolume(
+                str(received), {"name": f"{source.GetName()} translated", "singleFile": True, "show": False}
+            )
+        self.place(result, source)
+        return result
+
+    def check(self, server: str, model: str = MODEL, progress: Progress = untold) -> None:
+        """Make sure, before anything is sent, that the server serves the model.
+
+        Raises:
+            ServerError: where it does not.
+        """
+        try:
+            models = json.loads(self.wait(Request(server, "GET", "/info/"), progress))["models"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ServerError(f"what answers at {server} is no MONAI Label server; correct the address.") from error
+        if model not in models:
+            raise ServerError(
+                f"the server at {server} serves {', '.join(models) or 'no model'}, and not {model}; start it with "
+                "make label."
+            )
+
+    def wait(self, request: Request, progress: Progress) -> bytes:
+        """Make a request while the user sees how far it is; its answer."""
+        begun = time.monotonic()
+        with ThreadPoolExecutor(1) as thread:
+            future: Future[bytes] = thread.submit(request.run)
+            try:
+                while not future.done():
+                    text, share = request.progress
+                    progress(f"{text}, {time.monotonic() - begun:.0f} s" if share is None else text, share)
+                    time.sleep(0.05)  # in which the thread works
+            except BaseException:
+                request.stop()
+                raise
+            return future.result()
+
+    def place(self, result: Any, source: Any) -> None:
+        """Put a result where its source is: under its transform, beside it in the data tree, in its window."""
+        # The file that it was loaded from is gone: it has to be saved to another.
+        if result.GetStorageNode():
+            slicer.mrmlScene.RemoveNode(result.GetStorageNode())
+        result.SetAndObserveTransformNodeID(source.GetTransformNodeID())
+        tree = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+        tree.SetItemParent(tree.GetItemByDataNode(result), tree.GetItemParent(tree.GetItemByDataNode(source)))
+        result.CreateDefaultDisplayNodes()
+        shown, like = result.GetDisplayNode(), source.GetDisplayNode()
+        if like:
+            shown.SetAutoWindowLevel(False)
+            shown.SetWindowLevel(like.GetWindow(), like.GetLevel())
+
+
+class KernelTranslationWidget(ScriptedLoadableModuleWidget):
+    """The panel: volume, server, options, Translate."""
+
+    def setup(self) -> None:
+        """Build the panel."""
+        ScriptedLoadableModuleWidget.setup(self)
+        self.logic, self.waiting, self.cancelled = KernelTranslationLogic(), False, False
+        box = ctk.ctkCollapsibleButton()
+        box.text = "Translate"
+        self.layout.addWidget(box)
+        form = qt.QFormLayout(box)
+        self.volume = slicer.qMRMLNodeComboBox()
+        self.volume.nodeTypes = ["vtkMRMLScalarVolumeNode"]
+        self.volume.showChildNodeTypes = False  # no label maps
+        self.volume.addEnabled = self.volume.removeEnabled = False
+        self.volume.setMRMLScene(slicer.mrmlScene)
+        form.addRow("Volume", self.volume)
+        self.server = qt.QLineEdit(qt.QSettings().value("KernelTranslation/server", SERVER))
+        form.addRow("Server", self.server)
+        self.conditioning = qt.QComboBox()
+        self.conditioning.addItems(["image", "sketch"])
+        form.addRow("Conditioning", self.conditioning)
+        self.budget = qt.QLineEdit("2GiB")
+        self.budget.toolTip = "What the tiles may take of the server's device memory"
+        form.addRow("Memory budget", self.budget)
+        self.button = qt.QPushButton("Translate")
+        self.button.connect("clicked()", self.pressed)
+        form.addRow(self.button)
+        self.bar = qt.QProgressBar()
+        form.addRow(self.bar)
+        self.told = qt.QLabel()
+        self.told.wordWrap = True
+        form.addRow(self.told)
+        self.layout.addStretch(1)
+
+    def pressed(self) -> None:
+        """Translate, or stop waiting for it."""
+        if self.waiting:
+            self.cancelled = True
+            return
+        source = self.volume.currentNode()
+        if source is None:
+            self.told.text = "Choose a volume first."
+            return
+        self.waiting, self.cancelled, self.button.text = True, False, "Cancel"
+        options = {"conditioning": self.conditioning.currentText, "memory_budget": self.budget.text}
+        try:
+            result = self.logic.translate(source, self.server.text.strip(), options, self.progress)
+            slicer.util.setSliceViewerLayers(background=result, foreground=source, foregroundOpacity=0)
+            qt.QSettings().setValue("KernelTranslation/server", self.server.text.strip())
+            self.told.text = f"Done: {result.GetName()}"
+        except CancelledError:
+            self.told.text = "Cancelled; the server finishes what it has begun."
+        except (ServerError, RuntimeError) as error:
+            self.told.text = str(error)
+            slicer.util.errorDisplay(str(error))
+        finally:
+            self.waiting, self.button.text = False, "Translate"
+            self.bar.setRange(0, 100)
+            self.bar.setValue(0)
+
+    def progress(self, text: str, share: float | None) -> None:
+        """Show how far it is, and let Slicer live.
+
+        Raises:
+            CancelledError: where Cancel was pressed.
+        """
+        self.told.text = text
+        self.bar.setRange(0, 0 if share is None else 100)
+        self.bar.setValue(int(100 * (share or 0)))
+        slicer.app.processEvents()
+        if self.cancelled:
+            raise CancelledError
