@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +65,7 @@ def draw_enlarged(
 ) -> None:
     """Draw the middle slice of a result whole, and a part across tile borders enlarged beside the target's.
 
-    The part lies around the crossing of borders that is nearest to the middle; ticks along its edges show them.
+    The part lies around the crossing of borders where the target shows most; ticks along its edges show them.
 
     Args:
         path: the PNG.
@@ -76,10 +77,12 @@ def draw_enlarged(
     turned, z = turning(target), target.shape[2] // 2
     whole, truth = (image.slab(z, z + 1)[..., 0].numpy() for image in (result, target))
     side = max(min(whole.shape) // 6, 1)
-    starts = []
-    for places, size in zip(faces[:2], whole.shape, strict=True):
-        nearest = min(places, key=lambda at: abs(at - size / 2), default=size // 2)
-        starts.append(min(max(nearest - side // 2, 0), size - side))
+    crossings = product(*(places or [size // 2] for places, size in zip(faces, whole.shape)))  # noqa: B905 - of the slice
+    corners = [
+        [min(max(at - side // 2, 0), size - side) for at, size in zip(crossing, whole.shape, strict=True)]
+        for crossing in crossings
+    ]
+    starts = max(corners, key=lambda corner: float(np.std(truth[tuple(slice(at, at + side) for at in corner)])))
     marks = np.zeros(whole.shape)
     for axis, start in enumerate(starts):
         for at in faces[axis]:
