@@ -112,8 +112,8 @@ class SeriesVoxels:
     def __init__(self, folder: Path, series_uid: str = "") -> None:
         #: In the order of their position.
         self.files = series_files(folder, series_uid)
-        reader = itk.ImageSeriesReader.New(FileNames=self.files)
-        with _named(self.files[0]):
+        with _named(self.files[0], self.files[-1]):  # which ITK looks at
+            reader = itk.ImageSeriesReader.New(FileNames=self.files)
             reader.UpdateOutputInformation()
         image = reader.GetOutput()
         self.shape = tuple(int(side) for side in image.GetLargestPossibleRegion().GetSize())
@@ -132,8 +132,8 @@ class SeriesVoxels:
 
 
 @contextmanager
-def _named(file: str) -> Iterator[None]:
-    """Say which DICOM file it is that ITK cannot read.
+def _named(*files: str) -> Iterator[None]:
+    """Say which of some DICOM files it is that ITK cannot read.
 
     Raises:
         ValueError: where it cannot.
@@ -142,6 +142,6 @@ def _named(file: str) -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise ValueError(
-            f"DICOM file {file!r} cannot be read: it is cut short, or its transfer syntax is unknown to ITK; "
-            "fetch it anew, or write it anew without compression, for instance by gdcmconv --raw."
+            f"DICOM file {' or '.join(map(repr, files))} cannot be read: it is cut short or damaged, or ITK does not "
+            "know its transfer syntax; fetch it anew, or write it without compression, for instance by gdcmconv --raw."
         ) from error
