@@ -77,7 +77,7 @@ def draw_enlarged(
     turned, z = turning(target), target.shape[2] // 2
     whole, truth = (image.slab(z, z + 1)[..., 0].numpy() for image in (result, target))
     side = max(min(whole.shape) // 6, 1)
-    crossings = product(*(places or [size // 2] for places, size in zip(faces, whole.shape)))  # noqa: B905 - of the slice
+    crossings = product(*(places or [size // 2] for places, size in zip(faces[:2], whole.shape, strict=True)))
     corners = [
         [min(max(at - side // 2, 0), size - side) for at, size in zip(crossing, whole.shape, strict=True)]
         for crossing in crossings
