@@ -133,7 +133,7 @@ def _stored(file: str | Path, header: Dataset) -> np.ndarray:
     syntax = header.file_meta.TransferSyntaxUID
     try:
         values = _decoded(header) if syntax.is_compressed else header.pixel_array
-    except (AttributeError, NotImplementedError, RuntimeError, ValueError) as error:
+    except (AttributeError, RuntimeError, ValueError) as error:
         raise ValueError(
             f"X-ray {str(file)!r}: its pixels, of the transfer syntax {syntax.name} ({syntax}), cannot be decoded. The "
             "file may be cut short: fetch it again; or write it anew without compression, for instance by gdcmconv "
