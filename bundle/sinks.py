@@ -82,6 +82,13 @@ def write_zarr(image: MetaTensor, folder: Path, postfix: str, end: str, dtype: A
     return path
 
 
+def result_folder(source: Path, output_dir: Path, root: str | Path | None = None) -> Path:
+    """Where the result of a source goes: files keep their subfolder of the root, so that names may come twice."""
+    if root is None or not source.is_file() or Path(root) not in source.parents:
+        return output_dir
+    return output_dir / source.parent.relative_to(root)
+
+
 def only_channel(image: Any) -> np.ndarray:
     """The voxels of an image of one channel, `(*spatial)`."""
     return torch.as_tensor(image).as_subclass(Tensor).cpu().numpy()[0]

@@ -29,6 +29,7 @@ from bundle.nifti import NiftiWriter
 from bundle.ome_zarr import ZARR, ZarrScales
 from bundle.scanner import find_kernel, matched
 from bundle.scratch import ScratchImage, create, first, open_group, todo, wait
+from bundle.sinks import result_folder
 from bundle.storage import NIFTI, file_hash, stem, suffix
 from bundle.volumes import Volume
 from monai.config import KeysCollection
@@ -128,6 +129,7 @@ class SaveScand(MapTransform):
         allow_missing_keys: whether a missing key is no error.
         weights: the checkpoint, which a derived series names by its SHA-256; or nothing.
         series_description: what a derived series is said to be.
+        root: folder whose subfolders results keep, see `bundle.sinks.result_folder`.
 
     Raises:
         ValueError: where the format cannot be written in parts.
@@ -144,9 +146,10 @@ class SaveScand(MapTransform):
         allow_missing_keys: bool = False,
         weights: str | Path = "",
         series_description: str = Derivation.description,
+        root: str | Path | None = None,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.weights, self.series_description = weights, series_description
+        self.weights, self.series_description, self.root = weights, series_description, root
         if output_ext and output_ext not in (*NIFTI, *ZARR):
             raise ValueError(
                 f"output_ext {output_ext!r} cannot be written in parts; take one of {', '.join((*NIFTI, *ZARR))}, or "
@@ -168,9 +171,9 @@ class SaveScand(MapTransform):
         end = self.output_ext or suffix(volume.path)
         end = "" if derived else end if end in (*NIFTI, *ZARR) else ".nii"
         name = "_".join(filter(None, (volume.path.name if derived else stem(volume.path), self.output_postfix)))
-        path = self.output_dir / f"{name}{end}"
+        path = result_folder(volume.path, self.output_dir, self.root) / f"{name}{end}"
         if first():
-            self.output_dir.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             write = self.to_series if derived else self.to_zarr if end in ZARR else self.to_nifti
             write(path, result, volume, key)
             shutil.rmtree(result.folder)

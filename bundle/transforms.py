@@ -13,7 +13,7 @@ from bundle.dicom import Derivation, DerivedSeries, is_ct, write_derived_xray
 from bundle.ome_zarr import ZARR
 from bundle.scanner import find_kernel, matched
 from bundle.series import series_files
-from bundle.sinks import TIFF, only_channel, write_file, write_tiff, write_zarr
+from bundle.sinks import TIFF, only_channel, result_folder, write_file, write_tiff, write_zarr
 from bundle.storage import ScanReader, file_hash, spacing_of, stem, suffix
 from monai.config import KeysCollection
 from monai.data import MetaTensor
@@ -56,7 +56,7 @@ class SaveImageAsSourced(SaveImaged):
         allow_missing_keys: whether a missing key is no error.
         weights: the checkpoint that made the image, which a derived series names by its SHA-256; or nothing.
         series_description: what a derived series is said to be.
-        root: folder below which the X-rays of subfolders keep theirs, so that names may come twice.
+        root: folder whose subfolders results keep, see `bundle.sinks.result_folder`.
     """
 
     def __init__(
@@ -94,18 +94,12 @@ class SaveImageAsSourced(SaveImaged):
             path = Path(str(image.meta.get("filename_or_obj", "")))
             end = self.output_ext or suffix(path) or (".dcm" if "bits" in image.meta else ".nii.gz")
             end = {".jpg": ".png", ".jpeg": ".png", ".mhd": ".mha"}.get(end, end)
-            folder = self._folder(path)
+            folder = result_folder(path, self.output_dir, self.root)
             folder.mkdir(parents=True, exist_ok=True)
             writers = {".dcm": self._write_xray, **dict.fromkeys(ZARR, write_zarr), **dict.fromkeys(TIFF, write_tiff)}
             write = writers.get(end, write_file)
             print(f"written: {write(image, folder, self.output_postfix, end, self.output_dtype)}")
         return dict(data)
-
-    def _folder(self, path: Path) -> Path:
-        """Where the result of a file goes."""
-        if self.root is None or not path.is_file() or Path(self.root) not in path.parents:
-            return self.output_dir
-        return self.output_dir / path.parent.relative_to(self.root)
 
     def _write_xray(self, image: Any, folder: Path, postfix: str, end: str, _: Any) -> Path:
         """Write a derived X-ray."""

@@ -54,7 +54,9 @@ def write_derived_xray(source: str | Path, path: str | Path, levels: Any, deriva
     if values.min() < 0 or values.max() > top:
         raise ValueError(f"levels of {values.min()} to {values.max()} do not fit {str(source)!r}: clip to 0 to {top}.")
     pixels = stored_of(values.T, header).tobytes()
-    derived = derived_image(header, pixels, derivation, type_2=TYPE_2.get(header.Modality, ("PatientOrientation",)))
+    derived = derived_image(
+        header, pixels, derivation, type_2=TYPE_2.get(header.get("Modality"), ("PatientOrientation",))
+    )
     derived.SeriesInstanceUID = uid_of(header.SeriesInstanceUID, *astuple(derivation))
     wide = header.BitsAllocated > 8
     derived.add_new(0x7FE00010, "OW" if wide else "OB", pixels + bytes(len(pixels) % 2))
