@@ -180,4 +180,4 @@ zoo-check: $(VENV)/.zoo ## Check it as the zoo's CI does, unpacked (no network o
 
 clean: ## Remove results and caches; the environment and the samples stay
 	rm -rf "$(OUTPUT)" eval .pytest_cache .mypy_cache .hypothesis
-	find . -path ./$(VENV) -prune -o -type d \( -name __pycache__ -o -name .ruff_cache \) -exec rm -rf {} +
+	find . -path './$(VENV)*' -prune -o -type d \( -name __pycache__ -o -name .ruff_cache \) -exec rm -rf {} +
