@@ -55,11 +55,16 @@ def lacking(browser: str | None) -> str:
     return ""
 
 
+def heed() -> None:
+    """Heed Ctrl-C, which what a shell starts in the background ignores."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextmanager
 def viewer(source: Path, result: Path) -> Iterator[str]:
     """The link of a real viewer, which is ended as a user ends it."""
     command = [sys.executable, "-m", "apps.viewer", str(source), str(result), "--browser", "False"]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, preexec_fn=heed) as process:
         assert process.stdout
         try:
             line = process.stdout.readline()
@@ -67,7 +72,10 @@ def viewer(source: Path, result: Path) -> Iterator[str]:
             yield line.split()[1]
         finally:
             process.send_signal(signal.SIGINT)
-            assert process.wait(60) == 0
+            try:
+                assert process.wait(60) == 0
+            finally:
+                process.kill()
 
 
 @pytest.fixture(scope="module")
