@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from bundle.geometry import Tile, Window, finer, halves, pyramid, region, shapes, support
 from bundle.memory import parse_bytes
 from bundle.networks import upsample
-from bundle.scratch import ScratchImage, first, todo
+from bundle.overlap import overlapped
+from bundle.scratch import ScratchImage, first, put, settle, todo
 from bundle.storage import read_window, spacing_of
-from bundle.walks import CPU_VOXELS, Walk, plan
+from bundle.walks import CPU_TENSOR, Walk, plan
 from monai.inferers import Inferer
 from torch import Tensor
 from tqdm import tqdm
@@ -32,7 +34,7 @@ class CascadeInferer(Inferer):
 
     Args:
         tile_size: voxels a side of what is written at once, one number or one per axis; null: as large as
-            ``memory_budget`` allows, but on a CPU no larger than its caches like.
+            ``memory_budget`` allows, but on a CPU no larger than its allocator likes.
         memory_budget: most bytes of the device that the walk may hold beside the network's weights, a number or text
             such as ``"2GiB"``. Kept by the choice of the tile; not looked at where ``tile_size`` is given.
         progress: whether to show a bar over the tiles of all scales.
@@ -96,8 +98,8 @@ class CascadeInferer(Inferer):
         grids = shapes(image.shape[2:], factors)
         on_disk = isinstance(image, ScratchImage)
         device = next(cascade.parameters()).device
-        longest = round(CPU_VOXELS ** (1 / dims)) if device.type == "cpu" else None
-        walks = plan(cascade, grids, image.shape[0], self.tile_size, self.memory_budget, on_disk, longest)
+        largest = CPU_TENSOR * (2 if self.half else 1) if device.type == "cpu" else None
+        walks = plan(cascade, grids, image.shape[0], self.tile_size, self.memory_budget, on_disk, largest)
         half = torch.autocast(device.type, torch.bfloat16, enabled=self.half)
         walked = walks[: self.scales]
         total = sum(map(len, walked))
@@ -111,10 +113,11 @@ class CascadeInferer(Inferer):
                 refined = factors[-scale] if scale else None
                 generator = TileGenerator(cascade, scale, images[-1 - scale], result, refined, walk)
                 result = empty(image, f"result_{scale}", walk)
-                for tile, mine in todo(result, walk):
-                    if mine:
-                        result[region(tile.write)] = generator(tile)
+                mine = own(result, walk, bar)
+                at_once = on_disk or device.type != "cpu"
+                for _ in overlapped(mine, generator.conditions, generator, partial(put, result), at_once):
                     bar.update()
+                settle(result)
         return result
 
 
@@ -134,13 +137,29 @@ def empty(image: Tensor | ScratchImage, name: str, walk: Walk) -> Tensor | Scrat
     return torch.empty((image.shape[0], 1, *walk.grid), device=image.device)
 
 
+def own(out: Tensor | ScratchImage, walk: Walk, bar: tqdm | None = None) -> Iterator[Tile]:
+    """The tiles that this process has to make; the others count as made."""
+    for tile, mine in todo(out, walk):
+        if mine:
+            yield tile
+        elif bar is not None:
+            bar.update()
+
+
 def halved(cascade: Any, image: Tensor | ScratchImage, factor: Sequence[int], walk: Walk, device: torch.device) -> Any:
     """The image one scale coarser, pooled tile by tile."""
     out = empty(image, f"image_{'x'.join(map(str, walk.grid))}", walk)
-    for tile, mine in todo(out, replace(walk, halo=(0,) * len(walk.halo))):
-        if mine:
-            block = image[region(finer(tile.write, factor, image.shape[2:]))]
-            out[region(tile.write)] = cascade.coarser(block.to(device), list(factor))
+
+    def read(tile: Tile) -> Tensor:
+        return image[region(finer(tile.write, factor, image.shape[2:]))]
+
+    def pooled(_: Tile, block: Tensor) -> Tensor:
+        return cascade.coarser(block.to(device), list(factor))
+
+    mine = own(out, replace(walk, halo=(0,) * len(walk.halo)))
+    for _ in overlapped(mine, read, pooled, partial(put, out), isinstance(out, ScratchImage)):
+        pass
+    settle(out)
     return out
 
 
@@ -171,8 +190,8 @@ class TileGenerator:
         #: Most voxels that have been found to fit at once.
         self.most = math.prod(walk.grid)
 
-    def __call__(self, tile: Tile) -> Tensor:
-        """Make a tile, `(batch, 1, *write)`.
+    def __call__(self, tile: Tile, given: Tensor) -> Tensor:
+        """Make a tile, `(batch, 1, *write)`, from its conditions.
 
         Raises:
             torch.OutOfMemoryError: where not even one voxel fits, or the tile of scale 0.
@@ -180,7 +199,7 @@ class TileGenerator:
         size = math.prod(w.stop - w.start for w in tile.write)
         if size <= self.most:
             try:
-                return self.cascade(self.conditions(tile).to(self.device), self.scale)[region(tile.keep)]
+                return self.cascade(given.to(self.device, non_blocking=True), self.scale)[region(tile.keep)]
             except torch.OutOfMemoryError:
                 if self.walk.strided or size < 2:
                     raise
@@ -195,26 +214,26 @@ class TileGenerator:
             place = tuple(
                 slice(a.start - b.start, a.stop - b.start) for a, b in zip(part.write, tile.write, strict=True)
             )
-            out[region(place)] = self(part).cpu()
+            out[region(place)] = self(part, self.conditions(part)).cpu()
         return out
 
     def conditions(self, tile: Tile) -> Tensor:
         """What the scale is given of a tile: the image; above scale 0 with the previous scale upsampled beside it.
 
-        Upsampled in global coordinates, so that every tile sees the same.
+        Upsampled in global coordinates, so that every tile sees the same. On the way to a GPU it lies in pinned memory.
         """
         if self.factor is None:
             edges = zip(tile.read, self.cascade.reach[0], strict=True)
-            return read_window(self.source, [(w.start - far, w.stop + far) for w, far in edges])
-        around = support(tile.read, self.factor)
-        fine = upsample(read_window(self.previous, around), list(self.factor))
-        inside: Window = tuple(
-            slice(w.start - start * step, w.stop - start * step)
-            for w, (start, _), step in zip(tile.read, around, self.factor, strict=True)
-        )
-        both = torch.cat([self.source[region(tile.read)], fine[region(inside)]], 1)
-        # The halo over the image's border, in coordinates of what was read.
-        return read_window(
-            both,
-            [(-before, w.stop - w.start + behind) for w, (before, behind) in zip(tile.read, tile.pad, strict=True)],
-        )
+            given = read_window(self.source, [(w.start - far, w.stop + far) for w, far in edges])
+        else:
+            around = support(tile.read, self.factor)
+            fine = upsample(read_window(self.previous, around), list(self.factor))
+            inside: Window = tuple(
+                slice(w.start - start * step, w.stop - start * step)
+                for w, (start, _), step in zip(tile.read, around, self.factor, strict=True)
+            )
+            both = torch.cat([self.source[region(tile.read)], fine[region(inside)]], 1)
+            # The halo over the image's border, in coordinates of what was read.
+            bounds = zip(tile.read, tile.pad, strict=True)
+            given = read_window(both, [(-before, w.stop - w.start + behind) for w, (before, behind) in bounds])
+        return given.pin_memory() if self.device.type == "cuda" and given.device.type == "cpu" else given

@@ -10,6 +10,7 @@ import re
 import weakref
 from collections.abc import Callable, Sequence
 from copy import deepcopy
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -63,7 +64,7 @@ class _LiveBytes(TorchDispatchMode):
     def __init__(self, spare: Callable[..., int] | None = None) -> None:
         super().__init__()
         self.spare = spare
-        self.live = self.peak = 0
+        self.live = self.peak = self.largest = 0
         self._seen: set[int] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -83,6 +84,7 @@ class _LiveBytes(TorchDispatchMode):
             return
         self._seen.add(key)
         self.live += size
+        self.largest = max(self.largest, size)
         weakref.finalize(storage, self._free, key, size)
 
     def _free(self, key: int, size: int) -> None:
@@ -91,7 +93,7 @@ class _LiveBytes(TorchDispatchMode):
 
 
 def on_meta(network: nn.Module) -> nn.Module:
-    """A copy of the network without data, in eval mode, for `peak_bytes`."""
+    """A copy of the network without data, in eval mode, for `footprint`."""
     if not isinstance(network, torch.jit.ScriptModule):
         return deepcopy(network).to("meta").eval()
     buffer = io.BytesIO()  # a scripted network's parameters cannot be moved to where there are no data
@@ -100,11 +102,19 @@ def on_meta(network: nn.Module) -> nn.Module:
     return torch.jit.load(buffer, map_location="meta").eval()
 
 
-def peak_bytes(network: nn.Module, shape: Sequence[int], **kwargs: Any) -> int:
-    """Most bytes alive while the network, a copy by `on_meta`, works on a float32 input of a shape, that included."""
+@dataclass(frozen=True)
+class Footprint:
+    """Bytes that a network takes: most alive at once, libraries' workspaces included, and the largest tensor's."""
+
+    peak: int
+    largest: int
+
+
+def footprint(network: nn.Module, shape: Sequence[int], **kwargs: Any) -> Footprint:
+    """What the network, a copy by `on_meta`, takes to work on a float32 input of a shape, that included."""
     with _LiveBytes(workspace) as count, torch.no_grad():
         network(torch.empty(tuple(shape), device="meta"), **kwargs)
-    return count.peak
+    return Footprint(count.peak, count.largest)
 
 
 def live_bytes(work: Callable[[torch.device], object]) -> int:

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from bundle.geometry import Tile, Window
+from bundle.geometry import Tile, Window, region
 from torch import Tensor
 
 try:
@@ -121,17 +121,20 @@ def parts(core: int) -> int:
 
 
 def todo(out: Tensor | ScratchImage, walk: Iterable[Tile]) -> Iterator[tuple[Tile, bool]]:
-    """The tiles of a walk, and whether this process has to make each; on disk, processes share and resume.
-
-    When the last one is made, all processes have made theirs.
-    """
-    if isinstance(out, Tensor):
-        for tile in walk:
-            yield tile, True
-        return
+    """The tiles of a walk, and whether this process has to make each; on disk, processes share and resume."""
     for i, tile in enumerate(walk):
-        yield tile, i % world() == rank() and not out.written(tile.write)
-    wait()
+        yield tile, isinstance(out, Tensor) or (i % world() == rank() and not out.written(tile.write))
+
+
+def put(out: Tensor | ScratchImage, tile: Tile, voxels: Tensor) -> None:
+    """Write a tile of a walk."""
+    out[region(tile.write)] = voxels
+
+
+def settle(out: Tensor | ScratchImage) -> None:
+    """Wait until all processes have made their tiles of an image on disk."""
+    if isinstance(out, ScratchImage):
+        wait()
 
 
 def rank() -> int:

@@ -14,7 +14,8 @@ from __future__ import annotations
 import hashlib
 import math
 import shutil
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,13 @@ import numpy as np
 import torch
 from bundle.depth import level_type
 from bundle.dicom import Derivation, DerivedSeries, is_ct
-from bundle.geometry import Window, even, pyramid, region, tiles
+from bundle.geometry import Tile, Window, even, pyramid, region, tiles
 from bundle.memory import parse_bytes
 from bundle.nifti import NiftiWriter
 from bundle.ome_zarr import ZARR, ZarrScales
+from bundle.overlap import overlapped
 from bundle.scanner import find_kernel, matched
-from bundle.scratch import ScratchImage, create, first, open_group, todo, wait
+from bundle.scratch import ScratchImage, create, first, open_group, put, settle, todo, wait
 from bundle.sinks import result_folder
 from bundle.storage import NIFTI, file_hash, stem, suffix
 from bundle.volumes import Volume
@@ -105,12 +107,17 @@ class OpenScand(MapTransform):
         image.about = {"volume": volume}
         walk = [tile for tile, mine in todo(image, tiles(volume.shape, slab, (0,) * len(slab))) if mine]
         kernel = find_kernel(volume, volume.spacing) if self.match_kernel and walk else None
-        for tile in walk:
-            voxels = volume.slab(tile.write[-1].start, tile.write[-1].stop)
-            shown = matched(voxels, volume.spacing, kernel) if kernel else voxels
-            shown = MetaTensor(shown[None], meta=volume.meta)
-            image[region(tile.write)] = self.windowing({key: shown})[key].as_subclass(Tensor)[None]
-        wait()
+
+        def read(tile: Tile) -> Tensor:
+            return volume.slab(tile.write[-1].start, tile.write[-1].stop)
+
+        def shown(_: Tile, voxels: Tensor) -> Tensor:
+            voxels = matched(voxels, volume.spacing, kernel) if kernel else voxels
+            return self.windowing({key: MetaTensor(voxels[None], meta=volume.meta)})[key].as_subclass(Tensor)[None]
+
+        for _ in overlapped(walk, read, shown, partial(put, image)):
+            pass
+        settle(image)
         return image
 
 
@@ -184,8 +191,7 @@ class SaveScand(MapTransform):
         """Write the result with the header of its source, where that is NIfTI as well."""
         header = getattr(nibabel.load(volume.path), "header", None) if suffix(volume.path) in NIFTI else None
         with NiftiWriter(path, volume.file_shape, volume.file_affine, self._type(volume), header) as writer:
-            for _, voxels in self.slabs(result, volume, key):
-                writer.append(voxels)
+            self.convert(result, volume, key, lambda _, voxels: writer.append(voxels))
 
     def _type(self, volume: Volume) -> np.dtype:
         """The voxel type of the file."""
@@ -196,28 +202,45 @@ class SaveScand(MapTransform):
         """Write the result as a derived series."""
         derivation = Derivation(self.series_description, weights=file_hash(self.weights) if self.weights else "")
         with DerivedSeries(volume.series, path, volume.file_shape, volume.file_affine, derivation) as series:
-            for window, voxels in self.slabs(result, volume, key):
+
+            def write(window: Window, voxels: np.ndarray) -> None:
                 for i in range(voxels.shape[-1]):
                     series.write(window[-1].start + i, voxels[..., i])
 
-    def slabs(
-        self, result: ScratchImage, volume: Volume, key: Hashable, pasted: bool = True
-    ) -> Iterator[tuple[Window, np.ndarray]]:
-        """The result as it is to be in the file, slab by slab along its last axis, each with its window.
+            self.convert(result, volume, key, write)
+
+    def convert(
+        self,
+        result: ScratchImage,
+        volume: Volume,
+        key: Hashable,
+        write: Callable[[Window, np.ndarray], None],
+        pasted: bool = True,
+    ) -> None:
+        """Make the voxels of the file from a result, and write them, slab by slab along the file's last axis.
 
         Args:
             result: of the finest scale, or of a coarser one.
             volume: the source.
             key: of the result.
+            write: is given each slab's window and its voxels.
             pasted: whether the source is at hand, as it is not at the coarser scales.
         """
         shape = volume.axes_in_file(result.shape[2:])
         slab = (*shape[:-1], slab_depth(shape))
-        for tile in tiles(shape, slab, (0,) * len(slab)):
+
+        def read(tile: Tile) -> tuple[Tensor, Tensor]:
             made = volume.as_in_file(result[region(volume.of_file(tile.write, shape))][0, 0])
-            source = volume.in_file(tile.write) if pasted else torch.zeros_like(made)
+            return made, volume.in_file(tile.write) if pasted else torch.zeros_like(made)
+
+        def converted(_: Tile, given: tuple[Tensor, Tensor]) -> np.ndarray:
+            made, source = given
             data = self.voxelwise({key: made[None], "source": MetaTensor(source[None], meta=volume.meta)})
-            yield tile.write, data[key].as_subclass(Tensor)[0].numpy()
+            return data[key].as_subclass(Tensor)[0].numpy()
+
+        walk = tiles(shape, slab, (0,) * len(slab))
+        for _ in overlapped(walk, read, converted, lambda tile, voxels: write(tile.write, voxels)):
+            pass
 
     def to_zarr(self, path: Path, result: ScratchImage, volume: Volume, key: Hashable) -> None:
         """Write the result, and beside it what the coarser scales made, which is its pyramid."""
@@ -241,8 +264,7 @@ class SaveScand(MapTransform):
             stem(volume.path),
         )
         for level, scale in enumerate(scales):
-            for window, voxels in self.slabs(scale, volume, key, pasted=level == 0):
-                writer.write(level, window, voxels)
+            self.convert(scale, volume, key, partial(writer.write, level), pasted=level == 0)
         shutil.rmtree(path, ignore_errors=True)
         part.replace(path)
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from bundle.geometry import Tile, count_tiles, even, strided_tiles, tiles
-from bundle.memory import on_meta, peak_bytes
+from bundle.memory import Footprint, footprint, on_meta
 from bundle.scratch import parts
 from monai.utils import ensure_tuple_rep
 
-#: Most voxels of a tile that is chosen for a CPU: of larger ones, features fall out of its caches. 256^3 took 5.1 s in
-#: tiles of 64 or 86 voxels a side, 10 s in tiles of 128 or 165 (two cores, bfloat16).
-CPU_VOXELS = 96**3
+#: Largest tensor of features that a tile is chosen for on a CPU: the largest that glibc's malloc keeps. Larger ones go
+#: back to the system after every layer, and are given to the next one page by page: up to 2.4 times as slow, measured.
+CPU_TENSOR = 2**25
 #: Share of the budget that is planned with: what libraries need beside the tensors is not counted to the byte.
 PLANNED = 0.75
 
@@ -58,7 +60,7 @@ def plan(
     tile_size: int | Sequence[int] | None,
     budget: int,
     on_disk: bool,
-    longest: int | None = None,
+    largest: int | None = None,
 ) -> list[Walk]:
     """The walk of every scale, coarsest first.
 
@@ -69,7 +71,7 @@ def plan(
         tile_size: voxels a side of what is written at once, for all scales; null for what the budget allows.
         budget: bytes of the device for the work on one tile.
         on_disk: whether tiles are to be written as whole chunks.
-        longest: side of a tile beyond which the budget is not used; null for none.
+        largest: bytes of a tensor, in float32, beyond which a tile does not grow, whatever the budget; null for none.
 
     Raises:
         ValueError: where the budget does not hold the smallest tile of a scale.
@@ -86,7 +88,16 @@ def plan(
             core = tuple(max(side // grain, 1) * grain for side in ensure_tuple_rep(tile_size, len(grid)))
         else:
             need = partial(_need, probe, cascade, scale, grid, halo, batch)
-            core = _largest(grid, grain, min(longest or max(grid), max(grid)), scale, budget, need)
+            finest = tuple(min(grain, size) for size in grid)
+            fits = partial(_fits, need, finest, budget, largest)
+            cores = list(_ever_smaller(grid, partial(_side, grain, on_disk and scale > 0), halo))
+            found = bisect_left(cores, True, key=fits)
+            if found == len(cores):
+                raise ValueError(
+                    f"memory_budget {budget} bytes is less than the {math.ceil(need(finest).peak / PLANNED)} that the "
+                    f"smallest tile of scale {scale} needs, {' x '.join(map(str, finest))} voxels; give more."
+                )
+            core = cores[found]
         step = tuple(parts(side) if on_disk and scale else grain for side in core)
         core = tuple(
             size if side >= size else side // part * part for side, part, size in zip(core, step, grid, strict=True)
@@ -97,32 +108,63 @@ def plan(
 
 def _need(
     probe: Any, cascade: Any, scale: int, grid: Sequence[int], halo: Sequence[int], batch: int, core: Sequence[int]
-) -> int:
-    """The bytes that one tile of a scale takes of the device."""
+) -> Footprint:
+    """What one tile of a scale takes of the device."""
     read = [side + 2 * far for side, far in zip(core, halo, strict=True)]
     if scale == 0:  # beyond the image its network pads itself, and only the sketch reads padding
         read = [min(side, size) + 2 * far for side, size, far in zip(read, grid, cascade.reach[0], strict=True)]
-    return int(peak_bytes(probe, (batch, 2 if scale else 1, *read), scale=scale) / PLANNED)
+    return footprint(probe, (batch, 2 if scale else 1, *read), scale=scale)
 
 
-def _largest(
-    grid: tuple[int, ...], grain: int, longest: int, scale: int, budget: int, need: Callable[[Sequence[int]], int]
-) -> tuple[int, ...]:
-    """The largest tile of a multiple of the grain a side, a cube where the image allows, that keeps to the budget."""
+def _fits(
+    need: Callable[[Sequence[int]], Footprint],
+    finest: tuple[int, ...],
+    budget: int,
+    largest: int | None,
+    core: tuple[int, ...],
+) -> bool:
+    """Whether a tile keeps to the budget, and is either the smallest or has no tensor that is too large."""
+    taken = need(core)
+    return taken.peak <= budget * PLANNED and (largest is None or taken.largest <= largest or core == finest)
 
-    def tile(number: int) -> tuple[int, ...]:
-        return tuple(min(number * grain, size) for size in grid)
 
-    most = max(-(-longest // grain), 1)
-    if need(tile(most)) <= budget:
-        return tile(most)
-    fits, above = 0, most
-    while above - fits > 1:
-        number = (fits + above) // 2
-        fits, above = (number, above) if need(tile(number)) <= budget else (fits, number)
-    if not fits:
-        raise ValueError(
-            f"memory_budget {budget} bytes is less than the {need(tile(1))} that the smallest tile of scale {scale} "
-            f"needs, {' x '.join(map(str, tile(1)))} voxels; give more."
-        )
-    return tile(fits)
+def _side(grain: int, chunked: bool, shortest: int) -> int:
+    """The shortest side of a tile, of that many voxels at least: a multiple of the grain, or of whole chunks."""
+    unit = parts(shortest) if chunked else grain
+    return -(-shortest // unit) * unit
+
+
+def _ever_smaller(grid: tuple[int, ...], side: Callable[[int], int], halo: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    """Tiles of an image from the whole down, each cut once more along the axis where it costs least to read halos.
+
+    So a network that works in the slice gets flat tiles, wide where it looks far.
+
+    Args:
+        grid: voxels of the image.
+        side: the shortest side that a tile may have, not below a number of voxels.
+        halo: how far a tile is read around.
+    """
+    ways = [list(_parts(size, side)) for size in grid]
+
+    def price(axis: int) -> float:
+        """How much more is read by the next cut, for how much smaller the tile gets."""
+        if len(ways[axis]) == 1:
+            return math.inf
+        (number, length), (more, shorter) = ways[axis][:2]
+        read = more * (shorter + 2 * halo[axis]) / (number * (length + 2 * halo[axis]))
+        return math.log(read) / math.log(length / shorter)
+
+    yield tuple(way[0][1] for way in ways)
+    while any(len(way) > 1 for way in ways):
+        ways[min(range(len(grid)), key=price)].pop(0)
+        yield tuple(way[0][1] for way in ways)
+
+
+def _parts(size: int, side: Callable[[int], int]) -> Iterator[tuple[int, int]]:
+    """Into how many parts an axis can be cut, and how long the longest is; from the whole down."""
+    last = size + 1
+    for number in range(1, size + 1):
+        length = min(side(-(-size // number)), size)
+        if length < last:
+            yield number, length
+            last = length

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from bundle.memory import live_bytes, on_meta, parse_bytes, peak_bytes
+from bundle.memory import footprint, live_bytes, on_meta, parse_bytes
 
 
 @pytest.mark.parametrize(
@@ -22,15 +22,15 @@ def test_a_peak_one_can_count():
     """Input, output of the first layer and of the second are alive at once; in place, one less."""
     size = 4 * 100
     x = (1, 1, 10, 10)
-    assert peak_bytes(on_meta(nn.Identity()), x) == size
-    assert peak_bytes(on_meta(nn.Sigmoid()), x) == 2 * size
-    assert peak_bytes(on_meta(nn.Sequential(nn.Sigmoid(), nn.Sigmoid(), nn.Sigmoid())), x) == 3 * size
-    assert peak_bytes(on_meta(nn.Sequential(nn.ReLU(inplace=True))), x) == size
+    assert footprint(on_meta(nn.Identity()), x).peak == size
+    assert footprint(on_meta(nn.Sigmoid()), x).peak == 2 * size
+    assert footprint(on_meta(nn.Sequential(nn.Sigmoid(), nn.Sigmoid(), nn.Sigmoid())), x).peak == 3 * size
+    assert footprint(on_meta(nn.Sequential(nn.ReLU(inplace=True))), x).peak == size
 
 
 def test_nothing_is_computed():
     network = nn.Conv3d(1, 64, 3)
-    assert peak_bytes(on_meta(network), (1, 1, 1002, 1002, 1002)) > 64 * 4 * 10**9
+    assert footprint(on_meta(network), (1, 1, 1002, 1002, 1002)).peak > 64 * 4 * 10**9
     assert network.weight.device == torch.device("cpu")
 
 
