@@ -34,6 +34,7 @@ from bundle.training import (
     PrepareScaleBatch,
     ScaleDiscriminator,
     ScaleGenerator,
+    clip_gradients,
     gather,
     scale_parameters,
     stop_on_nan,
@@ -390,6 +391,16 @@ def losses_of(workflow):
 
 def kill(_):
     raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(("max_norm", "moved"), [(None, (-3.0, -4.0)), (10.0, (-3.0, -4.0)), (1.0, (-0.6, -0.8))])
+def test_a_long_gradient_is_shortened_and_a_short_one_left_alone(max_norm, moved):
+    weights = [torch.zeros(1, requires_grad=True) for _ in range(2)]
+    optimizer = torch.optim.SGD(weights, lr=1.0)
+    clip_gradients(optimizer, max_norm)
+    (3 * weights[0] + 4 * weights[1]).backward()
+    optimizer.step()
+    assert torch.cat(weights).tolist() == pytest.approx(moved, abs=1e-5)
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])

@@ -7,7 +7,7 @@ interrupted; `record`: its settings.
 
 from bundle.training.averaging import warm_average
 from bundle.training.batches import PrepareScaleBatch, ScaleDiscriminator, ScaleGenerator
-from bundle.training.handlers import KeepBest, SeedEpochs, stop_on_nan
+from bundle.training.handlers import KeepBest, SeedEpochs, clip_gradients, stop_on_nan
 from bundle.training.losses import AdversarialLosses
 from bundle.training.record import write_record
 from bundle.training.resuming import resumable
@@ -22,6 +22,7 @@ __all__ = [
     "ScaleDiscriminator",
     "ScaleGenerator",
     "SeedEpochs",
+    "clip_gradients",
     "gather",
     "load_trained",
     "resumable",

@@ -88,6 +88,23 @@ class KeepBest:
         self.best = float(state["best"])
 
 
+def clip_gradients(optimizer: torch.optim.Optimizer, max_norm: float | None) -> None:
+    """Shorten the gradient of every step to a length, all parameters together, so that one odd batch undoes nothing.
+
+    Args:
+        optimizer: whose steps.
+        max_norm: longest gradient (Euclidean); null for any.
+    """
+    if max_norm is None:
+        return
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+    def clip(*_: Any) -> None:
+        torch.nn.utils.clip_grad_norm_(parameters, max_norm)
+
+    optimizer.register_step_pre_hook(clip)
+
+
 def stop_on_nan(engine: Any) -> None:
     """Handler of every iteration: end the run where the loss is no number any more; what was saved before stays.
 
