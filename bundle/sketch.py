@@ -141,12 +141,13 @@ class Sketch(nn.Module):
         for i in range(1, self.spatial_dims):
             limit = torch.maximum(limit, gradient[i].abs())
         limit = limit * self.diagonal
+        opposite = -limit
         # The neighbour as a step in the flattened tensor; row by row, from the last axis on.
-        step = torch.zeros_like(magnitude, dtype=torch.int64)
+        step = torch.zeros_like(magnitude, dtype=torch.int32)
         stride = 1
         for i in range(self.spatial_dims - 1, -1, -1):
             component = gradient[i]
-            step = step + torch.sign(component).to(torch.int64) * (component.abs() > limit) * stride
+            step = step + ((component > limit).to(torch.int32) - (component < opposite).to(torch.int32)) * stride
             stride = stride * component.shape[i + 2]
         index = torch.arange(magnitude.numel(), device=magnitude.device).reshape(magnitude.shape)
         flat = magnitude.reshape(-1)

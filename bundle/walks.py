@@ -91,7 +91,7 @@ def plan(
             finest = tuple(min(grain, size) for size in grid)
             fits = partial(_fits, need, finest, budget, largest)
             cores = list(_ever_smaller(grid, partial(_side, grain, on_disk and scale > 0), halo))
-            found = bisect_left(cores, True, key=fits)
+            found = 0 if fits(grid) else bisect_left(cores, True, lo=1, key=fits)
             if found == len(cores):
                 raise ValueError(
                     f"memory_budget {budget} bytes is less than the {math.ceil(need(finest).peak / PLANNED)} that the "
