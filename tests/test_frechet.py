@@ -4,13 +4,15 @@ import sys
 
 import numpy as np
 import pytest
+import skimage.data
 import torch
 from monai.metrics import FIDMetric
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 from torch import nn
+from torch.nn import functional as F
 
-from bundle.evaluation.features import FileFeatures, RandomFeatures
+from bundle.evaluation.features import EfficientNetLite, FileFeatures, RandomFeatures
 from bundle.evaluation.frechet import between, frechet_distance
 from bundle.evaluation.metrics import LUNG, windowed
 from bundle.evaluation.nearest import Match, Pooled, nearest
@@ -171,7 +173,31 @@ def test_what_does_not_compare_is_refused():
 # Feature networks
 
 
-def test_the_default_network_is_the_same_everywhere():
+def test_the_default_network_knows_what_photographs_show():
+    photographs = {"chelsea": {281, 282, 283, 285}, "coffee": {504, 967, 968}}  # ImageNet's cats; cups and espresso
+    features = EfficientNetLite()
+    for name, classes in photographs.items():
+        picture = torch.from_numpy(getattr(skimage.data, name)()).float().mean(-1)[None, None] / 255
+        found = features(F.interpolate(picture, (224, 224), mode="bilinear", antialias=True))
+        assert found.shape == (1, 1280)
+        assert int(features._network._fc(found).argmax()) in classes, name
+
+
+def test_the_default_network_takes_pictures_of_any_size():
+    features = EfficientNetLite()
+    for sides in ((512, 16), (7, 300), (1, 1)):
+        assert torch.isfinite(features(torch.rand(2, 1, *sides))).all()
+    pictures = torch.rand(3, 1, 150, 140)
+    assert torch.allclose(features(pictures)[1:2], features(pictures[1:2]))
+
+
+def test_a_missing_network_is_told_of(monkeypatch):
+    monkeypatch.setitem(sys.modules, "efficientnet_lite_pytorch", None)
+    with pytest.raises(ImportError, match=r"pip install -r requirements\.txt, or take RandomFeatures"):
+        EfficientNetLite()
+
+
+def test_the_random_network_is_the_same_everywhere():
     ramp = torch.linspace(0, 1, 32).expand(1, 1, 24, 32)
     features = RandomFeatures()
     found = features(ramp)

@@ -173,7 +173,7 @@ def test_low_dose_is_evaluated_with_frechet_distances(tmp_path):
         weights=random_weights(LOW_DOSE, tmp_path / "random.pt"), fresh=False, tile_size=48, only=["ours"], slices=16,
     )  # fmt: skip
     report = (tmp_path / "out" / "report.md").read_text()
-    assert "Simulated low dose on real CT" in report and "Frechet distances, random network" in report
+    assert "Simulated low dose on real CT" in report and "Frechet distances, EfficientNet-Lite0" in report
     source, target = (
         np.asarray(nibabel.load(path).dataobj, float)
         for path in (next((tmp_path / "out" / "pairs").glob(f"*{which}.nii")) for which in ("source", "target"))
