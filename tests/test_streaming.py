@@ -243,7 +243,10 @@ def test_two_dimensions_stream_as_well(tmp_path):
 
 
 def test_a_killed_run_goes_on_where_it_was(tmp_path, voxels):
-    """Killed after some tiles; the next run makes the others, and the result is that of a run in one go."""
+    """Killed after some tiles; the next run makes the others, and the result is that of a run in one go.
+
+    The tile that was being written may have to be made again, no other.
+    """
     path = scan(tmp_path / "source", ".nii", voxels)
     whole = read(translate(path, tmp_path / "whole", streaming=True))[0]
     out = tmp_path / "out"
@@ -257,7 +260,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, voxels):
     made = json.loads(second.stdout.splitlines()[-1])["made"]
     assert [entry.name for entry in out.iterdir()] == ["scan_translated.nii"]
     assert np.array_equal(read(out / "scan_translated.nii")[0], whole)
-    assert made == 19 - 12
+    assert made in (19 - 12, 19 - 12 + 1)
 
 
 DYING = """
