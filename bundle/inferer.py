@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -17,7 +17,7 @@ from bundle.geometry import Tile, Window, finer, halves, pyramid, region, shapes
 from bundle.memory import parse_bytes
 from bundle.networks import upsample
 from bundle.overlap import overlapped
-from bundle.scratch import ScratchImage, first, put, settle, todo
+from bundle.scratch import ScratchImage, first, own, put, settle
 from bundle.storage import read_window, spacing_of
 from bundle.walks import CPU_TENSOR, Walk, plan
 from monai.inferers import Inferer
@@ -113,7 +113,7 @@ class CascadeInferer(Inferer):
                 refined = factors[-scale] if scale else None
                 generator = TileGenerator(cascade, scale, images[-1 - scale], result, refined, walk)
                 result = empty(image, f"result_{scale}", walk)
-                mine = own(result, walk, bar)
+                mine = own(result, walk, bar.update)
                 at_once = on_disk or device.type != "cpu"
                 for _ in overlapped(mine, generator.conditions, generator, partial(put, result), at_once):
                     bar.update()
@@ -135,15 +135,6 @@ def empty(image: Tensor | ScratchImage, name: str, walk: Walk) -> Tensor | Scrat
     if isinstance(image, ScratchImage):
         return image.sibling(name, walk.grid, walk.chunks)
     return torch.empty((image.shape[0], 1, *walk.grid), device=image.device)
-
-
-def own(out: Tensor | ScratchImage, walk: Walk, bar: tqdm | None = None) -> Iterator[Tile]:
-    """The tiles that this process has to make; the others count as made."""
-    for tile, mine in todo(out, walk):
-        if mine:
-            yield tile
-        elif bar is not None:
-            bar.update()
 
 
 def halved(cascade: Any, image: Tensor | ScratchImage, factor: Sequence[int], walk: Walk, device: torch.device) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import chain
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
@@ -37,9 +36,8 @@ def overlapped(
     with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(1, "write") as writer:
         coming = ((item, reader.submit(read, item)) for item in items)
         now, going = next(coming, None), None
-        for after in chain(coming, [None]):
-            if now is None:
-                break
+        while now:
+            after = next(coming, None)
             item, given = now
             made = compute(item, given.result())
             if going:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -124,6 +124,17 @@ def todo(out: Tensor | ScratchImage, walk: Iterable[Tile]) -> Iterator[tuple[Til
     """The tiles of a walk, and whether this process has to make each; on disk, processes share and resume."""
     for i, tile in enumerate(walk):
         yield tile, isinstance(out, Tensor) or (i % world() == rank() and not out.written(tile.write))
+
+
+def own(
+    out: Tensor | ScratchImage, walk: Iterable[Tile], skipped: Callable[[], object] = lambda: None
+) -> Iterator[Tile]:
+    """The tiles that this process has to make; ``skipped`` is told of each other one."""
+    for tile, mine in todo(out, walk):
+        if mine:
+            yield tile
+        else:
+            skipped()
 
 
 def put(out: Tensor | ScratchImage, tile: Tile, voxels: Tensor) -> None:

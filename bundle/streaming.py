@@ -30,7 +30,7 @@ from bundle.nifti import NiftiWriter
 from bundle.ome_zarr import ZARR, ZarrScales
 from bundle.overlap import overlapped
 from bundle.scanner import find_kernel, matched
-from bundle.scratch import ScratchImage, create, first, open_group, put, settle, todo, wait
+from bundle.scratch import ScratchImage, create, first, open_group, own, put, settle, wait
 from bundle.sinks import result_folder
 from bundle.storage import NIFTI, file_hash, stem, suffix
 from bundle.volumes import Volume
@@ -105,7 +105,7 @@ class OpenScand(MapTransform):
         create(group, "image", volume.shape, (*chunks, slab[-1]))
         image = ScratchImage(group, "image", torch.from_numpy(volume.affine))
         image.about = {"volume": volume}
-        walk = [tile for tile, mine in todo(image, tiles(volume.shape, slab, (0,) * len(slab))) if mine]
+        walk = list(own(image, tiles(volume.shape, slab, (0,) * len(slab))))
         kernel = find_kernel(volume, volume.spacing) if self.match_kernel and walk else None
 
         def read(tile: Tile) -> Tensor:

@@ -144,7 +144,7 @@ def _ever_smaller(grid: tuple[int, ...], side: Callable[[int], int], halo: Seque
         side: the shortest side that a tile may have, not below a number of voxels.
         halo: how far a tile is read around.
     """
-    ways = [list(_parts(size, side)) for size in grid]
+    ways = [list(_lengths(size, side)) for size in grid]
 
     def price(axis: int) -> float:
         """How much more is read by the next cut, for how much smaller the tile gets."""
@@ -160,7 +160,7 @@ def _ever_smaller(grid: tuple[int, ...], side: Callable[[int], int], halo: Seque
         yield tuple(way[0][1] for way in ways)
 
 
-def _parts(size: int, side: Callable[[int], int]) -> Iterator[tuple[int, int]]:
+def _lengths(size: int, side: Callable[[int], int]) -> Iterator[tuple[int, int]]:
     """Into how many parts an axis can be cut, and how long the longest is; from the whole down."""
     last = size + 1
     for number in range(1, size + 1):
