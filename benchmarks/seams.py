@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import fire
 import numpy as np
@@ -21,7 +22,7 @@ from benchmarks.speed import CONFIG, SPACING, shipped, show, volume
 from bundle.evaluation.cascades import Patch, Windowed, WindowInferer
 from bundle.evaluation.seams import faces_of, grid, jumps, seam
 from bundle.inferer import CascadeInferer
-from bundle.networks import Cascade, ResNetGenerator
+from bundle.networks import Cascade
 
 
 @dataclass(frozen=True)
@@ -47,21 +48,18 @@ class InMemory:
 
 
 class Normalised(nn.Module):
-    """A generator whose first features are normalised over whatever it is given."""
-
-    def __init__(self, network: ResNetGenerator) -> None:
-        super().__init__()
-        self.first, self.others = network.layers[0], network.layers[1:]
+    """Features normalised over whatever they are given of."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map as the generator does."""
-        return self.others(nn.functional.instance_norm(self.first(x)) * 0.1)
+        """Map `(batch, channels, *spatial)` to the same."""
+        return nn.functional.instance_norm(x) * 0.1
 
 
 def normalised(cascade: Cascade) -> Cascade:
-    """The cascade with such generators; it believes in its old reach."""
+    """The cascade with generators whose first features are normalised; it believes in its old reach."""
     out = deepcopy(cascade)
-    out.fine = nn.ModuleList([Normalised(network) for network in out.fine])  # type: ignore[arg-type]
+    for network in out.fine:
+        cast("nn.Sequential", network.layers).insert(1, Normalised())
     return out
 
 

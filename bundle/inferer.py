@@ -19,7 +19,7 @@ from bundle.networks import upsample
 from bundle.overlap import overlapped
 from bundle.scratch import ScratchImage, first, own, put, settle
 from bundle.storage import read_window, spacing_of
-from bundle.walks import CPU_TENSOR, Walk, plan
+from bundle.walks import CPU_TENSOR, CPU_VOXELS, Walk, plan
 from monai.inferers import Inferer
 from torch import Tensor
 from tqdm import tqdm
@@ -98,8 +98,8 @@ class CascadeInferer(Inferer):
         grids = shapes(image.shape[2:], factors)
         on_disk = isinstance(image, ScratchImage)
         device = next(cascade.parameters()).device
-        largest = CPU_TENSOR * (2 if self.half else 1) if device.type == "cpu" else None
-        walks = plan(cascade, grids, image.shape[0], self.tile_size, self.memory_budget, on_disk, largest)
+        caps = {"largest": CPU_TENSOR * (1 + self.half), "voxels": CPU_VOXELS} if device.type == "cpu" else {}
+        walks = plan(cascade, grids, image.shape[0], self.tile_size, self.memory_budget, on_disk, **caps)
         half = torch.autocast(device.type, torch.bfloat16, enabled=self.half)
         walked = walks[: self.scales]
         total = sum(map(len, walked))

@@ -80,11 +80,12 @@ def octaves(noise: Tensor, coarsest: int) -> Tensor:
 class ResidualBlock(nn.Module):
     """Two convolutions without padding beside the middle of their input."""
 
-    def __init__(self, spatial_dims: int, channels: int, kernel_size: Sequence[int], act: str | tuple) -> None:
+    def __init__(self, channels: int, kernel_size: Sequence[int], act: str | tuple) -> None:
         super().__init__()
-        last = Convolution(spatial_dims, channels, channels, kernel_size=kernel_size, padding=0, conv_only=True)
+        dims = len(kernel_size)
+        last = Convolution(dims, channels, channels, kernel_size=kernel_size, padding=0, conv_only=True)
         self.layers = nn.Sequential(
-            Convolution(spatial_dims, channels, channels, kernel_size=kernel_size, padding=0, norm=None, act=act), last
+            Convolution(dims, channels, channels, kernel_size=kernel_size, padding=0, norm=None, act=act), last
         )
         self.margin = [2 * (side // 2) for side in kernel_size]
         for parameter in last.parameters():  # a block starts as nothing: deep stacks need no normalisation
@@ -108,7 +109,8 @@ class ResNetGenerator(nn.Module):
         out_channels: 1, the image.
         channels: width.
         blocks: number of residual blocks.
-        kernel_size: odd, one for all axes or one each; ``[3, 3, 1]`` works in the slice, as a CT kernel does.
+        kernel_size: odd, one for all axes or one each; ``[3, 3, 1]`` works in the slice, as a CT kernel does, and takes
+            slices for a batch of 2D images: libraries are much faster with these.
         act: activation as MONAI names it.
 
     Raises:
@@ -129,15 +131,23 @@ class ResNetGenerator(nn.Module):
         kernel = ensure_tuple_rep(kernel_size, spatial_dims)
         if not all(side % 2 for side in kernel):
             raise ValueError(f"kernel_size {kernel} has an even side; an unpadded network needs odd ones, such as 3.")
+        #: Whether it works in the slice.
+        self.in_slice = spatial_dims == 3 and kernel[2] == 1
+        if self.in_slice:
+            kernel = kernel[:2]
+        dims = len(kernel)
         self.layers = nn.Sequential(
-            Convolution(spatial_dims, in_channels, channels, kernel_size=kernel, padding=0, norm=None, act=act),
-            *(ResidualBlock(spatial_dims, channels, kernel, act) for _ in range(blocks)),
-            Convolution(spatial_dims, channels, out_channels, kernel_size=kernel, padding=0, conv_only=True),
+            Convolution(dims, in_channels, channels, kernel_size=kernel, padding=0, norm=None, act=act),
+            *(ResidualBlock(channels, kernel, act) for _ in range(blocks)),
+            Convolution(dims, channels, out_channels, kernel_size=kernel, padding=0, conv_only=True),
         )
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(batch, in_channels, *spatial)` to `(batch, out_channels, *spatial - 2 * reach)`."""
-        return self.layers(x)
+        if not self.in_slice:
+            return self.layers(channels_last(x))
+        made = self.layers(channels_last(x.movedim(4, 1).flatten(0, 1)))
+        return made.unflatten(0, (x.shape[0], x.shape[4])).movedim(1, 4)
 
 
 def residual_generators(
@@ -166,6 +176,12 @@ def residual_generators(
         ResNetGenerator(spatial_dims, in_channels, channels=channels, blocks=number, kernel_size=size)
         for number, size in zip(blocks, sizes, strict=True)
     ]
+
+
+def slabs(x: Tensor, axis: int, voxels: int) -> list[Tensor]:
+    """Parts along an axis, of as many voxels as asked, or a single one of the axis."""
+    others = x.numel() // (x.shape[1] * x.shape[axis])
+    return x.split(max(voxels // others, 1), axis)
 
 
 def silence(network: nn.Module) -> None:
@@ -232,6 +248,10 @@ class Cascade(nn.Module):
         own = [reach(network, channels, spatial_dims) for network in self.fine]
         #: How far, in voxels per axis, scale i looks around what it makes: its sketch, then its network.
         self.reach = [self.margin, *([far + edge for far, edge in zip(row, self.margin, strict=True)] for row in own)]
+        #: Along which axis of its input each generator does not look: one of space, or else the batch.
+        self.free = [next((i + 2 for i, far in enumerate(row) if far == 0), 0) for row in own]
+        #: How many voxels it is given at once along that axis: their features stay in a processor's cache.
+        self.slab = 2**18
         #: What the sides of scale 0 are filled up to a multiple of.
         self.divisor = 1
         for stride in getattr(coarse, "strides", ()):
@@ -297,12 +317,12 @@ class Cascade(nn.Module):
     def refine(self, both: Tensor, scale: int) -> Tensor:
         """Scale i > 0: the image, where it is seen, or else the previous scale, plus what the generator makes."""
         coarse = crop(both[:, 1:], self.margin)
-        x = channels_last(torch.cat([self.conditions(both[:, :1], self.sees[scale]), coarse], 1))
+        x = torch.cat([self.conditions(both[:, :1], self.sees[scale]), coarse], 1)
         start = both[:, :1] if self.added else both[:, 1:]
         result = crop(start, self.reach[scale])
         for i, network in enumerate(self.fine):
             if i + 1 == scale:
-                made = network(x)
+                made = torch.cat([network(part) for part in slabs(x, self.free[i], self.slab)], self.free[i])
                 # A padded network makes more than can be used.
                 spare = [(made.shape[k + 2] - result.shape[k + 2]) // 2 for k in range(self.spatial_dims)]
                 result = result + crop(made, spare)

@@ -18,36 +18,43 @@ DIAGONAL = math.sqrt(2) - 1
 
 
 def gaussian(sigma: float, radius: int) -> tuple[list[float], list[float]]:
-    """Taps of a Gaussian, summing to 1, and of its derivative, giving 1 on a ramp of slope 1."""
-    offsets = range(-radius, radius + 1)
-    smooth = [math.exp(-0.5 * (x / sigma) ** 2) for x in offsets]
-    total = sum(smooth)
-    slope = [x * tap for x, tap in zip(offsets, smooth, strict=True)]
-    scale = sum(x * tap for x, tap in zip(offsets, slope, strict=True))
+    """Taps of a Gaussian, summing to 1, and of its derivative, 1 on a ramp of slope 1; from the middle outwards."""
+    smooth = [math.exp(-0.5 * (x / sigma) ** 2) for x in range(radius + 1)]
+    slope = [x * tap for x, tap in enumerate(smooth)]
+    total = 2 * sum(smooth) - smooth[0]
+    scale = 2 * sum(x * tap for x, tap in enumerate(slope))
     return [tap / total for tap in smooth], [tap / scale for tap in slope]
 
 
-def correlate(image: Tensor, taps: list[float], dim: int) -> Tensor:
-    """Correlate one axis with the taps, keeping the part where all of them lie inside.
+def correlate(image: Tensor, taps: list[float], dim: int, odd: bool) -> Tensor:
+    """Correlate one axis with taps from the middle outwards, keeping the part where all of them lie inside.
 
-    Sums of products one tap after the other, each rounded alone: the numbers do not depend on the tensor's shape, as
-    those of a library convolution do in the last bit. So a threshold falls the same way in every tile.
+    Sums of products one pair of taps after the other, each rounded alone: the numbers do not depend on the tensor's
+    shape, as those of a library convolution do in the last bit. So a threshold falls the same way in every tile.
+
+    Args:
+        image: any tensor.
+        taps: the middle one, then those of one side.
+        dim: the axis.
+        odd: whether those of the other side are their negatives.
     """
-    length = image.shape[dim] - len(taps) + 1
-    out = image.narrow(dim, 0, length) * taps[0]
-    for i in range(1, len(taps)):
-        out += image.narrow(dim, i, length) * taps[i]
+    radius = len(taps) - 1
+    length = image.shape[dim] - 2 * radius
+    out = image.narrow(dim, radius, length) * taps[0]
+    for i in range(1, radius + 1):
+        before, behind = image.narrow(dim, radius - i, length), image.narrow(dim, radius + i, length)
+        pair = behind - before if odd else behind + before
+        out += pair * taps[i]
     return out
 
 
-def widened(image: Tensor, dim: int) -> Tensor:
-    """The largest of each voxel and its two neighbours along an axis; the outermost voxels are dropped.
+def widened(edge: Tensor, dim: int) -> Tensor:
+    """Whether a voxel or one of its two neighbours along an axis is an edge; the outermost voxels are dropped.
 
     Axis by axis, this is a maximum over a cube, many times faster than pooling over it.
     """
-    length = image.shape[dim] - 2
-    pair = torch.maximum(image.narrow(dim, 0, length), image.narrow(dim, 1, length))
-    return torch.maximum(pair, image.narrow(dim, 2, length))
+    length = edge.shape[dim] - 2
+    return edge.narrow(dim, 0, length) | edge.narrow(dim, 1, length) | edge.narrow(dim, 2, length)
 
 
 class Sketch(nn.Module):
@@ -108,12 +115,12 @@ class Sketch(nn.Module):
         for dim in dims:
             magnitude = magnitude.narrow(dim, 1, magnitude.shape[dim] - 2)
         weak = ridge & (magnitude >= self.low)
-        edge = (ridge & (magnitude >= self.high)).to(image.dtype)
+        edge = ridge & (magnitude >= self.high)
         for _ in range(self.steps):
             for dim in dims:
                 edge = widened(edge, dim)
                 weak = weak.narrow(dim, 1, weak.shape[dim] - 2)
-            edge = edge * weak.to(edge.dtype)
+            edge = edge & weak
         for dim in dims:
             magnitude = magnitude.narrow(dim, self.steps, magnitude.shape[dim] - 2 * self.steps)
         sketch = magnitude * edge
@@ -124,11 +131,14 @@ class Sketch(nn.Module):
     def gradient(self, image: Tensor) -> list[Tensor]:
         """The Gaussian-derivative gradient, one tensor an axis, on the part where the filters lie inside."""
         out: list[Tensor] = []
+        smoothed = image  # along the axes before
         for axis in range(self.spatial_dims):
-            component = image
-            for other in range(self.spatial_dims):
-                component = correlate(component, self.slope if other == axis else self.smooth, other + 2)
+            component = correlate(smoothed, self.slope, axis + 2, True)
+            for other in range(axis + 1, self.spatial_dims):
+                component = correlate(component, self.smooth, other + 2, False)
             out.append(component)
+            if axis + 1 < self.spatial_dims:
+                smoothed = correlate(smoothed, self.smooth, axis + 2, False)
         return out
 
     def ridges(self, gradient: list[Tensor], magnitude: Tensor) -> Tensor:
@@ -143,17 +153,19 @@ class Sketch(nn.Module):
         limit = limit * self.diagonal
         opposite = -limit
         # The neighbour as a step in the flattened tensor; row by row, from the last axis on.
-        step = torch.zeros_like(magnitude, dtype=torch.int32)
+        step = torch.zeros_like(magnitude, dtype=torch.int32 if magnitude.numel() < 2**31 else torch.int64)
         stride = 1
         for i in range(self.spatial_dims - 1, -1, -1):
             component = gradient[i]
-            step = step + ((component > limit).to(torch.int32) - (component < opposite).to(torch.int32)) * stride
+            step = step + ((component > limit).to(step.dtype) - (component < opposite).to(step.dtype)) * stride
             stride = stride * component.shape[i + 2]
-        index = torch.arange(magnitude.numel(), device=magnitude.device).reshape(magnitude.shape)
+        index = torch.arange(magnitude.numel(), device=magnitude.device, dtype=step.dtype).reshape(magnitude.shape)
         flat = magnitude.reshape(-1)
         for dim in range(2, self.spatial_dims + 2):
             step = step.narrow(dim, 1, step.shape[dim] - 2)
             index = index.narrow(dim, 1, index.shape[dim] - 2)
             magnitude = magnitude.narrow(dim, 1, magnitude.shape[dim] - 2)
         # ">=" on the forward side and ">" on the backward one: a plateau of two keeps one.
-        return (magnitude >= flat[index + step]) & (magnitude > flat[index - step])
+        ahead = flat.index_select(0, (index + step).flatten()).reshape(magnitude.shape)
+        behind = flat.index_select(0, (index - step).flatten()).reshape(magnitude.shape)
+        return (magnitude >= ahead) & (magnitude > behind)

@@ -6,7 +6,8 @@ import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
+from operator import neg
 from typing import Any
 
 from bundle.geometry import Tile, count_tiles, even, strided_tiles, tiles
@@ -17,6 +18,10 @@ from monai.utils import ensure_tuple_rep
 #: Largest tensor of features that a tile is chosen for on a CPU: the largest that glibc's malloc keeps. Larger ones go
 #: back to the system after every layer, and are given to the next one page by page: up to 2.4 times as slow, measured.
 CPU_TENSOR = 2**25
+#: Most voxels that a tile chosen for a CPU reads: tensors of 8 MiB, of which its sketch makes many, stay in the cache.
+CPU_VOXELS = 2**21
+#: Voxels that the first tile reads whose footprint is taken; the more, the longer that takes.
+TRIED = 2**21
 #: Share of the budget that is planned with: what libraries need beside the tensors is not counted to the byte.
 PLANNED = 0.75
 
@@ -60,7 +65,8 @@ def plan(
     tile_size: int | Sequence[int] | None,
     budget: int,
     on_disk: bool,
-    largest: int | None = None,
+    largest: float = math.inf,
+    voxels: float = math.inf,
 ) -> list[Walk]:
     """The walk of every scale, coarsest first.
 
@@ -71,12 +77,13 @@ def plan(
         tile_size: voxels a side of what is written at once, for all scales; null for what the budget allows.
         budget: bytes of the device for the work on one tile.
         on_disk: whether tiles are to be written as whole chunks.
-        largest: bytes of a tensor, in float32, beyond which a tile does not grow, whatever the budget; null for none.
+        largest: bytes of a tensor, in float32, beyond which a tile does not grow, whatever the budget.
+        voxels: read at once, beyond which it does not.
 
     Raises:
         ValueError: where the budget does not hold the smallest tile of a scale.
     """
-    probe = on_meta(cascade) if tile_size is None else None
+    probe = on_meta(cascade)
     walks = []
     for scale, grid in enumerate(tuple(grid) for grid in grids):
         bounded = scale > 0 or min(cascade.coarse_reach) >= 0
@@ -87,15 +94,14 @@ def plan(
         if tile_size is not None:
             core = tuple(max(side // grain, 1) * grain for side in ensure_tuple_rep(tile_size, len(grid)))
         else:
-            need = partial(_need, probe, cascade, scale, grid, halo, batch)
-            finest = tuple(min(grain, size) for size in grid)
-            fits = partial(_fits, need, finest, budget, largest)
             cores = list(_ever_smaller(grid, partial(_side, grain, on_disk and scale > 0), halo))
-            found = 0 if fits(grid) else bisect_left(cores, True, lo=1, key=fits)
+            given = [(batch, 2 if scale else 1, *_read(cascade, scale, grid, halo, core)) for core in cores]
+            takes = partial(footprint, probe, scale=scale)
+            found = _first_that_fits(given, takes, budget * PLANNED, largest, voxels)
             if found == len(cores):
                 raise ValueError(
-                    f"memory_budget {budget} bytes is less than the {math.ceil(need(finest).peak / PLANNED)} that the "
-                    f"smallest tile of scale {scale} needs, {' x '.join(map(str, finest))} voxels; give more."
+                    f"memory_budget {budget} bytes is less than the {math.ceil(takes(given[-1]).peak / PLANNED)} that "
+                    f"the smallest tile of scale {scale} needs, {' x '.join(map(str, cores[-1]))} voxels; give more."
                 )
             core = cores[found]
         step = tuple(parts(side) if on_disk and scale else grain for side in core)
@@ -106,26 +112,52 @@ def plan(
     return walks
 
 
-def _need(
-    probe: Any, cascade: Any, scale: int, grid: Sequence[int], halo: Sequence[int], batch: int, core: Sequence[int]
-) -> Footprint:
-    """What one tile of a scale takes of the device."""
+def _read(cascade: Any, scale: int, grid: Sequence[int], halo: Sequence[int], core: Sequence[int]) -> list[int]:
+    """The sides of what one tile of a scale reads."""
     read = [side + 2 * far for side, far in zip(core, halo, strict=True)]
     if scale == 0:  # beyond the image its network pads itself, and only the sketch reads padding
         read = [min(side, size) + 2 * far for side, size, far in zip(read, grid, cascade.reach[0], strict=True)]
-    return footprint(probe, (batch, 2 if scale else 1, *read), scale=scale)
+    return read
 
 
-def _fits(
-    need: Callable[[Sequence[int]], Footprint],
-    finest: tuple[int, ...],
-    budget: int,
-    largest: int | None,
-    core: tuple[int, ...],
-) -> bool:
-    """Whether a tile keeps to the budget, and is either the smallest or has no tensor that is too large."""
-    taken = need(core)
-    return taken.peak <= budget * PLANNED and (largest is None or taken.largest <= largest or core == finest)
+def _first_that_fits(
+    given: Sequence[tuple[int, ...]],
+    takes: Callable[[tuple[int, ...]], Footprint],
+    budget: float,
+    largest: float,
+    voxels: float,
+) -> int:
+    """The first of ever smaller tiles that takes no more than it may, as an index; their number where none does.
+
+    Few are tried: what a tile takes grows about as what it reads.
+
+    Args:
+        given: the shape of what each reads.
+        takes: what a network takes to work on a shape.
+        budget: bytes that all tensors alive may take.
+        largest: bytes that one may take, unless the tile is the smallest.
+        voxels: that may be read, unless it is.
+    """
+    last = len(given) - 1
+    reads = [math.prod(shape) // shape[1] for shape in given]
+
+    @cache
+    def excess(i: int) -> float:
+        if i < last and reads[i] > voxels:
+            return reads[i] / voxels
+        taken = takes(given[i])
+        return max(taken.peak / budget, taken.largest / largest if i < last else 0)
+
+    def nearest(number: float) -> int:
+        return min(bisect_left(reads, -number, key=neg), last)
+
+    first = nearest(min(TRIED, voxels))
+    found = nearest(reads[first] / excess(first))
+    while found > 0 and excess(found - 1) <= 1:
+        found -= 1
+    while found <= last and excess(found) > 1:
+        found += 1
+    return found
 
 
 def _side(grain: int, chunked: bool, shortest: int) -> int:

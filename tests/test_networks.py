@@ -94,6 +94,28 @@ def test_scripted_saved_and_loaded_it_gives_the_same(spatial_dims):
     assert loaded.reach == cascade.reach and loaded.num_scales == 3
 
 
+def test_working_in_the_slice_is_a_convolution_of_one_voxel_across():
+    network = ResNetGenerator(3, 2, channels=4, blocks=1, kernel_size=(3, 3, 1))
+    x, weights = torch.randn(2, 2, 9, 10, 5), [w[..., None] if w.ndim > 1 else w for w in network.parameters()]
+    first, one, two, last = zip(weights[::2], weights[1::2], strict=True)
+    inner = nn.functional.conv3d(x, *first).relu()
+    inner = crop(inner, [2, 2, 0]) + nn.functional.conv3d(nn.functional.conv3d(inner, *one).relu(), *two)
+    torch.testing.assert_close(network(x), nn.functional.conv3d(inner, *last))
+
+
+@pytest.mark.parametrize("kernel_size", [3, (3, 3, 1)])
+def test_slab_by_slab_it_gives_the_same(kernel_size):
+    generators = [ResNetGenerator(3, 3, channels=4, blocks=1, kernel_size=kernel_size)]
+    cascade = Cascade(3, UNet(3, 2, 1, (4, 8), (2,), norm=None), generators, Sketch(3)).eval()
+    for parameter in cascade.parameters():
+        nn.init.normal_(parameter, std=0.1)
+    x = torch.cat([image((30, 28, 26)), image((30, 28, 26))])
+    with torch.no_grad():
+        whole = cascade(x)
+        cascade.slab = 2000
+        torch.testing.assert_close(cascade(x), whole)
+
+
 def test_unknown_conditioning_is_refused():
     with pytest.raises(ValueError, match="'edges' is not known; take one of sketch, anchored, image"):
         Cascade(2, UNet(2, 1, 1, (4, 8), (2,)), [], Sketch(2), "edges")

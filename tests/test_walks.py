@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.networks.nets import UNet
 
-from bundle.memory import footprint, on_meta
+from bundle.memory import Footprint, footprint, on_meta
 from bundle.networks import Cascade, ResNetGenerator
 from bundle.sketch import Sketch
-from bundle.walks import PLANNED, _ever_smaller, plan
+from bundle.walks import PLANNED, _ever_smaller, _first_that_fits, plan
 
 GRIDS = [(48, 48, 48), (96, 96, 96)]
 
@@ -43,8 +43,25 @@ def test_no_tensor_of_a_tile_is_larger_than_asked():
     assert plan(network, GRIDS, 1, None, 2**40, False)[1].core == GRIDS[1]
 
 
-def test_the_smallest_tile_may_have_larger_tensors():
-    assert plan(cascade(), GRIDS, 1, None, 2**40, False, largest=1)[1].core == (1, 1, 1)
+def test_a_tile_reads_no_more_voxels_than_asked():
+    walk = plan(cascade(), GRIDS, 1, None, 2**40, False, voxels=2**18)[1]
+    assert 2**16 < math.prod(side + 2 * far for side, far in zip(walk.core, walk.halo, strict=True)) <= 2**18
+
+
+@pytest.mark.parametrize("most", [{"largest": 1}, {"voxels": 1}])
+def test_the_smallest_tile_may_take_more_than_asked(most):
+    assert plan(cascade(), GRIDS, 1, None, 2**40, False, **most)[1].core == (1, 1, 1)
+
+
+@pytest.mark.parametrize("budget", [2.0**20, 2.0**24, 2.0**28, 2.0**40])
+def test_the_tile_is_the_first_that_fits(budget):
+    given = [(1, 2, side, side, side) for side in range(200, 9, -1)]
+
+    def takes(shape):
+        return Footprint(40 * math.prod(shape) + 10_000_000, 4 * math.prod(shape))
+
+    found = _first_that_fits(given, takes, budget, math.inf, math.inf)
+    assert found == next((i for i, shape in enumerate(given) if takes(shape).peak <= budget), len(given))
 
 
 def test_networks_that_work_in_the_slice_get_flat_tiles():

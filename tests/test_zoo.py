@@ -202,7 +202,9 @@ def test_a_network_that_does_not_fit_the_metadata_is_refused(submission, breaks,
 @pytest.mark.slow
 def test_a_script_that_computes_something_else_is_refused(submission):
     edit = replace(
-        "bundle/networks.py", "return self.layers(x)", "return self.layers(x) * (2 - torch.jit.is_scripting())"
+        "bundle/networks.py",
+        "result = result + crop(made, spare)",
+        "result = result + crop(made, spare) * (2 - torch.jit.is_scripting())",
     )
     edit(submission.folder)
     with pytest.raises(RefusedError, match="of the largest value off the network"):
@@ -213,7 +215,9 @@ def test_a_script_that_computes_something_else_is_refused(submission):
 def test_an_onnx_file_that_computes_something_else_is_refused(submission):
     pytest.importorskip("onnxruntime")
     edit = replace(
-        "bundle/networks.py", "return self.layers(x)", "return self.layers(x) * (2 - torch.compiler.is_exporting())"
+        "bundle/networks.py",
+        "return self.layers(channels_last(x))",
+        "return self.layers(channels_last(x)) * (2 - torch.compiler.is_exporting())",
     )
     edit(submission.folder)
     with pytest.raises(RefusedError, match="scale 1 in ONNX is"):
