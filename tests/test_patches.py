@@ -241,3 +241,13 @@ def test_at_scale_0_axes_are_stretched_each_for_itself(spatial_dims):
             factors.add(round(side / size, 2))
         assert float(out["image"].mean()) == pytest.approx(float(torch.as_tensor(image).float().mean()), rel=0.05)
     assert len(factors) > 10
+
+
+@pytest.mark.parametrize("clipped", [0.0, 1.0])
+def test_a_clean_target_is_the_image_itself_or_has_nothing_below_air(clipped, spatial_dims):
+    image = torch.randn((1, *(64,) * spatial_dims), generator=torch.Generator().manual_seed(0)) * 100 - 1000
+    pairing = RandKernelPaird("image", clean=True, clipped=clipped, thickness=(0.1, 0.1)).set_random_state(seed=0)
+    label = pairing({"image": image, "spacing": (0.8,) * spatial_dims})["label"]
+    spare = kernel_pair_reach(spatial_dims)
+    inner = image[(slice(None), *(slice(far, -far) for far in spare))]
+    assert torch.equal(label, inner.clamp(min=-1000.0) if clipped else inner)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 #: Most slices that are averaged into a thicker one.
 MOST_SLICES = 5
+AIR = -1000.0  # HU
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Acquisition:
         digital: whether the source is rounded and clipped to the 12 bits of a scanner.
         found: the kernel that is taken for the source's, to which it is matched; null where none was found.
         clean: whether the target is the image itself, without the noise of this acquisition.
+        clipped: whether the image has nothing below air, -1000 HU, as some programs write it.
     """
 
     kernel: scanner.Kernel
@@ -37,11 +39,14 @@ class Acquisition:
     digital: bool = True
     found: scanner.Kernel | None = None
     clean: bool = False
+    clipped: bool = False
 
     def pair(
         self, image: Tensor, spacing: Sequence[float], seed: int | torch.Generator, origin: Sequence[int] | None = None
     ) -> tuple[Tensor, Tensor]:
         """Source and target of an image `(*spatial)` in HU, `kernel_pair_reach` voxels smaller a side."""
+        if self.clipped:
+            image = image.clamp(min=AIR)
         if image.ndim == 3:
             spare = (MOST_SLICES - self.slices) // 2
             image = image[..., spare : image.shape[2] - spare]
@@ -75,6 +80,7 @@ class RandKernelPaird(Randomizable, MapTransform):
         thickness: range of the slice thickness in mm, drawn log-uniformly, made by averaging up to ``MOST_SLICES``.
         same: probability that source and target are of the same kernel, so that a soft image is left alone.
         clean: whether the target is the CT itself, of a higher dose than the source, not an acquisition as noisy.
+        clipped: probability that the CT is made one without values below air, -1000 HU.
         digital: probability that the source is rounded and clipped to the 12 bits of a scanner.
         found: probability that the source's kernel was found, and so matched.
         error: standard deviation of what was found, relative to the kernel's parameters (see `misjudged`).
@@ -93,11 +99,12 @@ class RandKernelPaird(Randomizable, MapTransform):
         error: float = 0.04,
         wrong: float = 0.03,
         clean: bool = False,
+        clipped: float = 0.0,
     ) -> None:
         MapTransform.__init__(self, keys)
         self.label_key, self.dose, self.thickness = label_key, dose, thickness
         self.same, self.digital, self.found, self.error, self.wrong = same, digital, found, error, wrong
-        self.clean = clean
+        self.clean, self.clipped = clean, clipped
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Put source and target in place of the CT, or of source and target where both are there."""
@@ -135,6 +142,7 @@ class RandKernelPaird(Randomizable, MapTransform):
             digital=bool(self.R.rand() < self.digital),
             found=self.misjudge(kernel, generator) if self.R.rand() < self.found else None,
             clean=self.clean,
+            clipped=bool(self.R.rand() < self.clipped),
         )
 
     def misjudge(self, kernel: scanner.Kernel, generator: torch.Generator) -> scanner.Kernel:
