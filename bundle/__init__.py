@@ -27,6 +27,6 @@ from pathlib import Path
 _metadata = Path(__file__).resolve().parent.parent / "configs" / "metadata.json"
 __version__: str = json.loads(_metadata.read_text(encoding="utf-8"))["version"]
 
-# Tensors in huge pages, where Linux has them: fewer page faults, 10 to 20 % of a tile's time on a CPU. PyTorch asks for
-# this once, when it makes its first tensor.
+# Tensors in huge pages, where Linux has them: fewer page faults, about a tenth of a volume's time on a CPU. PyTorch
+# looks at this once, when it makes its first tensor.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")

@@ -17,7 +17,8 @@ from bundle.geometry import Tile, Window, finer, halves, pyramid, region, shapes
 from bundle.memory import parse_bytes
 from bundle.networks import upsample
 from bundle.overlap import overlapped
-from bundle.scratch import ScratchImage, first, own, put, settle
+from bundle.ranks import first
+from bundle.scratch import ScratchImage, own, put, settle
 from bundle.storage import read_window, spacing_of
 from bundle.walks import CPU_TENSOR, CPU_VOXELS, Walk, plan
 from monai.inferers import Inferer

@@ -179,7 +179,9 @@ def residual_generators(
 
 
 def slabs(x: Tensor, axis: int, voxels: int) -> list[Tensor]:
-    """Parts along an axis, of as many voxels as asked, or a single one of the axis."""
+    """Parts along an axis of space, of as many voxels as asked, or a single one of the axis; -1 for all in one."""
+    if axis < 0:
+        return [x]
     others = x.numel() // (x.shape[1] * x.shape[axis])
     return x.split(max(voxels // others, 1), axis)
 
@@ -248,8 +250,8 @@ class Cascade(nn.Module):
         own = [reach(network, channels, spatial_dims) for network in self.fine]
         #: How far, in voxels per axis, scale i looks around what it makes: its sketch, then its network.
         self.reach = [self.margin, *([far + edge for far, edge in zip(row, self.margin, strict=True)] for row in own)]
-        #: Along which axis of its input each generator does not look: one of space, or else the batch.
-        self.free = [next((i + 2 for i, far in enumerate(row) if far == 0), 0) for row in own]
+        #: Along which axis of its input each generator does not look; -1 where it looks along all of space.
+        self.free = [next((i + 2 for i, far in enumerate(row) if far == 0), -1) for row in own]
         #: How many voxels it is given at once along that axis: their features stay in a processor's cache.
         self.slab = 2**18
         #: What the sides of scale 0 are filled up to a multiple of.

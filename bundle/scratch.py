@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from bundle.geometry import Tile, Window, region
+from bundle.ranks import first, rank, wait, world
 from torch import Tensor
 
 try:
@@ -120,18 +120,12 @@ def parts(core: int) -> int:
     return max(1, min(4, core // CHUNK))
 
 
-def todo(out: Tensor | ScratchImage, walk: Iterable[Tile]) -> Iterator[tuple[Tile, bool]]:
-    """The tiles of a walk, and whether this process has to make each; on disk, processes share and resume."""
-    for i, tile in enumerate(walk):
-        yield tile, isinstance(out, Tensor) or (i % world() == rank() and not out.written(tile.write))
-
-
 def own(
     out: Tensor | ScratchImage, walk: Iterable[Tile], skipped: Callable[[], object] = lambda: None
 ) -> Iterator[Tile]:
-    """The tiles that this process has to make; ``skipped`` is told of each other one."""
-    for tile, mine in todo(out, walk):
-        if mine:
+    """The tiles this process has to make: on disk, its share of what is missing; ``skipped`` hears of the others."""
+    for i, tile in enumerate(walk):
+        if isinstance(out, Tensor) or (i % world() == rank() and not out.written(tile.write)):
             yield tile
         else:
             skipped()
@@ -146,24 +140,3 @@ def settle(out: Tensor | ScratchImage) -> None:
     """Wait until all processes have made their tiles of an image on disk."""
     if isinstance(out, ScratchImage):
         wait()
-
-
-def rank() -> int:
-    """The number of this process among those that torchrun has started."""
-    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
-
-
-def world() -> int:
-    """How many processes torchrun has started."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
-
-
-def first() -> bool:
-    """Whether this process is the one that does what is done once."""
-    return rank() == 0
-
-
-def wait() -> None:
-    """Wait for the other processes."""
-    if world() > 1:
-        dist.barrier()

@@ -29,8 +29,9 @@ from bundle.memory import parse_bytes
 from bundle.nifti import NiftiWriter
 from bundle.ome_zarr import ZARR, ZarrScales
 from bundle.overlap import overlapped
+from bundle.ranks import first, wait
 from bundle.scanner import find_kernel, matched
-from bundle.scratch import ScratchImage, create, first, open_group, own, put, settle, wait
+from bundle.scratch import ScratchImage, create, open_group, own, put, settle
 from bundle.sinks import result_folder
 from bundle.storage import NIFTI, file_hash, stem, suffix
 from bundle.volumes import Volume

@@ -83,7 +83,7 @@ def plan(
     Raises:
         ValueError: where the budget does not hold the smallest tile of a scale.
     """
-    probe = on_meta(cascade)
+    probe: Any = on_meta(cascade) if tile_size is None else None
     walks = []
     for scale, grid in enumerate(tuple(grid) for grid in grids):
         bounded = scale > 0 or min(cascade.coarse_reach) >= 0

@@ -11,7 +11,7 @@ pytest.importorskip("zarr", minversion="3", reason="streaming needs zarr 3, whic
 
 from bundle.geometry import region, tiles
 from bundle.inferer import CascadeInferer
-from bundle.scratch import ScratchImage, create, open_group, parts, todo
+from bundle.scratch import ScratchImage, create, open_group, own, parts
 from tests.laws import TOLERANCE, image, tiny_cascade
 
 
@@ -41,9 +41,9 @@ def test_a_tile_is_known_to_be_written_by_its_chunks(tmp_path):
     """Zeros as well, which zarr would leave out."""
     kept = on_disk(torch.zeros(1, 1, 4, 4), tmp_path).sibling("result", (8, 8), (2, 2))
     walk = list(tiles((8, 8), (4, 4), (0, 0)))
-    assert [mine for _, mine in todo(kept, walk)] == [True] * 4
+    assert list(own(kept, walk)) == walk
     kept[region(walk[2].write)] = torch.zeros(1, 1, 4, 4)
-    assert [mine for _, mine in todo(kept, walk)] == [True, True, False, True]
+    assert list(own(kept, walk)) == [walk[0], walk[1], walk[3]]
 
 
 def test_the_group_of_another_job_is_removed(tmp_path):

@@ -116,6 +116,7 @@ BROKEN = [
         "gives lungdx_A0002 no licence",
     ),
     (papers.data_licence, replace("docs/data_license.txt", "CC BY 3.0   http", "CC0   http"), "the licence CC BY 3.0"),
+    (papers.data_licence, replace("docs/data_license.txt", "CC BY, no version given", "CC BY"), "no licence; name it"),
     (papers.model_card, replace("docs/README.md", "# CT", "CT"), "begins with 'CT"),
     (papers.model_card, replace("docs/README.md", "#### **Preprocessing**", "### **Preprocessing**"), "Preprocessing"),
     (

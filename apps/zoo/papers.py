@@ -21,7 +21,7 @@ HEADINGS = (
     "## **References**",
 )
 #: Licences of data, as `docs/data_license.txt` spells them.
-LICENCES = re.compile(r"CC0|CC BY(?:-\w+)*(?: \d\.\d)?|Apache-2\.0|MIT")
+LICENCES = re.compile(r"CC0|CC BY(?:-\w+)* \d\.\d|CC BY(?=, no version given)|Apache-2\.0|MIT")
 
 
 def licence(submission: Submission) -> str:
