@@ -29,6 +29,7 @@ from bundle.phantom import ThoraxPhantom
 from bundle.storage import PackedImage
 from bundle.training import (
     AdversarialLosses,
+    CrossFitting,
     FixedPatches,
     KeepBest,
     PrepareScaleBatch,
@@ -39,7 +40,9 @@ from bundle.training import (
     scale_parameters,
     stop_on_nan,
     warm_average,
+    write_record,
 )
+from bundle.training.crossfitting import images_of
 from tests.laws import tiny_cascade, with_spacing
 
 ROOT = Path(__file__).parents[1]
@@ -611,3 +614,42 @@ def test_the_average_forgets_its_untrained_start_and_then_follows_the_momentum()
 def test_an_average_of_nothing_is_refused(momentum):
     with pytest.raises(ValueError, match="ema_momentum"):
         warm_average(momentum)
+
+
+def test_previous_scales_are_made_by_a_training_that_has_not_seen_the_image(scans, tmp_path):
+    """Each half of the images is sent through the cascade that was trained on the other half."""
+
+    def made(output, **more):
+        workflow = configured(scans / "2", output, 2, 1, conditioning="sketch", folds="$[@data[:1], @data]", **more)
+        workflow.initialize()
+        workflow.run()
+        files = output.glob("packed/**/*_scale_1_0.nii")
+        return {file.name.split("_")[0]: nibabel.load(file).get_fdata() for file in files}
+
+    halves, seen, own = [tmp_path / "half_0", tmp_path / "half_1"], [], []
+    for fold, half in enumerate(halves):
+        workflow = configured(scans / "2", half, 2, 0, conditioning="sketch", stretch=None, fold=fold)
+        workflow.initialize()
+        workflow.run()
+        seen.append(images_of(half, 1))
+        own.append(made(half))
+    fitted = made(tmp_path / "fitted", cross_fitting=[str(half) for half in halves])
+    assert set(fitted) == {"one", "two"}
+    for image, voxels in fitted.items():
+        matches = [np.array_equal(voxels, results[image]) for results in own]
+        assert matches == [f"{image}.nii.gz" not in names for names in seen]
+
+
+def test_an_image_that_all_trainings_have_seen_is_refused(tmp_path):
+    cascade = tiny_cascade(2)
+    for scale in range(2):
+        torch.save(cascade.state_dict(), tmp_path / f"scale_{scale}.pt")
+        write_record(tmp_path / f"scale_{scale}.json", {"trained_on": [f"seen_{scale}.nii.gz"]})
+    fitting = CrossFitting(cascade, [tmp_path], 2)
+    assert fitting.folder("other.nii.gz") == tmp_path
+    with pytest.raises(ValueError, match=r"each of them was trained on seen_1\.nii\.gz"):
+        fitting.folder("folder/seen_1.nii.gz")
+    assert CrossFitting(cascade, [tmp_path], 1).folder("seen_1.nii.gz") == tmp_path
+    with pytest.raises(FileNotFoundError, match=r"scale_2\.pt is missing; train scale 2 there first"):
+        CrossFitting(cascade, [tmp_path], 3)
+    assert CrossFitting(cascade, [], 2)("seen_1.nii.gz") is None

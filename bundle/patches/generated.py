@@ -80,6 +80,7 @@ def generate(
     scale: int,
     number: int,
     seed: int = 0,
+    unseen: Callable[[str], torch.nn.Module | None] | None = None,
 ) -> None:
     """Send every image through the simulated scanner and the scales before, a few times; what is there is kept.
 
@@ -94,9 +95,12 @@ def generate(
         scale: the scale to train; nothing happens for 0.
         number: scans of each image.
         seed: of the scans.
+        unseen: given an image's path, the cascade to send it through instead, or null for ``network``
+            (`bundle.training.CrossFitting`).
     """
     folder = Path(folder)
     for place, item in enumerate(data if scale else []):
+        cascade = (unseen and unseen(item["image"])) or network
         image: PackedImage = opening({"image": item["image"]})["image"]
         dims = len(image.shape) - 1
         spacing = spacing_of(image, dims)
@@ -114,7 +118,7 @@ def generate(
             else:
                 source = image[0, ...][None]
             shown = windowing({"image": source, "label": source})["image"].as_subclass(Tensor)
-            made = inferer(MetaTensor(shown[None], affine=image.affine), network.eval())
+            made = inferer(MetaTensor(shown[None], affine=image.affine), cascade.eval())
             folder.mkdir(parents=True, exist_ok=True)
             part = folder / f".{os.getpid()}.nii"
             nibabel.Nifti1Image(made[0, 0].cpu().numpy().astype(np.float32), np.eye(4)).to_filename(part)

@@ -1,12 +1,13 @@
 """One scale's GAN for MONAI's `AdversarialTrainer`.
 
 `batches`: what generator and discriminator are given; `losses`; `validation`; `handlers`: what is done beside the
-iterations; `weights`: of one scale, of all; `averaging`: their running average; `resuming`: going on where a run was
-interrupted; `record`: its settings.
+iterations; `weights`: of one scale, of all; `averaging`: their running average; `crossfitting`: previous scales by
+cascades that have not seen the image; `resuming`: going on where a run was interrupted; `record`: its settings.
 """
 
 from bundle.training.averaging import warm_average
 from bundle.training.batches import PrepareScaleBatch, ScaleDiscriminator, ScaleGenerator
+from bundle.training.crossfitting import CrossFitting
 from bundle.training.handlers import KeepBest, SeedEpochs, clip_gradients, stop_on_nan
 from bundle.training.losses import AdversarialLosses
 from bundle.training.record import write_record
@@ -16,6 +17,7 @@ from bundle.training.weights import gather, load_trained, scale_parameters
 
 __all__ = [
     "AdversarialLosses",
+    "CrossFitting",
     "FixedPatches",
     "KeepBest",
     "PrepareScaleBatch",
