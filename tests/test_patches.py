@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
-from monai.transforms import Compose
+from monai.transforms import Compose, RandHistogramShiftd
 
 from bundle.geometry import pyramid
 from bundle.networks import crop, pool, upsample
-from bundle.patches import RandKernelPaird, RandScalePatchd, ScaleConditionsd, kernel_pair_reach
+from bundle.patches import RandContrastd, RandKernelPaird, RandScalePatchd, ScaleConditionsd, kernel_pair_reach
 from bundle.phantom import ThoraxPhantom
 
 SPACING = (0.8, 0.8, 2.5)  # z is pooled at the last step only
@@ -251,3 +251,17 @@ def test_a_clean_target_is_the_image_itself_or_has_nothing_below_air(clipped, sp
     spare = kernel_pair_reach(spatial_dims)
     inner = image[(slice(None), *(slice(far, -far) for far in spare))]
     assert torch.equal(label, inner.clamp(min=-1000.0) if clipped else inner)
+
+
+def test_a_patch_that_is_flat_but_for_rounding_is_not_bent():
+    """MONAI's transform alone makes it not a number; others are bent, the seed says how."""
+    flat = torch.full((1, 6, 6), -0.999)
+    flat[0, 3:] += 6e-8
+    ramp = torch.linspace(-1, 1, 36).reshape(1, 6, 6)
+    bend = RandContrastd(["flat", "ramp"], num_control_points=(3, 6), prob=1.0)
+    for seed in range(5):
+        bent = bend.set_random_state(seed=seed)({"flat": flat, "ramp": ramp})
+        alone = RandHistogramShiftd("ramp", num_control_points=(3, 6), prob=1.0).set_random_state(seed=seed)
+        assert torch.equal(bent["flat"], flat)
+        assert torch.equal(bent["ramp"], alone({"ramp": ramp})["ramp"])
+        assert not torch.equal(bent["ramp"], ramp)
