@@ -12,7 +12,7 @@ FLAT = 1e-4
 
 
 class RandContrastd(RandHistogramShiftd):
-    """MONAI's `RandHistogramShiftd`, which makes not-a-numbers of a patch that is flat but for rounding, such as air."""
+    """MONAI's `RandHistogramShiftd`, which makes not-a-numbers of a patch that is flat but for rounding: of air."""
 
     def __call__(self, data: dict[Hashable, NdarrayOrTensor]) -> dict[Hashable, NdarrayOrTensor]:
         """Bend the grey values, but of flat patches."""
