@@ -123,7 +123,7 @@ def main(
 
     def ours(given: Tensor, scales: int | None = None) -> float:
         inferer = CascadeInferer(tile_size, budget, progress=False, half=amp, scales=scales)
-        return seconds(lambda: inferer(given, cascade), where, turns=1)
+        return seconds(lambda: inferer(given, cascade), where, turns=4)
 
     number = cascade.num_scales
     until = [ours(image, scales) for scales in range(1, number + 1)]

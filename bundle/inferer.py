@@ -20,7 +20,7 @@ from bundle.overlap import overlapped
 from bundle.ranks import first
 from bundle.scratch import ScratchImage, own, put, settle
 from bundle.storage import read_window, spacing_of
-from bundle.walks import CPU_TENSOR, CPU_VOXELS, Walk, plan
+from bundle.walks import CPU_TENSOR, Walk, plan
 from monai.inferers import Inferer
 from torch import Tensor
 from tqdm import tqdm
@@ -99,8 +99,8 @@ class CascadeInferer(Inferer):
         grids = shapes(image.shape[2:], factors)
         on_disk = isinstance(image, ScratchImage)
         device = next(cascade.parameters()).device
-        caps = {"largest": CPU_TENSOR * (1 + self.half), "voxels": CPU_VOXELS} if device.type == "cpu" else {}
-        walks = plan(cascade, grids, image.shape[0], self.tile_size, self.memory_budget, on_disk, **caps)
+        largest = CPU_TENSOR * (1 + self.half) if device.type == "cpu" else math.inf
+        walks = plan(cascade, grids, image.shape[0], self.tile_size, self.memory_budget, on_disk, largest)
         half = torch.autocast(device.type, torch.bfloat16, enabled=self.half)
         walked = walks[: self.scales]
         total = sum(map(len, walked))
@@ -224,8 +224,10 @@ class TileGenerator:
                 slice(w.start - start * step, w.stop - start * step)
                 for w, (start, _), step in zip(tile.read, around, self.factor, strict=True)
             )
-            both = torch.cat([self.source[region(tile.read)], fine[region(inside)]], 1)
             # The halo over the image's border, in coordinates of what was read.
-            bounds = zip(tile.read, tile.pad, strict=True)
-            given = read_window(both, [(-before, w.stop - w.start + behind) for w, (before, behind) in bounds])
+            bounds = [
+                (-before, w.stop - w.start + behind) for w, (before, behind) in zip(tile.read, tile.pad, strict=True)
+            ]
+            both = (self.source[region(tile.read)], fine[region(inside)])
+            given = torch.cat([read_window(image, bounds) for image in both], 1)
         return given.pin_memory() if self.device.type == "cuda" and given.device.type == "cpu" else given

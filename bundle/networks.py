@@ -178,12 +178,13 @@ def residual_generators(
     ]
 
 
-def slabs(x: Tensor, axis: int, voxels: int) -> list[Tensor]:
-    """Parts along an axis of space, of as many voxels as asked, or a single one of the axis; -1 for all in one."""
+def slabs(images: list[Tensor], axis: int, voxels: int) -> list[list[Tensor]]:
+    """Parts of images along an axis of space, of as many voxels as asked, or a single one of it; -1 for all in one."""
     if axis < 0:
-        return [x]
-    others = x.numel() // (x.shape[1] * x.shape[axis])
-    return x.split(max(voxels // others, 1), axis)
+        return [images]
+    size = images[0].shape[axis]
+    length = max(voxels * size // images[0].numel(), 1)
+    return [[image.narrow(axis, i, min(length, size - i)) for image in images] for i in range(0, size, length)]
 
 
 def silence(network: nn.Module) -> None:
@@ -307,7 +308,7 @@ class Cascade(nn.Module):
 
     def first(self, image: Tensor) -> Tensor:
         """Scale 0: conditions to image; where it sees the image, the difference to it."""
-        x = channels_last(self.conditions(image, self.sees[0]))
+        x = channels_last(torch.cat(self.conditions(image, self.sees[0]), 1))
         image = crop(image, self.margin)
         behind = [-size % self.divisor for size in x.shape[2:]]
         x = extend(x, [0] * len(behind), behind)
@@ -318,21 +319,24 @@ class Cascade(nn.Module):
 
     def refine(self, both: Tensor, scale: int) -> Tensor:
         """Scale i > 0: the image, where it is seen, or else the previous scale, plus what the generator makes."""
-        coarse = crop(both[:, 1:], self.margin)
-        x = torch.cat([self.conditions(both[:, :1], self.sees[scale]), coarse], 1)
+        given = self.conditions(both[:, :1], self.sees[scale])
+        given.append(crop(both[:, 1:], self.margin))
         start = both[:, :1] if self.added else both[:, 1:]
         result = crop(start, self.reach[scale])
         for i, network in enumerate(self.fine):
             if i + 1 == scale:
-                made = torch.cat([network(part) for part in slabs(x, self.free[i], self.slab)], self.free[i])
+                axis = self.free[i]
+                made = torch.cat([network(torch.cat(part, 1)) for part in slabs(given, axis, self.slab)], axis)
                 # A padded network makes more than can be used.
                 spare = [(made.shape[k + 2] - result.shape[k + 2]) // 2 for k in range(self.spatial_dims)]
                 result = result + crop(made, spare)
         return result
 
-    def conditions(self, image: Tensor, seen: bool) -> Tensor:
+    def conditions(self, image: Tensor, seen: bool) -> list[Tensor]:
         """What is taken from an image, ``margin`` voxels less a side: its sketch, and itself where it is seen."""
-        inner = crop(image, self.margin)
-        if self.conditioning == "none":
-            return inner[:, : int(seen)]  # nothing is sketched
-        return torch.cat([self.sketch(image), inner], 1) if seen else self.sketch(image)
+        out: list[Tensor] = []
+        if self.conditioning != "none":  # of noise nothing is sketched
+            out.append(self.sketch(image))
+        if seen:
+            out.append(crop(image, self.margin))
+        return out

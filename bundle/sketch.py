@@ -44,7 +44,8 @@ def correlate(image: Tensor, taps: list[float], dim: int, odd: bool) -> Tensor:
     for i in range(1, radius + 1):
         before, behind = image.narrow(dim, radius - i, length), image.narrow(dim, radius + i, length)
         pair = behind - before if odd else behind + before
-        out += pair * taps[i]
+        pair *= taps[i]
+        out += pair
     return out
 
 
@@ -95,6 +96,8 @@ class Sketch(nn.Module):
         self.diagonal = DIAGONAL
         #: How far, in voxels, a voxel of the sketch depends on the image.
         self.reach = radius + 1 + steps
+        #: How many voxels of an image are looked at together: what is made of them stays in a processor's cache.
+        self.slab = 3 * 2**19
 
     def forward(self, image: Tensor) -> Tensor:
         """Sketch the inner part of an image.
@@ -105,10 +108,24 @@ class Sketch(nn.Module):
         Returns:
             `(batch, 1, *spatial - 2 * reach)`: the gradient magnitude on edges, 0 elsewhere.
         """
+        others = image.numel() // (image.shape[0] * image.shape[2])
+        whole = image.shape[2] - 2 * self.reach
+        number = max(-(-whole // max(self.slab // others - 2 * self.reach, 1)), 1)
+        length = -(-whole // number)
+        parts: list[Tensor] = []
+        for start in range(0, whole, length):
+            parts.append(self.edges(image.narrow(2, start, min(length, whole - start) + 2 * self.reach)))
+        sketch = torch.cat(parts, 2)
+        if self.training and self.noise > 0:
+            sketch = sketch + self.noise * torch.randn_like(sketch)
+        return sketch
+
+    def edges(self, image: Tensor) -> Tensor:
+        """The sketch without noise, made at once."""
         gradient = self.gradient(image)
         square = gradient[0] * gradient[0]
         for i in range(1, self.spatial_dims):
-            square = square + gradient[i] * gradient[i]
+            square += gradient[i] * gradient[i]
         magnitude = torch.sqrt(square)
         ridge = self.ridges(gradient, magnitude)
         dims = [i + 2 for i in range(self.spatial_dims)]
@@ -123,10 +140,7 @@ class Sketch(nn.Module):
             edge = edge & weak
         for dim in dims:
             magnitude = magnitude.narrow(dim, self.steps, magnitude.shape[dim] - 2 * self.steps)
-        sketch = magnitude * edge
-        if self.training and self.noise > 0:
-            sketch = sketch + self.noise * torch.randn_like(sketch)
-        return sketch
+        return magnitude * edge
 
     def gradient(self, image: Tensor) -> list[Tensor]:
         """The Gaussian-derivative gradient, one tensor an axis, on the part where the filters lie inside."""
@@ -150,21 +164,24 @@ class Sketch(nn.Module):
         limit = gradient[0].abs()
         for i in range(1, self.spatial_dims):
             limit = torch.maximum(limit, gradient[i].abs())
-        limit = limit * self.diagonal
+        limit *= self.diagonal
         opposite = -limit
+        whole = torch.int32 if magnitude.numel() < 2**31 else torch.int64
+        index = torch.arange(magnitude.numel(), device=magnitude.device, dtype=whole).reshape(magnitude.shape)
+        flat = magnitude.reshape(-1)
+        for dim in range(2, self.spatial_dims + 2):
+            index = index.narrow(dim, 1, index.shape[dim] - 2)
+            magnitude = magnitude.narrow(dim, 1, magnitude.shape[dim] - 2)
         # The neighbour as a step in the flattened tensor; row by row, from the last axis on.
-        step = torch.zeros_like(magnitude, dtype=torch.int32 if magnitude.numel() < 2**31 else torch.int64)
+        step = torch.zeros_like(index)
         stride = 1
         for i in range(self.spatial_dims - 1, -1, -1):
             component = gradient[i]
-            step = step + ((component > limit).to(step.dtype) - (component < opposite).to(step.dtype)) * stride
+            turn = (component > limit).to(torch.int8) - (component < opposite).to(torch.int8)
+            for dim in range(2, self.spatial_dims + 2):
+                turn = turn.narrow(dim, 1, turn.shape[dim] - 2)
+            step.add_(turn, alpha=stride)
             stride = stride * component.shape[i + 2]
-        index = torch.arange(magnitude.numel(), device=magnitude.device, dtype=step.dtype).reshape(magnitude.shape)
-        flat = magnitude.reshape(-1)
-        for dim in range(2, self.spatial_dims + 2):
-            step = step.narrow(dim, 1, step.shape[dim] - 2)
-            index = index.narrow(dim, 1, index.shape[dim] - 2)
-            magnitude = magnitude.narrow(dim, 1, magnitude.shape[dim] - 2)
         # ">=" on the forward side and ">" on the backward one: a plateau of two keeps one.
         ahead = flat.index_select(0, (index + step).flatten()).reshape(magnitude.shape)
         behind = flat.index_select(0, (index - step).flatten()).reshape(magnitude.shape)

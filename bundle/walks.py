@@ -6,9 +6,10 @@ import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from operator import neg
 from typing import Any
+from weakref import ReferenceType, ref
 
 from bundle.geometry import Tile, count_tiles, even, strided_tiles, tiles
 from bundle.memory import Footprint, footprint, on_meta
@@ -18,8 +19,6 @@ from monai.utils import ensure_tuple_rep
 #: Largest tensor of features that a tile is chosen for on a CPU: the largest that glibc's malloc keeps. Larger ones go
 #: back to the system after every layer, and are given to the next one page by page: up to 2.4 times as slow, measured.
 CPU_TENSOR = 2**25
-#: Most voxels that a tile chosen for a CPU reads: tensors of 8 MiB, of which its sketch makes many, stay in the cache.
-CPU_VOXELS = 2**21
 #: Voxels that the first tile reads whose footprint is taken; the more, the longer that takes.
 TRIED = 2**21
 #: Share of the budget that is planned with: what libraries need beside the tensors is not counted to the byte.
@@ -66,7 +65,6 @@ def plan(
     budget: int,
     on_disk: bool,
     largest: float = math.inf,
-    voxels: float = math.inf,
 ) -> list[Walk]:
     """The walk of every scale, coarsest first.
 
@@ -78,12 +76,10 @@ def plan(
         budget: bytes of the device for the work on one tile.
         on_disk: whether tiles are to be written as whole chunks.
         largest: bytes of a tensor, in float32, beyond which a tile does not grow, whatever the budget.
-        voxels: read at once, beyond which it does not.
 
     Raises:
         ValueError: where the budget does not hold the smallest tile of a scale.
     """
-    probe: Any = on_meta(cascade) if tile_size is None else None
     walks = []
     for scale, grid in enumerate(tuple(grid) for grid in grids):
         bounded = scale > 0 or min(cascade.coarse_reach) >= 0
@@ -94,22 +90,40 @@ def plan(
         if tile_size is not None:
             core = tuple(max(side // grain, 1) * grain for side in ensure_tuple_rep(tile_size, len(grid)))
         else:
-            cores = list(_ever_smaller(grid, partial(_side, grain, on_disk and scale > 0), halo))
-            given = [(batch, 2 if scale else 1, *_read(cascade, scale, grid, halo, core)) for core in cores]
-            takes = partial(footprint, probe, scale=scale)
-            found = _first_that_fits(given, takes, budget * PLANNED, largest, voxels)
-            if found == len(cores):
-                raise ValueError(
-                    f"memory_budget {budget} bytes is less than the {math.ceil(takes(given[-1]).peak / PLANNED)} that "
-                    f"the smallest tile of scale {scale} needs, {' x '.join(map(str, cores[-1]))} voxels; give more."
-                )
-            core = cores[found]
+            chunked = on_disk and scale > 0
+            core = _chosen(ref(cascade), scale, grid, halo, grain, batch, budget, chunked, largest)
         step = tuple(parts(side) if on_disk and scale else grain for side in core)
         core = tuple(
             size if side >= size else side // part * part for side, part, size in zip(core, step, grid, strict=True)
         )
         walks.append(Walk(grid, core, halo, step, strided=not scale))
     return walks
+
+
+@lru_cache(maxsize=64)
+def _chosen(
+    cascade: ReferenceType,
+    scale: int,
+    grid: tuple[int, ...],
+    halo: tuple[int, ...],
+    grain: int,
+    batch: int,
+    budget: int,
+    chunked: bool,
+    largest: float,
+) -> tuple[int, ...]:
+    """The largest tile of a scale that the budget holds; found once for images of one shape, as that takes a while."""
+    network: Any = cascade()
+    cores = list(_ever_smaller(grid, partial(_side, grain, chunked), halo))
+    given = [(batch, 2 if scale else 1, *_read(network, scale, grid, halo, core)) for core in cores]
+    takes = partial(footprint, on_meta(network), scale=scale)
+    found = _first_that_fits(given, takes, budget * PLANNED, largest)
+    if found == len(cores):
+        raise ValueError(
+            f"memory_budget {budget} bytes is less than the {math.ceil(takes(given[-1]).peak / PLANNED)} that "
+            f"the smallest tile of scale {scale} needs, {' x '.join(map(str, cores[-1]))} voxels; give more."
+        )
+    return cores[found]
 
 
 def _read(cascade: Any, scale: int, grid: Sequence[int], halo: Sequence[int], core: Sequence[int]) -> list[int]:
@@ -121,11 +135,7 @@ def _read(cascade: Any, scale: int, grid: Sequence[int], halo: Sequence[int], co
 
 
 def _first_that_fits(
-    given: Sequence[tuple[int, ...]],
-    takes: Callable[[tuple[int, ...]], Footprint],
-    budget: float,
-    largest: float,
-    voxels: float,
+    given: Sequence[tuple[int, ...]], takes: Callable[[tuple[int, ...]], Footprint], budget: float, largest: float
 ) -> int:
     """The first of ever smaller tiles that takes no more than it may, as an index; their number where none does.
 
@@ -136,22 +146,19 @@ def _first_that_fits(
         takes: what a network takes to work on a shape.
         budget: bytes that all tensors alive may take.
         largest: bytes that one may take, unless the tile is the smallest.
-        voxels: that may be read, unless it is.
     """
     last = len(given) - 1
     reads = [math.prod(shape) // shape[1] for shape in given]
 
     @cache
     def excess(i: int) -> float:
-        if i < last and reads[i] > voxels:
-            return reads[i] / voxels
         taken = takes(given[i])
         return max(taken.peak / budget, taken.largest / largest if i < last else 0)
 
     def nearest(number: float) -> int:
         return min(bisect_left(reads, -number, key=neg), last)
 
-    first = nearest(min(TRIED, voxels))
+    first = nearest(TRIED)
     found = nearest(reads[first] / excess(first))
     while found > 0 and excess(found - 1) <= 1:
         found -= 1

@@ -27,6 +27,16 @@ def test_any_window_gives_the_bits_of_the_whole(spatial_dims):
         assert torch.equal(sketch(window), full[inner])
 
 
+@pytest.mark.parametrize("voxels", [1, 3000, 40000])
+def test_slab_by_slab_it_gives_the_bits_of_the_whole(spatial_dims, voxels):
+    sketch, x = Sketch(spatial_dims, low=0.02, high=0.05), image((61, 40, 30)[:spatial_dims])
+    expected, sizes = sketch.edges(x), []
+    sketch.slab, sketch.edges = voxels, lambda part: sizes.append(part.shape[2]) or type(sketch).edges(sketch, part)
+    assert torch.equal(sketch(x), expected)
+    assert sum(size - 2 * sketch.reach for size in sizes) == x.shape[2] - 2 * sketch.reach
+    assert len(sizes) > 1 if voxels < x[0].numel() else len(sizes) == 1
+
+
 def test_it_looks_no_further_than_its_reach(spatial_dims):
     sketch = Sketch(spatial_dims, low=0.02, high=0.1)
     x = image([2 * sketch.reach + 1] * spatial_dims)

@@ -6,6 +6,7 @@ import math
 from itertools import pairwise
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.networks.nets import UNet
@@ -13,7 +14,7 @@ from monai.networks.nets import UNet
 from bundle.memory import Footprint, footprint, on_meta
 from bundle.networks import Cascade, ResNetGenerator
 from bundle.sketch import Sketch
-from bundle.walks import PLANNED, _ever_smaller, _first_that_fits, plan
+from bundle.walks import PLANNED, _chosen, _ever_smaller, _first_that_fits, plan
 
 GRIDS = [(48, 48, 48), (96, 96, 96)]
 
@@ -43,14 +44,18 @@ def test_no_tensor_of_a_tile_is_larger_than_asked():
     assert plan(network, GRIDS, 1, None, 2**40, False)[1].core == GRIDS[1]
 
 
-def test_a_tile_reads_no_more_voxels_than_asked():
-    walk = plan(cascade(), GRIDS, 1, None, 2**40, False, voxels=2**18)[1]
-    assert 2**16 < math.prod(side + 2 * far for side, far in zip(walk.core, walk.halo, strict=True)) <= 2**18
+def test_the_smallest_tile_may_take_more_than_asked():
+    assert plan(cascade(), GRIDS, 1, None, 2**40, False, largest=1)[1].core == (1, 1, 1)
 
 
-@pytest.mark.parametrize("most", [{"largest": 1}, {"voxels": 1}])
-def test_the_smallest_tile_may_take_more_than_asked(most):
-    assert plan(cascade(), GRIDS, 1, None, 2**40, False, **most)[1].core == (1, 1, 1)
+def test_tiles_are_chosen_once_for_a_network_and_a_shape():
+    network, other = cascade(), cascade((3, 3, 1), 6)
+    asked = (GRIDS, 1, None, 10**8, False)
+    first = plan(network, *asked)
+    before = _chosen.cache_info()
+    assert plan(network, *asked) == first
+    assert _chosen.cache_info().misses == before.misses and _chosen.cache_info().hits == before.hits + 2
+    assert plan(other, *asked) != first == plan(torch.jit.script(network), *asked)
 
 
 @pytest.mark.parametrize("budget", [2.0**20, 2.0**24, 2.0**28, 2.0**40])
@@ -60,12 +65,13 @@ def test_the_tile_is_the_first_that_fits(budget):
     def takes(shape):
         return Footprint(40 * math.prod(shape) + 10_000_000, 4 * math.prod(shape))
 
-    found = _first_that_fits(given, takes, budget, math.inf, math.inf)
+    found = _first_that_fits(given, takes, budget, math.inf)
     assert found == next((i for i, shape in enumerate(given) if takes(shape).peak <= budget), len(given))
 
 
 def test_networks_that_work_in_the_slice_get_flat_tiles():
-    round_, flat = (plan(cascade(kernel, 6), GRIDS, 1, None, 10**8, False)[1].core for kernel in ((3, 3, 3), (3, 3, 1)))
+    networks = cascade((3, 3, 3), 6), cascade((3, 3, 1), 6)
+    round_, flat = (plan(network, GRIDS, 1, None, 5 * 10**7, False)[1].core for network in networks)
     assert max(round_) <= 2 * min(round_)
     assert flat[2] < min(flat[:2])
 
