@@ -24,8 +24,11 @@ from torch import Tensor
 
 from bundle.evaluation.cascades import Windowed, WindowInferer
 from bundle.evaluation.measuring import alone, peak_memory
+from bundle.geometry import pyramid, shapes
+from bundle.memory import footprint, on_meta, parse_bytes
 from bundle.phantom.__main__ import write
 from bundle.storage import spacing_of
+from bundle.walks import plan
 
 ROOT = Path(__file__).parents[1]
 SMALL = ROOT / "benchmarks" / "small_network.json"
@@ -105,6 +108,40 @@ def measured(function: Callable[..., tuple[float, float, float]], *arguments: An
         return math.nan, math.nan, math.nan
 
 
+def counted(sides: Sequence[int], settings: Settings) -> list[list[str]]:
+    """The rows of what must be held at least, in float32, by count alone: for sides that no disk or patience allows."""
+    _, budget, tile_size = settings
+    workflow = ConfigWorkflow(**configured("", "", settings, {}))
+    workflow.initialize()
+    cascade = workflow.parser.get_parsed_content("network_def")
+    network, window = on_meta(cascade), footprint(on_meta(cascade), (1, 1, *[Windowed.side] * 3)).peak
+    columns = []
+    for side in sides:
+        grids = shapes((side,) * 3, pyramid([0.7] * 3, cascade.num_scales - 1))
+        walks = plan(cascade, grids, 1, tile_size, parse_bytes(budget), on_disk=True)
+        work = max(
+            footprint(
+                network, (1, 2, *(c + 2 * h for c, h in zip(walk.core, walk.halo, strict=True))), scale=scale
+            ).peak
+            for scale, walk in enumerate(walks[1:], 1)
+        )
+        whole, scales = 4 * side**3, 4 * sum(map(math.prod, grids))
+        columns.append((work, 2 * scales + work, 3 * whole + window))
+    names = (
+        "ours, streamed: a tile",
+        "ours, in memory: all scales and a tile",
+        "MONAI's: image, sum, count and a window",
+    )
+    rows = zip(names, zip(*columns, strict=True), strict=True)
+    head = ["GiB, counted", *(f"{side}^3" for side in sides)]
+    return [head, ["---"] * len(head), *([name, *(f"{size / 2**30:.2f}" for size in row)] for name, row in rows)]
+
+
+def show(lines: Sequence[Sequence[str]]) -> None:
+    """Print a table in Markdown."""
+    print("\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n")
+
+
 def main(
     sides: Sequence[int] = (128, 256, 512),
     small: bool = False,
@@ -112,6 +149,7 @@ def main(
     methods: Sequence[str] = tuple(METHODS),
     most: int = 512,
     tile_size: int | None = None,
+    paper: Sequence[int] = (512, 1024, 2048),
     figure: str = "output/benchmarks/memory_inference.png",
 ) -> None:
     """Print the table, write the figure.
@@ -124,6 +162,7 @@ def main(
         tile_size: of ours, in place of the budget's, which fits the volume's sides and so differs a little from one to
             another.
         most: largest side for methods that hold the volume in memory.
+        paper: sides of which only the bytes are counted.
         figure: the PNG.
     """
     sides = [sides] if isinstance(sides, int) else list(sides)
@@ -145,9 +184,10 @@ def main(
                 device = f", {gpu / 2**30:.2f} of the GPU" if gpu else ""
                 cells.append("-" if math.isnan(host) else f"{(host - base) / 2**30:.2f}{device} ({seconds:.0f} s)")
             lines.append([method, *cells])
-    print("\n".join("| " + " | ".join(line) + " |" for line in lines))
+    show(lines)
     kept = f"tile {tile_size}" if tile_size else f"memory_budget {budget}"
-    print(f"\nidle: {base / 2**30:.2f} GiB; {kept}; {torch.get_num_threads()} threads")
+    print(f"idle: {base / 2**30:.2f} GiB; {kept}; {torch.get_num_threads()} threads\n")
+    show(counted(paper, settings))
     draw(Path(figure), sides, found)
 
 

@@ -55,8 +55,13 @@ def test_seams_are_those_of_others(tmp_path, capsys):
 @pytest.mark.slow
 def test_memory_is_measured_for_every_method_in_a_process_of_its_own(tmp_path, capfd):
     methods = list(memory_inference.METHODS)
-    memory_inference.main((32,), small=True, methods=methods[::3], most=31, figure=str(tmp_path / "a.png"))
+    memory_inference.main(
+        (32,), small=True, methods=methods[::3], most=31, paper=(256, 2048), figure=f"{tmp_path}/a.png"
+    )
     rows = table(capfd.readouterr().out)
+    streamed, whole, sliding = (next(rows[key] for key in rows if key.startswith(f"{name}: ")) for name in methods[:3])
+    assert float(streamed[1]) == pytest.approx(float(streamed[0]), rel=0.3) and float(streamed[1]) < 0.5
+    assert float(sliding[1]) > float(whole[1]) > 60
     assert float(rows[methods[0]][0].split()[0]) > 0
     assert rows[methods[3]] == ["-"]  # not for volumes that large
     assert (tmp_path / "a.png").stat().st_size > 1000
