@@ -127,11 +127,8 @@ def counted(sides: Sequence[int], settings: Settings) -> list[list[str]]:
         )
         whole, scales = 4 * side**3, 4 * sum(map(math.prod, grids))
         columns.append((work, 2 * scales + work, 3 * whole + window))
-    names = (
-        "ours, streamed: a tile",
-        "ours, in memory: all scales and a tile",
-        "MONAI's: image, sum, count and a window",
-    )
+    held = "a tile", "all scales and a tile", "image, sum, count and a window"
+    names = [f"{method}: {what}" for method, what in zip(METHODS, held, strict=False)]
     rows = zip(names, zip(*columns, strict=True), strict=True)
     head = ["GiB, counted", *(f"{side}^3" for side in sides)]
     return [head, ["---"] * len(head), *([name, *(f"{size / 2**30:.2f}" for size in row)] for name, row in rows)]

@@ -55,9 +55,8 @@ def test_seams_are_those_of_others(tmp_path, capsys):
 @pytest.mark.slow
 def test_memory_is_measured_for_every_method_in_a_process_of_its_own(tmp_path, capfd):
     methods = list(memory_inference.METHODS)
-    memory_inference.main(
-        (32,), small=True, methods=methods[::3], most=31, paper=(256, 2048), figure=f"{tmp_path}/a.png"
-    )
+    figure = str(tmp_path / "a.png")
+    memory_inference.main((32,), small=True, methods=methods[::3], most=31, paper=(512, 2048), figure=figure)
     rows = table(capfd.readouterr().out)
     streamed, whole, sliding = (next(rows[key] for key in rows if key.startswith(f"{name}: ")) for name in methods[:3])
     assert float(streamed[1]) == pytest.approx(float(streamed[0]), rel=0.3) and float(streamed[1]) < 0.5
