@@ -158,6 +158,18 @@ def test_a_sample_is_its_seed_s_whatever_the_tiles(tmp_path):
         assert sample.size == (190, 130) and np.asarray(sample).std() > 1
 
 
+@overlays
+def test_shipped_weights_are_evaluated(overlay):
+    weights = parser("evaluate", overlay).get_parsed_content("weights")
+    assert weights == parser("inference", overlay).get_parsed_content("weights")
+    assert Path(weights).is_file()
+
+
+def test_weights_of_a_conditioning_are_evaluated():
+    found = parser("evaluate", BRAIN, inference={"percentiles": None, "conditioning": "sketch"})
+    assert found.get_parsed_content("weights").endswith("model_t1_t2_sketch.pt")
+
+
 def test_pictures_are_evaluated_from_their_own_sketch(tmp_path):
     for name in "ab":
         Image.fromarray(grey((96, 90), ord(name)).T).save(tmp_path / f"{name}.png")
