@@ -22,6 +22,7 @@ from monai.bundle import ConfigWorkflow
 from monai.inferers import Inferer, PatchInferer, SlidingWindowSplitter, ZarrAvgMerger
 from torch import Tensor
 
+from benchmarks.speed import show
 from bundle.evaluation.cascades import Windowed, WindowInferer
 from bundle.evaluation.measuring import alone, peak_memory
 from bundle.geometry import pyramid, shapes
@@ -114,17 +115,14 @@ def counted(sides: Sequence[int], settings: Settings) -> list[list[str]]:
     workflow = ConfigWorkflow(**configured("", "", settings, {}))
     workflow.initialize()
     cascade = workflow.parser.get_parsed_content("network_def")
-    network, window = on_meta(cascade), footprint(on_meta(cascade), (1, 1, *[Windowed.side] * 3)).peak
+    network = on_meta(cascade)
+    window = footprint(network, (1, 1, *[Windowed.side] * 3)).peak
     columns = []
     for side in sides:
         grids = shapes((side,) * 3, pyramid([0.7] * 3, cascade.num_scales - 1))
         walks = plan(cascade, grids, 1, tile_size, parse_bytes(budget), on_disk=True)
-        work = max(
-            footprint(
-                network, (1, 2, *(c + 2 * h for c, h in zip(walk.core, walk.halo, strict=True))), scale=scale
-            ).peak
-            for scale, walk in enumerate(walks[1:], 1)
-        )
+        reads = ([core + 2 * far for core, far in zip(walk.core, walk.halo, strict=True)] for walk in walks[1:])
+        work = max(footprint(network, (1, 2, *read), scale=scale).peak for scale, read in enumerate(reads, 1))
         whole, scales = 4 * side**3, 4 * sum(map(math.prod, grids))
         columns.append((work, 2 * scales + work, 3 * whole + window))
     held = "a tile", "all scales and a tile", "image, sum, count and a window"
@@ -132,11 +130,6 @@ def counted(sides: Sequence[int], settings: Settings) -> list[list[str]]:
     rows = zip(names, zip(*columns, strict=True), strict=True)
     head = ["GiB, counted", *(f"{side}^3" for side in sides)]
     return [head, ["---"] * len(head), *([name, *(f"{size / 2**30:.2f}" for size in row)] for name, row in rows)]
-
-
-def show(lines: Sequence[Sequence[str]]) -> None:
-    """Print a table in Markdown."""
-    print("\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n")
 
 
 def main(
