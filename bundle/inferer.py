@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from bundle.geometry import Tile, Window, finer, halves, pyramid, region, shapes, support
-from bundle.memory import parse_bytes
+from bundle.memory import giving_back, parse_bytes
 from bundle.networks import upsample
 from bundle.overlap import overlapped
 from bundle.ranks import first
@@ -116,7 +116,8 @@ class CascadeInferer(Inferer):
                 result = empty(image, f"result_{scale}", walk)
                 mine = own(result, walk, bar.update)
                 at_once = on_disk or device.type != "cpu"
-                for _ in overlapped(mine, generator.conditions, generator, partial(put, result), at_once):
+                made = overlapped(mine, generator.conditions, generator, partial(put, result), at_once)
+                for _ in giving_back(made) if on_disk else made:
                     bar.update()
                 settle(result)
         return result

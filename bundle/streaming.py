@@ -25,7 +25,7 @@ import torch
 from bundle.depth import level_type
 from bundle.dicom import Derivation, DerivedSeries, is_ct
 from bundle.geometry import Tile, Window, even, pyramid, region, tiles
-from bundle.memory import parse_bytes
+from bundle.memory import giving_back, parse_bytes
 from bundle.nifti import NiftiWriter
 from bundle.ome_zarr import ZARR, ZarrScales
 from bundle.overlap import overlapped
@@ -116,7 +116,7 @@ class OpenScand(MapTransform):
             voxels = matched(voxels, volume.spacing, kernel) if kernel else voxels
             return self.windowing({key: MetaTensor(voxels[None], meta=volume.meta)})[key].as_subclass(Tensor)[None]
 
-        for _ in overlapped(walk, read, shown, partial(put, image)):
+        for _ in giving_back(overlapped(walk, read, shown, partial(put, image))):
             pass
         settle(image)
         return image
@@ -240,7 +240,7 @@ class SaveScand(MapTransform):
             return data[key].as_subclass(Tensor)[0].numpy()
 
         walk = tiles(shape, slab, (0,) * len(slab))
-        for _ in overlapped(walk, read, converted, lambda tile, voxels: write(tile.write, voxels)):
+        for _ in giving_back(overlapped(walk, read, converted, lambda tile, voxels: write(tile.write, voxels))):
             pass
 
     def to_zarr(self, path: Path, result: ScratchImage, volume: Volume, key: Hashable) -> None:
