@@ -152,6 +152,16 @@ def test_anatomy_that_differs_from_place_to_place_is_no_seam():
     assert math.isnan(seam_of(result, target, [[], [], []]))
 
 
+@pytest.mark.parametrize("first", [16, 17])
+def test_what_was_upsampled_everywhere_is_no_seam(first):
+    """Each coarse voxel doubled: no jump inside it, a whole one behind it, wherever the tiles are."""
+    shape = (128, 128, 16)
+    target = speckle(shape, std=20.0)
+    result = speckle((64, 64, 16), 1, 20.0).repeat_interleave(2, 0).repeat_interleave(2, 1) + speckle(shape, 2, 1.0)
+    faces = [list(range(first, 128, 16)), list(range(first, 128, 16)), []]
+    assert seam_of(result, target, faces) == pytest.approx(1, abs=0.02)
+
+
 def test_jumps_by_hand():
     image = torch.tensor([0.0, 0.0, 120.0, -120.0]).reshape(1, 1, 4).repeat(2, 2, 1)
     x, y, z = jumps(Whole(image))

@@ -1,10 +1,13 @@
 """The seam metric: how much larger the jumps across the faces of tiles are than the jumps right beside them.
 
-A face is compared with its nearest neighbours only, not with the whole image; and the ratio is divided by that of the
-target at the same places. So anatomy, which differs from place to place, cancels, and 1.00 is invisible::
+A face is compared with what lies two voxels to either side, not with the whole image; and the ratio is divided by that
+of the target at the same places. So anatomy, which differs from place to place, cancels, and 1.00 is invisible::
 
-    voxels    . . . . . . | . . . . . .
-    jumps      - b b b b  f  b b b b -       f across a face, b beside it
+    voxels    . . . . | . . . .
+    jumps      - b -  f  - b -       f across a face, b beside it
+
+Two voxels, and not one: a result that was upsampled from a scale of half the size has larger jumps between the voxels
+of that scale than within them, everywhere alike, and most tiles begin where one of them does.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ import torch
 from bundle.evaluation.metrics import LUNG, Window, windowed
 from bundle.volumes import Slabs, slabs
 
-BESIDE = 4  # voxels
+BESIDE = 2  # voxels
 
 
 def jumps(image: Slabs, window: Window = LUNG) -> list[np.ndarray]:
@@ -58,8 +61,8 @@ def seam(found: Sequence[np.ndarray], target: Sequence[np.ndarray], faces: Seque
 def contrast(axis: np.ndarray, places: Sequence[int]) -> float:
     """The mean jump at places, over that beside them; NaN where there is none."""
     at = {place - 1 for place in places if 0 < place <= len(axis)}
-    near = {place + step for place in at for step in range(-BESIDE, BESIDE + 1)} & set(range(len(axis)))
-    beside = axis[sorted(near - at)].sum() / max(len(near - at), 1)
+    near = {place + step for place in at for step in (-BESIDE, BESIDE)} & set(range(len(axis))) - at
+    beside = axis[sorted(near)].sum() / max(len(near), 1)
     return float(axis[sorted(at)].mean() / beside) if at and beside else np.nan
 
 
