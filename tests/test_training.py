@@ -173,6 +173,16 @@ def test_least_squares_by_hand():
     assert losses.generator(torch.ones(1, 2)) == 0
 
 
+def test_a_square_below_beta_makes_the_best_guess_a_mean():
+    """Of targets 0, 0 and 0.3 the median is 0 and the mean 0.1; far off, the loss is as long as the difference."""
+    targets, guesses = torch.tensor([0.0, 0.0, 0.3]), torch.linspace(-0.1, 0.3, 401)
+    for beta, best in ((0.0, 0.0), (1.0, 0.1)):
+        losses = AdversarialLosses(beta=beta)
+        found = torch.stack([losses.reconstruction(guess.expand(3), targets) for guess in guesses])
+        assert guesses[found.argmin()].item() == pytest.approx(best, abs=1e-3)
+    assert AdversarialLosses(beta=0.1).reconstruction(targets + 2, targets).item() == pytest.approx(2 - 0.05)
+
+
 def test_log_loss_by_hand():
     """Logits of 0 are an even chance: log 2 each."""
     losses, even = AdversarialLosses("bce", weight=0.1), torch.zeros(1, 2)
