@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 from bundle.geometry import Tile, Window, finer, halves, pyramid, region, shapes, support
-from bundle.memory import giving_back, parse_bytes
+from bundle.heap import giving_back
+from bundle.memory import parse_bytes
 from bundle.networks import upsample
 from bundle.overlap import overlapped
 from bundle.ranks import first

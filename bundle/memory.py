@@ -5,22 +5,18 @@ The network runs on tensors without data (torch's ``meta`` device) while the byt
 
 from __future__ import annotations
 
-import ctypes
 import io
 import re
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import cache
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-
-Item = TypeVar("Item")
 
 #: Up to this product of the first four axes, PyTorch convolves a single image by columns.
 SMALL = 20480
@@ -133,30 +129,3 @@ def live_bytes(work: Callable[[torch.device], object]) -> int:
     with _LiveBytes() as count:
         work(torch.device("meta"))
     return count.peak
-
-
-def giving_back(items: Iterable[Item], every: int = 8) -> Iterator[Item]:
-    """Yield the items of a long walk; after every so many, hand back to the system what is freed (`give_back`).
-
-    A C library keeps most of it, in pieces that a larger tensor does not fit into: over hundreds of tiles a process
-    grows by that, although it holds no more. After each tile it would cost a third of the time.
-    """
-    for number, item in enumerate(items, 1):
-        yield item
-        if number % every == 0:
-            give_back()
-
-
-def give_back() -> None:
-    """Hand freed memory back to the system, where the C library can (glibc)."""
-    if trim := _trim():
-        trim(0)
-
-
-@cache
-def _trim() -> Any:
-    """The C library's own function, or nothing."""
-    try:
-        return ctypes.CDLL(None).malloc_trim
-    except (OSError, TypeError, AttributeError):
-        return None

@@ -25,7 +25,8 @@ import torch
 from bundle.depth import level_type
 from bundle.dicom import Derivation, DerivedSeries, is_ct
 from bundle.geometry import Tile, Window, even, pyramid, region, tiles
-from bundle.memory import giving_back, parse_bytes
+from bundle.heap import giving_back
+from bundle.memory import parse_bytes
 from bundle.nifti import NiftiWriter
 from bundle.ome_zarr import ZARR, ZarrScales
 from bundle.overlap import overlapped

@@ -1,12 +1,8 @@
-import platform
-from pathlib import Path
-
 import pytest
 import torch
 from torch import nn
 
-from bundle.evaluation.measuring import alone
-from bundle.memory import footprint, giving_back, live_bytes, on_meta, parse_bytes
+from bundle.memory import footprint, live_bytes, on_meta, parse_bytes
 
 
 @pytest.mark.parametrize(
@@ -50,26 +46,3 @@ def test_a_step_one_can_count():
 
 def test_only_what_has_no_data_is_counted():
     assert live_bytes(lambda device: torch.ones(7).to(device)) == 28
-
-
-def resident():
-    """Bytes of this process that lie in memory."""
-    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return int(lines["VmRSS"].split()[0]) * 1024
-
-
-def held_before_and_after():
-    """Of 100 MB in small pieces, all but the last freed: what the process holds, and what once it has given back."""
-    pieces = [b"x" * 100_000 for _ in range(1000)]
-    last = pieces.pop()
-    pieces.clear()
-    before = resident()
-    walked = list(giving_back(range(5), every=5))
-    return before, resident(), len(last) + len(walked)
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is asked to give memory back")
-def test_freed_memory_is_given_back():
-    before, after, held = alone(held_before_and_after)
-    assert before - after > 80_000_000
-    assert held == 100_000 + 5
