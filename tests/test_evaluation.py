@@ -1,4 +1,4 @@
-"""What is measured is what MONAI measures, slab by slab; seams, emphysema and significance by cases one can see."""
+"""What is measured is what MONAI measures, slab by slab; seams, densitometry and significance by cases one can see."""
 
 import math
 
@@ -11,7 +11,7 @@ from scipy.stats import ttest_rel
 
 from bundle import scanner
 from bundle.evaluation.cases import find_cases, tuning_cases
-from bundle.evaluation.emphysema import emphysema_index, lung_blocks
+from bundle.evaluation.densitometry import densitometry, lung_blocks
 from bundle.evaluation.metrics import BLOCK, LUNG, compare
 from bundle.evaluation.pairs import RealCase, central
 from bundle.evaluation.seams import faces_of, grid, jumps, seam
@@ -181,7 +181,7 @@ def test_windows_lie_where_monai_puts_them():
         assert grid((size,), side, side - overlap) == [expected]
 
 
-# Emphysema
+# Densitometry
 
 
 def chest(shape=(48, 48, 16)):
@@ -193,19 +193,22 @@ def chest(shape=(48, 48, 16)):
     return image
 
 
-def test_emphysema_counts_the_lung_alone():
+def test_densitometry_looks_at_the_lung_alone():
     target = Whole(chest())
     lung = lung_blocks(target)
-    assert emphysema_index(target, target, lung) == pytest.approx(10.0)
+    truth = densitometry(target, target, lung)
+    assert (truth.below, truth.mean) == (pytest.approx(10.0), pytest.approx(-818.0))
     darker = target.image.clone()
     darker[14:16, 12:32] = -960
     darker[40:44] = -1000  # outside the lung: not counted
-    assert emphysema_index(Whole(darker), target, lung) == pytest.approx(20.0)
+    found = densitometry(Whole(darker), target, lung)
+    assert (found.below, found.mean) == (pytest.approx(20.0), pytest.approx(-834.0))
 
 
-def test_without_lungs_there_is_no_index():
+def test_without_lungs_there_is_no_densitometry():
     body = Whole(torch.full((24, 24, 8), 40.0))
-    assert math.isnan(emphysema_index(body, body, lung_blocks(body)))
+    found = densitometry(body, body, lung_blocks(body))
+    assert math.isnan(found.below) and math.isnan(found.mean)
 
 
 # Significance

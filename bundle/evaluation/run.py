@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from bundle.evaluation.emphysema import emphysema_index, lung_blocks
+from bundle.evaluation.densitometry import UNKNOWN, Density, densitometry, lung_blocks
 from bundle.evaluation.features import Features
 from bundle.evaluation.figures import draw_boxes, draw_enlarged, draw_slices, draw_spectra
 from bundle.evaluation.frechet import between, plane_features
@@ -40,7 +39,7 @@ class Evaluation:
         fresh: whether each method runs in a process of its own, which its memory is measured by.
         seam_side: voxels a side of the grid on which seams are looked for where neither the method nor ours has one.
         window: in which images are compared and shown, in their unit.
-        unit: of the images; the emphysema index is measured, and noise spectra are drawn, where it is HU.
+        unit: of the images; the lung is measured, and noise spectra are drawn, where it is HU.
         features: a feature network for the Frechet distances of source, target and results; null for none.
         titles: of the tables, by kind of the pairs, ``real`` and ``simulated``.
     """
@@ -112,7 +111,7 @@ class Evaluation:
         """Every method on one pair; the source as it is first, and the target itself last."""
         target = open_slabs(pair.target)
         lung = lung_blocks(target) if self.unit == "HU" else None
-        truth, steps = share_of(target, target, lung), jumps(target, self.window)
+        truth, steps = density_of(target, target, lung), jumps(target, self.window)
         own = methods["ours"].windows(target.shape) if "ours" in methods else []
         own_faces = faces_of(own or grid(target.shape, self.seam_side), target.shape)
         if not any(own_faces):
@@ -120,10 +119,10 @@ class Evaluation:
 
         def record(key: str, name: str, path: Path, faces: list[list[int]], cost: Cost) -> Record:
             image = open_slabs(path)
-            share = share_of(image, target, lung)
+            density = density_of(image, target, lung)
             found = seam(jumps(image, self.window), steps, faces)
             return Record(
-                pair.kind, pair.name, key, name, compare(image, target, self.window), share, truth, found, cost
+                pair.kind, pair.name, key, name, compare(image, target, self.window), density, truth, found, cost
             )
 
         records = []
@@ -211,6 +210,6 @@ class Evaluation:
         return "\n".join(lines)
 
 
-def share_of(image: Slabs, target: Slabs, lung: Tensor | None) -> float:
-    """The emphysema index, where it is one."""
-    return math.nan if lung is None else emphysema_index(image, target, lung)
+def density_of(image: Slabs, target: Slabs, lung: Tensor | None) -> Density:
+    """What densitometry reads off the lung, where there is one."""
+    return UNKNOWN if lung is None else densitometry(image, target, lung)

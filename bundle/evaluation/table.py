@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from io import StringIO
 
 import numpy as np
+from bundle.evaluation.densitometry import Density
 from bundle.evaluation.measuring import Cost
 from bundle.evaluation.metrics import BLOCK, LUNG, NAMES, Comparison, Window
 from bundle.evaluation.significance import p_text, paired_p
@@ -22,13 +23,14 @@ HEAD = (
     "p, blocks",
     "lung < -950 HU",
     "error, pp",
+    "lung, HU",
     "seam",
     "seconds",
     "GiB",
 )
 COLUMNS = (
     *("kind", "case", "method", "name", *NAMES),
-    *("lung_percent", "lung_error_pp", "seam", "seconds", "gib", "slices", "blocks"),
+    *("lung_percent", "lung_error_pp", "lung_error_hu", "seam", "seconds", "gib", "slices", "blocks"),
 )
 
 
@@ -42,7 +44,7 @@ class Record:
         key: of the method.
         name: of the method; with parameters that differ from case to case, if any.
         comparison: SSIM, MAE and MSE.
-        lung: share of the lung below -950 HU, in percent.
+        lung: what densitometry reads off the lung.
         truth: the same of the target.
         seam: see `bundle.evaluation.seams`.
         cost: seconds and memory.
@@ -53,8 +55,8 @@ class Record:
     key: str
     name: str
     comparison: Comparison
-    lung: float
-    truth: float
+    lung: Density
+    truth: Density
     seam: float
     cost: Cost
 
@@ -86,8 +88,9 @@ def cells(rows: Sequence[Record], base: Sequence[Record]) -> list[str]:
     return [
         *scores,
         *(p_text(p) for p in largest_p(base, rows)),
-        number(mean(row.lung for row in rows), "{:.2f} %"),
-        number(mean(abs(row.lung - row.truth) for row in rows), "{:.2f}"),
+        number(mean(row.lung.below for row in rows), "{:.2f} %"),
+        number(mean(abs(row.lung.below - row.truth.below) for row in rows), "{:.2f}"),
+        number(mean(row.lung.mean - row.truth.mean for row in rows), "{:+.1f}"),
         number(mean(row.seam for row in rows), "{:.3f}"),
         number(mean(row.cost.seconds for row in rows), "{:.1f}"),
         number(mean(row.cost.gibibytes for row in rows), "{:.2f}"),
@@ -121,7 +124,7 @@ def notes(records: Sequence[Record], window: Window = LUNG, unit: str = "HU") ->
     size = " x ".join(map(str, BLOCK))
     lung = (
         "Lung: share of the target's lung voxels below -950 HU; error: mean absolute difference to the target's share, "
-        "in percentage points. "
+        "in percentage points; HU: its mean less the target's. "
     )
     lung = lung if unit == "HU" else ""
     return (
@@ -143,8 +146,8 @@ def as_csv(records: Sequence[Record]) -> str:
     writer.writerow(COLUMNS)
     for row in records:
         found = row.comparison
-        values = [*(found.mean(name) for name in NAMES), row.lung, row.lung - row.truth, row.seam]
-        values += [row.cost.seconds, row.cost.gibibytes]
+        values = [*(found.mean(name) for name in NAMES), row.lung.below, row.lung.below - row.truth.below]
+        values += [row.lung.mean - row.truth.mean, row.seam, row.cost.seconds, row.cost.gibibytes]
         counts = [len(found.slices["ssim"]), len(found.blocks["ssim"])]
         writer.writerow([row.kind, row.case, row.key, row.name, *(f"{value:.7g}" for value in values), *counts])
     return file.getvalue()
