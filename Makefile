@@ -28,9 +28,6 @@ OVERLAY ?=
 ARGS ?=
 INPUT ?=
 
-# One heap for all threads of a process (glibc): see docs/large_images.md.
-export MALLOC_ARENA_MAX ?= 1
-
 # $(call config,train): the config, with the overlay of an experiment where one is given.
 comma := ,
 config = "['configs/$(1).json'$(if $(OVERLAY),$(comma)'$(OVERLAY)')]"

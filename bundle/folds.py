@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bundle.storage import stem
 from monai.data import partition_dataset
 
 
@@ -18,8 +19,8 @@ def partition_by_patient(
     Args:
         data: the images, each with its path as ``image``.
         num_folds: how many folds.
-        patients: a CSV file with the columns ``file`` and ``patient``; an image of none, or of patient
-            ``unknown``, is a patient of its own. Null: every image is.
+        patients: a CSV file with the columns ``file`` and ``patient``, files with any suffix; an image of none, or of
+            patient ``unknown``, is a patient of its own. Null: every image is.
 
     Raises:
         FileNotFoundError: where there is no such file.
@@ -29,7 +30,7 @@ def partition_by_patient(
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for item in data:
         name = Path(item["image"]).name
-        groups.setdefault(known.get(name) or f"image {name}", []).append(item)
+        groups.setdefault(known.get(name) or known.get(stem(name)) or f"image {name}", []).append(item)
     if not 1 <= num_folds <= len(groups):
         raise ValueError(f"num_folds {num_folds} must be 1 to {len(groups)}, the number of patients.")
     parts = partition_dataset(list(groups.values()), num_partitions=num_folds, shuffle=True, seed=0)
@@ -48,4 +49,5 @@ def _known(file: Path) -> dict[str, str]:
                 f"patients {str(file)!r} has no column {sorted(lacking)[0]!r}; its first line has to name file and "
                 "patient."
             )
-        return {row["file"]: row["patient"] for row in reader if row["patient"] != "unknown"}
+        rows = [row for row in reader if row["patient"] != "unknown"]
+    return {form(row["file"]): row["patient"] for form in (stem, str) for row in rows}

@@ -1,7 +1,8 @@
-"""The percentile window: MR intensities, of no unit, on one scale for all scanners.
+"""The percentile window: intensities of no unit, of MR scanners or of X-rays shown differently, on one scale.
 
-``python -m bundle.percentiles IMAGE DESTINATION`` scales an image once and stores it: background 0, the brightest
-tissue 1000. It belongs before the cascade and outside of it, since no tile knows a volume's percentiles.
+``python -m bundle.percentiles IMAGE DESTINATION`` scales an image, or each of a folder, once and stores it: background
+0, the brightest tissue 1000, or black and white of an X-ray. It belongs before the cascade and outside of it, since no
+tile knows an image's percentiles.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from typing import Any
 import fire
 import numpy as np
 import torch
+from bundle.depth import WHITE
 from bundle.nifti import NiftiWriter
-from bundle.storage import ScanReader
+from bundle.storage import NIFTI, PHOTO, ScanReader, find_images, stem, suffix
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import LoadImage, MapTransform
+from PIL import Image
 from torch import Tensor
 
 #: What the percentiles become, and what nothing exceeds.
@@ -89,26 +92,41 @@ class ScalePercentilesd(MapTransform):
 
 
 def store(image: str | Path, destination: str | Path, lower: float = 1.0, upper: float = 99.5) -> None:
-    """Scale an image by its percentiles and write it as 16-bit NIfTI, whole or not at all.
+    """Scale an image by its percentiles and write it, whole or not at all; or each image of a folder into another.
 
     Args:
-        image: any that `bundle.storage.find_images` finds, of two or three axes.
-        destination: a ``.nii`` or ``.nii.gz``.
+        image: any that `bundle.storage.find_images` finds, of two or three axes; or a folder.
+        destination: a ``.nii`` or ``.nii.gz`` of 16-bit numbers, 0 to 1000; of a 2D image also a ``.png`` of 8 bits, in
+            which these are black and white. For a folder a folder: ``.png`` for 2D images, ``.nii.gz`` for volumes.
         lower: see `percentile_window`.
         upper: see `percentile_window`.
 
     Raises:
         FileNotFoundError: where there is no image.
-        ValueError: where the destination is no NIfTI, or see `percentile_window`.
+        ValueError: where the destination is of no such kind, or see `percentile_window`.
     """
-    if not str(destination).endswith((".nii", ".nii.gz")):
-        raise ValueError(f"destination {str(destination)!r} must end in .nii or .nii.gz.")
+    if Path(image).is_dir() and not Path(destination).suffix:
+        for path in find_images(image):
+            end = ".png" if suffix(path) in PHOTO else ".nii.gz"
+            store(path, Path(destination) / f"{stem(path)}{end}", lower, upper)
+        return
+    name, grey = str(destination), suffix(destination) == ".png"
+    if not grey and not name.endswith(NIFTI):
+        raise ValueError(f"destination {name!r} must end in .nii, .nii.gz or, of a 2D image, .png.")
     voxels = LoadImage(reader=ScanReader(), image_only=True)(str(image))
+    if grey and voxels.ndim != 2:
+        raise ValueError(f"destination {name!r} must end in .nii or .nii.gz: {str(image)!r} is a volume.")
     window = percentile_window(voxels, lower, upper)
-    whole = scaled(voxels, window).round().to(torch.int16)
-    with NiftiWriter(destination, whole.shape, np.asarray(voxels.affine), np.int16) as writer:
-        writer.append(whole.as_subclass(Tensor).numpy())
-    print(f"written: {destination}; {window[0]:g} became 0, {window[1]:g} became {TOP:g}")
+    whole = scaled(voxels, window).as_subclass(Tensor)
+    Path(name).parent.mkdir(parents=True, exist_ok=True)
+    if grey:
+        part = Path(name).with_name(f".part_{Path(name).name}")
+        Image.fromarray((whole * (WHITE / TOP)).clamp(max=WHITE).round().byte().numpy().T).save(part, format="png")
+        part.replace(name)
+    else:
+        with NiftiWriter(name, whole.shape, np.asarray(voxels.affine), np.int16) as writer:
+            writer.append(whole.round().to(torch.int16).numpy())
+    print(f"written: {name}; {window[0]:g} became 0, {window[1]:g} became {WHITE if grey else TOP:g}")
 
 
 if __name__ == "__main__":

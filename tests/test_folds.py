@@ -25,6 +25,13 @@ def test_images_of_no_known_patient_are_their_own(tmp_path):
         partition_by_patient(DATA, 6, tmp_path / "patients.csv")
 
 
+def test_files_may_have_another_suffix_there(tmp_path):
+    (tmp_path / "patients.csv").write_text(LINES)
+    (tmp_path / "others.csv").write_text(LINES.replace(".png", ".jpg"))
+    folds = [partition_by_patient(DATA, 3, tmp_path / name) for name in ("patients.csv", "others.csv")]
+    assert folds[0] == folds[1]
+
+
 def test_without_patients_it_is_monais_partition():
     assert partition_by_patient(DATA, 3) == partition_dataset(DATA, num_partitions=3, shuffle=True, seed=0)
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
+from PIL import Image
 
 from bundle.percentiles import MOST, TOP, ScalePercentilesd, percentile_window, scaled, store
 
@@ -64,6 +65,24 @@ def test_what_has_no_window_is_told(image, percentiles, message):
         percentile_window(image, *percentiles)
 
 
-def test_only_nifti_is_written(tmp_path):
+def test_x_rays_of_a_folder_become_black_and_white(tmp_path):
+    levels = np.linspace(80, 180, 64 * 48).round().astype(np.uint8).reshape(48, 64)
+    (tmp_path / "faint").mkdir()
+    Image.fromarray(levels).save(tmp_path / "faint" / "one.png")
+    Image.fromarray(levels.astype(np.uint16) * 257).save(tmp_path / "faint" / "deep.tiff")
+    store(tmp_path / "faint", tmp_path / "stretched", lower=1, upper=99)
+    low, high = percentile_window(torch.from_numpy(levels), 1, 99)
+    expected = np.clip((levels - low) / (high - low), 0, 1) * 255
+    for name in ("one.png", "deep.png"):
+        found = np.asarray(Image.open(tmp_path / "stretched" / name))
+        assert found.dtype == np.uint8 and found.min() == 0 and found.max() == 255
+        assert np.abs(found - expected).max() <= 1
+    assert sorted(path.name for path in (tmp_path / "stretched").iterdir()) == ["deep.png", "one.png"]
+
+
+@pytest.mark.parametrize("name", ["t1.png", "t1.mha"])
+def test_a_volume_is_written_as_nifti_alone(tmp_path, name):
+    nibabel.Nifti1Image(head().numpy(), np.eye(4)).to_filename(tmp_path / "t1.nii.gz")
     with pytest.raises(ValueError, match="must end in"):
-        store(tmp_path / "t1.nii.gz", tmp_path / "t1.png")
+        store(tmp_path / "t1.nii.gz", tmp_path / name)
+    assert not (tmp_path / name).exists()
