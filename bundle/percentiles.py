@@ -120,13 +120,18 @@ def store(image: str | Path, destination: str | Path, lower: float = 1.0, upper:
     whole = scaled(voxels, window).as_subclass(Tensor)
     Path(name).parent.mkdir(parents=True, exist_ok=True)
     if grey:
-        part = Path(name).with_name(f".part_{Path(name).name}")
-        Image.fromarray((whole * (WHITE / TOP)).clamp(max=WHITE).round().byte().numpy().T).save(part, format="png")
-        part.replace(name)
+        _write_grey(whole * (WHITE / TOP), Path(name))
     else:
         with NiftiWriter(name, whole.shape, np.asarray(voxels.affine), np.int16) as writer:
             writer.append(whole.round().to(torch.int16).numpy())
     print(f"written: {name}; {window[0]:g} became 0, {window[1]:g} became {WHITE if grey else TOP:g}")
+
+
+def _write_grey(image: Tensor, path: Path) -> None:
+    """Write an image in grey, 0 to 255, as a PNG, whole or not at all."""
+    part = path.with_name(f".part_{path.name}")
+    Image.fromarray(image.clamp(max=WHITE).round().byte().numpy().T).save(part, format="png")
+    part.replace(path)
 
 
 if __name__ == "__main__":
