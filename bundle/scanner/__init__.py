@@ -2,10 +2,12 @@
 
 `kernel`: transfer functions; `filters`: filters of bounded reach made of them; `noise`: noise by position;
 `flat`: noise in flat soft tissue;
-`acquisition`: one acquisition seen through several kernels; `matching`: a scan's kernel found and undone.
+`acquisition`: one acquisition seen through several kernels; `matching`: a scan's kernel found and undone; `clipping`:
+what the scanner cut off at -1024 HU, put back in the mean.
 """
 
 from bundle.scanner.acquisition import HU_RANGE, acquire, reach
+from bundle.scanner.clipping import unclipped
 from bundle.scanner.filters import RADIUS
 from bundle.scanner.kernel import NOISE_POWER, SHARP, SOFT, Kernel, frequencies, noise_power, ratio
 from bundle.scanner.matching import find_kernel, matched, matched_window
@@ -26,5 +28,6 @@ __all__ = [
     "noise_power",
     "ratio",
     "reach",
+    "unclipped",
     "white_noise",
 ]

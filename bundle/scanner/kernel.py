@@ -60,9 +60,9 @@ class Kernel:
 
 # Fitted by docs/figures/calibrate_scanner.py to one real pair, B40f and B70f of the same acquisition, 0.65 mm pixels:
 # the transfer ratio from the cross spectrum, the noise power from flat soft tissue. That pair gave nothing else.
-SOFT = Kernel(half=0.396, order=1.99)
-SHARP = Kernel(half=0.827, order=6.64, edge=0.360, position=0.489)
-NOISE_POWER = 1302.0  # HU^2 mm^2 per cycle/mm, before the kernel, at dose 100: about 11 HU soft and 42 HU sharp
+SOFT = Kernel(half=0.385, order=1.92, edge=0.037, position=0.114)
+SHARP = Kernel(half=0.824, order=6.53, edge=0.308, position=0.490)
+NOISE_POWER = 1370.0  # HU^2 mm^2 per cycle/mm, before the kernel, at dose 100: about 11 HU soft and 42 HU sharp
 FLOOR = 0.05  # below this transfer the soft image holds nothing to sharpen: the ratio divides by no less
 
 

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from bundle.scanner.clipping import unclipped
 from bundle.scanner.filters import RADIUS, filter_taps, filtered
 from bundle.scanner.flat import SIDE, TISSUE, mean_power, spread_slices
 from bundle.scanner.kernel import NOISE_POWER, SOFT, Kernel, frequencies, noise_power, ratio
@@ -80,6 +81,8 @@ def find_kernel(image: Slices, spacing: Sequence[float]) -> Kernel | None:
 def matched(image: Tensor, spacing: Sequence[float], kernel: Kernel, target: Kernel = SOFT) -> Tensor:
     """Filter a CT of one kernel into the target's, never sharpening: the same shape, float32, in HU.
 
+    What was cut off below -1024 HU is put back in the mean before (`unclipped`).
+
     Args:
         image: `(x, y, z)` in HU.
         spacing: voxel size in mm, of the first two axes.
@@ -89,7 +92,7 @@ def matched(image: Tensor, spacing: Sequence[float], kernel: Kernel, target: Ker
     image = image.to(torch.float32)
     out = torch.empty_like(image)
     for z in range(0, image.shape[2], 16):  # a few slices at once, to bound the memory
-        slices = image[..., z : z + 16].movedim(-1, 0)[:, None]
+        slices = unclipped(image[..., z : z + 16].movedim(-1, 0))[:, None]
         grown = F.pad(slices, (RADIUS,) * 4, mode="replicate")[:, 0].movedim(0, -1)
         out[..., z : z + 16] = matched_window(grown, spacing, kernel, target)
     return out

@@ -77,8 +77,8 @@ def radial(values: np.ndarray, frequency: np.ndarray, edges: np.ndarray) -> np.n
 
 def unpack(numbers) -> tuple[Kernel, Kernel, float]:
     """Return soft kernel, sharp kernel and noise power from the fit's vector."""
-    half, order, *sharp, log_noise = (float(n) for n in numbers)
-    return Kernel(half, order), Kernel(*sharp), math.exp(log_noise)
+    *kernels, log_noise = (float(n) for n in numbers)
+    return Kernel(*kernels[:4]), Kernel(*kernels[4:]), math.exp(log_noise)
 
 
 def fit(body, flat, pixel: float) -> tuple[Kernel, Kernel, float]:
@@ -100,8 +100,8 @@ def fit(body, flat, pixel: float) -> tuple[Kernel, Kernel, float]:
         ]
         return torch.cat([of_ratio * weight, *(r * 0.5 / at_flat[use_flat].sqrt() for r in of_noise)]).numpy()
 
-    start = (0.4, 2.0, 0.8, 5.0, 0.4, 0.5, 7.0)
-    bounds = ((0.1, 0.5, 0.3, 1, 0, 0.1, 4), (1, 4, 2, 9, 3, 1, 10))
+    start = (0.4, 2.0, 0.05, 0.2, 0.8, 5.0, 0.4, 0.5, 7.0)
+    bounds = ((0.1, 0.5, 0, 0.03, 0.3, 1, 0, 0.1, 4), (1, 4, 1, 0.6, 2, 9, 3, 1, 10))
     return unpack(least_squares(residuals, start, bounds=bounds, x_scale=start).x)
 
 
