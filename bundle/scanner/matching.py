@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 SLICES = 48  # most slices that are looked at, of 512 x 512 voxels or less
+AT_ONCE = 2**20  # voxels that are filtered at once, whole slices, to bound the memory
 FEWEST = 60  # patches, below which nothing is said
 RANGE = (-1200.0, 2000.0)  # HU: what is filtered; padding around the field of view and metal would ring
 
@@ -91,10 +92,11 @@ def matched(image: Tensor, spacing: Sequence[float], kernel: Kernel, target: Ker
     """
     image = image.to(torch.float32)
     out = torch.empty_like(image)
-    for z in range(0, image.shape[2], 16):  # a few slices at once, to bound the memory
-        slices = unclipped(image[..., z : z + 16].movedim(-1, 0))[:, None]
+    step = max(1, AT_ONCE // (image.shape[0] * image.shape[1]))
+    for z in range(0, image.shape[2], step):
+        slices = unclipped(image[..., z : z + step].movedim(-1, 0))[:, None]
         grown = F.pad(slices, (RADIUS,) * 4, mode="replicate")[:, 0].movedim(0, -1)
-        out[..., z : z + 16] = matched_window(grown, spacing, kernel, target)
+        out[..., z : z + step] = matched_window(grown, spacing, kernel, target)
     return out
 
 
