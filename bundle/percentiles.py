@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from bundle.depth import WHITE
 from bundle.nifti import NiftiWriter
+from bundle.sinks import write_file
 from bundle.storage import NIFTI, PHOTO, ScanReader, find_images, stem, suffix
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import LoadImage, MapTransform
-from PIL import Image
 from torch import Tensor
 
 #: What the percentiles become, and what nothing exceeds.
@@ -120,18 +120,12 @@ def store(image: str | Path, destination: str | Path, lower: float = 1.0, upper:
     whole = scaled(voxels, window).as_subclass(Tensor)
     Path(name).parent.mkdir(parents=True, exist_ok=True)
     if grey:
-        _write_grey(whole * (WHITE / TOP), Path(name))
+        levels = (whole * (WHITE / TOP)).clamp(max=WHITE).round()[None]
+        write_file(MetaTensor(levels, meta={"filename_or_obj": name, "bits": 8}), Path(name).parent, "", ".png", None)
     else:
         with NiftiWriter(name, whole.shape, np.asarray(voxels.affine), np.int16) as writer:
             writer.append(whole.round().to(torch.int16).numpy())
     print(f"written: {name}; {window[0]:g} became 0, {window[1]:g} became {WHITE if grey else TOP:g}")
-
-
-def _write_grey(image: Tensor, path: Path) -> None:
-    """Write an image in grey, 0 to 255, as a PNG, whole or not at all."""
-    part = path.with_name(f".part_{path.name}")
-    Image.fromarray(image.clamp(max=WHITE).round().byte().numpy().T).save(part, format="png")
-    part.replace(path)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 from PIL import Image
 
 from bundle.phantom import ThoraxPhantom
+from bundle.scanner import SOFT
 
 ROOT = Path(__file__).parents[1]
 BASES = [ROOT / "configs" / f"{name}.json" for name in ("inference", "train", "evaluate")]
@@ -185,6 +186,11 @@ def test_pictures_are_evaluated_from_their_own_sketch(tmp_path):
     assert all(row["lung_percent"] == "nan" for row in rows)
     report = (tmp_path / "out" / "report.md").read_text()
     assert "Chest X-rays" in report and "0 to 255 grey values" in report and "Lung:" not in report
+
+
+def test_low_dose_is_acquired_with_the_kernel_of_the_target():
+    (acquisition,) = parser("evaluate", LOW_DOSE).get_parsed_content("kernels")
+    assert acquisition.kernel == SOFT
 
 
 def test_low_dose_is_evaluated_with_frechet_distances(tmp_path):

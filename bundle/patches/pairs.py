@@ -69,9 +69,9 @@ class RandKernelPaird(Randomizable, MapTransform):
     """Make a sharp source and its soft target from a soft-kernel CT, by the simulated scanner.
 
     Kernel, dose, slice thickness and noise are drawn anew for every image: a network trained on the pairs is blind to
-    the scanner. The source is matched to the soft kernel as inference does it (`bundle.scanner.matched`), with the
-    errors that finding a kernel makes, and now and then not at all. Where the target is there already, the pair is a
-    real one, and only the matching is left to do.
+    the scanner. The source is matched to the soft kernel as inference does it (`bundle.scanner.matched_window`), with
+    the errors that finding a kernel makes, and now and then not at all. Where the target is there already, the pair is
+    a real one, and only the matching is left to do.
 
     Args:
         keys: the CT in HU, `(1, *spatial)`, replaced by the source, `kernel_pair_reach` voxels smaller a side.

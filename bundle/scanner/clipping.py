@@ -10,10 +10,11 @@ from __future__ import annotations
 import math
 
 import torch
+from bundle.scanner.acquisition import HU_RANGE
+from monai.networks.layers import gaussian_1d, separable_filtering
 from torch import Tensor
-from torch.nn import functional as F
 
-FLOOR = -1024.0  # HU: 12 bits begin there
+FLOOR = float(HU_RANGE[0])
 NEAR = 400.0  # HU above the floor: what is brighter is no air or lung, and is not asked
 SIGMA, RADIUS = 4.0, 12  # voxels: the neighbourhood that is asked, a Gaussian in the slice and where it ends
 MOST = 0.5  # of a neighbourhood at the floor: where there is more, it is padding, or there is nothing to go by
@@ -48,8 +49,5 @@ def unclipped(image: Tensor) -> Tensor:
 
 def _blurred(image: Tensor) -> Tensor:
     """Weighted means over the neighbourhood, in the slice, the border repeated."""
-    taps = torch.exp(-(torch.arange(-RADIUS, RADIUS + 1, dtype=image.dtype, device=image.device) ** 2) / (2 * SIGMA**2))
-    taps = taps / taps.sum()
-    out = F.pad(image[:, None], (RADIUS,) * 4, mode="replicate")
-    out = F.conv2d(out, taps.reshape(1, 1, -1, 1))
-    return F.conv2d(out, taps.reshape(1, 1, 1, -1))[:, 0]
+    taps = gaussian_1d(torch.tensor(SIGMA), RADIUS / SIGMA, approx="sampled", normalize=True)
+    return separable_filtering(image[:, None], [taps, taps], mode="replicate")[:, 0]

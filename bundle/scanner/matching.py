@@ -101,7 +101,10 @@ def matched(image: Tensor, spacing: Sequence[float], kernel: Kernel, target: Ker
 
 
 def matched_window(image: Tensor, spacing: Sequence[float], kernel: Kernel, target: Kernel = SOFT) -> Tensor:
-    """Return what `matched` gives inside a window: `RADIUS` voxels a side less in the first two axes."""
+    """Return what `matched` gives inside a window: `RADIUS` voxels a side less in the first two axes.
+
+    Nothing is put back here of what was cut off below -1024 HU.
+    """
     taps = matching_taps(kernel, target, tuple(float(size) for size in spacing[:2]))
     return filtered(image.clamp(*RANGE), taps)
 
