@@ -90,6 +90,22 @@ def limit(cascade: Cascade, grids: Sequence[Sequence[int]], block: int, half: bo
     return found
 
 
+def on_gpu(cascade: Cascade, window: tuple[float, float], half: bool, side: int = 512) -> list[list[str]]:
+    """The rows of a large volume on the GPU that the cascade lies on: seconds and the allocator's peak, by budget."""
+    device = next(cascade.parameters()).device
+    rows = [[f"{side}^3 on a GPU", "seconds", "GiB of the GPU"], ["---"] * 3]
+    image = volume(side, window) if device.type == "cuda" else None
+    for budget in ("2GiB", "1GiB"):
+        cells = ["not measured"] * 2
+        if image is not None:
+            inferer = CascadeInferer(memory_budget=budget, progress=False, half=half)
+            torch.cuda.reset_peak_memory_stats(device)
+            taken = seconds(partial(inferer, image, cascade), device)
+            cells = [f"{taken:.2f}", f"{torch.cuda.max_memory_allocated(device) / 2**30:.2f}"]
+        rows.append([f"memory_budget {budget}", *cells])
+    return rows
+
+
 def main(
     side: int = 256,
     sides: Sequence[int] = (128, 256),
@@ -149,6 +165,7 @@ def main(
         rows.append([name, f"{voxels / taken / 1e6:.3f} M", f"{taken:.1f}", f"{taken / whole:.1f} x"])
     show(rows)
 
+    show(on_gpu(cascade, window, amp))
     grown = {size: whole if size == side else ours(volume(size, window)) for size in sides}
     show(
         [["side", "seconds", "M voxels a second"], ["---"] * 3]

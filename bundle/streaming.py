@@ -22,6 +22,7 @@ from typing import Any
 import nibabel
 import numpy as np
 import torch
+from bundle import __version__
 from bundle.depth import level_type
 from bundle.dicom import Derivation, DerivedSeries, is_ct
 from bundle.geometry import Tile, Window, even, pyramid, region, tiles
@@ -56,7 +57,8 @@ class OpenScand(MapTransform):
         windowing: transform of the key, image in the source's units to what the network sees, voxel by voxel.
         match_kernel: whether to find a CT's kernel and undo it, as `bundle.transforms.MatchKerneld`.
         spatial_dims: 2 or 3.
-        weights: the checkpoint. An interrupted run is gone on with where image, weights and settings are the same.
+        weights: the checkpoint. An interrupted run is gone on with where image, weights, settings and the bundle's
+            version are the same.
         settings: whatever else the result depends on, for JSON to write.
         series_uid: of a DICOM folder with several series, the one to take.
         whole: a reason why the image has to be whole in memory; null for none.
@@ -97,6 +99,7 @@ class OpenScand(MapTransform):
         """One image on disk; what a run before has put there is not put there again."""
         volume = Volume(path, self.spatial_dims, self.series_uid)
         job = {
+            "bundle": __version__,
             "image": fingerprint(path),
             "weights": file_hash(self.weights) if self.weights else None,
             "settings": self.settings,

@@ -24,7 +24,7 @@ from bundle.nifti import NiftiWriter
 from bundle.ome_zarr import ZarrScales, open_zarr
 from bundle.phantom import ThoraxPhantom
 from bundle.scanner import SHARP, acquire
-from bundle.streaming import SaveScand
+from bundle.streaming import OpenScand, SaveScand
 from bundle.volumes import Volume
 from bundle.voxels import open_voxels
 from tests.dicom_series import write_series
@@ -258,6 +258,20 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, voxels):
     assert [entry.name for entry in out.iterdir()] == ["scan_translated.nii"]
     assert np.array_equal(read(out / "scan_translated.nii")[0], whole)
     assert made == 19 - 12
+
+
+@pytest.mark.parametrize("other", ["nothing", "version", "settings", "image"])
+def test_what_a_killed_run_left_is_gone_on_with_only_where_nothing_has_changed(tmp_path, voxels, monkeypatch, other):
+    path = scan(tmp_path / "source", ".nii", voxels)
+    options = {"folder": tmp_path / "out", "windowing": lambda data: data}
+    left = OpenScand("image", settings=[1], **options)({"image": str(path)})["image"].folder / "left"
+    left.write_text("")
+    if other == "version":
+        monkeypatch.setattr("bundle.streaming.__version__", "another")
+    if other == "image":
+        os.utime(path, (1, 1))
+    OpenScand("image", settings=[2 if other == "settings" else 1], **options)({"image": str(path)})
+    assert left.exists() == (other == "nothing")
 
 
 DYING = """
