@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from bundle.scanner import unclipped
-from bundle.scanner.clipping import FLOOR, RADIUS
+from bundle.scanner import RADIUS, unclipped
+from bundle.scanner.clipping import FLOOR
 
 
 def noisy(mean, spread, shape=(2, 96, 96), seed=0):

@@ -11,12 +11,14 @@ import math
 
 import torch
 from bundle.scanner.acquisition import HU_RANGE
-from monai.networks.layers import gaussian_1d, separable_filtering
+from bundle.scanner.filters import RADIUS, filtered
+from monai.networks.layers import gaussian_1d
 from torch import Tensor
+from torch.nn import functional as F
 
 FLOOR = float(HU_RANGE[0])
 NEAR = 400.0  # HU above the floor: what is brighter is no air or lung, and is not asked
-SIGMA, RADIUS = 4.0, 12  # voxels: the neighbourhood that is asked, a Gaussian in the slice and where it ends
+SIGMA = 4.0  # voxels: the neighbourhood that is asked, a Gaussian in the slice, ends at RADIUS
 MOST = 0.5  # of a neighbourhood at the floor: where there is more, it is padding, or there is nothing to go by
 LEAST = 1e-3
 
@@ -33,21 +35,26 @@ def unclipped(image: Tensor) -> Tensor:
     at_floor = image == FLOOR
     if not at_floor.any():
         return image
-    near = image < FLOOR + NEAR
-    above = (image - FLOOR).clamp(min=0) * near
-    asked, floor, excess, below = (_blurred(part.to(image.dtype)) for part in (near, at_floor, above, image < FLOOR))
-    asked = asked.clamp(min=1e-6)
+    around = F.pad(image[:, None], (RADIUS,) * 4, mode="replicate")[:, 0]
+    near = around < FLOOR + NEAR
+    asked, floor, excess = (
+        means[at_floor] for means in _blurred(near, around == FLOOR, (around - FLOOR).clamp(min=0) * near)
+    )
     share = (floor / asked).clamp(LEAST, 1 - LEAST)
     # A normal distribution of mean FLOOR + depth * spread, of which the share lies below the floor.
     depth = -torch.special.ndtri(share)
     density = (-depth.square() / 2).exp() / math.sqrt(2 * math.pi)
     spread = excess / asked / (density + depth * torch.special.ndtr(depth))
-    expected = FLOOR + spread * (depth - density / share)
-    told = at_floor & (floor / asked < MOST) & (below < floor * LEAST)
-    return torch.where(told, expected, image)
+    told = floor / asked < MOST
+    if (around < FLOOR).any():
+        told &= _blurred(around < FLOOR)[0][at_floor] < floor * LEAST
+    out = image.clone()
+    out[at_floor] = torch.where(told, FLOOR + spread * (depth - density / share), FLOOR)
+    return out
 
 
-def _blurred(image: Tensor) -> Tensor:
-    """Weighted means over the neighbourhood, in the slice, the border repeated."""
+def _blurred(*parts: Tensor) -> tuple[Tensor, ...]:
+    """Weighted means over the neighbourhood, in the slice, of parts that have it all around."""
     taps = gaussian_1d(torch.tensor(SIGMA), RADIUS / SIGMA, approx="sampled", normalize=True)
-    return separable_filtering(image[:, None], [taps, taps], mode="replicate")[:, 0]
+    slices = torch.cat([part.to(torch.float32) for part in parts]).movedim(0, -1)
+    return filtered(slices, torch.outer(taps, taps)).movedim(-1, 0).chunk(len(parts))

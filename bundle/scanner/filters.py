@@ -11,6 +11,7 @@ import math
 
 import torch
 from bundle.scanner.kernel import GRID
+from scipy.fft import next_fast_len
 from torch import Tensor
 
 RADIUS = 12  # voxels; up to 0.9 Nyquist the taps then keep to the wanted transfer function within 3 %
@@ -39,7 +40,8 @@ def spectrum(taps: Tensor, shape: tuple[int, int], device: torch.device) -> Tens
 def filtered(image: Tensor, taps: Tensor) -> Tensor:
     """Filter an image, `(x, y, z)`, slice by slice with centred taps: `(x - 2 RADIUS, y - 2 RADIUS, z)`, float32."""
     slices = image.to(torch.float32).movedim(-1, 0)
-    size = slices.shape[1:]
-    of_taps = spectrum(taps.to(torch.float32), (size[0], size[1]), image.device)
-    whole = torch.fft.irfft2(torch.fft.rfft2(slices) * of_taps, s=size)
-    return whole[:, RADIUS:-RADIUS, RADIUS:-RADIUS].movedim(0, -1)
+    x, y = slices.shape[1:]
+    size = next_fast_len(x, real=True), next_fast_len(y, real=True)  # zeros behind reach only what is cut off
+    of_taps = spectrum(taps.to(torch.float32), size, image.device)
+    whole = torch.fft.irfft2(torch.fft.rfft2(slices, s=size) * of_taps, s=size)
+    return whole[:, RADIUS : x - RADIUS, RADIUS : y - RADIUS].movedim(0, -1)
