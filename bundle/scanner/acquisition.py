@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
-from bundle.scanner.filters import RADIUS, filter_taps, spectrum
+from bundle.scanner.filters import RADIUS, fast, filter_taps, spectrum
 from bundle.scanner.kernel import GRID, SHARP, SOFT, Kernel, frequencies, noise_power, ratio
 from bundle.scanner.noise import white_noise
 from torch import Tensor
@@ -81,30 +81,30 @@ def acquire(
 
     volume = image.reshape(items, *image.shape[-dims:], *(1,) * (3 - dims)).to(precision)
     nx, ny, nz = volume.shape[1:]
-    device, corner = image.device, (*origin, 0)[:3]
-    anatomy = [spectrum(_anatomy_taps(k, seen, spacing[:2]).to(precision), (nx, ny), device) for k in kernels]
-    noises = [[spectrum(t.to(precision), (nx, ny), device) for t in _noise_taps(k, spacing[:2])] for k in kernels]
+    device, corner, size = image.device, (*origin, 0)[:3], fast(nx, ny)
+    anatomy = [spectrum(_anatomy_taps(k, seen, spacing[:2]).to(precision), size, device) for k in kernels]
+    noises = [[spectrum(t.to(precision), size, device) for t in _noise_taps(k, spacing[:2])] for k in kernels]
     level = math.sqrt(100.0 / dose)
     out: list[list[Tensor]] = [[] for _ in kernels]
     step = max(1, _CHUNK // (nx * ny))
     for item in range(items):
         for z in range(0, nz, step):
             slices = volume[item, ..., z : z + step].movedim(-1, 0)
-            image_f = torch.fft.rfft2(slices)
+            image_f = torch.fft.rfft2(slices, s=size)
             if level:
                 if drawn:
                     fields = torch.randn((2, nx, ny, len(slices)), generator=drawn, device=device).unbind()
                 else:
                     at = (corner[0], corner[1], corner[2] + z)
                     fields = white_noise(seeds[item], at, (nx, ny, len(slices)), device)
-                noise_f = [torch.fft.rfft2(field.movedim(-1, 0)) * level for field in fields]
+                noise_f = [torch.fft.rfft2(field.movedim(-1, 0), s=size) * level for field in fields]
             for k, parts in enumerate(out):
                 result = image_f * anatomy[k]
                 if level:
                     result = result + noise_f[0] * noises[k][0] + noise_f[1] * noises[k][1]
                 # The wrap of the circular convolution stays within the margin, which goes.
-                whole = torch.fft.irfft2(result, s=(nx, ny))
-                parts.append(whole[:, RADIUS:-RADIUS, RADIUS:-RADIUS])
+                whole = torch.fft.irfft2(result, s=size)
+                parts.append(whole[:, RADIUS : nx - RADIUS, RADIUS : ny - RADIUS])
     results = []
     for parts in out:
         result = torch.cat(parts).reshape(items, nz, nx - 2 * RADIUS, ny - 2 * RADIUS)

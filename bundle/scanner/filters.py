@@ -30,6 +30,11 @@ def filter_taps(gain: Tensor, mean: float | None = None) -> Tensor:
     return taps
 
 
+def fast(x: int, y: int) -> tuple[int, int]:
+    """Return sides no shorter that an FFT is quick at; the zeros behind reach no voxel that has all its neighbours."""
+    return next_fast_len(x, real=True), next_fast_len(y, real=True)
+
+
 def spectrum(taps: Tensor, shape: tuple[int, int], device: torch.device) -> Tensor:
     """Return the spectrum of centred taps on an image of `shape`, for rfft2."""
     padded = torch.zeros(shape, dtype=taps.dtype)
@@ -41,7 +46,7 @@ def filtered(image: Tensor, taps: Tensor) -> Tensor:
     """Filter an image, `(x, y, z)`, slice by slice with centred taps: `(x - 2 RADIUS, y - 2 RADIUS, z)`, float32."""
     slices = image.to(torch.float32).movedim(-1, 0)
     x, y = slices.shape[1:]
-    size = next_fast_len(x, real=True), next_fast_len(y, real=True)  # zeros behind reach only what is cut off
+    size = fast(x, y)
     of_taps = spectrum(taps.to(torch.float32), size, image.device)
     whole = torch.fft.irfft2(torch.fft.rfft2(slices, s=size) * of_taps, s=size)
     return whole[:, RADIUS : x - RADIUS, RADIUS : y - RADIUS].movedim(0, -1)
