@@ -384,6 +384,19 @@ def test_a_loss_that_is_no_number_ends_the_run(loss):
         stop_on_nan(engine)
 
 
+@pytest.mark.parametrize("sides", [(16, 20, 32), (32, 32, 32), (20, 24, 40)])
+def test_bfloat16_finds_the_gradients_of_float32_for_thin_images_too(sides):
+    torch.manual_seed(0)
+    network = PatchDiscriminator(3, 32, 2, num_layers_d=2, norm="INSTANCE").to(memory_format=torch.channels_last_3d)
+    image, seen = torch.randn(2, 1, 1, *sides)
+    found = []
+    for half in (False, True):
+        network.zero_grad()
+        ScaleDiscriminator(half)(image, network, seen=seen).sub(1).square().mean().backward()
+        found.append(network.final_conv.conv.weight.grad.clone())
+    assert (found[1] - found[0]).norm() < 0.2 * found[0].norm()
+
+
 def test_a_finite_loss_goes_on():
     stop_on_nan(SimpleNamespace(state=SimpleNamespace(iteration=1, output={"reconstruction_loss": torch.tensor(0.5)})))
 
