@@ -216,12 +216,15 @@ class Cascade(nn.Module):
         fine: generators of scales 1 to n, each stride-free and without tile statistics.
         sketch: image to sketch, such as `bundle.sketch.Sketch`; tells its ``reach``.
         conditioning: ``sketch`` (edges alone), ``anchored`` (scale 0 sees the image as well), ``image`` (every scale
-            sees it, and adds to it) or ``none`` (from scratch: every scale is given white noise in place of the image).
+            sees it) or ``none`` (from scratch: every scale is given white noise in place of the image).
             Channels a generator is given, in this order: sketch; image or noise, where it sees it; the
             upsampled previous scale, from scale 1 on.
+        base: what the scales above 0 add to: the ``image``, where the target resembles it, or the ``previous`` scale,
+            where the contrast changes. Null: the image where every scale sees it, else the previous scale.
 
     Raises:
-        ValueError: on an unknown conditioning, or a generator that cannot be tiled (see `reach`).
+        ValueError: on an unknown conditioning or base, a base that is not seen, or a generator that cannot be tiled
+            (see `reach`).
     """
 
     def __init__(
@@ -231,10 +234,16 @@ class Cascade(nn.Module):
         fine: Sequence[nn.Module],
         sketch: nn.Module,
         conditioning: str = "image",
+        base: str | None = None,
     ) -> None:
         super().__init__()
         if conditioning not in CONDITIONINGS:
             raise ValueError(f"conditioning {conditioning!r} is not known; take one of {', '.join(CONDITIONINGS)}.")
+        if base not in (None, "previous", *(["image"] if conditioning == "image" else [])):
+            raise ValueError(
+                f"base {base!r} must be null, previous, or, where every scale sees the image, image; conditioning is "
+                f"{conditioning}."
+            )
         self.spatial_dims = spatial_dims
         self.conditioning = conditioning
         self.coarse, self.fine, self.sketch = coarse, nn.ModuleList(fine), sketch
@@ -243,7 +252,7 @@ class Cascade(nn.Module):
         #: Whether the generator of each scale is given the image, or the noise that stands for it.
         self.sees = [conditioning != "sketch", *[conditioning in ("image", "none")] * len(fine)]
         #: Whether the scales above 0 add to the image, and not to the previous scale.
-        self.added = conditioning == "image"
+        self.added = conditioning == "image" and base != "previous"
         for network in (*fine, *([coarse] if self.anchored else [])):
             silence(network)
         self.margin = [cast(int, sketch.reach)] * spatial_dims

@@ -46,7 +46,11 @@ def with_spacing(image: Tensor, spacing: Sequence[float]) -> MetaTensor:
 
 
 def tiny_cascade(
-    spatial_dims: int, conditioning: str = "image", fine: Sequence[nn.Module] | None = None, kernel_size: int = 3
+    spatial_dims: int,
+    conditioning: str = "image",
+    fine: Sequence[nn.Module] | None = None,
+    kernel_size: int = 3,
+    base: str | None = None,
 ) -> Cascade:
     """Three scales of random weights that make numbers of order one, in eval mode."""
     conditions = 3 if conditioning == "image" else 2
@@ -57,6 +61,7 @@ def tiny_cascade(
         or [ResNetGenerator(spatial_dims, conditions, channels=4, blocks=1, kernel_size=kernel_size) for _ in "12"],
         Sketch(spatial_dims, low=0.02, high=0.05, steps=1),
         conditioning,
+        base,
     )
     for weight in cascade.parameters():
         if weight.ndim > 1:

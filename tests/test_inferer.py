@@ -44,13 +44,13 @@ def test_tiled_is_whole_for_drawn_shapes(cascades, spatial_dims, data):
     assert_tiled_equals_whole(cascades[spatial_dims], image(shape), spacing[:spatial_dims], inferer)
 
 
-@pytest.mark.parametrize("conditioning", ["sketch", "anchored", "image"])
+@pytest.mark.parametrize(
+    ("conditioning", "base"), [("sketch", None), ("anchored", None), ("image", None), ("image", "previous")]
+)
 @pytest.mark.parametrize("tile", [7, 8, 13, 16, 33])
-def test_tiled_is_whole_for_every_conditioning(spatial_dims, conditioning, tile):
-    x = image((33, 29, 17)[:spatial_dims])
-    assert_tiled_equals_whole(
-        tiny_cascade(spatial_dims, conditioning), x, [1.0] * spatial_dims, CascadeInferer(tile, progress=False)
-    )
+def test_tiled_is_whole_for_every_conditioning(spatial_dims, conditioning, base, tile):
+    cascade, x = tiny_cascade(spatial_dims, conditioning, base=base), image((33, 29, 17)[:spatial_dims])
+    assert_tiled_equals_whole(cascade, x, [1.0] * spatial_dims, CascadeInferer(tile, progress=False))
 
 
 def test_tiled_is_whole_for_padded_networks(spatial_dims):

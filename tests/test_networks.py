@@ -60,14 +60,22 @@ def test_edges_are_all_that_a_sketch_tells():
             assert torch.allclose(cascade(x), cascade(x + 0.25), atol=1e-4) == same
 
 
-def test_untrained_scales_leave_the_image_blurred_but_there(spatial_dims):
-    """A generator that makes nothing passes the previous scale on: output = upsampled previous scale + residual."""
-    cascade = tiny_cascade(spatial_dims)
+@pytest.mark.parametrize("base", [None, "image", "previous"])
+def test_scales_that_make_nothing_leave_their_base(spatial_dims, base):
+    """The image as it is, or what is left of it when the coarsest scale has been upsampled."""
+    cascade = tiny_cascade(spatial_dims, base=base)
     for weight in cascade.parameters():
         nn.init.zeros_(weight)
-    x = torch.full((1, 1, *[20] * spatial_dims), 0.3)
+    x, factor = image([20] * spatial_dims), [2] * spatial_dims
+    blurred = upsample(upsample(pool(pool(x, factor), factor), factor), factor)
     with torch.no_grad():
-        assert torch.allclose(cascade(x), x)
+        torch.testing.assert_close(cascade(x), blurred if base == "previous" else x)
+
+
+@pytest.mark.parametrize(("conditioning", "base"), [("image", "edges"), ("sketch", "image"), ("none", "image")])
+def test_a_base_that_is_not_seen_is_refused(conditioning, base):
+    with pytest.raises(ValueError, match=f"base '{base}' must be null, previous, or"):
+        tiny_cascade(2, conditioning, base=base)
 
 
 def test_pool_and_upsample_keep_a_ramp(spatial_dims):
