@@ -55,7 +55,7 @@ scales = pytest.mark.parametrize("scale", [0, 1, 2])
 def batch(cascade, scale, items=2, side=PATCH):
     """What `ScaleConditionsd` makes, stacked: random numbers."""
     target = [side] * cascade.spatial_dims
-    grown = [side + 2 * far for side, far in zip(target, cascade.reach[scale], strict=True)]
+    grown = [side + 2 * far for far in cascade.reach[scale]]
     out = {"image": torch.randn(items, 1, *grown), "label": torch.randn(items, 1, *target)}
     return out | ({"coarse": torch.randn(items, 1, *grown)} if scale else {})
 

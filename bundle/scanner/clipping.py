@@ -46,8 +46,9 @@ def unclipped(image: Tensor) -> Tensor:
     density = (-depth.square() / 2).exp() / math.sqrt(2 * math.pi)
     spread = excess / asked / (density + depth * torch.special.ndtr(depth))
     told = floor / asked < MOST
-    if (around < FLOOR).any():
-        told &= _blurred(around < FLOOR)[0][at_floor] < floor * LEAST
+    below = around < FLOOR
+    if below.any():
+        told &= _blurred(below)[0][at_floor] < floor * LEAST
     out = image.clone()
     out[at_floor] = torch.where(told, FLOOR + spread * (depth - density / share), FLOOR)
     return out
@@ -56,5 +57,4 @@ def unclipped(image: Tensor) -> Tensor:
 def _blurred(*parts: Tensor) -> tuple[Tensor, ...]:
     """Weighted means over the neighbourhood, in the slice, of parts that have it all around."""
     taps = gaussian_1d(torch.tensor(SIGMA), RADIUS / SIGMA, approx="sampled", normalize=True)
-    slices = torch.cat([part.to(torch.float32) for part in parts]).movedim(0, -1)
-    return filtered(slices, torch.outer(taps, taps)).movedim(-1, 0).chunk(len(parts))
+    return filtered(torch.cat(parts).movedim(0, -1), torch.outer(taps, taps)).movedim(-1, 0).chunk(len(parts))
