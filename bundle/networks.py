@@ -219,8 +219,9 @@ class Cascade(nn.Module):
             sees it) or ``none`` (from scratch: every scale is given white noise in place of the image).
             Channels a generator is given, in this order: sketch; image or noise, where it sees it; the
             upsampled previous scale, from scale 1 on.
-        base: what the scales above 0 add to: the ``image``, where the target resembles it, or the ``previous`` scale,
-            where the contrast changes. Null: the image where every scale sees it, else the previous scale.
+        base: what a generator's output is added to: the ``image``, where the target resembles it, or the ``previous``
+            scale, and at scale 0 nothing, where the contrast changes. Null: the image where a scale sees it, else the
+            previous scale, and nothing at scale 0.
 
     Raises:
         ValueError: on an unknown conditioning or base, a base that is not seen, or a generator that cannot be tiled
@@ -251,9 +252,10 @@ class Cascade(nn.Module):
         self.anchored = conditioning in ("anchored", "image")
         #: Whether the generator of each scale is given the image, or the noise that stands for it.
         self.sees = [conditioning != "sketch", *[conditioning in ("image", "none")] * len(fine)]
-        #: Whether the scales above 0 add to the image, and not to the previous scale.
-        self.added = conditioning == "image" and base != "previous"
-        for network in (*fine, *([coarse] if self.anchored else [])):
+        seen = [self.anchored, *[conditioning == "image"] * len(fine)]
+        #: Whether each scale adds to the image, and not to the previous scale, or to nothing at scale 0.
+        self.added = [base != "previous" and image for image in seen]
+        for network in (*fine, *([coarse] if self.added[0] else [])):
             silence(network)
         self.margin = [cast(int, sketch.reach)] * spatial_dims
         channels = 3 if conditioning == "image" else 2
@@ -316,7 +318,7 @@ class Cascade(nn.Module):
         return pool(image, factor) * gain
 
     def first(self, image: Tensor) -> Tensor:
-        """Scale 0: conditions to image; where it sees the image, the difference to it."""
+        """Scale 0: conditions to image; where it adds to the image, the difference to it."""
         x = channels_last(torch.cat(self.conditions(image, self.sees[0]), 1))
         image = crop(image, self.margin)
         behind = [-size % self.divisor for size in x.shape[2:]]
@@ -324,13 +326,13 @@ class Cascade(nn.Module):
         result = self.coarse(octaves(x, self.divisor) if self.conditioning == "none" else x)
         for axis in range(self.spatial_dims):
             result = result.narrow(axis + 2, 0, image.shape[axis + 2])
-        return result + image if self.anchored else result
+        return result + image if self.added[0] else result
 
     def refine(self, both: Tensor, scale: int) -> Tensor:
-        """Scale i > 0: the image, where it is seen, or else the previous scale, plus what the generator makes."""
+        """Scale i > 0: the image, or the previous scale, plus what the generator makes."""
         given = self.conditions(both[:, :1], self.sees[scale])
         given.append(crop(both[:, 1:], self.margin))
-        start = both[:, :1] if self.added else both[:, 1:]
+        start = both[:, :1] if self.added[scale] else both[:, 1:]
         result = crop(start, self.reach[scale])
         for i, network in enumerate(self.fine):
             if i + 1 == scale:

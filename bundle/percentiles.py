@@ -2,7 +2,7 @@
 
 ``python -m bundle.percentiles IMAGE DESTINATION`` scales an image, or each of a folder, once and stores it: background
 0, the brightest tissue 1000, or black and white of an X-ray. It belongs before the cascade and outside of it, since no
-tile knows an image's percentiles.
+tile knows an image's percentiles, or whether a dark place in it is enclosed.
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ from bundle.sinks import write_file
 from bundle.storage import NIFTI, PHOTO, ScanReader, find_images, stem, suffix
 from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import LoadImage, MapTransform
+from monai.transforms import FillHoles, LoadImage, MapTransform
 from torch import Tensor
 
 #: What the percentiles become, and what nothing exceeds.
 TOP, MOST = 1000.0, 1200.0
+#: The least that is no background: dark places inside the head are raised to it.
+LEAST = 1.0
 #: Most voxels that are looked at, evenly spread.
 SEEN = 4_000_000
 
@@ -54,9 +56,18 @@ def percentile_window(image: Tensor, lower: float = 1.0, upper: float = 99.5) ->
 
 
 def scaled(image: Tensor, window: tuple[float, float]) -> Tensor:
-    """Scale a window to 0..1000, cut below 0 and above 1200."""
+    """Scale a window to 0..1000, cut below 0 and above 1200; what is below 1 and enclosed by what is not becomes 1.
+
+    So background is what surrounds the head. Fluid may be as dark in T1, and is no background.
+
+    Args:
+        image: channel first.
+        window: the values that become 0 and 1000.
+    """
     low, high = window
-    return ((image - low) * (TOP / (high - low))).clamp(0, MOST)
+    levels = ((image - low) * (TOP / (high - low))).clamp(0, MOST)
+    head = torch.as_tensor(FillHoles(connectivity=1)((levels >= LEAST).to(torch.uint8))).bool()
+    return torch.where(head, levels.clamp(min=LEAST), levels)
 
 
 class ScalePercentilesd(MapTransform):
@@ -117,7 +128,7 @@ def store(image: str | Path, destination: str | Path, lower: float = 1.0, upper:
     if grey and voxels.ndim != 2:
         raise ValueError(f"destination {name!r} must end in .nii or .nii.gz: {str(image)!r} is a volume.")
     window = percentile_window(voxels, lower, upper)
-    whole = scaled(voxels, window).as_subclass(Tensor)
+    whole = scaled(voxels[None], window)[0].as_subclass(Tensor)
     Path(name).parent.mkdir(parents=True, exist_ok=True)
     if grey:
         levels = (whole * (WHITE / TOP)).clamp(max=WHITE).round()[None]

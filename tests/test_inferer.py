@@ -85,9 +85,9 @@ def test_tiled_is_whole_on_the_shipped_weights(tile):
     assert_tiled_equals_whole(shipped(), x, [0.7, 0.7, 2.0], CascadeInferer(tile, progress=False))
 
 
-def test_scale_0_is_tiled_as_well(spatial_dims):
+@pytest.mark.parametrize("strides", [(2, 2), (1, 2)])
+def test_scale_0_is_tiled_as_well(spatial_dims, strides):
     """Its network strides: tiles start at multiples of the stride, and the numbers are those of the whole."""
-    strides = (2, 2)
     coarse = UNet(spatial_dims, 2, 1, (4, 6, 8), strides, norm=None)
     fine = [ResNetGenerator(spatial_dims, 3, channels=4, blocks=1)]
     torch.manual_seed(1)

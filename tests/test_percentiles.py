@@ -15,7 +15,7 @@ def head(gain=1.0, offset=0.0, air=20):
     grid = torch.stack(torch.meshgrid(*[torch.linspace(-1, 1, 24 + air)] * 3, indexing="ij"))
     radius = grid.norm(dim=0) * (24 + air) / 24
     inside = (400 - 300 * radius).clamp(min=100)
-    return torch.where(radius < 1, inside, torch.zeros(())) * gain + offset
+    return (torch.where(radius < 1, inside, torch.zeros(())) * gain + offset)[None]
 
 
 def test_gain_and_offset_of_a_scanner_do_not_matter():
@@ -36,20 +36,34 @@ def test_scaled_once_is_scaled_for_good():
     assert percentile_window(stored) == pytest.approx((0, TOP), abs=1e-3)
 
 
+def test_fluid_as_dark_as_the_background_is_none_of_it():
+    """A dark ventricle becomes 1; a dark groove, which opens to the outside, stays 0, as the air does."""
+    image = head()
+    middle = image.shape[1] // 2
+    image[0, middle - 2 : middle + 2, middle - 1 : middle + 2, middle] = 0
+    image[0, middle, middle + 6 :, middle] = 0
+    made = scaled(image, percentile_window(image))[0]
+    assert torch.all(made[middle - 2 : middle + 2, middle - 1 : middle + 2, middle] == 1)
+    assert torch.all(made[middle, middle + 6 :, middle] == 0) and made[0, 0, 0] == 0
+    expected = scaled(head(), percentile_window(image))[0]
+    rest = (image[0] > 0) | (head()[0] == 0)
+    assert torch.equal(made[rest], expected[rest])
+
+
 def test_the_window_is_noted():
-    image = MetaTensor(head()[None])
+    image = MetaTensor(head())
     made = ScalePercentilesd("image")({"image": image})["image"]
     assert made.meta["percentiles"] == percentile_window(image)
-    assert torch.equal(made.as_tensor(), scaled(head()[None], percentile_window(image)))
+    assert torch.equal(made.as_tensor(), scaled(head(), percentile_window(image)))
 
 
 def test_it_is_stored_on_the_same_grid(tmp_path):
     affine = np.diag([-2.0, 1.5, 1.0, 1.0])
-    nibabel.Nifti1Image(head().numpy(), affine).to_filename(tmp_path / "t1.nii.gz")
+    nibabel.Nifti1Image(head()[0].numpy(), affine).to_filename(tmp_path / "t1.nii.gz")
     store(tmp_path / "t1.nii.gz", tmp_path / "stored" / "t1.nii.gz")
     found = nibabel.load(tmp_path / "stored" / "t1.nii.gz")
     assert np.array_equal(found.affine, affine) and found.get_data_dtype() == np.int16
-    assert np.array_equal(found.dataobj, scaled(head(), percentile_window(head())).round().numpy())
+    assert np.array_equal(found.dataobj, scaled(head(), percentile_window(head()))[0].round().numpy())
 
 
 @pytest.mark.parametrize(
@@ -82,7 +96,7 @@ def test_x_rays_of_a_folder_become_black_and_white(tmp_path):
 
 @pytest.mark.parametrize("name", ["t1.png", "t1.mha"])
 def test_a_volume_is_written_as_nifti_alone(tmp_path, name):
-    nibabel.Nifti1Image(head().numpy(), np.eye(4)).to_filename(tmp_path / "t1.nii.gz")
+    nibabel.Nifti1Image(head()[0].numpy(), np.eye(4)).to_filename(tmp_path / "t1.nii.gz")
     with pytest.raises(ValueError, match="must end in"):
         store(tmp_path / "t1.nii.gz", tmp_path / name)
     assert not (tmp_path / name).exists()
