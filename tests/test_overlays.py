@@ -75,6 +75,13 @@ def test_every_key_of_an_overlay_is_of_some_use(overlay):
 
 
 @overlays
+def test_an_overlay_leaves_what_is_run(overlay):
+    """A key of the same name would be run in its place, without a word."""
+    own = json.loads(overlay.read_text())
+    assert not {"initialize", "run", "inference", "training", "evaluating", "gather"} & own.keys()
+
+
+@overlays
 def test_training_and_inference_have_the_same_network(overlay):
     made = [parser(base, overlay).get_parsed_content("network_def") for base in ("train", "inference")]
     shapes = [{key: value.shape for key, value in network.state_dict().items()} for network in made]
@@ -134,6 +141,23 @@ def test_an_x_ray_keeps_its_size(tmp_path):
         assert made.size == (131, 97) and made.mode == "L"
 
 
+def test_t2_is_made_of_a_t1_image_as_it_comes(tmp_path):
+    """Whatever its gain and offset; the background stays, and dark fluid inside the head is translated."""
+    t1 = (ThoraxPhantom((64, 60, 56), (4.0, 4.0, 4.0))[...].clip(-1000, 200) + 1000) / 2
+    t1[28:34, 26:32, 24:30] = 0
+    for name, gain, offset in (("one", 1.0, 0.0), ("other", 2.0, 40.0)):
+        nibabel.Nifti1Image((t1 * gain + offset).astype(np.float32), np.eye(4)).to_filename(tmp_path / f"{name}.nii")
+        run(
+            "inference", BRAIN, "inference", dataset_dir=str(tmp_path / f"{name}.nii"),
+            output_dir=str(tmp_path / "out"), weights=random_weights(BRAIN, tmp_path / "random.pt"), amp=False,
+        )  # fmt: skip
+    one, other = (
+        np.asarray(nibabel.load(tmp_path / "out" / f"{name}_translated.nii").dataobj, int) for name in ("one", "other")
+    )
+    assert np.abs(one - other).max() <= 1
+    assert one[0, 0, 0] == 0 and np.all(one[28:34, 26:32, 24:30] != 0)
+
+
 @pytest.fixture
 def one_thread():
     """With several, libraries add in another order for another tile, and one pixel in thousands may round otherwise."""
@@ -167,7 +191,7 @@ def test_shipped_weights_are_evaluated(overlay):
 
 
 def test_weights_of_a_conditioning_are_evaluated():
-    found = parser("evaluate", BRAIN, inference={"percentiles": None, "conditioning": "sketch"})
+    found = parser("evaluate", BRAIN, overrides={"percentiles": None, "conditioning": "sketch"})
     assert found.get_parsed_content("weights").endswith("model_t1_t2_sketch.pt")
 
 
