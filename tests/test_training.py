@@ -643,28 +643,32 @@ def test_an_average_of_nothing_is_refused(momentum):
         warm_average(momentum)
 
 
-def test_previous_scales_are_made_by_a_training_that_has_not_seen_the_image(scans, tmp_path):
-    """Each half of the images is sent through the cascade that was trained on the other half."""
+def test_previous_scales_are_made_by_each_training_that_has_not_seen_the_image(scans, tmp_path):
+    """Each half of the images is sent through the cascades that were trained on the other half."""
 
     def made(output, **more):
         workflow = configured(scans / "2", output, 2, 1, conditioning="sketch", folds="$[@data[:1], @data]", **more)
         workflow.initialize()
         workflow.run()
-        files = output.glob("packed/**/*_scale_1_0.nii")
-        return {file.name.split("_")[0]: nibabel.load(file).get_fdata() for file in files}
+        found = {}
+        for file in sorted(output.glob("packed/**/*_scale_1_*.nii")):
+            found.setdefault(file.name.split("_")[0], []).append(nibabel.load(file).get_fdata())
+        return found
 
-    halves, seen, own = [tmp_path / "half_0", tmp_path / "half_1"], [], []
-    for fold, half in enumerate(halves):
-        workflow = configured(scans / "2", half, 2, 0, conditioning="sketch", stretch=None, fold=fold)
+    halves, seen, own = [tmp_path / "half_0", tmp_path / "half_1", tmp_path / "again_1"], [], []
+    for half, fold, seed in zip(halves, (0, 1, 1), (0, 0, 1), strict=True):
+        workflow = configured(scans / "2", half, 2, 0, conditioning="sketch", stretch=None, fold=fold, seed=seed)
         workflow.initialize()
         workflow.run()
         seen.append(images_of(half, 1))
         own.append(made(half))
     fitted = made(tmp_path / "fitted", cross_fitting=[str(half) for half in halves])
     assert set(fitted) == {"one", "two"}
-    for image, voxels in fitted.items():
-        matches = [np.array_equal(voxels, results[image]) for results in own]
-        assert matches == [f"{image}.nii.gz" not in names for names in seen]
+    assert sorted(len(results) for results in fitted.values()) == [1, 2]
+    for image, results in fitted.items():
+        expected = [made[image][0] for made, names in zip(own, seen, strict=True) if f"{image}.nii.gz" not in names]
+        assert all(map(np.array_equal, results, expected)) and len(results) == len(expected)
+        assert not np.array_equal(results[0], results[-1]) or len(results) == 1
 
 
 def test_an_image_that_all_trainings_have_seen_is_refused(tmp_path):
@@ -673,10 +677,10 @@ def test_an_image_that_all_trainings_have_seen_is_refused(tmp_path):
         torch.save(cascade.state_dict(), tmp_path / f"scale_{scale}.pt")
         write_record(tmp_path / f"scale_{scale}.json", {"trained_on": [f"seen_{scale}.nii.gz"]})
     fitting = CrossFitting(cascade, [tmp_path], 2)
-    assert fitting.folder("other.nii.gz") == tmp_path
+    assert fitting.unseen("other.nii.gz") == [tmp_path] and len(list(fitting("other.nii.gz"))) == 1
     with pytest.raises(ValueError, match=r"each of them was trained on seen_1\.nii\.gz"):
-        fitting.folder("folder/seen_1.nii.gz")
-    assert CrossFitting(cascade, [tmp_path], 1).folder("seen_1.nii.gz") == tmp_path
+        fitting.unseen("folder/seen_1.nii.gz")
+    assert CrossFitting(cascade, [tmp_path], 1).unseen("seen_1.nii.gz") == [tmp_path]
     with pytest.raises(FileNotFoundError, match=r"scale_2\.pt is missing; train scale 2 there first"):
         CrossFitting(cascade, [tmp_path], 3)
-    assert CrossFitting(cascade, [], 2)("seen_1.nii.gz") is None
+    assert list(CrossFitting(cascade, [], 2)("seen_1.nii.gz")) == []

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ def generate(
     scale: int,
     number: int,
     seed: int = 0,
-    unseen: Callable[[str], torch.nn.Module | None] | None = None,
+    unseen: Callable[[str], Iterable[torch.nn.Module]] | None = None,
 ) -> None:
     """Send every image through the simulated scanner and the scales before, a few times; what is there is kept.
 
@@ -93,19 +94,20 @@ def generate(
         network: the cascade, these scales trained.
         folder: where the results go.
         scale: the scale to train; nothing happens for 0.
-        number: scans of each image.
+        number: scans of each image and cascade.
         seed: of the scans.
-        unseen: given an image's path, the cascade to send it through instead, or null for ``network``
+        unseen: given an image's path, the cascades to send it through instead, or none for ``network``
             (`bundle.training.CrossFitting`).
     """
     folder = Path(folder)
+    turns = number if pairing else min(number, 1)
     for place, item in enumerate(data if scale else []):
-        cascade = (unseen and unseen(item["image"])) or network
         image: PackedImage = opening({"image": item["image"]})["image"]
         dims = len(image.shape) - 1
         spacing = spacing_of(image, dims)
-        for turn in range(number if pairing else min(number, 1)):
-            file = folder / f"{Path(image.path).stem}_scale_{scale}_{turn}.json"
+        cascades = list(unseen(item["image"])) if unseen else []
+        for index, (cascade, turn) in enumerate(product(cascades or [network], range(turns))):
+            file = folder / f"{Path(image.path).stem}_scale_{scale}_{index}.json"
             if file.exists():
                 continue
             drawn, scan = 1000 * (seed + 1) + number * place + turn, None

@@ -7,7 +7,7 @@ the former alone trusts its previous scale too much (`docs/brain.md` has figures
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from bundle.training.weights import load_trained
 
 
 class CrossFitting:
-    """Choose, for each image, a cascade that was not trained on it.
+    """Choose, for each image, the cascades that were not trained on it.
 
     Args:
         cascade: tells the networks; it is left as it is.
@@ -28,35 +28,28 @@ class CrossFitting:
     def __init__(self, cascade: Cascade, folders: Sequence[str | Path], scale: int) -> None:
         self.cascade, self.scale = cascade, scale
         self.seen = {Path(folder): images_of(Path(folder), scale) for folder in folders}
-        self.loaded: tuple[Path, Cascade] | None = None
 
-    def folder(self, image: str | Path) -> Path | None:
-        """The first training that has not seen an image, or null where none are given.
+    def unseen(self, image: str | Path) -> list[Path]:
+        """The trainings that have not seen an image; none where none are given.
 
         Raises:
             ValueError: where each has seen it.
         """
         name = Path(image).name
-        if not self.seen:
-            return None
-        for folder, names in self.seen.items():
-            if name not in names:
-                return folder
-        raise ValueError(
-            f"cross_fitting {[str(folder) for folder in self.seen]}: each of them was trained on {name}; add a "
-            "training that was not (--held_out, or another --fold)."
-        )
+        folders = [folder for folder, names in self.seen.items() if name not in names]
+        if self.seen and not folders:
+            raise ValueError(
+                f"cross_fitting {[str(folder) for folder in self.seen]}: each of them was trained on {name}; add a "
+                "training that was not (--held_out, or another --fold)."
+            )
+        return folders
 
-    def __call__(self, image: str | Path) -> Cascade | None:
-        """That training's cascade, or null where none are given."""
-        folder = self.folder(image)
-        if folder is None:
-            return None
-        if self.loaded is None or self.loaded[0] != folder:
+    def __call__(self, image: str | Path) -> Iterator[Cascade]:
+        """Their cascades, one after the other."""
+        for folder in self.unseen(image):
             cascade = deepcopy(self.cascade)
             load_trained(cascade, folder, self.scale, "")
-            self.loaded = folder, cascade
-        return self.loaded[1]
+            yield cascade
 
 
 def images_of(folder: Path, scales: int) -> set[str]:
