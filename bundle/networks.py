@@ -248,7 +248,7 @@ class Cascade(nn.Module):
         self.spatial_dims = spatial_dims
         self.conditioning = conditioning
         self.coarse, self.fine, self.sketch = coarse, nn.ModuleList(fine), sketch
-        #: Whether scale 0 adds to the image that it sees.
+        #: Whether scale 0 sees the image itself, and not noise.
         self.anchored = conditioning in ("anchored", "image")
         #: Whether the generator of each scale is given the image, or the noise that stands for it.
         self.sees = [conditioning != "sketch", *[conditioning in ("image", "none")] * len(fine)]
