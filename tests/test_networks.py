@@ -5,7 +5,7 @@ import torch
 from monai.networks.nets import UNet
 from torch import nn
 
-from bundle.networks import Cascade, ResNetGenerator, crop, pool, reach, upsample
+from bundle.networks import Cascade, ResNetGenerator, crop, pool, reach, strided_reach, upsample
 from bundle.sketch import Sketch
 from tests.laws import image, tiny_cascade
 
@@ -40,6 +40,62 @@ def test_batch_norm_is_fine_in_eval_mode():
 def test_strides_are_refused():
     with pytest.raises(ValueError, match=r"keep the grid|stride-free"):
         reach(nn.Conv2d(2, 1, 2, stride=2), 2, 2)
+
+
+class WindowMeans(nn.Module):
+    """Add to each voxel the mean of its window of 8 voxels a side, as windowed attention looks."""
+
+    def __init__(self, spatial_dims, whole_windows=False):
+        super().__init__()
+        self.pool = (nn.AvgPool2d, nn.AvgPool3d)[spatial_dims - 2](8, ceil_mode=not whole_windows)
+        self.mix = (nn.Conv2d, nn.Conv3d)[spatial_dims - 2](2, 1, 1)
+
+    def forward(self, x):
+        means = self.pool(x)
+        for axis in range(2, x.ndim):
+            means = means.repeat_interleave(8, axis).narrow(axis, 0, x.shape[axis])
+        return self.mix(x + means)
+
+
+class Positions(nn.Module):
+    """Add an embedding of the position; no voxel depends on another one."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))  # as an embedding may start
+
+    def forward(self, x):
+        return x[:, :1] + self.weight * torch.arange(x.shape[-1], dtype=x.dtype).sin()
+
+
+def test_a_window_cut_elsewhere_would_differ(spatial_dims):
+    """Of the probe itself: what it refuses below does break the law, and by much."""
+    network = WindowMeans(spatial_dims)
+    image = torch.randn(1, 2, *(40,) * spatial_dims)
+    whole, cut = network(image), network(image[..., 10:])
+    assert (cut[..., 7:] - whole[..., 17:]).abs().max() > 0.01
+
+
+def test_networks_that_depend_on_where_a_window_begins_are_refused(spatial_dims):
+    for network in (WindowMeans(spatial_dims), Positions()):
+        with pytest.raises(ValueError, match="depend on where a window begins"):
+            reach(network, 2, spatial_dims)
+    with pytest.raises(ValueError, match="fixed windows"):
+        reach(WindowMeans(spatial_dims, whole_windows=True), 2, spatial_dims)
+
+
+def test_a_strided_network_that_looks_in_other_windows_takes_the_whole_image(spatial_dims):
+    network = UNet(spatial_dims, 2, 1, channels=(2, 4), strides=(2,), norm=None)
+    assert strided_reach(network, 2, spatial_dims, 2)
+    windowed = nn.Sequential(WindowMeans(spatial_dims), UNet(spatial_dims, 1, 1, (2, 4), (2,), norm=None))
+    assert strided_reach(windowed, 2, spatial_dims, 2) == ()
+
+
+def test_networks_of_zeros_are_probed_all_the_same():
+    network = nn.Sequential(WindowMeans(2), nn.Conv2d(1, 1, 1))
+    nn.init.zeros_(network[1].weight)
+    with pytest.raises(ValueError, match="depend on where a window begins"):
+        reach(network, 2, 2)
 
 
 @pytest.mark.parametrize("conditioning", ["sketch", "anchored", "image"])
