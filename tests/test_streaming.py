@@ -28,6 +28,7 @@ from bundle.streaming import OpenScand, SaveScand
 from bundle.volumes import Volume
 from bundle.voxels import open_voxels
 from tests.dicom_series import write_series
+from tests.processes import nameless, torchrun
 
 ROOT = Path(__file__).parents[1]
 SHAPE = (44, 40, 26)
@@ -145,17 +146,16 @@ def test_two_processes_give_what_one_gives(tmp_path, voxels):
     path = scan(tmp_path / "source", ".nii", voxels)
     scan(tmp_path / "source", ".nii.gz", voxels + 5)
     one = read(translate(path, tmp_path / "one", streaming=True))[0]
+    environment = nameless(tmp_path / "nameless")
     for streaming in (True, False):
         out = tmp_path / f"two_{streaming}"
         command = [
-            *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"),
-            *("-m", "monai.bundle", "run", "inference"),
+            *(*torchrun(2), "-m", "monai.bundle", "run", "inference"),
             *("--config_file", "['configs/inference.json','configs/multi_gpu_inference.json']"),
             *("--dataset_dir", str(tmp_path / "source"), "--output_dir", str(out), "--streaming", str(streaming)),
             *("--tile_size", "20", "--match_kernel", "False"),
         ]
-        told = {**os.environ, "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=told)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment, timeout=300)
         assert done.returncode == 0, done.stderr[-3000:]
         assert sorted(file.name for file in out.iterdir()) == ["scan_translated.nii", "scan_translated.nii.gz"]
         assert np.abs(read(out / "scan_translated.nii")[0].astype(int) - one).max() <= int(not streaming)
