@@ -141,6 +141,7 @@ def test_a_zarr_image_in_memory_gives_zarr(tmp_path, voxels):
     assert np.allclose(read(written)[1], TURNED)
 
 
+@pytest.mark.slow
 def test_two_processes_give_what_one_gives(tmp_path, voxels):
     """torchrun: both make tiles of one volume; without streaming, each takes volumes of its own."""
     path = scan(tmp_path / "source", ".nii", voxels)
@@ -242,6 +243,7 @@ def test_two_dimensions_stream_as_well(tmp_path):
     assert np.array_equal(volume.window([(0, 70), (0, 50)]).numpy(), photo.T)
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_where_it_was(tmp_path, voxels):
     """Killed after some tiles; the next run makes the others, and the result is that of a run in one go."""
     path = scan(tmp_path / "source", ".nii", voxels)

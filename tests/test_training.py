@@ -600,6 +600,7 @@ workflow.finalize()
 """
 
 
+@pytest.mark.slow
 def test_two_ranks_train_one_network(scans, tmp_path):
     """Two processes on the CPU, two steps: different patches, equal weights."""
     (tmp_path / "ranks.py").write_text(RANKS)
