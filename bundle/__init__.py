@@ -12,10 +12,11 @@ Floors on a cellar; arrows only downwards, and the rooms of one floor never impo
   a network needs), `scratch` (images on disk, for the walk), `lungs` (where they are), `scanner` (simulated CT, and a
   real one's kernel read off its noise), `dicom` (derived CT series and X-rays), `phantom` (analytic thorax),
   `samples` (open CTs), `baselines` (the GANs that memory is compared with);
-- cellar: `geometry` (tiles and pyramids), `probing` (how far a network looks), `precision` (what a device computes in),
-  `overlap` (reading and writing while computing), `ranks` (the processes of one run), `series` (which files of a DICOM
-  folder are one stack), `ome_zarr` and `nifti` (images written in parts), `depth` (the levels of a file, and grey); on
-  it `xrays` (DICOM files that are an image each), and on that `photos` (2D files read).
+- cellar: `geometry` (tiles and pyramids), `headers` (which files an image's header names), `probing` (how far a network
+  looks), `precision` (what a device computes in), `overlap` (reading and writing while computing), `ranks` (the
+  processes of one run), `series` (which files of a DICOM folder are one stack), `ome_zarr` and `nifti` (images written
+  in parts), `depth` (the levels of a file, and grey); on it `xrays` (DICOM files that are an image each), and on that
+  `photos` (2D files read).
 
 The configs compose these parts for ``python -m monai.bundle``; nothing heavy is imported until a part is asked for.
 """

@@ -6,6 +6,7 @@ the affine is kept beside it, as an attribute of the group.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -71,9 +72,10 @@ def open_zarr(path: str | Path) -> tuple[Reversed, np.ndarray]:
 
     Raises:
         RuntimeError: where zarr is not installed.
-        ValueError: where the group is no image, or holds several.
+        ValueError: where the group is no image, or holds several, or leads out of its folder.
     """
     needs_zarr(f"reading {str(path)!r}")
+    _check_links(Path(path))
     node = zarr.open(store=str(path), mode="r")
     affine = np.eye(4)
     if isinstance(node, zarr.Group):
@@ -83,8 +85,31 @@ def open_zarr(path: str | Path) -> tuple[Reversed, np.ndarray]:
         except (KeyError, IndexError) as error:
             raise ValueError(f"zarr group {str(path)!r} is no OME-Zarr image: it has no multiscales.") from error
         affine = np.asarray(noted["affine"], float) if "affine" in noted else _affine(finest)
-        node = node[finest["path"]]
+        node = node[_inside(path, finest["path"])]
     return Reversed(node, path), affine
+
+
+def _inside(path: str | Path, name: Any) -> str:
+    """The name of a scale, which has to be one of the group's own arrays."""
+    parts = str(name).split("/")
+    if not isinstance(name, str) or not all(parts) or {".", ".."} & set(parts) or "\\" in name or ":" in name:
+        raise ValueError(
+            f"zarr group {str(path)!r}: the path {name!r} of its multiscales is not that of an array in the group; "
+            "only what lies in its folder is read: copy the array into it and name it there."
+        )
+    return name
+
+
+def _check_links(path: Path) -> None:
+    """Refuse a folder with a symbolic link that leads out of it."""
+    whole = path.resolve()
+    for folder, folders, files in os.walk(path):
+        for link in (Path(folder, name) for name in (*folders, *files)):
+            if link.is_symlink() and not link.resolve().is_relative_to(whole):
+                raise ValueError(
+                    f"zarr folder {str(path)!r}: {str(link.relative_to(path))!r} is a symbolic link that leads out of "
+                    "it; only what lies in the folder is read: copy the folder with 'cp -rL'."
+                )
 
 
 def _affine(scale: dict[str, Any]) -> np.ndarray:

@@ -19,10 +19,10 @@ from bundle.depth import depth_of, to_grey
 from bundle.geometry import pyramid
 from bundle.memory import parse_bytes
 from bundle.networks import pool
-from bundle.storage import PackedImage, ScanReader, coarser_affine, find_images, spacing_of, stem
+from bundle.storage import PackedImage, coarser_affine, find_images, load_image, spacing_of, stem
 from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import Compose, EnsureChannelFirst, LoadImage, MapTransform, Orientation
+from monai.transforms import EnsureChannelFirst, MapTransform, Orientation
 from torch import Tensor
 
 
@@ -88,7 +88,7 @@ def read(path: str | Path) -> Tensor:
 
     X-rays, which have a depth, are read as grey, 0 to 255 (`bundle.depth`).
     """
-    image = Compose([LoadImage(reader=ScanReader(), image_only=True), EnsureChannelFirst()])(str(path))
+    image = EnsureChannelFirst()(load_image(path))
     bits = depth_of(image)
     image = image if bits is None else to_grey(image, bits)
     if image.shape[0] != 1:
