@@ -6,12 +6,15 @@ the affine is kept beside it, as an attribute of the group.
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from bundle.runtime.files import atomic
 
 try:
     import zarr
@@ -122,6 +125,52 @@ def _affine(scale: dict[str, Any]) -> np.ndarray:
         else:
             affine[: len(values), 3] = values
     return affine
+
+
+@contextmanager
+def whole_zarr(
+    path: str | Path,
+    shapes: Sequence[Sequence[int]],
+    spacings: Sequence[Sequence[float]],
+    origins: Sequence[Sequence[float]],
+    affine: np.ndarray,
+    dtype: Any,
+    name: str = "",
+    needed: int = 0,
+) -> Iterator[ZarrScales]:
+    """Write an OME-Zarr image that appears under its name only when it is whole; arguments as of `ZarrScales`.
+
+    Args:
+        path: of the image; an earlier one there is replaced.
+        shapes: see `ZarrScales`.
+        spacings: see there.
+        origins: see there.
+        affine: see there.
+        dtype: see there.
+        name: see there.
+        needed: bytes that it takes at least.
+
+    Raises:
+        RuntimeError: If zarr is not installed.
+        FileExistsError: If the path is a folder that is not of zarr.
+        NotWrittenError: If it cannot be written whole, see `bundle.runtime.files`.
+    """
+    path = Path(path)
+    if path.is_dir() and not is_zarr(path) and any(path.iterdir()):
+        raise FileExistsError(f"folder {str(path)!r} is not of zarr; move it away, or take another output_dir.")
+
+    def verify(part: Path) -> None:
+        group: Any = zarr.open_group(store=str(part), mode="r")
+        for level, shape in enumerate(shapes):
+            array = group[str(level)]
+            if array.shape != tuple(shape)[::-1] or array.dtype != np.dtype(dtype):
+                raise OSError(errno.EIO, f"its scale {level} was read back as {array.shape}, {array.dtype}")
+        for file in part.rglob("*"):
+            if file.is_file() and not file.stat().st_size:
+                raise OSError(errno.EIO, f"its file {str(file.relative_to(part))!r} was read back empty")
+
+    with atomic(path, needed, verify) as part:
+        yield ZarrScales(part, shapes, spacings, origins, affine, dtype, name)
 
 
 class ZarrScales:

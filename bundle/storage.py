@@ -6,7 +6,6 @@ series, `bundle.xrays` which are an image each, and `bundle.photos` reads those,
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,6 +19,7 @@ from bundle.geometry import region
 from bundle.headers import check_references
 from bundle.ome_zarr import ZARR, is_zarr, open_zarr
 from bundle.photos import PhotoReader
+from bundle.runtime.files import PART
 from bundle.series import series_files
 from bundle.xrays import is_xray, xray_files
 from monai.data import ImageReader, ITKReader, MetaTensor, NibabelReader
@@ -149,7 +149,9 @@ def find_images(path: str | Path) -> list[str]:
 
 
 def _images_at(entry: Path) -> list[str]:
-    """The images that an entry of a folder is or holds."""
+    """The images that an entry of a folder is or holds; none of what an interrupted run has left."""
+    if entry.name.startswith(PART):
+        return []
     if entry.is_file():
         taken = is_xray(entry) if is_dicom(entry) else suffix(entry)
         return [str(entry)] if taken else []
@@ -294,12 +296,3 @@ def coarser_affine(affine: Tensor, factor: Sequence[int]) -> Tensor:
     coarser[:, :dims] *= sides
     coarser[:, -1] += finer[:, :dims] @ ((sides - 1) / 2)
     return coarser
-
-
-def file_hash(path: str | Path) -> str:
-    """The SHA-256 of a file, such as of weights."""
-    digest = hashlib.sha256()
-    with Path(path).open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
