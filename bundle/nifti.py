@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,6 +11,8 @@ from typing import Any, BinaryIO, cast
 
 import nibabel
 import numpy as np
+from bundle.readback import check_nifti, least_bytes
+from bundle.runtime.files import atomic
 
 #: Bytes of the header, where it has no extension.
 HEADER = 352
@@ -29,6 +30,7 @@ class NiftiWriter:
 
     Raises:
         ValueError: on leaving, where the slabs did not make up the shape.
+        NotWrittenError: If the file cannot be written whole, see `bundle.runtime.files`.
     """
 
     def __init__(
@@ -51,20 +53,24 @@ class NiftiWriter:
             header[name] = 0
         header["vox_offset"], header["magic"] = HEADER, b"n+1"
         self._header = header
-        self._part = self.path.with_name(f".{os.getpid()}_{self.path.name}")
-        self._stack = ExitStack()
 
     def __enter__(self) -> NiftiWriter:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        raw = self._stack.enter_context(self._part.open("wb"))
-        self._file: BinaryIO = raw
-        if self.path.name.endswith(".gz"):
-            # Level 1, as nibabel: of noise, higher ones save little. No name and time: same voxels, same bytes.
-            zipped = gzip.GzipFile(filename="", mode="wb", compresslevel=1, fileobj=raw, mtime=0)
-            self._file = cast(BinaryIO, self._stack.enter_context(zipped))
-        self._header.write_to(self._file)
-        self._file.write(b"\0" * (HEADER - self._file.tell()))
+        needed = least_bytes(self._shape, self.dtype, self.path.suffix)
+        with ExitStack() as stack:
+            part = stack.enter_context(atomic(self.path, needed, self._verify))
+            raw = stack.enter_context(part.open("wb"))
+            self._file: BinaryIO = raw
+            if self.path.name.endswith(".gz"):
+                # Level 1, as nibabel: of noise, higher ones save little. No name and time: same voxels, same bytes.
+                zipped = gzip.GzipFile(filename="", mode="wb", compresslevel=1, fileobj=raw, mtime=0)
+                self._file = cast(BinaryIO, stack.enter_context(zipped))
+            self._header.write_to(self._file)
+            self._file.write(b"\0" * (HEADER - self._file.tell()))
+            self._stack = stack.pop_all()
         return self
+
+    def _verify(self, part: Path) -> None:
+        check_nifti(part, self._shape, self.dtype)
 
     def append(self, slab: np.ndarray) -> None:
         """Write the next slices along the last axis."""
@@ -74,11 +80,9 @@ class NiftiWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stack.close()
-        try:
-            if kind is None:
-                if self._left:
-                    raise ValueError(f"{self.path.name} lacks {self._left} of {self._shape[-1]} slices.")
-                self._part.replace(self.path)
-        finally:
-            self._part.unlink(missing_ok=True)
+        if kind is None and self._left:
+            kind = ValueError
+            error = ValueError(f"{self.path.name} lacks {self._left} of {self._shape[-1]} slices.")
+            self._stack.__exit__(kind, error, None)
+            raise error
+        self._stack.__exit__(kind, error, trace)

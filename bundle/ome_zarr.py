@@ -6,11 +6,15 @@ the affine is kept beside it, as an attribute of the group.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import errno
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from bundle.runtime.files import atomic
 
 try:
     import zarr
@@ -71,9 +75,10 @@ def open_zarr(path: str | Path) -> tuple[Reversed, np.ndarray]:
 
     Raises:
         RuntimeError: where zarr is not installed.
-        ValueError: where the group is no image, or holds several.
+        ValueError: where the group is no image, or holds several, or leads out of its folder.
     """
     needs_zarr(f"reading {str(path)!r}")
+    _check_links(Path(path))
     node = zarr.open(store=str(path), mode="r")
     affine = np.eye(4)
     if isinstance(node, zarr.Group):
@@ -83,8 +88,31 @@ def open_zarr(path: str | Path) -> tuple[Reversed, np.ndarray]:
         except (KeyError, IndexError) as error:
             raise ValueError(f"zarr group {str(path)!r} is no OME-Zarr image: it has no multiscales.") from error
         affine = np.asarray(noted["affine"], float) if "affine" in noted else _affine(finest)
-        node = node[finest["path"]]
+        node = node[_inside(path, finest["path"])]
     return Reversed(node, path), affine
+
+
+def _inside(path: str | Path, name: Any) -> str:
+    """The name of a scale, which has to be one of the group's own arrays."""
+    parts = str(name).split("/")
+    if not isinstance(name, str) or not all(parts) or {".", ".."} & set(parts) or "\\" in name or ":" in name:
+        raise ValueError(
+            f"zarr group {str(path)!r}: the path {name!r} of its multiscales is not that of an array in the group; "
+            "only what lies in its folder is read: copy the array into it and name it there."
+        )
+    return name
+
+
+def _check_links(path: Path) -> None:
+    """Refuse a folder with a symbolic link that leads out of it."""
+    whole = path.resolve()
+    for folder, folders, files in os.walk(path):
+        for link in (Path(folder, name) for name in (*folders, *files)):
+            if link.is_symlink() and not link.resolve().is_relative_to(whole):
+                raise ValueError(
+                    f"zarr folder {str(path)!r}: {str(link.relative_to(path))!r} is a symbolic link that leads out of "
+                    "it; only what lies in the folder is read: copy the folder with 'cp -rL'."
+                )
 
 
 def _affine(scale: dict[str, Any]) -> np.ndarray:
@@ -97,6 +125,52 @@ def _affine(scale: dict[str, Any]) -> np.ndarray:
         else:
             affine[: len(values), 3] = values
     return affine
+
+
+@contextmanager
+def whole_zarr(
+    path: str | Path,
+    shapes: Sequence[Sequence[int]],
+    spacings: Sequence[Sequence[float]],
+    origins: Sequence[Sequence[float]],
+    affine: np.ndarray,
+    dtype: Any,
+    name: str = "",
+    needed: int = 0,
+) -> Iterator[ZarrScales]:
+    """Write an OME-Zarr image that appears under its name only when it is whole; arguments as of `ZarrScales`.
+
+    Args:
+        path: of the image; an earlier one there is replaced.
+        shapes: see `ZarrScales`.
+        spacings: see there.
+        origins: see there.
+        affine: see there.
+        dtype: see there.
+        name: see there.
+        needed: bytes that it takes at least.
+
+    Raises:
+        RuntimeError: If zarr is not installed.
+        FileExistsError: If the path is a folder that is not of zarr.
+        NotWrittenError: If it cannot be written whole, see `bundle.runtime.files`.
+    """
+    path = Path(path)
+    if path.is_dir() and not is_zarr(path) and any(path.iterdir()):
+        raise FileExistsError(f"folder {str(path)!r} is not of zarr; move it away, or take another output_dir.")
+
+    def verify(part: Path) -> None:
+        group: Any = zarr.open_group(store=str(part), mode="r")
+        for level, shape in enumerate(shapes):
+            array = group[str(level)]
+            if array.shape != tuple(shape)[::-1] or array.dtype != np.dtype(dtype):
+                raise OSError(errno.EIO, f"its scale {level} was read back as {array.shape}, {array.dtype}")
+        for file in part.rglob("*"):
+            if file.is_file() and not file.stat().st_size:
+                raise OSError(errno.EIO, f"its file {str(file.relative_to(part))!r} was read back empty")
+
+    with atomic(path, needed, verify) as part:
+        yield ZarrScales(part, shapes, spacings, origins, affine, dtype, name)
 
 
 class ZarrScales:

@@ -17,10 +17,10 @@ import torch
 from bundle.depth import WHITE
 from bundle.nifti import NiftiWriter
 from bundle.sinks import write_file
-from bundle.storage import NIFTI, PHOTO, ScanReader, find_images, stem, suffix
+from bundle.storage import NIFTI, PHOTO, find_images, load_image, stem, suffix
 from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import FillHoles, LoadImage, MapTransform
+from monai.transforms import FillHoles, MapTransform
 from torch import Tensor
 
 #: What the percentiles become, and what nothing exceeds.
@@ -124,7 +124,7 @@ def store(image: str | Path, destination: str | Path, lower: float = 1.0, upper:
     name, grey = str(destination), suffix(destination) == ".png"
     if not grey and not name.endswith(NIFTI):
         raise ValueError(f"destination {name!r} must end in .nii, .nii.gz or, of a 2D image, .png.")
-    voxels = LoadImage(reader=ScanReader(), image_only=True)(str(image))
+    voxels = load_image(image)
     if grey and voxels.ndim != 2:
         raise ValueError(f"destination {name!r} must end in .nii or .nii.gz: {str(image)!r} is a volume.")
     window = percentile_window(voxels, lower, upper)

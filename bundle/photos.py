@@ -18,6 +18,8 @@ from monai.data import ImageReader, ITKReader
 from monai.utils import ensure_tuple
 from PIL import Image, ImageFile
 
+#: What Pillow may take a file for, whatever its name: others run programs, as PostScript does.
+FORMATS = ("PNG", "JPEG", "TIFF")
 #: Tag of a TIFF, Photometric Interpretation: 0 where high values are dark.
 PHOTOMETRIC = 262
 
@@ -63,7 +65,7 @@ def _opened(path: str | Path) -> Iterator[ImageFile.ImageFile]:
     """A file opened by Pillow, of any size: its limit is meant for what strangers upload."""
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
-        with Image.open(path) as photo:
+        with Image.open(path, formats=FORMATS) as photo:
             yield photo
     finally:
         Image.MAX_IMAGE_PIXELS = limit
@@ -113,7 +115,7 @@ def _read_tiff(path: str | Path) -> tuple[np.ndarray, dict]:
     if mode not in ("L", "F") and not mode.startswith("I"):
         return _of(_read_by_pillow(path))
     try:
-        found = itk.imread(str(path))
+        found = itk.imread(str(path), imageio=itk.TIFFImageIO.New())
     except RuntimeError as error:
         raise ValueError(f"image {str(path)!r} cannot be decoded; it may be cut short: fetch it again.") from error
     image, _ = ITKReader().get_data(found)

@@ -6,7 +6,6 @@ series, `bundle.xrays` which are an image each, and `bundle.photos` reads those,
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,11 +16,14 @@ import numpy as np
 import pydicom
 import torch
 from bundle.geometry import region
+from bundle.headers import check_references
 from bundle.ome_zarr import ZARR, is_zarr, open_zarr
 from bundle.photos import PhotoReader
+from bundle.runtime.files import PART
 from bundle.series import series_files
 from bundle.xrays import is_xray, xray_files
-from monai.data import ImageReader, ITKReader, NibabelReader
+from monai.data import ImageReader, ITKReader, MetaTensor, NibabelReader
+from monai.transforms import LoadImage
 from monai.utils import ensure_tuple
 from pydicom.misc import is_dicom
 from torch import Tensor
@@ -122,6 +124,7 @@ def find_images(path: str | Path) -> list[str]:
 
     Raises:
         FileNotFoundError: where there is nothing, or no image in it.
+        ValueError: If an image's header names a file outside of its folder (`bundle.headers`).
     """
     path = Path(path)
     if not path.exists():
@@ -133,21 +136,50 @@ def find_images(path: str | Path) -> list[str]:
             raise FileNotFoundError(
                 f"dataset_dir {str(path)!r} is no image: its name ends in none of {', '.join(SUFFIXES)}."
             )
+        check_references(path)
         return [str(path)]
     found = [image for entry in sorted(path.iterdir()) for image in _images_at(entry)]
     if not found:
         raise FileNotFoundError(
             f"dataset_dir {str(path)!r} holds no image ({', '.join(SUFFIXES)}) and no DICOM series."
         )
+    for image in found:
+        check_references(image)
     return found
 
 
 def _images_at(entry: Path) -> list[str]:
-    """The images that an entry of a folder is or holds."""
+    """The images that an entry of a folder is or holds; none of what an interrupted run has left."""
+    if entry.name.startswith(PART):
+        return []
     if entry.is_file():
         taken = is_xray(entry) if is_dicom(entry) else suffix(entry)
         return [str(entry)] if taken else []
+    if not entry.is_dir():  # a link to nothing
+        return []
     return [str(entry)] if is_zarr(entry) or is_series(entry) else xray_files(entry)
+
+
+def imageio_of(end: str) -> Any:
+    """ITK's reader of a format of `ITK`: by the suffix, where ITK itself goes by the bytes of whatever it knows."""
+    return (itk.NrrdImageIO if end == ".nrrd" else itk.MetaImageIO).New()
+
+
+def load_image(path: str | Path, series_uid: str = "") -> MetaTensor:
+    """Read any image whole, `(*spatial)`, by `ScanReader` alone: MONAI's `LoadImage` else tries all of its readers.
+
+    Args:
+        path: any image that `find_images` finds.
+        series_uid: of a DICOM folder with several series, the one to take.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it cannot be read, see `ScanReader`.
+    """
+    reader = ScanReader(series_uid)
+    image = LoadImage(reader=reader, image_only=True)(str(path), reader=reader)
+    assert isinstance(image, MetaTensor)
+    return image
 
 
 class SeriesReader(ITKReader):
@@ -167,7 +199,9 @@ class SeriesReader(ITKReader):
         files = series_files(folder, self.series_name)
         header = pydicom.dcmread(files[0], stop_before_pixels=True, specific_tags=["SeriesInstanceUID"])
         try:
-            image = itk.imread(files if len(files) > 1 else files[0], pixel_type=itk.F, **kwargs)
+            image = itk.imread(
+                files if len(files) > 1 else files[0], pixel_type=itk.F, imageio=itk.GDCMImageIO.New(), **kwargs
+            )
         except RuntimeError as error:
             syntax = header.file_meta.TransferSyntaxUID
             raise ValueError(
@@ -211,11 +245,13 @@ class ScanReader(ImageReader):
 
         Raises:
             FileNotFoundError: where there is no such file.
-            ValueError: where the format is unknown or the series is not one.
+            ValueError: where the format is unknown or the series is not one, or its header names a file outside of its
+                folder.
         """
         (path,) = ensure_tuple(data)
         if not Path(path).exists():
             raise FileNotFoundError(f"image {str(path)!r} does not exist.")
+        check_references(path)
         end = suffix(path)
         reader: ImageReader
         if is_zarr(path):
@@ -232,8 +268,8 @@ class ScanReader(ImageReader):
             raise ValueError(
                 f"image {str(path)!r} is of no known format; take one of {', '.join(SUFFIXES)} or a DICOM folder."
             )
-        if end in (".mha", ".mhd"):
-            kwargs = {"imageio": itk.MetaImageIO.New(), **kwargs}  # which ITK itself finds for lower-case names only
+        if end in ITK:
+            kwargs = {"imageio": imageio_of(end), **kwargs}
         return reader, reader.read(path, **kwargs)
 
     def get_data(self, img: Any) -> tuple[np.ndarray, dict]:
@@ -260,12 +296,3 @@ def coarser_affine(affine: Tensor, factor: Sequence[int]) -> Tensor:
     coarser[:, :dims] *= sides
     coarser[:, -1] += finer[:, :dims] @ ((sides - 1) / 2)
     return coarser
-
-
-def file_hash(path: str | Path) -> str:
-    """The SHA-256 of a file, such as of weights."""
-    digest = hashlib.sha256()
-    with Path(path).open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()

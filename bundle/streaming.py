@@ -11,7 +11,6 @@ Both ends go through the very transforms that an image in memory goes through, s
 
 from __future__ import annotations
 
-import hashlib
 import math
 import shutil
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -29,13 +28,15 @@ from bundle.geometry import Tile, Window, even, pyramid, region, tiles
 from bundle.heap import giving_back
 from bundle.memory import parse_bytes
 from bundle.nifti import NiftiWriter
-from bundle.ome_zarr import ZARR, ZarrScales
+from bundle.ome_zarr import ZARR, whole_zarr
 from bundle.overlap import overlapped
 from bundle.ranks import first, wait
+from bundle.readback import least_bytes
+from bundle.runtime.files import PART, check_space, file_hash, fingerprint, size_of
 from bundle.scanner import find_kernel, matched
 from bundle.scratch import ScratchImage, create, open_group, own, put, settle
 from bundle.sinks import result_folder
-from bundle.storage import NIFTI, file_hash, stem, suffix
+from bundle.storage import NIFTI, stem, suffix
 from bundle.volumes import Volume
 from monai.config import KeysCollection
 from monai.data import MetaTensor
@@ -63,9 +64,12 @@ class OpenScand(MapTransform):
         series_uid: of a DICOM folder with several series, the one to take.
         whole: a reason why the image has to be whole in memory; null for none.
         allow_missing_keys: whether a missing key is no error.
+        output_ext: of the result, as of `SaveScand`, for which the disk has to have room besides.
+        output_dtype: of the result.
 
     Raises:
         ValueError: where there is such a reason.
+        NotWrittenError: If the disk has no room for the images of the job and the result, before any is put there.
     """
 
     def __init__(
@@ -80,8 +84,11 @@ class OpenScand(MapTransform):
         series_uid: str = "",
         whole: str | None = None,
         allow_missing_keys: bool = False,
+        output_ext: str = "",
+        output_dtype: str = "int16",
     ) -> None:
         super().__init__(keys, allow_missing_keys)
+        self.output_ext, self.output_dtype = output_ext, output_dtype
         if whole:
             raise ValueError(f"streaming does not go with {whole}, which needs the whole image in memory; leave one.")
         self.folder, self.windowing, self.spatial_dims = Path(folder), windowing, spatial_dims
@@ -95,6 +102,12 @@ class OpenScand(MapTransform):
             out[key] = self.opened(out[key], key)
         return out
 
+    def check_space(self, path: str, volume: Volume, group: Path) -> None:
+        """Refuse to begin what the disk has no room for: the image and its result as float32, and the result's file."""
+        least = 2 * least_bytes(volume.shape, np.float32, "") - (size_of(group) if group.exists() else 0)
+        end = self.output_ext or (suffix(path) if suffix(path) in (*NIFTI, *ZARR) else "")
+        check_space(self.folder / Path(path).name, max(least, 0) + least_bytes(volume.shape, self.output_dtype, end))
+
     def opened(self, path: str, key: Hashable) -> ScratchImage:
         """One image on disk; what a run before has put there is not put there again."""
         volume = Volume(path, self.spatial_dims, self.series_uid)
@@ -104,7 +117,10 @@ class OpenScand(MapTransform):
             "weights": file_hash(self.weights) if self.weights else None,
             "settings": self.settings,
         }
-        group = open_group(self.folder / f".part_{stem(path)}", job)
+        group = self.folder / f"{PART}{stem(path)}"
+        if first():
+            self.check_space(path, volume, group)
+        group = open_group(group, job)
         slab = (*volume.shape[:-1], slab_depth(volume.shape))
         chunks = [min(CHUNK, side) for side in slab[:-1]]
         create(group, "image", volume.shape, (*chunks, slab[-1]))
@@ -145,6 +161,7 @@ class SaveScand(MapTransform):
 
     Raises:
         ValueError: where the format cannot be written in parts.
+        NotWrittenError: If the result cannot be written whole, see `bundle.runtime.files`.
     """
 
     def __init__(
@@ -258,30 +275,21 @@ class SaveScand(MapTransform):
             # where that runs the other way.
             out = np.asarray(scale.shape[2:]) * sizes[-1] - np.asarray(volume.shape) * spacing
             origins.append((sizes[-1] - spacing) / 2 - out * volume.flipped)
-        part = path.with_name(f".part_{path.name}")
-        writer = ZarrScales(
-            part,
+        needed = least_bytes(volume.shape, self._type(volume), path.suffix)
+        with whole_zarr(
+            path,
             [volume.axes_in_file(scale.shape[2:]) for scale in scales],
             [volume.axes_in_file(size.tolist()) for size in sizes],
             [volume.axes_in_file(origin.tolist()) for origin in origins],
             volume.file_affine,
             self._type(volume),
             stem(volume.path),
-        )
-        for level, scale in enumerate(scales):
-            self.convert(scale, volume, key, partial(writer.write, level), pasted=level == 0)
-        shutil.rmtree(path, ignore_errors=True)
-        part.replace(path)
+            needed,
+        ) as writer:
+            for level, scale in enumerate(scales):
+                self.convert(scale, volume, key, partial(writer.write, level), pasted=level == 0)
 
 
 def slab_depth(shape: tuple[int, ...]) -> int:
     """How many slices across the last axis make a slab."""
     return even(shape[-1], max(1, parse_bytes(SLAB) // (4 * math.prod(shape[:-1]))))
-
-
-def fingerprint(path: str | Path) -> str:
-    """What changes when an image does: its place, and size and time of change of its files."""
-    path = Path(path)
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
-    told = [f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files]
-    return hashlib.sha256("\n".join([str(path.resolve()), *told]).encode()).hexdigest()

@@ -11,10 +11,21 @@ import torch
 from bundle.depth import depth_of, level_type
 from bundle.dicom import Derivation, DerivedSeries, is_ct, write_derived_xray
 from bundle.ome_zarr import ZARR
+from bundle.runtime.files import file_hash
 from bundle.scanner import find_kernel, matched
 from bundle.series import series_files
-from bundle.sinks import TIFF, only_channel, result_folder, write_file, write_tiff, write_zarr
-from bundle.storage import ScanReader, file_hash, spacing_of, stem, suffix
+from bundle.sinks import (
+    LOSSLESS,
+    TIFF,
+    check_ext,
+    only_channel,
+    result_ext,
+    result_folder,
+    write_file,
+    write_tiff,
+    write_zarr,
+)
+from bundle.storage import ScanReader, spacing_of, stem
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import LoadImaged, MapTransform, SaveImaged
@@ -57,6 +68,9 @@ class SaveImageAsSourced(SaveImaged):
         weights: the checkpoint that made the image, which a derived series names by its SHA-256; or nothing.
         series_description: what a derived series is said to be.
         root: folder whose subfolders results keep, see `bundle.sinks.result_folder`.
+
+    Raises:
+        ValueError: If ``output_ext`` is not written.
     """
 
     def __init__(
@@ -72,6 +86,8 @@ class SaveImageAsSourced(SaveImaged):
         root: str | Path | None = None,
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
+        if output_ext:
+            check_ext(LOSSLESS.get(output_ext, output_ext))
         self.weights, self.series_description = weights, series_description
         self.output_dir, self.output_postfix, self.output_dtype = Path(output_dir), output_postfix, output_dtype
         self.output_ext, self.root = output_ext, root
@@ -84,6 +100,7 @@ class SaveImageAsSourced(SaveImaged):
 
         Raises:
             ValueError: where a PNG cannot hold the values, or an image does not lie on its DICOM series' grid.
+            NotWrittenError: If a file cannot be written whole, see `bundle.runtime.files`.
         """
         for key in self.key_iterator(dict(data)):
             image = data[key]
@@ -92,8 +109,7 @@ class SaveImageAsSourced(SaveImaged):
                 self._derive(image, source)
                 continue
             path = Path(str(image.meta.get("filename_or_obj", "")))
-            end = self.output_ext or suffix(path) or (".dcm" if "bits" in image.meta else ".nii.gz")
-            end = {".jpg": ".png", ".jpeg": ".png", ".mhd": ".mha"}.get(end, end)
+            end = result_ext(image, self.output_ext)
             folder = result_folder(path, self.output_dir, self.root)
             folder.mkdir(parents=True, exist_ok=True)
             writers = {".dcm": self._write_xray, **dict.fromkeys(ZARR, write_zarr), **dict.fromkeys(TIFF, write_tiff)}

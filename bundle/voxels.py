@@ -21,11 +21,11 @@ import itk
 import nibabel
 import numpy as np
 from bundle.depth import depth_of
+from bundle.headers import check_references
 from bundle.ome_zarr import is_zarr, open_zarr
 from bundle.series import series_files
-from bundle.storage import NIFTI, ScanReader, suffix
+from bundle.storage import NIFTI, imageio_of, load_image, suffix
 from monai.data import ITKReader, MetaTensor
-from monai.transforms import LoadImage
 
 
 class Voxels(Protocol):
@@ -48,11 +48,12 @@ def open_voxels(path: str | Path, series_uid: str = "") -> tuple[Voxels, np.ndar
 
     Raises:
         FileNotFoundError: where there is none.
-        ValueError: where the format is unknown, or a series is not one.
+        ValueError: where the format is unknown, or a series is not one, or a header names a file outside of its folder.
     """
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"image {str(path)!r} does not exist.")
+    check_references(path)
     end = suffix(path)
     if is_zarr(path):
         return open_zarr(path)
@@ -63,11 +64,11 @@ def open_voxels(path: str | Path, series_uid: str = "") -> tuple[Voxels, np.ndar
         image = nibabel.load(path)
         assert isinstance(image, nibabel.Nifti1Image)
         return image.dataobj, np.asarray(image.affine)
-    if path.suffix in (".mha", ".mhd"):  # in lower case: others ITK does not know by their name
+    if end in (".mha", ".mhd"):
         meta = MetaVoxels(path)
         if meta.in_parts:
             return meta, meta.affine
-    loaded = LoadImage(reader=ScanReader(), image_only=True)(str(path))
+    loaded = load_image(path)
     return Loaded(loaded), loaded.affine.numpy()
 
 
@@ -88,7 +89,7 @@ class MetaVoxels:
     """A MetaImage, read by regions."""
 
     def __init__(self, path: Path) -> None:
-        self._reader = itk.ImageFileReader.New(FileName=str(path))
+        self._reader = itk.ImageFileReader.New(FileName=str(path), ImageIO=imageio_of(".mha"))
         self._reader.UpdateOutputInformation()
         image = self._reader.GetOutput()
         self.shape = tuple(int(side) for side in image.GetLargestPossibleRegion().GetSize())
@@ -113,7 +114,7 @@ class SeriesVoxels:
         #: In the order of their position.
         self.files = series_files(folder, series_uid)
         with _named(self.files[0], self.files[-1]):  # which ITK looks at
-            reader = itk.ImageSeriesReader.New(FileNames=self.files)
+            reader = itk.ImageSeriesReader.New(FileNames=self.files, ImageIO=itk.GDCMImageIO.New())
             reader.UpdateOutputInformation()
         image = reader.GetOutput()
         self.shape = tuple(int(side) for side in image.GetLargestPossibleRegion().GetSize())
@@ -127,7 +128,8 @@ class SeriesVoxels:
         slices = []
         for file in files:
             with _named(file):
-                slices.append(itk.array_from_image(itk.imread(file, pixel_type=itk.F)))
+                image = itk.imread(file, pixel_type=itk.F, imageio=itk.GDCMImageIO.New())
+                slices.append(itk.array_from_image(image))
         return np.stack([voxels.reshape(self.shape[1::-1]).T[x, y] for voxels in slices], -1)
 
 

@@ -157,5 +157,5 @@ def _decoded(header: Dataset) -> np.ndarray:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "plain.dcm"
         plain.save_as(file)
-        values = itk.array_from_image(itk.imread(str(file)))
+        values = itk.array_from_image(itk.imread(str(file), imageio=itk.GDCMImageIO.New()))
     return values.reshape(header.Rows, header.Columns)

@@ -6,7 +6,6 @@ window stay (DICOM PS3.3, A.2 CR and A.26 DX Image IOD).
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,8 @@ from typing import Any
 import numpy as np
 import pydicom
 from bundle.dicom.image import Derivation, derived_image, uid_of
+from bundle.readback import check_tail
+from bundle.runtime.files import atomic
 from bundle.xrays import stored_of
 
 #: What these images have to have besides, if empty (type 2), by modality.
@@ -41,6 +42,7 @@ def write_derived_xray(source: str | Path, path: str | Path, levels: Any, deriva
     Raises:
         ValueError: where the levels are not on the source's grid, or more than it can store.
         FileExistsError: where the path is the source itself.
+        NotWrittenError: If it cannot be written whole, see `bundle.runtime.files`.
     """
     source, path, values = Path(source), Path(path), np.asarray(levels)
     if path.resolve() == source.resolve():
@@ -59,7 +61,7 @@ def write_derived_xray(source: str | Path, path: str | Path, levels: Any, deriva
     )
     derived.SeriesInstanceUID = uid_of(header.SeriesInstanceUID, *astuple(derivation))
     wide = header.BitsAllocated > 8
-    derived.add_new(0x7FE00010, "OW" if wide else "OB", pixels + bytes(len(pixels) % 2))
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".part_") as part:
-        derived.save_as(Path(part) / path.name)
-        (Path(part) / path.name).replace(path)
+    stored = pixels + bytes(len(pixels) % 2)
+    derived.add_new(0x7FE00010, "OW" if wide else "OB", stored)
+    with atomic(path, len(stored), lambda part: check_tail(part, stored)) as part:
+        derived.save_as(part)

@@ -17,6 +17,7 @@ from bundle.evaluation.metrics import LUNG, Window, compare
 from bundle.evaluation.pairs import Case, Pair
 from bundle.evaluation.seams import faces_of, grid, jumps, seam
 from bundle.evaluation.table import Record, as_csv, markdown, notes
+from bundle.runtime.files import atomic
 from bundle.volumes import Slabs, open_slabs
 from torch import Tensor
 from tqdm import tqdm
@@ -77,9 +78,8 @@ class Evaluation:
         titles = {"source": "source as it is", **named, "target": "target"}
         report = self.report(records, methods, titles, pairs, left_out)
         for name, text in (("table.csv", as_csv(records)), ("report.md", report)):
-            part = folder / f".part_{name}"
-            part.write_text(text, encoding="utf-8")
-            part.replace(folder / name)
+            with atomic(folder / name) as part:
+                part.write_text(text, encoding="utf-8")
         print(report)
         return folder / "report.md"
 
