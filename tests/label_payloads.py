@@ -121,3 +121,20 @@ def attacks(where, image):
             "/session/?uncompress=true", "files", "scan.tar", archive(f"{up}/{where.name}")
         ),
     }
+
+
+def attack(server, name, folder, image):
+    """Send a request that makes a file in a folder, unless it is refused; the answer, and the files made."""
+    where = folder / "canary.nii"
+    where.with_suffix(".json").write_text(json.dumps({"run": touch(where)}))
+    method, path, arguments = attacks(where, image)[name]
+    answer = server.ask(method, path, **arguments)
+    return answer, [file for file in folder.rglob("*") if file.is_file() and file.suffix != ".json"]
+
+
+def assert_refused(answer, *statuses):
+    """A 4xx, of one line."""
+    assert answer.status_code in (statuses or range(400, 500)), (answer.status_code, answer.text)
+    if answer.text and answer.request.method != "HEAD":
+        detail = answer.json()["detail"]
+        assert not isinstance(detail, str) or ("\n" not in detail and "Traceback" not in detail)

@@ -117,13 +117,14 @@ def guarded(studies, bundle, folder, **environment):
     return running(command, port, folder / "log", **environment)
 
 
-def stock(studies, bundle, folder):
-    """What MONAI Label's own command starts: nothing of `apps.label` runs in it."""
+def stock(studies, bundle, folder, *options, path=()):
+    """What MONAI Label's own command starts: nothing of `apps.label` runs in it, unless the options and path say so."""
     app, port = lay_out(folder / "app", bundle), free_port()
     command = [
         *(sys.executable, "-m", "monailabel.main", "start_server", "--app", str(app), "--studies", str(studies)),
-        *("--host", "127.0.0.1", "--port", str(port)),
+        *("--host", "127.0.0.1", "--port", str(port), *options),
         *("--conf", "models", NAME, "--conf", "zoo_source", "local", "--conf", "sam2", "false"),
     ]
-    shim = search_path().split(os.pathsep)[0]
-    return running(command, port, folder / "log", PYTHONPATH=shim)
+    kept = {"MONAI_LABEL_SESSION_PATH": str(folder / "sessions")}
+    search = os.pathsep.join((search_path().split(os.pathsep)[0], *map(str, path)))
+    return running(command, port, folder / "log", PYTHONPATH=search, **kept)

@@ -16,7 +16,7 @@ import pytest
 from apps.label.folder import NAME
 from apps.label.rules import OFF, make_rules
 from apps.label.values import Json
-from tests.label_payloads import DETACHED, ELSEWHERE, allowed, attacks, payloads, touch, write_voxels
+from tests.label_payloads import DETACHED, ELSEWHERE, allowed, assert_refused, attack, attacks, payloads, write_voxels
 from tests.label_server import ROOT, copy_bundle, guarded, make_studies, needs_label, stock
 
 pytestmark = needs_label
@@ -58,14 +58,6 @@ def files_in(folder):
     return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
-def assert_refused(answer, *statuses):
-    """A 4xx, of one line, which names no code of the server."""
-    assert answer.status_code in (statuses or range(400, 500)), (answer.status_code, answer.text)
-    if answer.text and answer.request.method != "HEAD":
-        detail = answer.json()["detail"]
-        assert not isinstance(detail, str) or ("\n" not in detail and "Traceback" not in detail)
-
-
 def requests_of(route, payload):
     """Requests of a route that hold a payload, one for each key whose rule does not let it through."""
     (method, path), rule = route, RULES[route]
@@ -97,6 +89,11 @@ def requests_of(route, payload):
     for key, kind in rule.body.keys.items() if rule.body else ():
         if not allowed(kind, payload):
             yield key, made(model, body={key: payload})
+    for key in rule.files:
+        for name in ("$x.nii", "a#b.nii", "..", "canary.pkl" if rule.files[key].suffixes else "canary.mhd"):
+            method, where, arguments = made(model)
+            yield key, (method, where, {**arguments, "files": {key: (name, b"x")}})
+        yield key, (method, where, {**arguments, "files": {"unknown": ("scan.nii", b"x")}})
     yield "unknown", made(model, {"unknown": text})
     if rule.form or rule.files:
         yield "unknown", made(model, form={"unknown": text})
@@ -109,7 +106,7 @@ def requests_of(route, payload):
 @pytest.mark.parametrize("route", RULES, ids=" ".join)
 def test_no_route_takes_a_payload_in_any_key(server, place, tmp_path, route):
     if route[1].startswith("/auth/"):
-        pytest.skip("served with authentication alone, which has its own test")
+        pytest.skip("served with authentication alone: test_label_layers.py")
     before, canary, tried = files_in(place / "studies"), tmp_path / "canary", 0
     for payload in payloads(canary):
         for _, (method, path, arguments) in requests_of(route, payload):
@@ -119,21 +116,12 @@ def test_no_route_takes_a_payload_in_any_key(server, place, tmp_path, route):
     assert files_in(place / "studies") == before
 
 
-def attack(server, name, place, tmp_path):
-    """Send a request that makes a file, unless it is refused; the answer, and the files made."""
-    where = tmp_path / "canary.nii"
-    where.with_suffix(".json").write_text(json.dumps({"run": touch(where)}))
-    method, path, arguments = attacks(where, phantom_bytes(place / "studies"))[name]
-    answer = server.ask(method, path, **arguments)
-    return answer, [file for file in tmp_path.rglob("*") if file.is_file() and file.suffix != ".json"]
-
-
 ATTACKS = pytest.mark.parametrize("name", attacks(Path("canary.nii"), b""))
 
 
 @ATTACKS
 def test_no_request_makes_a_file_outside(server, place, tmp_path, name):
-    answer, made = attack(server, name, place, tmp_path)
+    answer, made = attack(server, name, tmp_path, phantom_bytes(place / "studies"))
     assert_refused(answer)
     assert not made
 
@@ -141,7 +129,7 @@ def test_no_request_makes_a_file_outside(server, place, tmp_path, name):
 @ATTACKS
 def test_without_the_guard_each_of_them_does(unguarded, place, tmp_path, name):
     """MONAI Label's own command: that the file is made shows that the test before can fail."""
-    assert attack(unguarded, name, place, tmp_path)[1]
+    assert attack(unguarded, name, tmp_path, phantom_bytes(place / "studies"))[1]
 
 
 def outside_images(place):

@@ -9,7 +9,7 @@ import pytest
 
 from apps.label.access import check_access
 from apps.label.evaluated import EvaluatedError, check_evaluated
-from apps.label.rules import Rule, make_rules, why_off
+from apps.label.rules import Rule, infer_keys, make_rules, train_keys, why_off
 from apps.label.studies import OutsideError, find
 from apps.label.uploads import Upload
 from apps.label.values import Json, Text, Whole, parse
@@ -17,9 +17,8 @@ from bundle.networks import CONDITIONINGS
 from tests.label_payloads import DETACHED, ELSEWHERE, allowed, build, payloads, touch
 from tests.label_server import ROOT
 
-RULES = make_rules("model", ("NVIDIA H100 80GB HBM3:0",))
-INFER = RULES["POST", "/infer/{model}"].form["params"].keys
-TRAIN = RULES["POST", "/train/{model}"].body.keys
+DEVICES = ("NVIDIA H100 80GB HBM3:0",)
+RULES, INFER, TRAIN = make_rules("model", DEVICES), infer_keys(DEVICES), train_keys(DEVICES)
 
 
 def values_of(rule: Rule):
