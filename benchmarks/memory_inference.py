@@ -23,13 +23,11 @@ from monai.inferers import Inferer, PatchInferer, SlidingWindowSplitter, ZarrAvg
 from torch import Tensor
 
 from benchmarks.speed import show
-from bundle.evaluation.cascades import Windowed, WindowInferer
-from bundle.evaluation.measuring import alone, peak_memory
-from bundle.geometry import pyramid, shapes
-from bundle.memory import footprint, on_meta, parse_bytes
-from bundle.phantom.__main__ import write
-from bundle.storage import spacing_of
-from bundle.walks import plan
+from bundle.cascade import footprint, on_meta, plan
+from bundle.evaluation.methods import Windowed, WindowInferer, alone, peak_memory
+from bundle.examples.phantom.__main__ import write
+from bundle.geometry import pyramid, shapes, spacing_of
+from bundle.runtime import parse_bytes
 
 ROOT = Path(__file__).parents[1]
 SMALL = ROOT / "benchmarks" / "small_network.json"

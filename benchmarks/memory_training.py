@@ -24,10 +24,10 @@ from matplotlib.figure import Figure
 from monai.bundle import ConfigParser
 from torch import Tensor, nn
 
-from bundle.baselines import GAN, dcgan, pggan, pix2pix, uzunova_coarse, uzunova_fine
-from bundle.evaluation.measuring import alone, peak_memory
-from bundle.memory import live_bytes, parse_bytes
-from bundle.networks import Cascade
+from benchmarks.baselines import GAN, dcgan, pggan, pix2pix, uzunova_coarse, uzunova_fine
+from bundle.cascade import Cascade, live_bytes
+from bundle.evaluation.methods import alone, peak_memory
+from bundle.runtime import parse_bytes
 from bundle.training import PrepareScaleBatch
 
 SIDES = (16, 32, 64, 128, 256, 512)
@@ -95,7 +95,7 @@ def of_scale(cascade: Cascade, discriminator: nn.Module, scale: int, side: int, 
 
 
 def scale_batch(cascade: Cascade, scale: int, side: int, device: torch.device) -> dict[str, Tensor]:
-    """A batch as the training's transforms make it (`bundle.patches.ScaleConditionsd`), of an image of any size."""
+    """A batch as `bundle.training.data.ScaleConditionsd` makes it in training, of an image of any size."""
     label = [side] * cascade.spatial_dims
     grown = [side + 2 * far for far in cascade.reach[scale]]
     shapes = {"label": label, "image": grown, **({"coarse": grown} if scale else {})}

@@ -19,10 +19,9 @@ from monai.bundle import ConfigParser
 from torch import Tensor, nn
 
 from benchmarks.speed import CONFIG, SPACING, shipped, show, volume
-from bundle.evaluation.cascades import Patch, Windowed, WindowInferer
-from bundle.evaluation.seams import faces_of, grid, jumps, seam
-from bundle.inferer import CascadeInferer
-from bundle.networks import Cascade
+from bundle.cascade import Cascade, CascadeInferer
+from bundle.evaluation.methods import Patch, Windowed, WindowInferer
+from bundle.evaluation.metrics import faces_of, grid, jumps, seam
 
 
 @dataclass(frozen=True)

@@ -19,13 +19,11 @@ from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from torch import Tensor, nn
 
-from bundle.evaluation.cascades import Windowed, WindowInferer
-from bundle.evaluation.filters import NonLocalMeans
-from bundle.geometry import pyramid, shapes
-from bundle.inferer import CascadeInferer
-from bundle.networks import Cascade, ResidualBlock, channels_last
-from bundle.phantom import ThoraxPhantom
-from bundle.precision import has_bfloat16
+from bundle.cascade import Cascade, CascadeInferer, ResidualBlock
+from bundle.evaluation.methods import NonLocalMeans, Windowed, WindowInferer
+from bundle.examples.phantom import ThoraxPhantom
+from bundle.geometry import channels_last, pyramid, shapes
+from bundle.runtime import has_bfloat16
 
 CONFIG = Path(__file__).parents[1] / "configs" / "inference.json"
 SPACING = 0.7  # mm

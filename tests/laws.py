@@ -7,10 +7,8 @@ from monai.data import MetaTensor
 from monai.networks.nets import UNet
 from torch import Tensor, nn
 
+from bundle.cascade import Cascade, CascadeInferer, ResNetGenerator, Sketch
 from bundle.geometry import Tile
-from bundle.inferer import CascadeInferer
-from bundle.networks import Cascade, ResNetGenerator
-from bundle.sketch import Sketch
 
 #: Of the largest value of the result, float32.
 TOLERANCE = 1e-5

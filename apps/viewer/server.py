@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import cast
 
 from apps.viewer.streams import Difference, NiftiStream, of_whole_numbers, step_for
-from bundle.volumes import Volume
+from bundle.images import Volume
 
 HERE = Path(__file__).parent
 NIIVUE = HERE / "node_modules" / "@niivue" / "niivue" / "dist" / "index.js"

@@ -9,8 +9,7 @@ import nibabel
 import numpy as np
 from torch import Tensor
 
-from bundle.nifti import HEADER
-from bundle.volumes import SLAB, Slabs, slabs
+from bundle.images import HEADER, SLAB, Slabs, slabs
 
 #: Voxels that a browser is sent of one image at most.
 LARGEST = 512**3

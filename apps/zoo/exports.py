@@ -2,7 +2,7 @@
 
 The sketch stays outside of the ONNX files: it compares with thresholds, where another runtime's rounding turns a voxel
 from no edge to an edge, so that no tolerance can be kept. Whoever runs the files makes the conditions as
-`bundle.networks.Cascade.conditions` does, and adds what comes out to the image or the previous scale.
+`bundle.cascade.Cascade.conditions` does, and adds what comes out to the image or the previous scale.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from monai.bundle import ConfigParser
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from bundle.networks import Cascade
+    from bundle.cascade import Cascade
 
 #: How far an export may be from PyTorch, of its largest value.
 TOLERANCE = 1e-4

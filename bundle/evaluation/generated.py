@@ -11,13 +11,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from bundle.evaluation.features import Features
-from bundle.evaluation.figures import save
-from bundle.evaluation.frechet import frechet_distance
-from bundle.evaluation.metrics import LUNG, Window
-from bundle.evaluation.nearest import Match, nearest
-from bundle.storage import find_images
-from bundle.volumes import Slabs, open_slabs
+from bundle.evaluation.metrics import LUNG, Features, Match, Window, frechet_distance, nearest
+from bundle.evaluation.report import save
+from bundle.images import Slabs, find_images, open_slabs
 from matplotlib.figure import Figure
 
 COLUMNS = 4  # pairs a row of the contact sheet

@@ -7,17 +7,35 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from bundle.evaluation.densitometry import UNKNOWN, Density, densitometry, lung_blocks
-from bundle.evaluation.features import Features
-from bundle.evaluation.figures import draw_boxes, draw_enlarged, draw_slices, draw_spectra
-from bundle.evaluation.frechet import between, plane_features
-from bundle.evaluation.measuring import Cost, measured
-from bundle.evaluation.methods import Method
-from bundle.evaluation.metrics import LUNG, Window, compare
-from bundle.evaluation.pairs import Case, Pair
-from bundle.evaluation.seams import faces_of, grid, jumps, seam
-from bundle.evaluation.table import Record, as_csv, markdown, notes
-from bundle.volumes import Slabs, open_slabs
+from bundle.evaluation.cases import Case, Pair
+from bundle.evaluation.methods import Cost, Method, measured
+from bundle.evaluation.metrics import (
+    LUNG,
+    UNKNOWN,
+    Density,
+    Features,
+    Window,
+    between,
+    compare,
+    densitometry,
+    faces_of,
+    grid,
+    jumps,
+    lung_blocks,
+    plane_features,
+    seam,
+)
+from bundle.evaluation.report import (
+    Record,
+    as_csv,
+    draw_boxes,
+    draw_enlarged,
+    draw_slices,
+    draw_spectra,
+    markdown,
+    notes,
+)
+from bundle.images import Slabs, open_slabs
 from torch import Tensor
 from tqdm import tqdm
 

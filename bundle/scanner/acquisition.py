@@ -22,9 +22,9 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
+from bundle.geometry import white_noise
 from bundle.scanner.filters import RADIUS, fast, filter_taps, spectrum
 from bundle.scanner.kernel import GRID, SHARP, SOFT, Kernel, frequencies, noise_power, ratio
-from bundle.scanner.noise import white_noise
 from torch import Tensor
 
 HU_RANGE = (-1024, 3071)  # 12 bits

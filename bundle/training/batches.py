@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from bundle.networks import Cascade, channels_last, crop
-from bundle.training.augmenting import augmented
+from bundle.cascade import Cascade
+from bundle.geometry import channels_last, crop
+from bundle.training.diffaugment import augmented
 from monai.engines import PrepareBatch
 from monai.inferers import Inferer
 from torch import Tensor

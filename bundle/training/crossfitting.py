@@ -12,7 +12,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from bundle.networks import Cascade
+from bundle.cascade import Cascade
 from bundle.training.weights import load_trained
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from bundle.networks import Cascade
+from bundle.cascade import Cascade
 from bundle.training.weights import own_weights, save_whole
 from ignite.engine import Engine, Events
 

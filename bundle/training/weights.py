@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from bundle.networks import Cascade
+from bundle.cascade import Cascade
 from torch import Tensor, nn
 
 

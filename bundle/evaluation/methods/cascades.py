@@ -1,0 +1,210 @@
+"""This bundle as a method, through its own inference config; and what the paper compares it with, on the same path.
+
+The baselines differ from ours in their weights or in their inferer, and in nothing else.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass, field
+from io import StringIO
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from bundle.cascade import CascadeInferer
+from bundle.evaluation.methods.method import Method
+from bundle.evaluation.metrics import grid
+from bundle.geometry import cover, extend, pyramid, region, shapes, spacing_of, upsample
+from monai.bundle import ConfigParser
+from monai.inferers import Inferer, SlidingWindowInferer
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Translation:
+    """How inference is run.
+
+    Args:
+        config: the inference config, or several, of which later ones are overlays.
+        bundle_root: folder of the bundle.
+        device: where the networks run.
+        weights: the checkpoint; null: the config's.
+        tile_size: voxels a side of the tiles; null: from the memory budget.
+        keys: any other keys of the config, and their values.
+    """
+
+    config: str | Sequence[str]
+    bundle_root: str = "."
+    device: torch.device | str = "cpu"
+    weights: str | None = None
+    tile_size: int | None = None
+    keys: Mapping[str, Any] = field(default_factory=dict)
+
+    def parser(self) -> ConfigParser:
+        """The config with its keys set; nothing is built yet."""
+        parser = ConfigParser()
+        parser.read_config([self.config] if isinstance(self.config, str) else list(self.config))
+        given = {"bundle_root": self.bundle_root, "device": self.device, "tile_size": self.tile_size}
+        parser.update({**given, **({"weights": self.weights} if self.weights else {}), **self.keys})
+        if isinstance(parser["inferer"], dict):
+            parser["inferer#inferer#progress"] = False
+        return parser
+
+
+@dataclass(frozen=True)
+class Ours(Method):
+    """The cascade as inference runs it.
+
+    Args:
+        translation: how.
+    """
+
+    translation: Translation
+
+    @property
+    def name(self) -> str:
+        """What it is."""
+        return "**ours**"
+
+    def changed(self, parser: ConfigParser) -> None:
+        """Change the config, where the method differs."""
+
+    def missing(self) -> str:
+        """The weights, where there are none."""
+        path = self.translation.parser().get_parsed_content("weights")
+        return "" if Path(path).exists() else f"its weights {str(path)!r} do not exist"
+
+    def job(self, source: Path, destination: Path) -> Callable[[], None]:
+        """Build the networks; then translate one file as ``run inference`` does."""
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        folder = tempfile.TemporaryDirectory(dir=destination.parent, prefix=".part_")
+        parser = self.translation.parser()
+        parser.update({"dataset_dir": str(source), "output_dir": folder.name, "output_ext": ".nii"})
+        self.changed(parser)
+        parser.get_parsed_content("initialize")
+        evaluator = parser.get_parsed_content("evaluator")
+
+        def work() -> None:
+            with folder, redirect_stdout(StringIO()):  # where it is written does not matter to anyone
+                evaluator.run()
+                (made,) = Path(folder.name).iterdir()
+                made.replace(destination)
+
+        return work
+
+    def windows(self, shape: Sequence[int]) -> list[list[tuple[int, int]]]:
+        """The tiles that are written."""
+        side = self.translation.tile_size
+        if side is None:
+            return super().windows(shape)
+        return [[(write.start, write.stop) for *_, write in cover(size, side, 0)] for size in shape]
+
+
+@dataclass(frozen=True)
+class Small(Ours):
+    """Scale 0 alone, upsampled: the paper's small network, which needs no tiles."""
+
+    @property
+    def name(self) -> str:
+        """What it is."""
+        return "small: scale 0, upsampled"
+
+    def changed(self, parser: ConfigParser) -> None:
+        """Replace the inferer."""
+        parser["inferer"] = CoarsestInferer()
+
+    def windows(self, shape: Sequence[int]) -> list[list[tuple[int, int]]]:
+        """The image is one."""
+        return Method.windows(self, shape)
+
+
+@dataclass(frozen=True)
+class Windowed(Ours):
+    """The same cascade by MONAI's sliding window: each window is translated alone, and what overlaps is averaged."""
+
+    side: ClassVar[int] = 96
+    overlap: ClassVar[int] = 24  # a quarter, MONAI's default
+
+    @property
+    def name(self) -> str:
+        """What it is."""
+        return f"MONAI's sliding window, {self.side} voxels, {self.overlap} overlap"
+
+    def changed(self, parser: ConfigParser) -> None:
+        """Replace the inferer."""
+        parser["inferer"] = WindowInferer(self.side, self.overlap, self.translate)
+
+    @staticmethod
+    def translate(window: Tensor, cascade: Any, spacing: list[float]) -> Tensor:
+        """Translate one batch of windows, `(batch, 1, *spatial)`."""
+        return cascade(window, spacing=spacing)
+
+    def windows(self, shape: Sequence[int]) -> list[list[tuple[int, int]]]:
+        """The windows that are averaged."""
+        return grid(shape, self.side, self.side - self.overlap)
+
+
+@dataclass(frozen=True)
+class Patch(Windowed):
+    """The finest generator alone, trained without a previous scale, patch by patch: the paper's patch baseline."""
+
+    side: ClassVar[int] = 32
+    overlap: ClassVar[int] = 5
+
+    @property
+    def name(self) -> str:
+        """What it is."""
+        return f"patch: finest scale alone, {self.side} voxels, {self.overlap} overlap"
+
+    @staticmethod
+    def translate(window: Tensor, cascade: Any, spacing: list[float]) -> Tensor:  # noqa: ARG004 - there is no pyramid
+        """Translate one batch of patches, the border of each repeated, its previous scale empty."""
+        finest = cascade.num_scales - 1
+        both = torch.cat([window, torch.zeros_like(window)], 1)
+        return cascade(extend(both, cascade.reach[finest], cascade.reach[finest]), finest)
+
+
+class CoarsestInferer(Inferer):
+    """Scale 0 of a cascade, upsampled step by step to the image's grid."""
+
+    def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+        """Translate `(batch, 1, *spatial)`."""
+        size = inputs.shape[2:]
+        factors = pyramid(spacing_of(inputs, len(size)), network.num_scales - 1)  # type: ignore[attr-defined]
+        result = CascadeInferer(scales=1, progress=False)(inputs, network)
+        for factor, finer in zip(factors[::-1], shapes(size, factors)[1:], strict=True):
+            result = upsample(result, factor)[region(tuple(slice(0, length) for length in finer))]
+        return result
+
+
+class WindowInferer(Inferer):
+    """MONAI's `SlidingWindowInferer` around a cascade; windows are no larger than the image.
+
+    Args:
+        side: voxels a side of a window.
+        overlap: voxels that neighbours share.
+        translate: windows, cascade and voxel size to translated windows.
+    """
+
+    def __init__(self, side: int, overlap: int, translate: Callable[[Tensor, Any, list[float]], Tensor]) -> None:
+        super().__init__()
+        self.side, self.overlap, self.translate = side, overlap, translate
+
+    def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+        """Translate `(batch, 1, *spatial)`."""
+        size = inputs.shape[2:]
+        spacing = spacing_of(inputs, len(size))
+        windows = SlidingWindowInferer(
+            [min(self.side, length) for length in size],
+            sw_batch_size=4,
+            overlap=self.overlap / self.side,
+            sw_device=next(network.parameters()).device,  # type: ignore[attr-defined]
+            device=inputs.device,
+        )
+        plain = torch.as_tensor(inputs).as_subclass(Tensor).float()
+        made = windows(plain, lambda window: self.translate(window, network, spacing))
+        assert isinstance(made, Tensor)
+        return made

@@ -1,0 +1,1 @@
+"""Images to try the bundle on: an analytic thorax `phantom`, and open CTs, which `samples` downloads."""

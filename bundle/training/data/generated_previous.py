@@ -1,0 +1,130 @@
+"""What the scales before made of a simulated scan: the previous scale as inference has it, errors and all.
+
+The noise of a simulated scan is a function of seed and position (`bundle.scanner`), so that a patch cut later is a part
+of the very scan that the scales before have seen.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import torch
+from bundle.geometry import spacing_of
+from bundle.scanner import Kernel
+from bundle.training.data.packed_image import PackedImage
+from bundle.training.data.simulated_pairs import Acquisition, RandKernelPaird, kernel_pair_reach
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform, Randomizable
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Generated:
+    """A simulated scan of an image, null for the image itself, and the result of the scale before, on its own grid."""
+
+    acquisition: Acquisition | None
+    seed: int
+    previous: PackedImage
+
+
+class RandGeneratedd(Randomizable, MapTransform):
+    """Now and then, choose a simulated scan of which the previous scale's result is at hand, as ``generated``.
+
+    Args:
+        keys: the image, a `PackedImage`.
+        folder: where `generate` left what it made; an image of which there is nothing is left as it is.
+        scale: the scale to train.
+        prob: share of the patches.
+    """
+
+    def __init__(self, keys: KeysCollection, folder: str | Path, scale: int, prob: float) -> None:
+        MapTransform.__init__(self, keys)
+        self.folder, self.scale, self.prob = Path(folder), scale, prob
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Choose one."""
+        out = dict(data)
+        for key in self.key_iterator(out):
+            wanted = self.R.rand() < self.prob
+            stem = Path(out[key].path).stem
+            files = sorted(self.folder.glob(f"{stem}_scale_{self.scale}_*.json")) if wanted and self.scale else []
+            if files:
+                file = files[self.R.randint(len(files))]
+                facts = json.loads(file.read_text())
+                scan = restored(facts["scan"]) if facts["scan"] else None
+                out["generated"] = Generated(scan, facts["seed"], PackedImage(file.with_suffix(".nii")))
+        return out
+
+
+def restored(facts: Mapping[str, Any]) -> Acquisition:
+    """The acquisition that `dataclasses.asdict` made a dictionary of."""
+    kernels = {name: Kernel(**facts[name]) if facts[name] else None for name in ("kernel", "found")}
+    return Acquisition(**{**facts, **kernels})
+
+
+def generate(
+    data: Sequence[Mapping[str, str]],
+    opening: Callable[[Mapping[str, str]], dict],
+    pairing: RandKernelPaird | None,
+    windowing: Callable[[dict], dict],
+    inferer: Callable[..., torch.Tensor],
+    network: torch.nn.Module,
+    folder: str | Path,
+    scale: int,
+    number: int,
+    seed: int = 0,
+    unseen: Callable[[str], Iterable[torch.nn.Module]] | None = None,
+) -> None:
+    """Send every image through the simulated scanner and the scales before, a few times; what is there is kept.
+
+    Args:
+        data: the training images.
+        opening: opens one as a `PackedImage` under ``image``.
+        pairing: draws the scans; null: the scales before are given the images themselves, once.
+        windowing: HU to what the network sees, under ``image``.
+        inferer: a `bundle.cascade.CascadeInferer` that walks the scales before.
+        network: the cascade, these scales trained.
+        folder: where the results go.
+        scale: the scale to train; nothing happens for 0.
+        number: scans of each image and cascade.
+        seed: of the scans.
+        unseen: given an image's path, the cascades to send it through instead, or none for ``network``
+            (`bundle.training.CrossFitting`).
+    """
+    folder = Path(folder)
+    turns = number if pairing else min(number, 1)
+    for place, item in enumerate(data if scale else []):
+        image: PackedImage = opening({"image": item["image"]})["image"]
+        dims = len(image.shape) - 1
+        spacing = spacing_of(image, dims)
+        cascades = list(unseen(item["image"])) if unseen else []
+        for index, (cascade, turn) in enumerate(product(cascades or [network], range(turns))):
+            file = folder / f"{Path(image.path).stem}_scale_{scale}_{index}.json"
+            if file.exists():
+                continue
+            drawn, scan = 1000 * (seed + 1) + number * place + turn, None
+            if pairing:
+                pairing.set_random_state(seed=drawn)
+                scan = pairing.acquisition(spacing, torch.Generator().manual_seed(drawn))
+                spare = kernel_pair_reach(dims)
+                bounds = [(-extra, size + extra) for extra, size in zip(spare, image.shape[1:], strict=True)]
+                source = scan.pair(image.window(bounds)[0], spacing, drawn, [-extra for extra in spare])[0][None]
+            else:
+                source = image[0, ...][None]
+            shown = windowing({"image": source, "label": source})["image"].as_subclass(Tensor)
+            made = inferer(MetaTensor(shown[None], affine=image.affine), cascade.eval())
+            folder.mkdir(parents=True, exist_ok=True)
+            part = folder / f".{os.getpid()}.nii"
+            nibabel.Nifti1Image(made[0, 0].cpu().numpy().astype(np.float32), np.eye(4)).to_filename(part)
+            part.replace(file.with_suffix(".nii"))
+            file.write_text(json.dumps({"seed": drawn, "scan": asdict(scan) if scan else None}))
+    network.train()

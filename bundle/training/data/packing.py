@@ -1,0 +1,182 @@
+"""Images packed for training: each one once, oriented, as a plain file that windows are read from.
+
+``python -m bundle.training.data.packing FOLDER DESTINATION --limit 50MB`` packs a data set small enough to travel.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import fire
+import nibabel
+import numpy as np
+import torch
+from bundle.geometry import coarser_affine, pool, pyramid, spacing_of
+from bundle.images import ScanReader, depth_of, find_images, stem, to_grey
+from bundle.runtime import parse_bytes
+from bundle.training.data.packed_image import PackedImage
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import Compose, EnsureChannelFirst, LoadImage, MapTransform, Orientation
+from torch import Tensor
+
+
+class OpenPackedd(MapTransform):
+    """Open images for reading by windows, packing each one the first time that it is met.
+
+    Args:
+        keys: paths of images, any that `bundle.images.find_images` finds.
+        folder: where the packed images are kept.
+        steps: how many steps of the pyramid they are pooled first.
+        limits: what pooled images are clipped to before, as the cascade's input is; null for nothing.
+        allow_missing_keys: whether a missing key is no error.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        folder: str | Path,
+        steps: int = 0,
+        limits: tuple[float, float] | None = None,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.folder, self.steps, self.limits = Path(folder), steps, limits
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Replace each path by a `PackedImage`."""
+        out = dict(data)
+        for key in self.key_iterator(out):
+            out[key] = PackedImage(pack(out[key], self.folder, self.steps, self.limits))
+        return out
+
+
+def find_pairs(
+    images: str | Path, labels: str | Path | None = None, held_out: Sequence[str] = ()
+) -> list[dict[str, str]]:
+    """The images to train on, each with its target where there is a folder of them.
+
+    Args:
+        images: what `bundle.images.find_images` takes.
+        labels: folder of the targets, of the same names and on the same grids; null for images alone.
+        held_out: names, with or without suffix, that are left aside.
+
+    Raises:
+        FileNotFoundError: where there is no image, or one has no target.
+    """
+    pairs = []
+    for path in find_images(images):
+        name = Path(path).name
+        if name in held_out or stem(path) in held_out:
+            continue
+        pair = {"image": path}
+        if labels:
+            pair["label"] = str(Path(labels) / name)
+            if not Path(pair["label"]).exists():
+                raise FileNotFoundError(f"image {path!r} has no target: there is no {pair['label']!r}; give it one.")
+        pairs.append(pair)
+    return pairs
+
+
+def read(path: str | Path) -> Tensor:
+    """An image `(1, *spatial)` with its affine; a volume in RAS, so that slices lie in the first two axes.
+
+    X-rays, which have a depth, are read as grey, 0 to 255 (`bundle.images.bit_depth`).
+    """
+    image = Compose([LoadImage(reader=ScanReader(), image_only=True), EnsureChannelFirst()])(str(path))
+    bits = depth_of(image)
+    image = image if bits is None else to_grey(image, bits)
+    if image.shape[0] != 1:
+        raise ValueError(f"image {str(path)!r} has {image.shape[0]} channels; the cascade takes one: choose it first.")
+    return Orientation("RAS", labels=None)(image) if image.ndim == 4 else image
+
+
+def pack(path: str | Path, folder: str | Path, steps: int = 0, limits: tuple[float, float] | None = None) -> Path:
+    """Write an image as an uncompressed ``.nii``, whole numbers as 16 bits; what is there already is kept.
+
+    Args:
+        path: the image. Its place, size and time of change are in the packed file's name: a changed image is new.
+        folder: made where missing; pooled images go into one of their own in it.
+        steps: how many steps of the pyramid the image is pooled first, for the training of a coarser scale.
+        limits: what it is clipped to before that; null for nothing.
+
+    Raises:
+        FileNotFoundError: where there is no such image.
+        ValueError: where it has more than one channel.
+    """
+    path, folder = Path(path), Path(folder) / (f"pooled_{steps}" if steps else "")
+    if not path.exists():
+        raise FileNotFoundError(f"image {str(path)!r} does not exist.")
+    state = path.stat()
+    stamp = hashlib.sha256(f"{path.resolve()} {state.st_size} {state.st_mtime_ns}".encode()).hexdigest()[:10]
+    packed = folder / f"{stem(path)}_{stamp}.nii"
+    if not packed.exists():
+        image = read(path)
+        _write(_pooled(image, steps, limits) if steps else image, packed)
+    return packed
+
+
+def _pooled(image: Tensor, steps: int, limits: tuple[float, float] | None) -> Tensor:
+    """An image, `(1, *spatial)`, so many steps of its pyramid coarser, clipped first."""
+    dims = image.ndim - 1
+    out = torch.as_tensor(image).as_subclass(Tensor).float()[None]
+    affine = getattr(image, "affine", torch.eye(dims + 1, dtype=torch.float64))
+    out = out.clamp(*limits) if limits else out
+    for factor in pyramid(spacing_of(image, dims), steps):
+        out, affine = pool(out, factor), coarser_affine(affine, factor)
+    return MetaTensor(out[0], affine=affine)
+
+
+def _write(image: Tensor, path: Path) -> None:
+    """Write voxels and affine, whole or not at all."""
+    voxels = torch.as_tensor(image)[0].as_subclass(Tensor).numpy()
+    limits = np.iinfo(np.int16)
+    if np.array_equal(voxels, np.clip(np.round(voxels), limits.min, limits.max)):
+        voxels = voxels.astype(np.int16)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{os.getpid()}_{path.name}")
+    affine = np.asarray(image.affine) if hasattr(image, "affine") else np.eye(4)
+    nibabel.Nifti1Image(voxels, affine).to_filename(part)
+    part.replace(path)
+
+
+def shrink(folder: str | Path, destination: str | Path, limit: str | int = "50MB", air: float = -950.0) -> None:
+    """Pack the images of a folder into compressed files that are small together: bodies cropped, slices left out.
+
+    Every image keeps the same share of its slices, a stack in its middle, the largest share with which all fit.
+
+    Args:
+        folder: of images.
+        destination: folder, made where missing.
+        limit: bytes of all together, a number or text such as ``50MB``.
+        air: what lies above is body.
+
+    Raises:
+        ValueError: where not even a tenth of the slices fits.
+    """
+    allowed, target = parse_bytes(limit), Path(destination)
+    for share in (1.0, 0.85, 0.7, 0.55, 0.4, 0.3, 0.2, 0.1):
+        files = []
+        for path in find_images(folder):
+            image = read(path)
+            depth = image.shape[-1]
+            keep = max(1, round(share * depth)) if image.ndim == 4 else depth
+            image = image[..., (depth - keep) // 2 : (depth - keep) // 2 + keep]
+            inside = (torch.as_tensor(image) > air).nonzero()
+            if len(inside):
+                low, high = inside.amin(0).tolist(), inside.amax(0).tolist()
+                image = image[(slice(None), *(slice(a, b + 1) for a, b in zip(low[1:3], high[1:3], strict=True)))]
+            files.append(target / f"{stem(path)}.nii.gz")
+            _write(image, files[-1])
+        if (total := sum(file.stat().st_size for file in files)) <= allowed:
+            print(f"packed: {len(files)} images, {share:.0%} of their slices, {total / 1e6:.1f} MB in {target}")
+            return
+    raise ValueError(f"limit {limit} is less than a tenth of the slices of {folder} needs; give more, or fewer images.")
+
+
+if __name__ == "__main__":
+    fire.Fire(shrink)
