@@ -203,7 +203,7 @@ def test_a_network_that_does_not_fit_the_metadata_is_refused(submission, breaks,
 @pytest.mark.slow
 def test_a_script_that_computes_something_else_is_refused(submission):
     edit = replace(
-        "bundle/networks.py",
+        "bundle/cascade/cascade.py",
         "result = result + crop(made, spare)",
         "result = result + crop(made, spare) * (2 - torch.jit.is_scripting())",
     )
@@ -216,7 +216,7 @@ def test_a_script_that_computes_something_else_is_refused(submission):
 def test_an_onnx_file_that_computes_something_else_is_refused(submission):
     pytest.importorskip("onnxruntime")
     edit = replace(
-        "bundle/networks.py",
+        "bundle/cascade/generators.py",
         "return self.layers(channels_last(x))",
         "return self.layers(channels_last(x)) * (2 - torch.compiler.is_exporting())",
     )
@@ -229,8 +229,8 @@ def test_an_onnx_file_that_computes_something_else_is_refused(submission):
 @pytest.mark.parametrize(
     "breaks, message",
     [
-        (replace("bundle/lungs.py", "import annotations\n", "import annotations\nimport abc\n"), "isort"),
-        (replace("bundle/lungs.py", "def ", "\n\ndef "), "black"),
+        (replace("bundle/transforms/lungs.py", "import annotations\n", "import annotations\nimport abc\n"), "isort"),
+        (replace("bundle/transforms/lungs.py", "def ", "\n\ndef "), "black"),
         (write("bundle/extra.py", "def f(x=[]):\n    return x\n"), "flake8"),
     ],
 )
