@@ -239,9 +239,9 @@ def test_a_budget_that_cannot_be_kept_says_what_is_needed():
 
 MEASURE = """
 import json, sys, torch
-from bundle.inferer import CascadeInferer
+from bundle.cascade import CascadeInferer
 from tests.laws import tiny_cascade
-from bundle.networks import ResNetGenerator
+from bundle.cascade import ResNetGenerator
 torch.set_num_threads(1)
 cascade = tiny_cascade(3, fine=[ResNetGenerator(3, 3, channels=16, blocks=1) for _ in "12"])
 def field(name):

@@ -274,8 +274,8 @@ def test_what_a_killed_run_left_is_gone_on_with_only_where_nothing_has_changed(t
 DYING = """
 import json, os, sys
 from monai.bundle import ConfigWorkflow
-from bundle import inferer
-from bundle.networks import Cascade
+from bundle.cascade import inferer
+from bundle.cascade import Cascade
 path, out, last = sys.argv[1:]
 made, written, translate, write = [], [], Cascade.forward, inferer.put
 def forward(self, *args, **kwargs):
