@@ -29,6 +29,8 @@ from tests.golden_inputs import INPUTS
 from tests.golden_results import read_result
 
 ROOT = Path(__file__).parents[1]
+#: Of the two versions, in what is printed.
+NAMES = ("the first", "the second")
 
 
 @contextmanager
@@ -78,8 +80,12 @@ def compared(one: Path, other: Path) -> str:
     ]
     if files[0] == files[1]:
         return "same" if files[0] else "no result by either"
-    if names := sorted({str(path.parts[0]) for path in files[0].keys() ^ files[1].keys()}):
-        return f"differs in what files there are: {', '.join(names)}"
+    lacking = [sorted({path.parts[0] for path in pair[0].keys() - pair[1].keys()}) for pair in (files, files[::-1])]
+    if any(lacking):
+        told = [
+            f"{which} alone writes {', '.join(names)}" for which, names in zip(NAMES, lacking, strict=True) if names
+        ]
+        return f"differs: {'; '.join(told)}"
     count, most, kinds = 0, 0.0, set()
     for path in sorted({Path(path.parts[0]) for path in files[0]}):
         pairs = zip(read_result(one / path).voxels, read_result(other / path).voxels, strict=True)

@@ -33,8 +33,8 @@ class Case:
         overlay: config on top of ``inference``; empty for none.
         run_id: of the config.
         tolerance: how far a voxel may lie from the kept one.
-        faults: fields of the header that are wrong today, each with what would be right. They are not compared, and
-            the test fails once they are right: then remove them here.
+        faults: fields of the header that are wrong today, each with what is right and kept. That they differ is no
+            failure; that one does not any more is: then remove it here.
     """
 
     name: str
@@ -167,20 +167,20 @@ def header_differences(found: Any, kept: Any, where: str = "header") -> list[str
 
 def differences(case: Case, results: Mapping[str, Result]) -> list[str]:
     """What tells results from the kept ones, in lines; empty if nothing does."""
-    found = without_faults(case, {file: result.header for file, result in results.items()})
-    lines = header_differences(found, without_faults(case, kept_headers(case.header)))
+    found = {file: result.header for file, result in results.items()}
+    lines = header_differences(without_faults(case, found), without_faults(case, kept_headers(case.header)))
+    for file, header in found.items():
+        mended = [key for key, right in case.faults.items() if header.get(key) == right]
+        lines += [f"header: {file}: {key}: is right now, remove it from the faults of {case.name}" for key in mended]
     for name, array in named_arrays(case, results).items():
         lines += voxel_difference(name, array, kept_array(name), case.tolerance)
     return lines
 
 
 def keep(case: Case, results: Mapping[str, Result]) -> None:
-    """Keep results in place of what is kept; fields at fault, and voxels within the tolerance, stay as they are."""
+    """Keep results in place of what is kept; voxels within the tolerance stay, and of fields at fault what is right."""
     GOLDEN.mkdir(exist_ok=True)
-    before = kept_headers(case.header)
-    headers = without_faults(case, {file: result.header for file, result in results.items()})
-    for file, header in headers.items():
-        header |= {key: value for key, value in before.get(file, {}).items() if key in case.faults}
+    headers = {file: {**result.header, **case.faults} for file, result in results.items()}
     (GOLDEN / f"{case.header}.json").write_text(json.dumps(headers, indent=1, sort_keys=True) + "\n")
     for name, array in named_arrays(case, results).items():
         if voxel_difference(name, array, kept_array(name), case.tolerance):
