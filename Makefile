@@ -32,6 +32,11 @@ INPUT ?=
 comma := ,
 config = "['configs/$(1).json'$(if $(OVERLAY),$(comma)'$(OVERLAY)')]"
 
+# MONAI asks for the user's name when it is imported; the user of a container may have none.
+ifndef LOGNAME
+export LOGNAME := $(shell id -un 2>/dev/null || id -u)
+endif
+
 # Made by npm when it has installed what the viewer's page needs.
 NIIVUE := apps/viewer/node_modules/.package-lock.json
 
