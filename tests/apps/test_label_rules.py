@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from bundle.networks import CONDITIONINGS
+from bundle.cascade import CONDITIONINGS
 
 from apps.label.access import check_access
 from apps.label.evaluated import EvaluatedError, check_evaluated
