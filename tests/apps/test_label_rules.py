@@ -6,7 +6,6 @@ import subprocess
 import sys
 
 import pytest
-from bundle.cascade import CONDITIONINGS
 
 from apps.label.access import check_access
 from apps.label.evaluated import EvaluatedError, check_evaluated
@@ -14,6 +13,7 @@ from apps.label.rules import Rule, infer_keys, make_rules, train_keys, why_off
 from apps.label.studies import OutsideError, find
 from apps.label.uploads import Upload
 from apps.label.values import Json, Text, Whole, parse
+from bundle.cascade import CONDITIONINGS
 from tests.label_payloads import DETACHED, ELSEWHERE, allowed, build, payloads, touch
 from tests.label_server import ROOT
 
