@@ -22,8 +22,8 @@ def read(path: str) -> tuple[np.ndarray, tuple[float, ...]]:
     """Load an image and return it as float32 with its spacing in mm; axes to the patient's left, back and head.
 
     Raises:
-        FileNotFoundError: where there is none.
-        ValueError: where it has neither two nor three axes.
+        FileNotFoundError: If there is none.
+        ValueError: If it has neither two nor three axes.
     """
     from monai.transforms import LoadImage, Orientation
 
@@ -88,8 +88,8 @@ def preview(
         span: the difference at which the colours are full; by default 200 HU, or a seventh of any other window.
 
     Raises:
-        FileNotFoundError: where there is no image.
-        ValueError: where the grids differ.
+        FileNotFoundError: If there is no image.
+        ValueError: If the grids differ.
     """
     (before, spacing), (after, other) = read(source), read(result)
     if before.shape != after.shape or not np.allclose(spacing, other, rtol=1e-3):

@@ -46,7 +46,7 @@ def halvings(side: int) -> int:
     """How often an image is halved until a single voxel is left.
 
     Raises:
-        ValueError: where the side is no power of two, or less than 16.
+        ValueError: If the side is no power of two, or less than 16.
     """
     count = max(side, 16).bit_length() - 1
     if side != 2**count:

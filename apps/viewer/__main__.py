@@ -18,8 +18,8 @@ def view(source: str, result: str, browser: bool = True, port: int = 0, series_u
         series_uid: of a source folder with several series, the one to take.
 
     Raises:
-        FileNotFoundError: where there is no such image, or NiiVue is not installed.
-        ValueError: where an image is no volume, or the grids differ.
+        FileNotFoundError: If there is no such image, or NiiVue is not installed.
+        ValueError: If an image is no volume, or the grids differ.
     """
     if not NIIVUE.exists():
         raise FileNotFoundError(

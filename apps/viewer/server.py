@@ -40,8 +40,8 @@ class ViewerServer(ThreadingHTTPServer):
         series_uid: of a source folder with several series, the one to take.
 
     Raises:
-        FileNotFoundError: where there is no such image.
-        ValueError: where an image is no volume, or the grids differ.
+        FileNotFoundError: If there is no such image.
+        ValueError: If an image is no volume, or the grids differ.
     """
 
     def __init__(self, source: str | Path, result: str | Path, port: int = 0, series_uid: str = "") -> None:

@@ -19,7 +19,7 @@ class Difference:
     """Result minus source, where they lie on the same grid.
 
     Raises:
-        ValueError: where they do not.
+        ValueError: If they do not.
     """
 
     def __init__(self, source: Slabs, result: Slabs) -> None:

@@ -37,7 +37,7 @@ def large_files(root: Path) -> list[dict[str, str]]:
     """What `large_files.yml` says of each file that is downloaded; nothing where there is none.
 
     Raises:
-        RefusedError: where it is no list of entries with a `path`.
+        RefusedError: If it is no list of entries with a `path`.
     """
     path = root / "large_files.yml"
     if not path.exists():
@@ -52,7 +52,7 @@ def held(root: Path) -> list[Path]:
     """The files of a submission, relative to the bundle's folder and in a fixed order, without those to download.
 
     Raises:
-        RefusedError: where a file passes `LIMIT` and `large_files.yml` does not name it.
+        RefusedError: If a file passes `LIMIT` and `large_files.yml` does not name it.
     """
     found = {path.relative_to(root) for pattern in HELD for path in root.glob(pattern) if path.is_file()}
     elsewhere = {Path(entry["path"]) for entry in large_files(root)}
@@ -73,7 +73,7 @@ def pack(root: Path, folder: Path) -> Path:
     another version would give other bytes.
 
     Raises:
-        RefusedError: see `held`.
+        RefusedError: See `held`.
     """
     version = json.loads((root / "configs" / "metadata.json").read_text(encoding="utf-8"))["version"]
     paths = held(root)

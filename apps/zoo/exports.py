@@ -31,7 +31,7 @@ def shipped() -> Cascade:
     """The cascade of the folder's `configs/inference.json` with the weights in `models/model.pt`, to infer.
 
     Raises:
-        RuntimeError: where its code is not the folder's, or the weights are not its.
+        RuntimeError: If its code is not the folder's, or the weights are not its.
     """
     import bundle
 
@@ -51,7 +51,7 @@ def compare(name: str, made: Tensor, expected: Tensor) -> float:
     """How far an export's result is from PyTorch's, of the largest value.
 
     Raises:
-        ValueError: where it has another shape, or is further off than `TOLERANCE`.
+        ValueError: If it has another shape, or is further off than `TOLERANCE`.
     """
     if made.shape != expected.shape:
         raise ValueError(f"{name} gives the shape {tuple(made.shape)}, the network {tuple(expected.shape)}.")
@@ -66,7 +66,7 @@ def torchscript(path: str) -> None:
     """Load a TorchScript file and compare it with the whole cascade on images of two shapes.
 
     Raises:
-        ValueError: see `compare`.
+        ValueError: See `compare`.
     """
     cascade, script = shipped(), torch.jit.load(path)
     torch.manual_seed(0)
@@ -80,7 +80,7 @@ def onnx(folder: str) -> None:
     """Export every scale's network to ONNX in a folder and compare them in ONNX Runtime, on sizes not exported with.
 
     Raises:
-        ValueError: see `compare`.
+        ValueError: See `compare`.
     """
     import onnxruntime
 

@@ -17,7 +17,7 @@ def version(submission: Submission) -> str:
     Whether the zoo has released it already only its own `models/model_info.json` tells.
 
     Raises:
-        RefusedError: where it is not.
+        RefusedError: If it is not.
     """
     meta = submission.metadata
     name, log = str(meta.get("version")), meta.get("changelog") or {}
@@ -35,7 +35,7 @@ def schema(submission: Submission) -> str:
     """MONAI's `verify_metadata` passes by the schema that the metadata name, from the copy in the project's tests.
 
     Raises:
-        RefusedError: where it does not, where the schema is another one, or the name for the zoo's page is missing.
+        RefusedError: If it does not, where the schema is another one, or the name for the zoo's page is missing.
     """
     meta = submission.metadata
     asked = str(meta.get("schema")).rsplit("/", 1)[-1]
@@ -59,7 +59,7 @@ def names(submission: Submission) -> str:
     """The network's input is called `image` and its output `pred`: the zoo's CI feeds and reads them by these names.
 
     Raises:
-        RefusedError: where they are not.
+        RefusedError: If they are not.
     """
     meta = submission.metadata["network_data_format"]
     for side, expected in (("inputs", "image"), ("outputs", "pred")):

@@ -11,7 +11,7 @@ def data_shape(submission: Submission) -> str:
     """MONAI's `verify_net_in_out` passes: channels and type of what the network gives are those of the metadata.
 
     Raises:
-        RefusedError: where it does not.
+        RefusedError: If it does not.
     """
     submission.run("monai.bundle", "verify_net_in_out", "--net_id", "network_def", *CONFIGS)
     shape = submission.metadata["network_data_format"]["inputs"]["image"]["spatial_shape"]
@@ -22,7 +22,7 @@ def torchscript(submission: Submission) -> str:
     """MONAI's `ckpt_export` gives a TorchScript file that, loaded again, computes what the network does.
 
     Raises:
-        RefusedError: where it is not exported, or computes something else.
+        RefusedError: If it is not exported, or computes something else.
     """
     out = submission.zoo / "model.ts"
     submission.run(
@@ -36,7 +36,7 @@ def onnx(submission: Submission) -> str:
     """The network of every scale can be exported to ONNX with free sizes, and the runtime computes what it does.
 
     Raises:
-        RefusedError: where one cannot, or computes something else.
+        RefusedError: If one cannot, or computes something else.
     """
     out = str(submission.zoo)
     return submission.run("apps.zoo.exports", "onnx", out, path=submission.house).splitlines()[-1]

@@ -84,7 +84,7 @@ def ask_index(submission: Submission) -> str:
     """The package index has a wheel for the zoo's Python of every version that the metadata name; needs a network.
 
     Raises:
-        RefusedError: where pip does not find one.
+        RefusedError: If pip does not find one.
     """
     asked = [f"{name}=={version}" for name, version in named(submission).items()]
     with tempfile.TemporaryDirectory() as folder:

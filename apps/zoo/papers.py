@@ -28,7 +28,7 @@ def licence(submission: Submission) -> str:
     """`LICENSE` is the text of Apache 2.0, which the metadata's copyright and the model card speak of.
 
     Raises:
-        RefusedError: where it is another or cut short.
+        RefusedError: If it is another or cut short.
     """
     text = " ".join(submission.text("LICENSE").split())
     if "Apache License Version 2.0, January 2004" not in text or "END OF TERMS AND CONDITIONS" not in text:

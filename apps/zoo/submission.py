@@ -44,7 +44,7 @@ class Submission:
         """A file's text.
 
         Raises:
-            RefusedError: where it is missing or is no text.
+            RefusedError: If it is missing or is no text.
         """
         try:
             return (self.folder / path).read_text(encoding="utf-8")
@@ -60,7 +60,7 @@ class Submission:
             path: folder that modules are searched in as well, the one run in aside.
 
         Raises:
-            RefusedError: where it fails, with the last of what it said.
+            RefusedError: If it fails, with the last of what it said.
         """
         done = subprocess.run(
             [sys.executable, "-m", *arguments],

@@ -15,7 +15,7 @@ def unit_tests(submission: Submission) -> str:
     """The tests of `ci/unit_tests` pass on the submission.
 
     Raises:
-        RefusedError: where one fails, or none is run.
+        RefusedError: If one fails, or none is run.
     """
     where, count = submission.zoo / "ci" / "unit_tests", 0
     for name in TESTS:

@@ -23,7 +23,7 @@ class ConditionedInferer(Inferer):
         seed: what torch's random numbers start from, so that an answer does not depend on those given before.
 
     Raises:
-        ValueError: where the seed is no whole number.
+        ValueError: If the seed is no whole number.
     """
 
     def __init__(self, inferer: Inferer, network: torch.nn.Module, weights: str | Path, seed: int = 0) -> None:
@@ -36,7 +36,7 @@ class ConditionedInferer(Inferer):
         """What the inferer gives for the inputs.
 
         Raises:
-            FileNotFoundError: where the conditioning has no weights.
+            FileNotFoundError: If the conditioning has no weights.
         """
         torch.manual_seed(self.seed)
         if unwrap(network).conditioning != unwrap(self.network).conditioning:

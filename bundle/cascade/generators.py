@@ -69,7 +69,7 @@ class ResNetGenerator(nn.Module):
         act: activation as MONAI names it.
 
     Raises:
-        ValueError: where a kernel side is even.
+        ValueError: If a kernel side is even.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ def residual_generators(
         kernel_sizes: of each; null for 3 everywhere.
 
     Raises:
-        ValueError: where there are not as many kernel sizes as generators.
+        ValueError: If there are not as many kernel sizes as generators.
     """
     sizes = [3] * len(blocks) if kernel_sizes is None else kernel_sizes
     if len(sizes) != len(blocks):

@@ -54,7 +54,7 @@ class CascadeInferer(Inferer):
             coarser scale on its own grid.
 
     Raises:
-        ValueError: where a size is below 1 or a budget no number of bytes.
+        ValueError: If a size is below 1 or a budget no number of bytes.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class CascadeInferer(Inferer):
             `(batch, 1, *spatial)`, a plain tensor on the device of ``inputs``, or a `ScratchImage` beside it.
 
         Raises:
-            ValueError: where the image is not `(batch, 1, *spatial)` of the network's dimensions, or the budget is too
+            ValueError: If the image is not `(batch, 1, *spatial)` of the network's dimensions, or the budget is too
                 small for the smallest tile of a scale.
         """
         cascade = unwrap(network)
@@ -196,7 +196,7 @@ class TileGenerator:
         """Make a tile, `(batch, 1, *write)`, from its conditions.
 
         Raises:
-            torch.OutOfMemoryError: where not even one voxel fits, or the tile of scale 0.
+            torch.OutOfMemoryError: If not even one voxel fits, or the tile of scale 0.
         """
         size = math.prod(w.stop - w.start for w in tile.write)
         if size <= self.most:

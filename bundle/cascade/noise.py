@@ -22,7 +22,7 @@ def steps_of(image_size: Sequence[int] | int, most: int, coarsest: int = 64) -> 
         coarsest: voxels a side of scale 0 in training.
 
     Raises:
-        ValueError: where a side is below 1.
+        ValueError: If a side is below 1.
     """
     sides = (image_size,) if isinstance(image_size, int) else tuple(image_size)
     if min(sides) < 1:

@@ -87,7 +87,7 @@ def open_group(folder: str | Path, job: dict[str, Any]) -> Path:
         job: all that the images depend on, for JSON to write.
 
     Raises:
-        RuntimeError: where zarr is not installed.
+        RuntimeError: If zarr is not installed.
     """
     if zarr is None:
         raise RuntimeError("streaming needs zarr 3, which needs Python 3.11 or later; translate in memory instead.")

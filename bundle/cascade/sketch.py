@@ -71,7 +71,7 @@ class Sketch(nn.Module):
             perfect edges (Uzunova et al. 2019, section 2.2).
 
     Raises:
-        ValueError: where sigma is not positive, steps or noise is negative, or not 0 <= low <= high.
+        ValueError: If sigma is not positive, steps or noise is negative, or not 0 <= low <= high.
     """
 
     def __init__(

@@ -78,7 +78,7 @@ def plan(
         largest: bytes of a tensor, in float32, beyond which a tile does not grow, whatever the budget.
 
     Raises:
-        ValueError: where the budget does not hold the smallest tile of a scale.
+        ValueError: If the budget does not hold the smallest tile of a scale.
     """
     walks = []
     for scale, grid in enumerate(tuple(grid) for grid in grids):

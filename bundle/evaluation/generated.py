@@ -40,8 +40,8 @@ def compare_generated(
         The report, in Markdown; it is printed as well.
 
     Raises:
-        FileNotFoundError: where a folder is missing or holds no image.
-        ValueError: where there are too few images.
+        FileNotFoundError: If a folder is missing or holds no image.
+        ValueError: If there are too few images.
     """
     made = find_images(samples)
     real = [path for path in find_images(training) if not {Path(path).name, Path(path).stem} & set(held_out)]

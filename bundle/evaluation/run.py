@@ -80,8 +80,8 @@ class Evaluation:
         """Measure, print the tables, and write the report; returns its path.
 
         Raises:
-            FileNotFoundError: where our weights are missing.
-            ValueError: where ``only`` names a method that there is not, or a case cannot be made a pair.
+            FileNotFoundError: If our weights are missing.
+            ValueError: If ``only`` names a method that there is not, or a case cannot be made a pair.
         """
         methods, left_out = self.chosen()
         folder = Path(self.output_dir)

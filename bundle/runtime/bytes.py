@@ -11,7 +11,7 @@ def parse_bytes(size: int | float | str) -> int:
     """A number of bytes, given as such or as text: ``"2GiB"``, ``"500 MB"``, ``"1.5e9"``.
 
     Raises:
-        ValueError: where it is not a positive number with a known unit.
+        ValueError: If it is not a positive number with a known unit.
     """
     found = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*([a-z]*)\s*", str(size).lower())
     try:

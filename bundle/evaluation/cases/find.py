@@ -37,8 +37,8 @@ def find_cases(
         patients: see `bundle.training.data.partition_by_patient`.
 
     Raises:
-        FileNotFoundError: where there is nothing at a path.
-        ValueError: where there is nothing to evaluate, or sources and targets do not match.
+        FileNotFoundError: If there is nothing at a path.
+        ValueError: If there is nothing to evaluate, or sources and targets do not match.
     """
     if (source is None) != (target is None):
         raise ValueError(f"source {source!r} and target {target!r} belong together; give both or neither.")
@@ -80,7 +80,7 @@ def tuning_cases(
         places: where in z, from 0 to 1; a pair each.
 
     Raises:
-        FileNotFoundError: where there is nothing in the folder.
+        FileNotFoundError: If there is nothing in the folder.
     """
     if tuning_dir is None:
         return []
@@ -97,7 +97,7 @@ def taken(paths: Sequence[str], names: Sequence[str] | None) -> list[str]:
     """The paths of some names, with or without suffix; of all, where there are none.
 
     Raises:
-        FileNotFoundError: where there is no path of a name.
+        FileNotFoundError: If there is no path of a name.
     """
     known = {name: path for path in paths for name in (Path(path).name, stem(path))}
     lacking = sorted(set(names or ()) - set(known))

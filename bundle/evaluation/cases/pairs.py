@@ -40,7 +40,7 @@ class RealCase:
         """Copy the central slices of both.
 
         Raises:
-            ValueError: where the two do not lie on one grid.
+            ValueError: If the two do not lie on one grid.
         """
         a, b = open_slabs(self.source), open_slabs(self.target)
         if a.shape != b.shape or not np.allclose(

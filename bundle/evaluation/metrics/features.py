@@ -50,7 +50,7 @@ class EfficientNetLite:
         device: where it runs.
 
     Raises:
-        ImportError: where the packages that hold it are missing.
+        ImportError: If the packages that hold it are missing.
     """
 
     #: Of its pictures, as the network was trained.
@@ -126,9 +126,9 @@ class FileFeatures:
         device: where TorchScript runs.
 
     Raises:
-        FileNotFoundError: where there is no file.
-        ImportError: where it is ONNX and onnxruntime is missing.
-        ValueError: where it is no network.
+        FileNotFoundError: If there is no file.
+        ImportError: If it is ONNX and onnxruntime is missing.
+        ValueError: If it is no network.
     """
 
     def __init__(
@@ -154,7 +154,7 @@ class FileFeatures:
         """Turn `(batch, 1, rows, columns)`, 0..1, into `(batch, features)`.
 
         Raises:
-            ValueError: where the network gives anything else.
+            ValueError: If the network gives anything else.
         """
         pictures = resized(pictures, self._side)
         found = self._network((pictures.expand(-1, 3, -1, -1) - self._mean) / self._std)

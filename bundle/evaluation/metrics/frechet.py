@@ -37,7 +37,7 @@ def frechet_distance(
         slices: at most so many of each plane of each volume, spread evenly.
 
     Raises:
-        ValueError: where there are too few slices, or 2D and 3D are mixed.
+        ValueError: If there are too few slices, or 2D and 3D are mixed.
     """
     return between(*(plane_features(images, features, window, slices) for images in (first, second)))
 
@@ -48,7 +48,7 @@ def plane_features(
     """The features of a collection, `(slices of all images, features)` for each plane: to keep for several distances.
 
     Raises:
-        ValueError: where there is no image, or 2D and 3D are mixed.
+        ValueError: If there is no image, or 2D and 3D are mixed.
     """
     found: list[list[Tensor]] = []
     for image in images:
@@ -65,7 +65,7 @@ def between(first: Sequence[Tensor], second: Sequence[Tensor]) -> float:
     """The distance of two collections of which the `plane_features` are known: the mean over the planes.
 
     Raises:
-        ValueError: where a plane has a single slice, or one collection is 2D and the other 3D.
+        ValueError: If a plane has a single slice, or one collection is 2D and the other 3D.
     """
     if len(first) != len(second):
         raise ValueError(f"images of {len(first)} and of {len(second)} planes do not compare; give all 2D, or all 3D.")

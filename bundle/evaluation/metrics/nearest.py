@@ -63,7 +63,7 @@ def nearest(
         window: lowest and highest value that is looked at.
 
     Raises:
-        ValueError: where there is nothing to compare with, or 2D and 3D are mixed.
+        ValueError: If there is nothing to compare with, or 2D and 3D are mixed.
     """
     features = features or Pooled()
     names, vectors = described(samples, features, window)
@@ -88,7 +88,7 @@ def described(
     """The images' names and vectors, `(images, planes * features)`.
 
     Raises:
-        ValueError: where there is no image, or 2D and 3D are mixed.
+        ValueError: If there is no image, or 2D and 3D are mixed.
     """
     names: list[str] = []
 

@@ -49,7 +49,7 @@ def compare(result: Slabs, target: Slabs, window: Window = LUNG) -> Comparison:
         window: what is scaled to 0..1, in the images' units.
 
     Raises:
-        ValueError: where the shapes differ, or a slice is too small for the SSIM's window.
+        ValueError: If the shapes differ, or a slice is too small for the SSIM's window.
     """
     if result.shape != target.shape or min(target.shape[:2]) < SIDE:
         raise ValueError(

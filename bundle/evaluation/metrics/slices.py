@@ -28,7 +28,7 @@ def planes(image: Slabs, window: Sequence[float], slices: int) -> list[Iterator[
         For each plane its batches of at most `SLAB` slices, `(batch, 1, rows, columns)`, float32.
 
     Raises:
-        ValueError: where the window is empty, or slices are less than one.
+        ValueError: If the window is empty, or slices are less than one.
     """
     low, high = window
     if not low < high:
