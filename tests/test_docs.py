@@ -50,3 +50,13 @@ def test_keys_of_the_readme_s_table_exist():
     config = json.loads((ROOT / "configs" / "inference.json").read_text())
     keys = re.findall(r"^\| `([a-z_]+)` \|", (ROOT / "README.md").read_text(), re.MULTILINE)
     assert len(keys) > 5 and set(keys) <= set(config)
+
+
+def test_processes_on_one_machine_meet_at_the_loopback_address():
+    """`--standalone` resolves the name of the machine, and not every container can."""
+    blocks = [block for page in PAGES for block in re.findall(r"```\w*\n(.*?)```", page.read_text(), re.DOTALL)]
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    started = [line for line in lines if re.search(r"\btorchrun |torch\.distributed\.run ", line)]
+    alone = [line for line in started if "--nnodes" not in line]
+    meeting = re.compile(r"--rdzv_endpoint[ =]127\.0\.0\.1:0 .*--local_addr[ =]127\.0\.0\.1 ")
+    assert alone and all(meeting.search(line) for line in alone)

@@ -33,7 +33,7 @@ def licence(submission: Submission) -> str:
     text = " ".join(submission.text("LICENSE").split())
     if "Apache License Version 2.0, January 2004" not in text or "END OF TERMS AND CONDITIONS" not in text:
         raise CheckFailed(
-            "LICENSE is not the whole text of the Apache License 2.0, which docs/README.md names; restore it."
+            "LICENSE is not the whole text of the Apache License 2.0 that docs/README.md names; restore it."
         )
     return "Apache-2.0, whole"
 

@@ -54,9 +54,7 @@ def sizes(submission: Submission) -> str:
             )
         kind, value = entry.get("hash_type", ""), entry.get("hash_val", "")
         if kind not in ("md5", "sha1", "sha256", "sha512") or len(value) != 2 * hashlib.new(kind).digest_size:
-            raise CheckFailed(
-                f"large_files.yml gives {entry['path']} no valid hash; give hash_type, sha256, and hash_val."
-            )
+            raise CheckFailed(f"large_files.yml gives {entry['path']} no valid hash; give hash_type and hash_val.")
         if (submission.folder / entry["path"]).exists():
             raise CheckFailed(f"{entry['path']} is packed and in large_files.yml; leave it out of one of them.")
     return f"largest {largest.name}, {size / 1e6:.1f} MB; {len(entries)} to download"

@@ -63,9 +63,7 @@ def pins(submission: Submission) -> str:
         try:
             Version(version)
         except ValueError as error:
-            raise CheckFailed(
-                f"{name} {version!r} is not a version; the zoo writes `==` before it, name one."
-            ) from error
+            raise CheckFailed(f"{name} {version!r} is not a version; name one, without `==`.") from error
         try:
             here = distribution(name)
             needs = here.metadata["Requires-Python"] if Version(here.version).public == version else None

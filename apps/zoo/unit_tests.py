@@ -1,4 +1,4 @@
-"""The bundle's unit tests in the zoo's form, run as by the zoo's runner: from its folder, with the bundle in `models/`."""
+"""The bundle's unit tests in the zoo's form, run as in the zoo: from its folder, with the bundle in `models/`."""
 
 from __future__ import annotations
 

@@ -256,6 +256,7 @@ print(json.dumps({"peak": field("VmHWM") - before - arrays}))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux to reset the peak of memory")
 @pytest.mark.parametrize("budget", [24, 48, 96])
 def test_the_budget_is_kept_as_measured(budget):
