@@ -49,7 +49,7 @@ def large_files(root: Path) -> list[dict[str, str]]:
 
 
 def submission_files(root: Path) -> list[Path]:
-    """Return the files of a submission, relative to the bundle's folder, in a fixed order and without those to download.
+    """Return the files of a submission, relative to the bundle's folder, in a fixed order, without those to download.
 
     Raises:
         CheckFailed: If a file exceeds `LIMIT` and `large_files.yml` does not name it.

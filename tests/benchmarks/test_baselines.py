@@ -104,5 +104,5 @@ def test_batch_deviation_one_can_see():
 @pytest.mark.parametrize("make", ALL)
 @pytest.mark.parametrize("side, other", [(8, 16), (48, 32), (-1, 16)])
 def test_other_sides_are_refused(make, side, other):
-    with pytest.raises(ValueError, match=rf"side {side} is no power of two from 16 on.*take {other}\."):
+    with pytest.raises(ValueError, match=rf"side {side} is not a power of two from 16 on.*take {other}\."):
         make(3, side)
