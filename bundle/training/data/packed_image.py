@@ -9,13 +9,12 @@ from typing import Any
 import nibabel
 import numpy as np
 import torch
-from bundle.geometry import region
-from bundle.geometry.windows import _inside, _repeat
+from bundle.geometry import read_window
 from torch import Tensor
 
 
 class PackedImage:
-    """A one-channel image of a plain ``.nii`` file, read window by window: nothing of it stays in memory.
+    """A one-channel image in a plain ``.nii`` file. Windows are read from disk; the image is never held in memory.
 
     Args:
         path: an uncompressed NIfTI file, see `bundle.training.data.packing.pack`.
@@ -29,11 +28,21 @@ class PackedImage:
         self.affine = torch.as_tensor(header.affine)
 
     def __getitem__(self, index: Any) -> Tensor:
-        """The voxels of an index over `(1, *spatial)`, of which the first axis has to be 0 or an ellipsis."""
+        """The voxels at an index over `(1, *spatial)`, float32; the index must begin with 0 or an ellipsis."""
         index = index[1:] if isinstance(index, tuple) and index[0] == 0 else index
         return torch.from_numpy(np.array(nibabel.Nifti1Image.from_filename(self.path).dataobj[index], np.float32))
 
     def window(self, bounds: Sequence[tuple[int, int]]) -> Tensor:
-        """A window that may reach over the border, which is repeated there: `(1, *(stop - start))`, float32."""
-        inside = _inside(bounds, self.shape[1:])
-        return _repeat(self[region(inside)][None, None], bounds, inside)[0]
+        """A window, `(1, *(stop - start))`, float32; beyond the image its border is repeated."""
+        return read_window(_Batch(self), bounds)[0]
+
+
+class _Batch:
+    """A packed image as a batch of one, as `read_window` takes it."""
+
+    def __init__(self, image: PackedImage) -> None:
+        self.image, self.shape = image, torch.Size((1, *image.shape))
+
+    def __getitem__(self, index: Any) -> Tensor:
+        """The voxels of a region (`bundle.geometry.region`), `(1, 1, *spatial)`."""
+        return self.image[index][None, None]
