@@ -65,7 +65,9 @@ def test_inference_and_training_declare_the_same_network():
     inference, train = json.loads(Path(INFERENCE).read_text()), json.loads(Path(TRAIN).read_text())
     assert {key: inference[key] for key in SHARED} == {key: train[key] for key in SHARED}
     assert inference["displayable_configs"]["conditioning"] == train["conditioning"]
-    ours, theirs = ({"default": config["mode"]["default"], **config["mode"]["options"]} for config in (inference, train))
+    ours, theirs = (
+        {"default": config["mode"]["default"], **config["mode"]["options"]} for config in (inference, train)
+    )
     assert ours.keys() == theirs.keys() == {"default", *CONDITIONINGS}
     for name, settings in ours.items():  # training has more
         assert settings == {key: theirs[name][key] for key in settings}

@@ -103,7 +103,9 @@ def test_a_soft_image_is_its_own_target(spatial_dims, scale):
     out = draw(spatial_dims, scale, same_kernel_prob=1.0, dose=dose, thickness=(0.6, 0.7), found_prob=0.0)
     middle = crop(out["image"][None], far)[0] if scale else out["image"][(0, *(slice(m, -m) for m in far))][None]
     assert torch.equal(middle, out["label"])
-    window, pair, _ = transforms(spatial_dims, scale, same_kernel_prob=1.0, dose=dose, thickness=(0.6, 0.7), found_prob=0.0)
+    window, pair, _ = transforms(
+        spatial_dims, scale, same_kernel_prob=1.0, dose=dose, thickness=(0.6, 0.7), found_prob=0.0
+    )
     cut = window.set_random_state(0)({"image": ct(spatial_dims)})
     made = pair(cut)
     inner = crop(cut["image"][None], list(kernel_pair_reach(spatial_dims)))[0]
@@ -213,7 +215,9 @@ def test_finer_pixels_make_a_window_of_the_same_shape_and_the_size_they_say(spat
 
 def test_pixels_that_are_fine_already_are_left_alone(spatial_dims):
     common = {"scale": 3, "num_scales": NUM_SCALES, "patch_size": PATCH, "margin": [1] * spatial_dims}
-    out = RandScalePatchd("image", pixel_size_range=(0.9, 1.5), **common).set_random_state(0)({"image": ct(spatial_dims)})
+    out = RandScalePatchd("image", pixel_size_range=(0.9, 1.5), **common).set_random_state(0)(
+        {"image": ct(spatial_dims)}
+    )
     assert out["spacing"] == pytest.approx(SPACING[:spatial_dims])
 
 
@@ -256,7 +260,9 @@ def test_at_scale_0_axes_are_zoomed_each_for_itself(spatial_dims):
 @pytest.mark.parametrize("clipped", [0.0, 1.0])
 def test_a_clean_target_is_the_image_itself_or_has_nothing_below_air(clipped, spatial_dims):
     image = torch.randn((1, *(64,) * spatial_dims), generator=torch.Generator().manual_seed(0)) * 100 - 1000
-    pairing = RandKernelPaird("image", clean_target=True, clip_prob=clipped, thickness=(0.1, 0.1)).set_random_state(seed=0)
+    pairing = RandKernelPaird("image", clean_target=True, clip_prob=clipped, thickness=(0.1, 0.1)).set_random_state(
+        seed=0
+    )
     label = pairing({"image": image, "spacing": (0.8,) * spatial_dims})["label"]
     inner = image[(slice(None), *(slice(far, -far) for far in kernel_pair_reach(spatial_dims)))]
     assert torch.equal(label, inner.clamp(min=-1000.0) if clipped else inner)

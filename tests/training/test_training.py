@@ -557,7 +557,8 @@ def test_generated_previous_scales_are_those_of_inference(scans, tmp_path):
     window = item["coarse"][0]
     side = list(window.shape)
     margin = [
-        window_side(12, m) - size for m, size in zip(parser.get_parsed_content("patch#margin"), window.shape, strict=True)
+        window_side(12, m) - size
+        for m, size in zip(parser.get_parsed_content("patch#margin"), window.shape, strict=True)
     ]
     first = [start + far + gap // 2 for start, far, gap in zip(origin, spare, margin, strict=True)]
     for axis, (start, size, extent) in enumerate(zip(first, side, fine.shape, strict=True)):
@@ -656,7 +657,9 @@ def test_previous_scales_are_made_by_each_training_that_has_not_seen_the_image(s
 
     halves, seen, own = [tmp_path / "half_0", tmp_path / "half_1", tmp_path / "again_1"], [], []
     for half, fold, seed in zip(halves, (0, 1, 1), (0, 0, 1), strict=True):
-        workflow = configured(scans / "2", half, 2, 0, conditioning="sketch", fold=fold, seed=seed, **{"whole_image#zoom_range": None})
+        workflow = configured(
+            scans / "2", half, 2, 0, conditioning="sketch", fold=fold, seed=seed, **{"whole_image#zoom_range": None}
+        )
         workflow.initialize()
         workflow.run()
         seen.append(images_of(half, 1))
