@@ -1,25 +1,30 @@
 """The machine below: files, memory, processes.
 
 `hashes` of files; `bytes`: sizes given as text; `malloc`: the C library's heap; `precision`: what a device computes in;
-`prefetch`: reading and writing while computing; `ranks`: the processes of one run.
+`prefetch`: reading and writing while computing; `ranks`: the processes of one run; `files`: atomic files and folders;
+`free_memory`: what the host has left; `typed`: paths as they were typed.
 """
 
 from bundle.runtime.bytes import parse_bytes
+from bundle.runtime.free_memory import free_memory
 from bundle.runtime.hashes import file_hash
 from bundle.runtime.malloc import giving_back
 from bundle.runtime.precision import has_bfloat16
 from bundle.runtime.prefetch import overlapped
 from bundle.runtime.ranks import first, leave, rank, wait, world
+from bundle.runtime.typed import typed_path
 
 __all__ = [
     "file_hash",
     "first",
+    "free_memory",
     "giving_back",
     "has_bfloat16",
     "leave",
     "overlapped",
     "parse_bytes",
     "rank",
+    "typed_path",
     "wait",
     "world",
 ]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from bundle.evaluation.metrics import LUNG, Window, flat_places, noise_spectrum
-from bundle.images import Picture, Slabs
+from bundle.images import Slabs
 from matplotlib.figure import Figure
 
 SPAN = 1 / 6  # of the window: the difference's colours end here
@@ -56,7 +56,7 @@ def draw_slices(
 
 def turning(image: Slabs) -> Callable[[np.ndarray], np.ndarray]:
     """How a slice `(x, y)` is turned to be shown, `(rows, columns)`."""
-    return np.transpose if isinstance(image, Picture) else lambda voxels: voxels[::-1, ::-1].T
+    return np.transpose if getattr(image, "is_picture", False) else lambda voxels: voxels[::-1, ::-1].T
 
 
 def draw_enlarged(

@@ -10,9 +10,9 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-import pydicom
 from bundle.images.derived.ct import derived_slice, is_ct
 from bundle.images.derived.image import UNNAMED, Derivation, uid_of
+from bundle.images.dicom_headers import read_header
 from pydicom.uid import UID
 
 #: A result may lie this far off its source's grid, in shares of the smaller pixel side.
@@ -75,7 +75,7 @@ class DerivedSeries:
         if not 0 <= index < len(self.source) or index in self._uids:
             rule = "is written already" if index in self._uids else f"is none of the source's {len(self.source)}"
             raise IndexError(f"slice {index} {rule}; write slices 0 to {len(self.source) - 1}, each once.")
-        header = pydicom.dcmread(self.source[index], stop_before_pixels=True)
+        header = read_header(self.source[index])
         values, shape = np.asarray(image), (header.Columns, header.Rows)
         if values.shape != shape:
             raise ValueError(
@@ -131,7 +131,7 @@ class DerivedSeries:
 
 def _check_grid(source: Sequence[Path], shape: tuple[int, ...], affine: np.ndarray) -> None:
     """Refuse a result whose voxels do not lie where those of the source's files do (C.7.6.2.1.1)."""
-    first, last = (pydicom.dcmread(file, stop_before_pixels=True) for file in (source[0], source[-1]))
+    first, last = (read_header(file) for file in (source[0], source[-1]))
     own = (first.Columns, first.Rows, len(source))
     if shape != own:
         raise ValueError(f"the result has {shape} voxels, its source {own}; it has to lie on its source's grid.")

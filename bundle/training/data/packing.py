@@ -16,12 +16,12 @@ import nibabel
 import numpy as np
 import torch
 from bundle.geometry import coarser_affine, pool, pyramid, spacing_of
-from bundle.images import ScanReader, depth_of, find_images, stem, to_grey
+from bundle.images import depth_of, find_images, load_image, stem, to_grey
 from bundle.runtime import parse_bytes
 from bundle.training.data.packed_image import PackedImage
 from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import Compose, EnsureChannelFirst, LoadImage, MapTransform, Orientation
+from monai.transforms import EnsureChannelFirst, MapTransform, Orientation
 from torch import Tensor
 
 
@@ -87,7 +87,7 @@ def read(path: str | Path) -> Tensor:
 
     X-rays, which have a depth, are read as grey, 0 to 255 (`bundle.images.bit_depth`).
     """
-    image = Compose([LoadImage(reader=ScanReader(), image_only=True), EnsureChannelFirst()])(str(path))
+    image = EnsureChannelFirst()(load_image(path))
     bits = depth_of(image)
     image = image if bits is None else to_grey(image, bits)
     if image.shape[0] != 1:

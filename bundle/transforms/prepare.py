@@ -1,0 +1,166 @@
+"""Prepare an image for the cascade: whole in memory, or slab by slab on disk, by the same transforms.
+
+::
+
+    file --whole, or slab by slab--> opening: in RAS --> showing: as the cascade sees it --> tensor, or image on disk
+
+An image in memory is the case of one slab.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from bundle import __version__
+from bundle.cascade import ScratchImage, create, open_group, own, put, settle
+from bundle.geometry import Tile, even, tiles
+from bundle.images import Opened, Volume, open_image, stem
+from bundle.runtime import file_hash, free_memory, giving_back, overlapped, parse_bytes, world
+from bundle.scanner import find_kernel
+from monai.config import KeysCollection
+from monai.data import list_data_collate
+from monai.transforms import MapTransform
+from torch import Tensor
+
+try:
+    import zarr
+except ImportError:  # zarr 3 needs Python 3.11
+    zarr = None  # type: ignore[assignment]
+
+#: Bytes of a slab of float32; what is done with one takes a few times that.
+SLAB = "32MiB"
+#: Longest side of a chunk of the image, in voxels.
+CHUNK = 64
+#: What an image in memory takes at most, its scales and results among it, measured: bytes a voxel.
+VOXEL = 28
+#: The share of the free memory that it may take before it goes to disk.
+SHARE = 4
+
+
+class PrepareImaged(MapTransform):
+    """Prepare images in memory, or on disk if they are too large for that.
+
+    Args:
+        keys: paths of images, any that `bundle.images.find_images` finds.
+        preprocessing: all transforms of an image, from its path to what the network sees; on disk none of them may look
+            at more than slices.
+        streaming: whether the scales lie on disk; null: if the image in memory would take more than a quarter of the
+            memory that is free.
+        folder: where images on disk are kept until their result is written, each in a folder of its own.
+        match_kernel: whether the kernel of a CT has to be found first, see `bundle.transforms.MatchKerneld`.
+        spatial_dims: 2 or 3.
+        weights: the checkpoint. An interrupted run resumes if image, weights, settings and the bundle's version are the
+            same.
+        settings: whatever else the result depends on, for JSON to write.
+        series_uid: of a DICOM folder with several series, the one to take.
+        whole: a reason why the image has to be whole in memory; null for none.
+        allow_missing_keys: do not raise if a key is missing.
+
+    Raises:
+        ValueError: If streaming is asked for and there is such a reason.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        preprocessing: Any,
+        streaming: bool | None = None,
+        folder: str | Path = "output",
+        match_kernel: bool = False,
+        spatial_dims: int = 3,
+        weights: str | Path | None = None,
+        settings: Sequence[Any] = (),
+        series_uid: str = "",
+        whole: str | None = None,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        if whole and streaming:
+            raise ValueError(f"streaming does not go with {whole}, which needs the whole image in memory; leave one.")
+        self.preprocessing, self.whole = preprocessing, whole
+        self.streaming = streaming
+        self.folder, self.spatial_dims, self.match_kernel = Path(folder), spatial_dims, match_kernel
+        self.weights, self.settings, self.series_uid = weights, [*settings, series_uid], series_uid
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Replace each path by a MetaTensor `(1, *spatial)`, or by a `ScratchImage`."""
+        out = dict(data)
+        if self.streaming is False:
+            return self.preprocessing(out)
+        for key in self.key_iterator(out):
+            image = open_image(out[key], self.series_uid)
+            if not self.on_disk(image):
+                return self.preprocessing({**out, key: image})
+            out[key] = self.put_on_disk(image, key)
+        return out
+
+    def on_disk(self, image: Opened) -> bool:
+        """Whether an image goes to disk."""
+        if self.streaming is not None:
+            return self.streaming
+        if self.whole or zarr is None or world() > 1:
+            return False
+        return VOXEL * math.prod(image.shape) > free_memory() / SHARE
+
+    def put_on_disk(self, image: Opened, key: Hashable) -> ScratchImage:
+        """One image on disk, as the network sees it; what a run before has put there is not put there again."""
+        volume, dims = Volume(image.of_dims(self.spatial_dims)), self.spatial_dims
+        job = {
+            "bundle": __version__,
+            "image": fingerprint(image.path),
+            "weights": file_hash(self.weights) if self.weights else None,
+            "settings": self.settings,
+        }
+        group = open_group(self.folder / f".part_{stem(image.path)}", job)
+        shape = volume.shape[:dims]
+        slab = (*shape[:-1], slab_depth(shape))
+        chunks = [min(CHUNK, side) for side in slab[:-1]]
+        create(group, "image", shape, (*chunks, slab[-1]))
+        scratch = ScratchImage(group, "image", torch.from_numpy(volume.affine))
+        scratch.about = {"source": image, "volume": volume}
+        walk = list(own(scratch, tiles(shape, slab, (0,) * dims)))
+        kernel = find_kernel(volume, volume.spacing) if self.match_kernel and walk else None
+
+        def read(tile: Tile) -> Opened:
+            return volume.image.part(in_file(volume, tile.write)).loaded()
+
+        def seen(_: Tile, part: Opened) -> Tensor:
+            shown = self.preprocessing({key: part, "kernel": kernel})[key]
+            return torch.as_tensor(shown).as_subclass(Tensor)[None]
+
+        for _ in giving_back(overlapped(walk, read, seen, partial(put, scratch))):
+            pass
+        settle(scratch)
+        return scratch
+
+
+def in_file(volume: Volume, window: Sequence[slice]) -> tuple[slice, ...]:
+    """The window of the file of a window in RAS."""
+    bounds = [(part.start, part.stop) for part in window]
+    return volume.in_file([*bounds, *[(0, 1)] * (3 - len(bounds))])
+
+
+def slab_depth(shape: Sequence[int]) -> int:
+    """How many slices across the last axis make a slab."""
+    return even(shape[-1], max(1, parse_bytes(SLAB) // (4 * math.prod(shape[:-1]))))
+
+
+def fingerprint(path: str | Path) -> str:
+    """What changes when an image does: its place, and size and time of change of its files."""
+    path = Path(path)
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    told = [f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files]
+    return hashlib.sha256("\n".join([str(path.resolve()), *told]).encode()).hexdigest()
+
+
+def collate(items: Sequence[dict[Hashable, Any]]) -> Any:
+    """A batch of one image on disk as it is, of images in memory as MONAI makes it."""
+    (first, *others) = items
+    on_disk = any(isinstance(value, ScratchImage) for value in first.values())
+    return first if on_disk and not others else list_data_collate(items)
