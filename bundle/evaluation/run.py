@@ -36,6 +36,7 @@ from bundle.evaluation.report import (
     notes,
 )
 from bundle.images import Slabs, Volume
+from bundle.runtime.files import atomic
 from torch import Tensor
 from tqdm import tqdm
 
@@ -95,9 +96,8 @@ class Evaluation:
         titles = {"source": "source as it is", **named, "target": "target"}
         report = self.report(records, methods, titles, pairs, left_out)
         for name, text in (("table.csv", as_csv(records)), ("report.md", report)):
-            part = folder / f".part_{name}"
-            part.write_text(text, encoding="utf-8")
-            part.replace(folder / name)
+            with atomic(folder / name) as part:
+                part.write_text(text, encoding="utf-8")
         print(report)
         return folder / "report.md"
 

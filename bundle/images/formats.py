@@ -17,6 +17,7 @@ from bundle.images.bit_depth import level_type
 from bundle.images.dicom_headers import file_kind, is_dicom, name_of, read_header
 from bundle.images.headers import check_references
 from bundle.images.image import ImageError, LazyImage, Opened, Window, Write
+from bundle.runtime.files import PART
 
 
 class Format(Protocol):
@@ -164,7 +165,7 @@ def find_images(path: str | Path) -> list[str]:
         return [str(path)]
     found, passed = _images_in(path)
     for entry in sorted(path.iterdir()):
-        if entry.is_dir():
+        if entry.is_dir() and not entry.name.startswith(PART):  # which an interrupted run has left
             inner, over = ([str(entry)], []) if ome_zarr.matches(entry) else _images_in(entry, dicom_alone=True)
             found, passed = found + inner, passed + over
     for line in passed:

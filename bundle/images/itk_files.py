@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -105,9 +104,9 @@ def _whole(path: Path, image_io: Any) -> Callable[[Window], np.ndarray]:
 @contextmanager
 def create_raw(path: Path, like: LazyImage, dtype: np.dtype, header: str) -> Iterator[Write]:
     """Write a text header, and the voxels behind it, little endian, slab by slab along the last axis."""
-    stored = dtype.newbyteorder("<")
+    stored, needed = dtype.newbyteorder("<"), least_bytes(like.shape, dtype, path.suffix.lower())
     with (
-        atomic(path, math.prod(like.shape) * dtype.itemsize) as part,
+        atomic(path, needed, lambda part: check_itk(part, like.shape, dtype)) as part,
         part.open("wb") as file,
         in_order(path, like.shape, lambda slab: file.write(slab.astype(stored).tobytes("F"))) as write,
     ):

@@ -49,7 +49,8 @@ def create(path: Path, like: LazyImage, dtype: np.dtype, **_: Any) -> Iterator[W
         raise ImageError(f"output_dtype {dtype.name!r} is unknown to {path.suffix}; take one of {', '.join(TYPES)}.")
     shape = (*like.shape, *(1,) * (3 - len(like.shape)))
     header = nibabel.MGHImage(np.broadcast_to(np.zeros((), dtype), shape), like.affine).header
-    with atomic(path) as part, ExitStack() as stack:
+    needed = least_bytes(like.shape, dtype, path.suffix.lower())
+    with atomic(path, needed, lambda part: check_mgz(part, shape, dtype)) as part, ExitStack() as stack:
         file: BinaryIO = stack.enter_context(part.open("wb"))
         if path.name.lower().endswith(".mgz"):
             zipped = gzip.GzipFile(filename="", mode="wb", compresslevel=1, fileobj=file, mtime=0)

@@ -62,7 +62,8 @@ def create(path: Path, like: LazyImage, dtype: np.dtype, **_: Any) -> Iterator[W
     """Write a file slab by slab along its last axis, little endian; see `bundle.images.formats.create_image`."""
     header = header_for(like, dtype)
     packed = path.name.lower().endswith(".gz")
-    with atomic(path, 0 if packed else math.prod(like.shape) * dtype.itemsize) as part, ExitStack() as stack:
+    needed = least_bytes(like.shape, dtype, path.suffix.lower())
+    with atomic(path, needed, lambda part: check_nifti(part, like.shape, dtype)) as part, ExitStack() as stack:
         file: BinaryIO = stack.enter_context(part.open("wb"))
         if packed:
             # Level 1, as nibabel: of noise, higher ones save little. No name and time: same voxels, same bytes.

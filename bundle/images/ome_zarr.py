@@ -6,6 +6,7 @@ voxel sizes but no direction, so the affine of a result is kept beside it, as an
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,7 @@ import torch
 from bundle.geometry import Tile, coarser_affine, even, pool, pyramid, shapes, tiles
 from bundle.geometry.pyramid import finer
 from bundle.images.image import MILLIMETRES, ImageError, LazyImage, Opened, Write, named, one_channel
+from bundle.images.readback import least_bytes
 from bundle.runtime import parse_bytes
 from bundle.runtime.files import atomic
 
@@ -171,7 +173,20 @@ def create(path: Path, like: LazyImage, dtype: np.dtype, **_: Any) -> Iterator[W
     dims = len(like.shape)
     factors = pyramid(list(like.spacing), SCALES - 1)
     grids = shapes(like.shape, factors)[::-1]
-    with atomic(path, math.prod(like.shape) * dtype.itemsize // 8) as part:
+    if path.is_dir() and not matches(path) and any(path.iterdir()):
+        raise FileExistsError(f"folder {str(path)!r} is not of zarr; move it away, or take another output_dir.")
+
+    def verify(part: Path) -> None:
+        group: Any = zarr.open_group(store=str(part), mode="r")
+        for level, grid in enumerate(grids):
+            array = group[str(level)]
+            if array.shape != grid[::-1] or array.dtype != dtype:
+                raise OSError(errno.EIO, f"its scale {level} was read back as {array.shape}, {array.dtype}")
+        for file in part.rglob("*"):
+            if file.is_file() and not file.stat().st_size:
+                raise OSError(errno.EIO, f"its file {str(file.relative_to(part))!r} was read back empty")
+
+    with atomic(path, least_bytes(like.shape, dtype, path.suffix.lower()), verify) as part:
         group = zarr.open_group(store=str(part), mode="w", zarr_format=3)
         axes = ("x", "y", "z")[:dims][::-1]
         arrays: list[Any] = []

@@ -6,6 +6,7 @@ Arrays are `(columns, rows)`, the way round that the file's Orientation says (EX
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ import itk
 import numpy as np
 from bundle.images.bit_depth import level_type
 from bundle.images.image import ImageError, LazyImage, Opened, Write, held, in_order
+from bundle.images.readback import check_pixels, least_bytes
 from bundle.runtime.files import atomic
 from PIL import Image, ImageFile, ImageOps
 
@@ -58,21 +60,35 @@ def create(path: Path, like: LazyImage, dtype: np.dtype, **_: Any) -> Iterator[W
     if len(like.shape) != 2:
         raise ImageError(f"a {path.suffix} holds no volume of {like.shape} voxels; take output_ext '.nii.gz'.")
     parts: list[np.ndarray] = []
-    with atomic(path) as part:
+    written: list[np.ndarray] = []
+
+    def verify(part: Path) -> None:
+        if end == ".png":
+            with Image.open(part, formats=["PNG"]) as picture:
+                found = np.asarray(picture).astype(written[0].dtype)
+        else:
+            found = itk.array_from_image(itk.imread(str(part), imageio=itk.TIFFImageIO.New()))
+        check_pixels(part, found, written[0])
+
+    end = path.suffix.lower()
+    with atomic(path, least_bytes(like.shape, dtype, end), verify) as part:
         with in_order(path, like.shape, parts.append) as write:
             yield write
         voxels = np.concatenate(parts, -1)
-        end = path.suffix.lower()
         bits = getattr(like, "bits", None)
         if end == ".png" or bits:
             voxels = _as_levels(voxels, bits, end)
         rows = np.ascontiguousarray(voxels.astype(voxels.dtype if end == ".png" or bits else dtype).T)
+        written.append(rows)
         if end == ".png":
             Image.fromarray(rows).save(part)
-        else:
-            picture = itk.image_from_array(rows)
-            picture.SetSpacing([float(side) for side in like.spacing])
+            return
+        picture = itk.image_from_array(rows)
+        picture.SetSpacing([float(side) for side in like.spacing])
+        try:
             itk.imwrite(picture, str(part))
+        except RuntimeError as error:  # of which ITK tells no number
+            raise OSError(errno.EIO, f"ITK could not write it: {str(error).splitlines()[-1]}") from error
 
 
 def _as_levels(voxels: np.ndarray, bits: int | None, end: str) -> np.ndarray:

@@ -68,7 +68,7 @@ def atomic(path: str | Path, needed: int = 0, verify: Callable[[Path], object] |
     except NotWrittenError:
         raise
     except (OSError, RuntimeError) as error:
-        if full or (isinstance(error, OSError) and error.errno is not None):
+        if full or _code(error) is not None:
             raise not_written(path, error, needed, full or _is_full(error)) from error
         raise
 
@@ -97,7 +97,7 @@ def free_space(path: str | Path) -> int:
 
 def not_written(path: str | Path, error: Exception, needed: int = 0, full: bool = False) -> NotWrittenError:
     """The error of a file that could not be written: cause, file, what it needs, what is free, and the way out."""
-    code = error.errno if isinstance(error, OSError) else None
+    code = _code(error)
     if full:
         needs = f"needs at least {needed} bytes, and " if needed else "needs more; "
         cause = FULL.get(code or 0, FULL[errno.ENOSPC])
@@ -149,8 +149,17 @@ def fingerprint(path: str | Path) -> str:
     return hashlib.sha256("\n".join([str(path.resolve()), *told]).encode()).hexdigest()
 
 
+def _code(error: BaseException | None) -> int | None:
+    """The system's number of an error, or of what it was made from: pydicom's have none."""
+    while isinstance(error, (OSError, RuntimeError)):
+        if isinstance(error, OSError) and error.errno is not None:
+            return error.errno
+        error = error.__cause__
+    return None
+
+
 def _is_full(error: BaseException) -> bool:
-    return isinstance(error, OSError) and error.errno in FULL
+    return _code(error) in FULL
 
 
 def _flush(path: Path) -> None:

@@ -9,19 +9,21 @@ An image in memory is the case of one slab.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from bundle import __version__
 from bundle.cascade import ScratchImage, create, open_group, own, put, settle
 from bundle.geometry import Tile, even, tiles
-from bundle.images import Opened, Volume, open_image, stem
-from bundle.runtime import file_hash, free_memory, giving_back, overlapped, parse_bytes, world
+from bundle.images import Opened, Volume, level_type, open_image, result_path, stem, suffix
+from bundle.images.readback import least_bytes
+from bundle.runtime import file_hash, fingerprint, first, free_memory, giving_back, overlapped, parse_bytes, world
+from bundle.runtime.files import PART, check_space, size_of
 from bundle.scanner import find_kernel
 from monai.config import KeysCollection
 from monai.data import list_data_collate
@@ -60,6 +62,8 @@ class PrepareImaged(MapTransform):
         settings: whatever else the result depends on, for JSON to write.
         series_uid: of a DICOM folder with several series, the one to take.
         whole: a reason why the image has to be whole in memory; null for none.
+        output_ext: of the results, for which the disk has to have room.
+        output_dtype: of the results.
         allow_missing_keys: do not raise if a key is missing.
 
     Raises:
@@ -78,23 +82,31 @@ class PrepareImaged(MapTransform):
         settings: Sequence[Any] = (),
         series_uid: str = "",
         whole: str | None = None,
+        output_ext: str = "",
+        output_dtype: str = "int16",
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         if whole and streaming:
             raise ValueError(f"streaming does not go with {whole}, which needs the whole image in memory; leave one.")
         self.preprocessing, self.whole = preprocessing, whole
-        self.streaming = streaming
+        self.streaming, self.output_ext, self.output_dtype = streaming, output_ext, output_dtype
         self.folder, self.spatial_dims, self.match_kernel = Path(folder), spatial_dims, match_kernel
         self.weights, self.settings, self.series_uid = weights, [*settings, series_uid], series_uid
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Replace each path by a MetaTensor `(1, *spatial)`, or by a `ScratchImage`."""
+        """Replace each path by a MetaTensor `(1, *spatial)`, or by a `ScratchImage`.
+
+        Raises:
+            NotWrittenError: If the disk has no room for the result, and on disk for the image and the scales.
+        """
         out = dict(data)
-        if self.streaming is False:
-            return self.preprocessing(out)
         for key in self.key_iterator(out):
+            if not isinstance(out[key], (str, Path)):
+                return self.preprocessing(out)
             image = open_image(out[key], self.series_uid)
+            if first():
+                self.check_space(image)
             if not self.on_disk(image):
                 return self.preprocessing({**out, key: image})
             out[key] = self.put_on_disk(image, key)
@@ -108,6 +120,19 @@ class PrepareImaged(MapTransform):
             return False
         return VOXEL * math.prod(image.shape) > free_memory() / SHARE
 
+    def check_space(self, image: Opened) -> None:
+        """Refuse to begin what the disk has no room for: the result, and on disk two images of 32 bits."""
+        end = suffix(result_path(image.path, self.folder, "", self.output_ext))
+        needed = least_bytes(image.shape, level_type(image.bits) if image.bits else self.output_dtype, end)
+        if self.on_disk(image):
+            group = self.job_folder(image)
+            needed += max(2 * least_bytes(image.shape, np.float32, "") - size_of(group), 0)
+        check_space(self.folder / image.path.name, needed)
+
+    def job_folder(self, image: Opened) -> Path:
+        """Where an image lies on disk."""
+        return self.folder / f"{PART}{stem(image.path)}"
+
     def put_on_disk(self, image: Opened, key: Hashable) -> ScratchImage:
         """One image on disk, as the network sees it; what a run before has put there is not put there again."""
         volume, dims = Volume(image.of_dims(self.spatial_dims)), self.spatial_dims
@@ -117,7 +142,7 @@ class PrepareImaged(MapTransform):
             "weights": file_hash(self.weights) if self.weights else None,
             "settings": self.settings,
         }
-        group = open_group(self.folder / f".part_{stem(image.path)}", job)
+        group = open_group(self.job_folder(image), job)
         shape = volume.shape[:dims]
         slab = (*shape[:-1], slab_depth(shape))
         chunks = [min(CHUNK, side) for side in slab[:-1]]
@@ -149,14 +174,6 @@ def in_file(volume: Volume, window: Sequence[slice]) -> tuple[slice, ...]:
 def slab_depth(shape: Sequence[int]) -> int:
     """How many slices across the last axis make a slab."""
     return even(shape[-1], max(1, parse_bytes(SLAB) // (4 * math.prod(shape[:-1]))))
-
-
-def fingerprint(path: str | Path) -> str:
-    """What changes when an image does: its place, and size and time of change of its files."""
-    path = Path(path)
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
-    told = [f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files]
-    return hashlib.sha256("\n".join([str(path.resolve()), *told]).encode()).hexdigest()
 
 
 def collate(items: Sequence[dict[Hashable, Any]]) -> Any:

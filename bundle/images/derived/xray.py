@@ -14,6 +14,7 @@ import numpy as np
 from bundle.images.derived.image import Derivation, derived_image, uid_of
 from bundle.images.dicom_headers import read_header
 from bundle.images.dicom_levels import stored_of
+from bundle.images.readback import check_tail
 from bundle.runtime.files import atomic
 
 #: What these images have to have besides, if empty (type 2), by modality.
@@ -59,6 +60,7 @@ def write_derived_xray(source: str | Path, path: str | Path, levels: Any, deriva
     )
     derived.SeriesInstanceUID = uid_of(header.SeriesInstanceUID, *astuple(derivation))
     wide = header.BitsAllocated > 8
-    derived.add_new(0x7FE00010, "OW" if wide else "OB", pixels + bytes(len(pixels) % 2))
-    with atomic(path, len(pixels)) as part:
+    stored = pixels + bytes(len(pixels) % 2)
+    derived.add_new(0x7FE00010, "OW" if wide else "OB", stored)
+    with atomic(path, len(stored), lambda part: check_tail(part, stored)) as part:
         derived.save_as(part)
