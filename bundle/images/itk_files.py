@@ -12,6 +12,7 @@ import numpy as np
 from bundle.geometry import Window
 from bundle.images.headers import check_references
 from bundle.images.image import ImageError, LazyImage, Opened, Write, in_order, named, one_channel
+from bundle.images.readback import check_itk, least_bytes
 from bundle.runtime.files import atomic
 
 #: From patient's right, front and head, as in NIfTI, to left, back and head, as ITK has it; and back.

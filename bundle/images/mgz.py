@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, cast
 import nibabel
 import numpy as np
 from bundle.images.image import ImageError, LazyImage, Opened, Write, in_order, named, one_channel
+from bundle.images.readback import check_mgz, least_bytes
 from bundle.runtime.files import atomic
 
 SUFFIXES = {".mgz": ".mgz", ".mgh": ".mgh"}

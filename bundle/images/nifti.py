@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, cast
 import nibabel
 import numpy as np
 from bundle.images.image import MILLIMETRES, ImageError, LazyImage, Opened, Write, in_order, named, one_channel
+from bundle.images.readback import check_nifti, least_bytes
 from bundle.runtime.files import atomic
 from nibabel.nifti1 import Nifti1Header
 from nibabel.nifti2 import Nifti2Header

@@ -20,7 +20,7 @@ from bundle.runtime import first, giving_back, overlapped, wait
 from bundle.transforms.prepare import slab_depth
 from bundle.transforms.save import SaveImageAsSourced
 from monai.config import KeysCollection
-from monai.data import decollate_batch
+from monai.data import MetaTensor, decollate_batch
 from monai.transforms import MapTransform
 from torch import Tensor
 
@@ -83,7 +83,7 @@ class FinishImaged(MapTransform):
             data: Any = {self.image_key: part}
             for step in self.opening:
                 data = step(data)
-            data = {**data, key: made}
+            data = {**data, key: MetaTensor(made)}
             for step in restoring:
                 data = step(data)
             return torch.as_tensor(data[key]).as_subclass(Tensor)[0].cpu().numpy()
