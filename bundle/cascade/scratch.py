@@ -16,6 +16,7 @@ from typing import Any
 import ignite.distributed as idist
 import torch
 from bundle.geometry import Tile, Window, region
+from bundle.runtime.files import telling_space
 from torch import Tensor
 
 try:
@@ -50,8 +51,13 @@ class ScratchImage:
         return torch.from_numpy(self._array[self._window(index)])[None, None]
 
     def __setitem__(self, index: Any, voxels: Tensor) -> None:
-        """Write a window of whole chunks."""
-        self._array[self._window(index)] = voxels[0, 0].cpu().numpy()
+        """Write a window of whole chunks.
+
+        Raises:
+            NotWrittenError: If the disk is full; what is there stays, so that the run resumes when there is room.
+        """
+        with telling_space(self.folder):
+            self._array[self._window(index)] = voxels[0, 0].cpu().numpy()
 
     def __len__(self) -> int:
         return 1
@@ -94,10 +100,12 @@ def open_group(folder: str | Path, job: dict[str, Any]) -> Path:
     folder, text = Path(folder), json.dumps(job, sort_keys=True)
     note = folder / "job.json"
     if idist.get_rank() == 0:
-        if folder.exists() and not (note.exists() and note.read_text() == text):
-            shutil.rmtree(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        note.write_text(text)
+        with telling_space(folder):
+            if folder.exists() and not (note.exists() and note.read_text() == text):
+                shutil.rmtree(folder)
+            folder.mkdir(parents=True, exist_ok=True)
+            if not note.exists():
+                note.write_text(text)
     idist.barrier()
     return folder
 
@@ -113,7 +121,9 @@ def create_array(
             if old.shape != tuple(shape) or old.chunks != tuple(chunks) or str(old.dtype) != dtype:
                 shutil.rmtree(path)
         if not path.exists():
-            zarr.create_array(store=str(path), shape=tuple(shape), chunks=tuple(chunks), dtype=dtype, compressors=None)
+            sides: dict[str, Any] = {"shape": tuple(shape), "chunks": tuple(chunks)}
+            with telling_space(path):
+                zarr.create_array(store=str(path), **sides, dtype=dtype, compressors=None)
     idist.barrier()
 
 
