@@ -34,6 +34,11 @@ comma := ,
 overlays = $(if $(filter evaluate,$(1)),,$(OVERLAY)) $(wildcard $(OVERLAY:.json=_$(1).json))
 config = "['configs/$(1).json'$(foreach file,$(overlays),$(comma)'$(file)')]"
 
+# MONAI asks for the user's name when it is imported; the user of a container may have none.
+ifndef LOGNAME
+export LOGNAME := $(shell id -un 2>/dev/null || id -u)
+endif
+
 # Made by npm when it has installed what the viewer's page needs.
 NIIVUE := apps/viewer/node_modules/.package-lock.json
 
@@ -149,7 +154,7 @@ label: $(LABEL_VENV)/.label ## Serve the images in STUDIES=folder by MONAI Label
 	@$(LABEL_PY) -m apps.label "$(STUDIES)" --folder "$(OUTPUT)/label" $(ARGS)
 
 test-label: $(LABEL_VENV)/.label ## Test MONAI Label's real server and the Slicer module's logic; LABEL_CT=real CT to translate besides
-	OMP_NUM_THREADS=2 $(LABEL_PY) -m pytest tests/apps/test_label.py tests/apps/test_slicer.py $(ARGS)
+	OMP_NUM_THREADS=2 $(LABEL_PY) -m pytest tests/apps/test_label*.py tests/apps/test_slicer.py $(ARGS)
 
 train: $(VENV)/.run ## Train all scales and gather the weights: DATA=folder (without: the sample CTs), OVERLAY=config; MINUTES=9 stops, to go on
 	@test -n "$(DATA)" || $(PY) -m bundle.examples.samples "$(DEST)" --names lidc_0001,platipy_testcase,totalseg_aorta

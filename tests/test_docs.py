@@ -11,13 +11,13 @@ from monai.bundle import ConfigParser
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-TARGETS = set(re.findall(r"^([a-z0-9-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
+TARGETS = set(re.findall(r"^([a-z0-9-]+):.*## ", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
 
 CONFIGS = {"infer": "inference", "table1": "evaluate", "train": "train"}
 
 
 def commands(page):
-    for block in re.findall(r"```bash\n(.*?)```", page.read_text(), re.DOTALL):
+    for block in re.findall(r"```bash\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
         yield from block.replace("\\\n", " ").strip().splitlines()
 
 
@@ -48,12 +48,12 @@ def test_commands_and_links_lead_somewhere(page):
             config = configs(f"configs/{CONFIGS[words[1]]}.json")
             given = [value for word in words for name, _, value in [word.partition("=")] if name == "ARGS"]
             assert all(key in config for text in given for key in keys(shlex.split(text))), command
-    for link in re.findall(r"\]\((?!http|#)([^)#]+)", page.read_text()):
+    for link in re.findall(r"\]\((?!http|#)([^)#]+)", page.read_text(encoding="utf-8")):
         assert (page.parent / link).exists(), link
 
 
 def test_targets_named_in_running_text_exist():
-    named = {word for page in PAGES for word in re.findall(r"`make ([a-z0-9-]+)", page.read_text())}
+    named = {word for page in PAGES for word in re.findall(r"`make ([a-z0-9-]+)", page.read_text(encoding="utf-8"))}
     assert named and named <= TARGETS
 
 
@@ -63,9 +63,23 @@ def test_make_alone_lists_every_target():
 
 
 def test_keys_of_the_readme_s_table_exist():
-    config = json.loads((ROOT / "configs" / "inference.json").read_text())
-    named = re.findall(r"^\| `([a-z_]+)` \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    config = json.loads((ROOT / "configs" / "inference.json").read_text(encoding="utf-8"))
+    named = re.findall(r"^\| `([a-z_]+)` \|", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert len(named) > 5 and set(named) <= set(config)
+
+
+def test_processes_on_one_machine_meet_at_the_loopback_address():
+    """`--standalone` resolves the name of the machine, and not every container can."""
+    blocks = [
+        block
+        for page in PAGES
+        for block in re.findall(r"```\w*\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    ]
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    started = [line for line in lines if re.search(r"\btorchrun |torch\.distributed\.run ", line)]
+    alone = [line for line in started if "--nnodes" not in line]
+    meeting = re.compile(r"--rdzv_endpoint[ =]127\.0\.0\.1:0 .*--local_addr[ =]127\.0\.0\.1 ")
+    assert alone and all(meeting.search(line) for line in alone)
 
 
 @pytest.mark.parametrize(

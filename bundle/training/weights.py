@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from bundle.cascade import Cascade
+from bundle.runtime.files import atomic
 from torch import Tensor, nn
 
 
@@ -29,11 +30,8 @@ def prefix_of(scale: int) -> str:
 
 def save_whole(state: Mapping[str, Any], path: str | Path) -> None:
     """Write a checkpoint. At any time the file is either the older one or the whole new one."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    torch.save(state, part)
-    part.replace(path)
+    with atomic(path) as part:
+        torch.save(state, part)
 
 
 def load_trained(cascade: Cascade, folder: str | Path, scales: int, joined: str | Path) -> bool:

@@ -191,12 +191,16 @@ def test_other_programs_find_what_they_look_for():
     assert list(meta["network_data_format"]["outputs"]) == ["pred"]
     assert "channel_def" not in meta["network_data_format"]["outputs"]["pred"]
     steps = {
-        part: [config[step[1:]] if isinstance(step, str) else step for step in config[part]["transforms"]]
-        for part in ("preprocessing", "postprocessing")
+        part: [config[step[1:]] if isinstance(step, str) else step for step in listed]
+        for part, listed in {
+            "opening": config["opening"],
+            "postprocessing": config["postprocessing"]["transforms"],
+        }.items()
     }
     before, after = ([step["_target_"] for step in part] for part in steps.values())
     assert "LoadImage" in before[0] and "SaveImage" in after[-1]
-    assert {"keys": "image_path", "_target_": "DeleteItemsd"} in config["preprocessing"]["transforms"]
+    assert config["preprocessing"]["transforms"] == "$@opening + @showing"
+    assert {"keys": "image_path", "_target_": "DeleteItemsd"} in config["opening"]
     assert {"keys": "result_dtype", "_target_": "DeleteItemsd"} in config["postprocessing"]["transforms"]
     inverts = [step for step in steps["postprocessing"] if step["_target_"] == "Invertd"]
     assert inverts and inverts[0]["nearest_interp"] is False

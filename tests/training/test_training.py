@@ -2,9 +2,7 @@
 
 import json
 import math
-import os
 import subprocess
-import sys
 from copy import deepcopy
 from pathlib import Path
 from types import SimpleNamespace
@@ -42,6 +40,7 @@ from bundle.training import (
 from bundle.training.data import PackedImage, kernel_pair_reach, restored, window_side
 from bundle.training.data.packing import find_pairs, pack
 from tests.laws import tiny_cascade, with_spacing
+from tests.processes import nameless, torchrun
 
 ROOT = Path(__file__).parents[2]
 PATCH = 6
@@ -601,18 +600,14 @@ workflow.finalize()
 """
 
 
+@pytest.mark.slow
 def test_two_ranks_train_one_network(scans, tmp_path):
     """Two processes on the CPU, two steps: different patches, equal weights."""
     (tmp_path / "ranks.py").write_text(RANKS)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    subprocess.run(
-        [*command, str(tmp_path / "ranks.py"), str(ROOT), str(scans / "2"), str(tmp_path)],
-        check=True,
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""},
-        capture_output=True,
-        timeout=300,
-    )
+    command = [*torchrun(2), str(tmp_path / "ranks.py"), str(ROOT), str(scans / "2"), str(tmp_path)]
+    told = {"cwd": ROOT, "capture_output": True, "text": True, "env": nameless(tmp_path / "nameless"), "timeout": 300}
+    done = subprocess.run(command, **told)
+    assert done.returncode == 0, done.stderr[-3000:]
     one, other = (torch.load(tmp_path / f"rank_{rank}.pt", weights_only=True) for rank in (0, 1))
     assert all(torch.equal(one[key], other[key]) for key in one)
     fresh = torch.load(tmp_path / "scale_3.pt", weights_only=True)

@@ -7,7 +7,6 @@ is a part of the scan that the scales before have seen.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
@@ -18,6 +17,7 @@ import nibabel
 import numpy as np
 import torch
 from bundle.geometry import spacing_of
+from bundle.runtime.files import atomic
 from bundle.scanner import Kernel
 from bundle.training.data.packed_image import PackedImage
 from bundle.training.data.simulated_pairs import Acquisition, RandKernelPaird, kernel_pair_reach
@@ -122,9 +122,8 @@ def generate(
                 source = image[0, ...][None]
             shown = windowing({"image": source, "label": source})["image"].as_subclass(Tensor)
             made = inferer(MetaTensor(shown[None], affine=image.affine), cascade.eval())
-            folder.mkdir(parents=True, exist_ok=True)
-            part = folder / f".{os.getpid()}.nii"
-            nibabel.Nifti1Image(made[0, 0].cpu().numpy().astype(np.float32), np.eye(4)).to_filename(part)
-            part.replace(file.with_suffix(".nii"))
-            file.write_text(json.dumps({"seed": drawn, "scan": asdict(scan) if scan else None}))
+            with atomic(file.with_suffix(".nii")) as part:
+                nibabel.Nifti1Image(made[0, 0].cpu().numpy().astype(np.float32), np.eye(4)).to_filename(part)
+            with atomic(file) as part:
+                part.write_text(json.dumps({"seed": drawn, "scan": asdict(scan) if scan else None}))
     network.train()

@@ -9,7 +9,7 @@ from typing import Any
 import nibabel
 import numpy as np
 import torch
-from bundle.geometry import read_window
+from bundle.geometry import clip_window, region, repeat_border
 from torch import Tensor
 
 
@@ -33,16 +33,6 @@ class PackedImage:
         return torch.from_numpy(np.array(nibabel.Nifti1Image.from_filename(self.path).dataobj[index], np.float32))
 
     def window(self, bounds: Sequence[tuple[int, int]]) -> Tensor:
-        """A window, `(1, *(stop - start))`, float32; beyond the image its border is repeated."""
-        return read_window(_Batch(self), bounds)[0]
-
-
-class _Batch:
-    """A packed image as a batch of one, as `read_window` takes it."""
-
-    def __init__(self, image: PackedImage) -> None:
-        self.image, self.shape = image, torch.Size((1, *image.shape))
-
-    def __getitem__(self, index: Any) -> Tensor:
-        """The voxels of a region (`bundle.geometry.region`), `(1, 1, *spatial)`."""
-        return self.image[index][None, None]
+        """A window that may reach over the border, which is repeated there: `(1, *(stop - start))`, float32."""
+        inside, padding = clip_window(bounds, self.shape[1:])
+        return repeat_border(self[region(inside)][None, None], padding)[0]

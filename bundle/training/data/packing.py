@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,13 +15,15 @@ import nibabel
 import numpy as np
 import torch
 from bundle.geometry import coarser_affine, pool, pyramid, spacing_of
-from bundle.images import ScanReader, depth_of, find_images, stem, to_grey
+from bundle.images import depth_of, find_images, load_image, stem, to_grey
+from bundle.images.readback import check_nifti, least_bytes
 from bundle.runtime import parse_bytes
+from bundle.runtime.files import atomic
 from bundle.training.data.packed_image import PackedImage
 from bundle.training.data.windows import AIR
 from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import Compose, EnsureChannelFirst, LoadImage, MapTransform, Orientation
+from monai.transforms import EnsureChannelFirst, MapTransform, Orientation
 from torch import Tensor
 
 
@@ -91,7 +92,7 @@ def read(path: str | Path) -> Tensor:
     Raises:
         ValueError: If it has more than one channel.
     """
-    image = Compose([LoadImage(reader=ScanReader(), image_only=True), EnsureChannelFirst()])(str(path))
+    image = EnsureChannelFirst()(load_image(path))
     bits = depth_of(image)
     image = image if bits is None else to_grey(image, bits)
     if image.shape[0] != 1:
@@ -141,11 +142,10 @@ def _write(image: Tensor, path: Path) -> None:
     limits = np.iinfo(np.int16)
     if np.array_equal(voxels, np.clip(np.round(voxels), limits.min, limits.max)):
         voxels = voxels.astype(np.int16)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{os.getpid()}_{path.name}")
     affine = np.asarray(image.affine) if hasattr(image, "affine") else np.eye(4)
-    nibabel.Nifti1Image(voxels, affine).to_filename(part)
-    part.replace(path)
+    needed = least_bytes(voxels.shape, voxels.dtype, path.suffix)
+    with atomic(path, needed, lambda part: check_nifti(part, voxels.shape, voxels.dtype)) as part:
+        nibabel.Nifti1Image(voxels, affine).to_filename(part)
 
 
 def shrink(folder: str | Path, destination: str | Path, limit: str | int = "50MB", air: float = AIR) -> None:
