@@ -28,9 +28,11 @@ OVERLAY ?=
 ARGS ?=
 INPUT ?=
 
-# $(call config,train): the config, with the overlay of an experiment where one is given.
+# $(call config,train): the config, with the overlay of an experiment if one is given: x.json for inference, x.json and
+# x_train.json for training, x_evaluate.json for evaluation, which hands x.json on to inference.
 comma := ,
-config = "['configs/$(1).json'$(if $(OVERLAY),$(comma)'$(OVERLAY)')]"
+overlays = $(if $(filter evaluate,$(1)),,$(OVERLAY)) $(wildcard $(OVERLAY:.json=_$(1).json))
+config = "['configs/$(1).json'$(foreach file,$(overlays),$(comma)'$(file)')]"
 
 # MONAI asks for the user's name when it is imported; the user of a container may have none.
 ifndef LOGNAME
@@ -126,7 +128,7 @@ table1: $(VENV)/.run ## Compare with what there is else: SOURCE=sharp TARGET=sof
 	@test -n "$(SOURCE)$(DATA)" || { echo "error: say make table1 SOURCE=... TARGET=... TUNING=..., or DATA=... TUNING=..."; exit 1; }
 	$(PY) -m monai.bundle run evaluating --config_file $(call config,evaluate) --output_dir "$(OUTPUT)/evaluation" \
 		$(if $(SOURCE),--source "$(SOURCE)") $(if $(TARGET),--target "$(TARGET)") $(if $(DATA),--dataset_dir "$(DATA)") \
-		$(if $(TUNING),--tuning_dir "$(TUNING)") $(ARGS)
+		$(if $(TUNING),--tuning_dir "$(TUNING)") $(if $(OVERLAY),--overlay "$(OVERLAY)") $(ARGS)
 
 bench: $(VENV)/.run ## Measure what docs/benchmarks.md shows: a table and a figure each; BENCHMARKS=memory_training ARGS="--limit 1GiB"
 	@for name in $(BENCHMARKS); do \

@@ -111,7 +111,7 @@ def imports(submission: Submission) -> str:
         CheckFailed: If one is none of these.
     """
     known, owners = required(submission), packages_distributions()
-    files = {path: imported(ast.parse(path.read_text())) for path in (submission.folder / "bundle").rglob("*.py")}
+    files = {path: imported(ast.parse(path.read_bytes())) for path in (submission.folder / "bundle").rglob("*.py")}
     for path in (submission.folder / "configs").glob("*.json"):
         lines = re.findall(r'"\$((?:import|from) [^"]+)"', path.read_text(encoding="utf-8"))
         files[path] = imported(ast.parse("\n".join(lines)))

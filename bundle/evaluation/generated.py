@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from bundle.evaluation.metrics import LUNG, Features, IntensityWindow, Match, frechet_distance, nearest
 from bundle.evaluation.report import save
-from bundle.images import Slabs, find_images, open_slabs
+from bundle.images import Slabs, Volume, find_images
 from matplotlib.figure import Figure
 
 COLUMNS = 4  # pairs a row of the contact sheet
@@ -53,8 +53,8 @@ def compare_generated(
     matches = nearest(named(generated), named(real), window=window)
     among = nearest(named(real), window=window)
     distances = [
-        frechet_distance(map(open_slabs, generated), map(open_slabs, real), features, window),
-        frechet_distance(map(open_slabs, real[::2]), map(open_slabs, real[1::2]), features, window),
+        frechet_distance(map(Volume, generated), map(Volume, real), features, window),
+        frechet_distance(map(Volume, real[::2]), map(Volume, real[1::2]), features, window),
     ]
     apart, base = (np.array([match.distance for match in group]) for group in (matches, among))
     lines = [
@@ -78,7 +78,7 @@ def compare_generated(
 
 def named(paths: Sequence[str]) -> Iterator[tuple[str, Slabs]]:
     """Yield names and images, opened one by one."""
-    return ((Path(path).name, open_slabs(path)) for path in paths)
+    return ((Path(path).name, Volume(path)) for path in paths)
 
 
 def draw_contact_sheet(
@@ -96,7 +96,7 @@ def draw_contact_sheet(
         row, column = divmod(number, COLUMNS)
         titles = (Path(sample).stem, f"nearest, {match.distance:.2f}")
         for panel, file, title in zip(panels[row, 2 * column :], (sample, known[match.nearest]), titles, strict=False):
-            image = open_slabs(file)
+            image = Volume(file)
             middle = image.shape[2] // 2
             panel.imshow(image.slab(middle, middle + 1)[..., 0].numpy().T, cmap="gray", vmin=window[0], vmax=window[1])
             panel.set_title(title, fontsize=7)

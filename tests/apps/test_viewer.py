@@ -179,12 +179,12 @@ def test_without_niivue_the_way_out_is_told(pair: tuple[Path, Path], monkeypatch
 def test_the_page_takes_everything_from_disk_and_niivue_is_pinned() -> None:
     own = [file for file, _ in FILES.values() if file != NIIVUE]
     for file in own:
-        text = file.read_text()
+        text = file.read_text(encoding="utf-8")
         assert not re.search(r"(https?:)?//\w+\.", text), file.name
         for name in re.findall(r"""(?:src|href)="([^"]*)"|from "\./([^"]*)""" + '"', text):
             assert "".join(name).startswith("data:") or "".join(name) in FILES, name
     folder = ROOT / "apps" / "viewer"
-    (pin,) = json.loads((folder / "package.json").read_text())["dependencies"].values()
-    lock = json.loads((folder / "package-lock.json").read_text())["packages"]
+    (pin,) = json.loads((folder / "package.json").read_text(encoding="utf-8"))["dependencies"].values()
+    lock = json.loads((folder / "package-lock.json").read_text(encoding="utf-8"))["packages"]
     assert re.fullmatch(r"\d+\.\d+\.\d+", pin) and lock["node_modules/@niivue/niivue"]["version"] == pin
     assert all("resolved" not in package and ("integrity" in package or not name) for name, package in lock.items())
