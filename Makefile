@@ -124,7 +124,7 @@ view: $(VENV)/.run $(NIIVUE) ## Show SOURCE=image, RESULT=translation and their 
 samples: $(VENV)/.run ## Bring four open thorax CTs into DEST=samples (about 190 MB)
 	$(PY) -m bundle.examples.samples "$(DEST)"
 
-table1: $(VENV)/.run ## Compare with what there is else: SOURCE=sharp TARGET=soft, or DATA=soft CTs; TUNING=other soft CTs; OVERLAY=config
+table1: $(VENV)/.run ## Compare with the baselines: SOURCE=sharp TARGET=soft, or DATA=soft CTs; TUNING=other soft CTs; OVERLAY=config
 	@test -n "$(SOURCE)$(DATA)" || { echo "error: say make table1 SOURCE=... TARGET=... TUNING=..., or DATA=... TUNING=..."; exit 1; }
 	$(PY) -m monai.bundle run evaluating --config_file $(call config,evaluate) --output_dir "$(OUTPUT)/evaluation" \
 		$(if $(SOURCE),--source "$(SOURCE)") $(if $(TARGET),--target "$(TARGET)") $(if $(DATA),--dataset_dir "$(DATA)") \
