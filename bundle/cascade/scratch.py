@@ -57,7 +57,7 @@ class ScratchImage:
             NotWrittenError: If the disk is full; what is there stays, so that the run resumes when there is room.
         """
         with telling_space(self.folder):
-            self._array[self._window(index)] = voxels[0, 0].cpu().numpy()
+            self._array[self._window(index)] = voxels[0, 0].float().cpu().numpy()  # NumPy has no bfloat16
 
     def __len__(self) -> int:
         return 1
