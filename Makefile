@@ -61,31 +61,31 @@ $(VENV)/.run: requirements.txt | $(VENV)/.pip
 	$(PY) -m pip install --disable-pip-version-check --quiet -r requirements.txt
 	@touch $@
 
-$(VENV)/.zoo: requirements-zoo.txt requirements.txt | $(VENV)/.pip
-	$(PY) -m pip install --disable-pip-version-check --quiet -r requirements-zoo.txt
+$(VENV)/.zoo: requirements/zoo.txt requirements.txt | $(VENV)/.pip
+	$(PY) -m pip install --disable-pip-version-check --quiet -r requirements/zoo.txt
 	@touch $@ $(VENV)/.run
 
-$(VENV)/.dev: requirements-dev.txt requirements.txt | $(VENV)/.pip
-	$(PY) -m pip install --disable-pip-version-check --quiet -r requirements-dev.txt
+$(VENV)/.dev: requirements/dev.txt requirements.txt | $(VENV)/.pip
+	$(PY) -m pip install --disable-pip-version-check --quiet -r requirements/dev.txt
 	@touch $@ $(VENV)/.run
 
-$(VENV)/.viewer: requirements-viewer.txt requirements-dev.txt requirements.txt | $(VENV)/.pip
-	$(PY) -m pip install --disable-pip-version-check --quiet -r requirements-viewer.txt
+$(VENV)/.viewer: requirements/viewer.txt requirements/dev.txt requirements.txt | $(VENV)/.pip
+	$(PY) -m pip install --disable-pip-version-check --quiet -r requirements/viewer.txt
 	@touch $@ $(VENV)/.dev $(VENV)/.run
 
-$(DEPLOY)/.ready: requirements-deploy.txt apps/deploy/requirements.txt
+$(DEPLOY)/.ready: requirements/deploy.txt apps/deploy/requirements.txt
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.platform != "linux" or sys.version_info < (3, 11))' \
 		|| { echo "error: MONAI Deploy needs Linux, and streaming Python 3.11 to 3.13; say make PYTHON=/path/to/python3.12"; exit 1; }
 	@$(MAKE) --no-print-directory VENV=$(DEPLOY) $(DEPLOY)/.pip
 	$(DEPLOY)/bin/python -m pip install --disable-pip-version-check --quiet --upgrade "pip>25.1" # which holoscan-cli demands
-	$(DEPLOY)/bin/python -m pip install --disable-pip-version-check --quiet -r requirements-deploy.txt
+	$(DEPLOY)/bin/python -m pip install --disable-pip-version-check --quiet -r requirements/deploy.txt
 	@touch $@
 
-$(LABEL_VENV)/.label: requirements-label.txt requirements-label-alone.txt
+$(LABEL_VENV)/.label: requirements/label.txt requirements/label-alone.txt
 	@test -n "$(LABEL_PYTHON)" || { echo "error: found no Python 3.11 or 3.12; say make LABEL_PYTHON=/path/to/python3.11"; exit 1; }
 	@$(LABEL_PY) -m pip --version >/dev/null 2>&1 || "$(LABEL_PYTHON)" -m venv --clear $(LABEL_VENV)
-	$(LABEL_PY) -m pip install --disable-pip-version-check --quiet -r requirements-label.txt
-	$(LABEL_PY) -m pip install --disable-pip-version-check --quiet --no-deps -r requirements-label-alone.txt
+	$(LABEL_PY) -m pip install --disable-pip-version-check --quiet -r requirements/label.txt
+	$(LABEL_PY) -m pip install --disable-pip-version-check --quiet --no-deps -r requirements/label-alone.txt
 	@touch $@
 
 $(NIIVUE): apps/viewer/package.json apps/viewer/package-lock.json
@@ -124,7 +124,7 @@ view: $(VENV)/.run $(NIIVUE) ## Show SOURCE=image, RESULT=translation and their 
 samples: $(VENV)/.run ## Bring four open thorax CTs into DEST=samples (about 190 MB)
 	$(PY) -m bundle.examples.samples "$(DEST)"
 
-table1: $(VENV)/.run ## Compare with what there is else: SOURCE=sharp TARGET=soft, or DATA=soft CTs; TUNING=other soft CTs; OVERLAY=config
+table1: $(VENV)/.run ## Compare with the baselines: SOURCE=sharp TARGET=soft, or DATA=soft CTs; TUNING=other soft CTs; OVERLAY=config
 	@test -n "$(SOURCE)$(DATA)" || { echo "error: say make table1 SOURCE=... TARGET=... TUNING=..., or DATA=... TUNING=..."; exit 1; }
 	$(PY) -m monai.bundle run evaluating --config_file $(call config,evaluate) --output_dir "$(OUTPUT)/evaluation" \
 		$(if $(SOURCE),--source "$(SOURCE)") $(if $(TARGET),--target "$(TARGET)") $(if $(DATA),--dataset_dir "$(DATA)") \

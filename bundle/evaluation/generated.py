@@ -53,15 +53,16 @@ def compare_generated(
     matches = nearest(named(generated), named(real), window=window)
     among = nearest(named(real), window=window)
     distances = [
-        frechet_distance(opened(generated), opened(real), features, window),
-        frechet_distance(opened(real[::2]), opened(real[1::2]), features, window),
+        frechet_distance(map(Volume, generated), map(Volume, real), features, window),
+        frechet_distance(map(Volume, real[::2]), map(Volume, real[1::2]), features, window),
     ]
+    apart, base = (np.array([match.distance for match in group]) for group in (matches, among))
     lines = [
         "| | samples | training images among themselves |",
         "|---|---|---|",
         f"| Frechet distance ({features.name}) | {distances[0]:.3g} | {distances[1]:.3g} |",
-        f"| distance to the nearest, median | {median(matches):.3f} | {median(among):.3f} |",
-        f"| distance to the nearest, least | {least(matches):.3f} | {least(among):.3f} |",
+        f"| distance to the nearest, median | {np.median(apart):.3f} | {np.median(base):.3f} |",
+        f"| distance to the nearest, least | {apart.min():.3f} | {base.min():.3f} |",
         "",
         f"{len(generated)} samples, {len(real)} training images. Frechet distances of few images are too large, and "
         "compare with no other network's. Nearest: root mean square difference at 64 x 64, in parts of the window.",
@@ -78,21 +79,6 @@ def compare_generated(
 def named(paths: Sequence[str]) -> Iterator[tuple[str, Slabs]]:
     """Yield names and images, opened one by one."""
     return ((Path(path).name, Volume(path)) for path in paths)
-
-
-def opened(paths: Sequence[str]) -> Iterator[Slabs]:
-    """Yield images, opened one by one."""
-    return (Volume(path) for path in paths)
-
-
-def median(matches: Sequence[Match]) -> float:
-    """Return the median distance."""
-    return float(np.median([match.distance for match in matches]))
-
-
-def least(matches: Sequence[Match]) -> float:
-    """Return the least distance."""
-    return min(match.distance for match in matches)
 
 
 def draw_contact_sheet(

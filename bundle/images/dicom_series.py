@@ -107,7 +107,9 @@ def result_suffix(path: Path, series_uid: str = "") -> str:
 
 
 @contextmanager
-def create(path: Path, like: LazyImage, _: np.dtype, derivation: Derivation | None = None) -> Iterator[Write]:
+def create(
+    path: Path, like: LazyImage, _dtype: np.dtype, derivation: Derivation | None = None, **_: Any
+) -> Iterator[Write]:
     """Write a derived series slab by slab, in HU of 16 bits; see `bundle.images.formats.create_image`.
 
     Raises:

@@ -34,9 +34,9 @@ class Format(Protocol):
         """Open a file; ``series_uid`` chooses one of several series."""
 
     def create(
-        self, path: Path, like: LazyImage, dtype: np.dtype, /, *, derivation: Any
+        self, path: Path, like: LazyImage, dtype: np.dtype, /, *, derivation: Any, name: str
     ) -> AbstractContextManager[Write]:
-        """Write a file, see `create_image`; ``derivation`` says what made it."""
+        """Write a file, see `create_image`; ``derivation`` says what made it, ``name`` what it was made from."""
 
 
 #: All formats; of those that match, the first one reads.
@@ -120,7 +120,7 @@ def create_image(path: str | Path, like: LazyImage, dtype: Any, derivation: Any 
     form = SUFFIXES.get(suffix(path), dicom_series)
     bits = getattr(like, "bits", None)
     kind = np.dtype(level_type(bits) if bits else dtype)
-    with form.create(path, like, kind, derivation=derivation) as write:
+    with form.create(path, like, kind, derivation=derivation, name=stem(like.path)) as write:
 
         def checked(window: Window, voxels: np.ndarray) -> None:
             whole = (*window, *(slice(0, 1) for _ in like.shape[len(window) :]))

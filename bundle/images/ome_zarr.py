@@ -161,7 +161,7 @@ def _check_links(path: Path) -> None:
 
 
 @contextmanager
-def create(path: Path, like: LazyImage, dtype: np.dtype, **_: Any) -> Iterator[Write]:
+def create(path: Path, like: LazyImage, dtype: np.dtype, name: str = "", **_: Any) -> Iterator[Write]:
     """Write an image of several scales in windows, version 0.5; see `bundle.images.formats.create_image`.
 
     The coarser scales are the finest one pooled, as the cascade's are.
@@ -206,7 +206,7 @@ def create(path: Path, like: LazyImage, dtype: np.dtype, **_: Any) -> Iterator[W
             )
             datasets.append({"path": str(level), "coordinateTransformations": _steps(like, affine.numpy(), unit)})
         scales: dict[str, Any] = {
-            "name": like.path.name,
+            "name": name,
             "axes": [{"name": axis, "type": "space", "unit": UNITS[unit]} for axis in axes],
             "datasets": datasets,
         }
@@ -222,11 +222,11 @@ def create(path: Path, like: LazyImage, dtype: np.dtype, **_: Any) -> Iterator[W
 
 
 def _steps(like: LazyImage, affine: np.ndarray, unit: str) -> list[dict[str, Any]]:
-    """The transformations of a scale: where its voxels lie from the first of the finest, along the image's axes."""
+    """The transformations of a scale: where its first voxel lies, along the image's axes."""
     dims = len(like.shape)
     sizes = np.linalg.norm(affine[:3, :dims], axis=0)
     along = like.affine[:3, :dims] / np.linalg.norm(like.affine[:3, :dims], axis=0)
-    origin = (affine[:3, 3] - like.affine[:3, 3]) @ along
+    origin = affine[:3, 3] @ along
     return [
         {"type": kind, kind: (numbers / MILLIMETRES[unit])[::-1].tolist()}
         for kind, numbers in (("scale", sizes), ("translation", origin))

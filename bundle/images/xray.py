@@ -74,7 +74,9 @@ def read_levels(path: Path) -> np.ndarray:
 
 
 @contextmanager
-def create(path: Path, like: LazyImage, _: np.dtype, derivation: Derivation | None = None) -> Iterator[Write]:
+def create(
+    path: Path, like: LazyImage, _dtype: np.dtype, derivation: Derivation | None = None, **_: Any
+) -> Iterator[Write]:
     """Write a derived X-ray; see `bundle.images.formats.create_image`.
 
     Raises:

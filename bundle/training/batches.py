@@ -39,7 +39,7 @@ class PrepareScaleBatch(PrepareBatch):
     def __init__(self, cascade: Cascade, scale: int) -> None:
         self.cascade, self.scale = cascade, scale
         self.scratch = cascade.conditioning == "none"
-        self.sees_image = cascade.sees_image[scale] and not self.scratch
+        self.sees_image = bool(cascade.sees_image[scale]) and not self.scratch
 
     @property
     def seen_channels(self) -> int:

@@ -200,12 +200,13 @@ def test_the_scales_of_the_cascade_are_the_pyramid_of_ome_zarr(tmp_path, voxels)
         (6, 10, 13),
     ]
     finest = np.asarray(group["0"][...], float)
+    begin = np.asarray(about["datasets"][0]["coordinateTransformations"][1]["translation"])
     for level in about["datasets"][1:]:
         scale, shift = (np.asarray(step[step["type"]]) for step in level["coordinateTransformations"])
         array = np.asarray(group[level["path"]][...], float)
         size = np.asarray(about["datasets"][0]["coordinateTransformations"][0]["scale"])
         step = np.round(scale / size).astype(int)
-        first = np.round((shift - (scale - size) / 2) / size).astype(int)
+        first = np.round((shift - begin - (scale - size) / 2) / size).astype(int)
         # Blocks of the finest scale, its border repeated, have the means that the coarse scale was made with, or so.
         pad = [(-a, n * s + a - side) for a, n, s, side in zip(first, array.shape, step, finest.shape, strict=True)]
         whole = np.pad(finest, pad, mode="edge")
