@@ -28,9 +28,11 @@ OVERLAY ?=
 ARGS ?=
 INPUT ?=
 
-# $(call config,train): the config, with the overlay of an experiment where one is given.
+# $(call config,train): the config, with the overlay of an experiment if one is given: x.json for inference, x.json and
+# x_train.json for training, x_evaluate.json for evaluation, which hands x.json on to inference.
 comma := ,
-config = "['configs/$(1).json'$(if $(OVERLAY),$(comma)'$(OVERLAY)')]"
+overlays = $(if $(filter evaluate,$(1)),,$(OVERLAY)) $(wildcard $(OVERLAY:.json=_$(1).json))
+config = "['configs/$(1).json'$(foreach file,$(overlays),$(comma)'$(file)')]"
 
 # MONAI asks for the user's name when it is imported; the user of a container may have none.
 ifndef LOGNAME
@@ -59,31 +61,31 @@ $(VENV)/.run: requirements.txt | $(VENV)/.pip
 	$(PY) -m pip install --disable-pip-version-check --quiet -r requirements.txt
 	@touch $@
 
-$(VENV)/.zoo: requirements-zoo.txt requirements.txt | $(VENV)/.pip
-	$(PY) -m pip install --disable-pip-version-check --quiet -r requirements-zoo.txt
+$(VENV)/.zoo: requirements/zoo.txt requirements.txt | $(VENV)/.pip
+	$(PY) -m pip install --disable-pip-version-check --quiet -r requirements/zoo.txt
 	@touch $@ $(VENV)/.run
 
-$(VENV)/.dev: requirements-dev.txt requirements.txt | $(VENV)/.pip
-	$(PY) -m pip install --disable-pip-version-check --quiet -r requirements-dev.txt
+$(VENV)/.dev: requirements/dev.txt requirements.txt | $(VENV)/.pip
+	$(PY) -m pip install --disable-pip-version-check --quiet -r requirements/dev.txt
 	@touch $@ $(VENV)/.run
 
-$(VENV)/.viewer: requirements-viewer.txt requirements-dev.txt requirements.txt | $(VENV)/.pip
-	$(PY) -m pip install --disable-pip-version-check --quiet -r requirements-viewer.txt
+$(VENV)/.viewer: requirements/viewer.txt requirements/dev.txt requirements.txt | $(VENV)/.pip
+	$(PY) -m pip install --disable-pip-version-check --quiet -r requirements/viewer.txt
 	@touch $@ $(VENV)/.dev $(VENV)/.run
 
-$(DEPLOY)/.ready: requirements-deploy.txt apps/deploy/requirements.txt
+$(DEPLOY)/.ready: requirements/deploy.txt apps/deploy/requirements.txt
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.platform != "linux" or sys.version_info < (3, 11))' \
 		|| { echo "error: MONAI Deploy needs Linux, and streaming Python 3.11 to 3.13; say make PYTHON=/path/to/python3.12"; exit 1; }
 	@$(MAKE) --no-print-directory VENV=$(DEPLOY) $(DEPLOY)/.pip
 	$(DEPLOY)/bin/python -m pip install --disable-pip-version-check --quiet --upgrade "pip>25.1" # which holoscan-cli demands
-	$(DEPLOY)/bin/python -m pip install --disable-pip-version-check --quiet -r requirements-deploy.txt
+	$(DEPLOY)/bin/python -m pip install --disable-pip-version-check --quiet -r requirements/deploy.txt
 	@touch $@
 
-$(LABEL_VENV)/.label: requirements-label.txt requirements-label-alone.txt
+$(LABEL_VENV)/.label: requirements/label.txt requirements/label-alone.txt
 	@test -n "$(LABEL_PYTHON)" || { echo "error: found no Python 3.11 or 3.12; say make LABEL_PYTHON=/path/to/python3.11"; exit 1; }
 	@$(LABEL_PY) -m pip --version >/dev/null 2>&1 || "$(LABEL_PYTHON)" -m venv --clear $(LABEL_VENV)
-	$(LABEL_PY) -m pip install --disable-pip-version-check --quiet -r requirements-label.txt
-	$(LABEL_PY) -m pip install --disable-pip-version-check --quiet --no-deps -r requirements-label-alone.txt
+	$(LABEL_PY) -m pip install --disable-pip-version-check --quiet -r requirements/label.txt
+	$(LABEL_PY) -m pip install --disable-pip-version-check --quiet --no-deps -r requirements/label-alone.txt
 	@touch $@
 
 $(NIIVUE): apps/viewer/package.json apps/viewer/package-lock.json
@@ -97,17 +99,17 @@ define translate
 	$(PY) -m monai.bundle run inference --config_file $(call config,inference) --dataset_dir "$(1)" --output_dir "$(2)/result" $(ARGS)
 	@result=$$(find "$(2)/result" -type f ! -name '*.json' ! -name '*.log' | head -n 1); \
 	test -n "$$result" || { echo "error: inference wrote nothing to $(2)/result"; exit 1; }; \
-	$(PY) -m bundle.preview "$(1)" "$$result" "$(2)/preview.png" >/dev/null && \
+	$(PY) -m apps.preview "$(1)" "$$result" "$(2)/preview.png" >/dev/null && \
 	printf 'source   %s\nresult   %s\npicture  %s\n' "$(1)" "$$result" "$(2)/preview.png" && \
 	printf 'viewer   make view SOURCE="%s" RESULT="%s"\n' "$(1)" "$$result"
 endef
 
 infer: $(VENV)/.run ## Translate a small thorax phantom; say where the result and its picture lie (no network once installed)
-	@$(PY) -m bundle.phantom "$(OUTPUT)/phantom/phantom.nii.gz" --shape $(SHAPE) --noise $(NOISE) >/dev/null
+	@$(PY) -m bundle.examples.phantom "$(OUTPUT)/phantom/phantom.nii.gz" --shape $(SHAPE) --noise $(NOISE) >/dev/null
 	$(call translate,$(OUTPUT)/phantom/phantom.nii.gz,$(OUTPUT)/phantom)
 
 infer-ct: $(VENV)/.run ## The same on a real thorax CT, downloaded once
-	@$(PY) -m bundle.samples "$(DEST)" --names platipy_testcase >/dev/null
+	@$(PY) -m bundle.examples.samples "$(DEST)" --names platipy_testcase >/dev/null
 	$(call translate,$(DEST)/platipy_testcase.nii.gz,$(OUTPUT)/ct)
 
 view: $(VENV)/.run $(NIIVUE) ## Show SOURCE=image, RESULT=translation and their difference in the browser; by default what make infer made
@@ -120,13 +122,13 @@ view: $(VENV)/.run $(NIIVUE) ## Show SOURCE=image, RESULT=translation and their 
 	$(PY) -m apps.viewer "$$source" "$$result" $(ARGS)
 
 samples: $(VENV)/.run ## Bring four open thorax CTs into DEST=samples (about 190 MB)
-	$(PY) -m bundle.samples "$(DEST)"
+	$(PY) -m bundle.examples.samples "$(DEST)"
 
-table1: $(VENV)/.run ## Compare with what there is else: SOURCE=sharp TARGET=soft, or DATA=soft CTs; TUNING=other soft CTs; OVERLAY=config
+table1: $(VENV)/.run ## Compare with the baselines: SOURCE=sharp TARGET=soft, or DATA=soft CTs; TUNING=other soft CTs; OVERLAY=config
 	@test -n "$(SOURCE)$(DATA)" || { echo "error: say make table1 SOURCE=... TARGET=... TUNING=..., or DATA=... TUNING=..."; exit 1; }
 	$(PY) -m monai.bundle run evaluating --config_file $(call config,evaluate) --output_dir "$(OUTPUT)/evaluation" \
 		$(if $(SOURCE),--source "$(SOURCE)") $(if $(TARGET),--target "$(TARGET)") $(if $(DATA),--dataset_dir "$(DATA)") \
-		$(if $(TUNING),--tuning_dir "$(TUNING)") $(ARGS)
+		$(if $(TUNING),--tuning_dir "$(TUNING)") $(if $(OVERLAY),--overlay "$(OVERLAY)") $(ARGS)
 
 bench: $(VENV)/.run ## Measure what docs/benchmarks.md shows: a table and a figure each; BENCHMARKS=memory_training ARGS="--limit 1GiB"
 	@for name in $(BENCHMARKS); do \
@@ -137,7 +139,7 @@ test: $(VENV)/.dev ## Run the tests
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) $(ARGS)
 
 test-viewer: $(VENV)/.viewer $(NIIVUE) ## Test the viewer in headless Chromium (CHROMIUM=/path/to/it); leaves a picture of it
-	OMP_NUM_THREADS=1 VIEWER_PICTURE="$(OUTPUT)/viewer/viewer.png" $(PY) -m pytest tests/test_viewer.py tests/test_viewer_page.py $(ARGS)
+	OMP_NUM_THREADS=1 VIEWER_PICTURE="$(OUTPUT)/viewer/viewer.png" $(PY) -m pytest tests/apps/test_viewer.py tests/apps/test_viewer_page.py $(ARGS)
 	@echo "picture  $(OUTPUT)/viewer/viewer.png"
 
 deploy: $(DEPLOY)/.ready ## Translate the CT series in the DICOM folder INPUT by the MONAI Deploy application, into OUTPUT
@@ -145,17 +147,17 @@ deploy: $(DEPLOY)/.ready ## Translate the CT series in the DICOM folder INPUT by
 	$(DEPLOY)/bin/python apps/deploy -i "$(INPUT)" -o "$(OUTPUT)"
 
 test-deploy: $(DEPLOY)/.ready ## Test that application; DEPLOY_SERIES=folder takes a CT series of your own besides
-	OMP_NUM_THREADS=1 $(DEPLOY)/bin/python -m pytest tests/test_deploy.py $(ARGS)
+	OMP_NUM_THREADS=1 $(DEPLOY)/bin/python -m pytest tests/apps/test_deploy.py $(ARGS)
 
 label: $(LABEL_VENV)/.label ## Serve the images in STUDIES=folder by MONAI Label on loopback, for 3D Slicer and others
 	@test -n "$(STUDIES)" || { echo "error: say make label STUDIES=folder_of_images"; exit 1; }
 	@$(LABEL_PY) -m apps.label "$(STUDIES)" --folder "$(OUTPUT)/label" $(ARGS)
 
 test-label: $(LABEL_VENV)/.label ## Test MONAI Label's real server and the Slicer module's logic; LABEL_CT=real CT to translate besides
-	OMP_NUM_THREADS=2 $(LABEL_PY) -m pytest tests/test_label.py tests/test_label_rules.py tests/test_label_requests.py tests/test_label_layers.py tests/test_slicer.py $(ARGS)
+	OMP_NUM_THREADS=2 $(LABEL_PY) -m pytest tests/apps/test_label*.py tests/apps/test_slicer.py $(ARGS)
 
 train: $(VENV)/.run ## Train all scales and gather the weights: DATA=folder (without: the sample CTs), OVERLAY=config; MINUTES=9 stops, to go on
-	@test -n "$(DATA)" || $(PY) -m bundle.samples "$(DEST)" --names lidc_0001,platipy_testcase,totalseg_aorta
+	@test -n "$(DATA)" || $(PY) -m bundle.examples.samples "$(DEST)" --names lidc_0001,platipy_testcase,totalseg_aorta
 	@for scale in $(SCALES); do \
 		if test -f "$(TRAINING)/scale_$$scale.pt" && ! ls "$(TRAINING)"/resume_$${scale}_* >/dev/null 2>&1; then \
 			echo "scale $$scale is trained already: $(TRAINING)/scale_$$scale.pt"; continue; \
@@ -170,12 +172,13 @@ train: $(VENV)/.run ## Train all scales and gather the weights: DATA=folder (wit
 
 pack: $(VENV)/.run ## Make a data set small enough to travel: DATA=folder, DEST=folder, LIMIT=50MB
 	@test -n "$(DATA)" || { echo "error: say make pack DATA=folder DEST=folder LIMIT=50MB"; exit 1; }
-	$(PY) -m bundle.packing "$(DATA)" "$(DEST)" --limit $(LIMIT)
+	$(PY) -m bundle.training.data.packing "$(DATA)" "$(DEST)" --limit $(LIMIT)
 
-lint: $(VENV)/.dev ## Check style (ruff) and types (mypy)
+lint: $(VENV)/.dev ## Check style (ruff), types (mypy) and that arrows between folders point downwards (import-linter)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+	$(VENV)/bin/lint-imports
 
 zip: $(VENV)/.run ## Pack what a submission to the MONAI Model Zoo holds
 	$(PY) -m apps.zoo pack --output "$(OUTPUT)"

@@ -18,7 +18,7 @@ import pytest
 
 from apps.label.__main__ import search_path
 from apps.label.folder import NAME, PARTS, lay_out
-from bundle.phantom import ThoraxPhantom
+from bundle.examples.phantom import ThoraxPhantom
 from tests.dicom_series import write_series
 from tests.slicer_stub import oblique_image
 

@@ -7,19 +7,17 @@ from monai.data import MetaTensor
 from monai.networks.nets import UNet
 from torch import Tensor, nn
 
+from bundle.cascade import Cascade, CascadeInferer, ResNetGenerator, Sketch
 from bundle.geometry import Tile
-from bundle.inferer import CascadeInferer
-from bundle.networks import Cascade, ResNetGenerator
-from bundle.sketch import Sketch
 
 #: Of the largest value of the result, float32.
 TOLERANCE = 1e-5
 
 
-def assert_covers_once(walk: Iterable[Tile], shape: Sequence[int]) -> None:
+def assert_covers_once(plan: Iterable[Tile], shape: Sequence[int]) -> None:
     """Every voxel is written once, and read where it is written."""
     seen = torch.zeros(tuple(shape), dtype=torch.int64)
-    for tile in walk:
+    for tile in plan:
         seen[tile.write] += 1
         for read, (before, behind), keep, write, size in zip(
             tile.read, tile.pad, tile.keep, tile.write, shape, strict=True

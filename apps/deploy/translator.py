@@ -11,8 +11,8 @@ from monai.bundle import ConfigWorkflow
 from monai.deploy.core import Fragment, Operator, OperatorSpec
 from monai.deploy.core.domain.dicom_series import DICOMSeries
 
-from bundle.dicom import is_ct
-from bundle.series import series_files
+from bundle.images import series_files
+from bundle.images.derived import is_ct
 
 
 class TranslateSeriesOperator(Operator):

@@ -1,0 +1,131 @@
+"""Preview: source, result and their difference side by side as one PNG.
+
+Volumes give a row of axial and a row of coronal slices through the middle, 2D images one row. Both images get the
+same orientation, so that their formats may differ: any that `bundle.images.formats` reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+WINDOW = (-1350.0, 150.0)  # lung window, HU
+SPAN = 200.0  # limit of the difference's colours, HU
+WIDTH, GAP, LABEL = 420, 6, 16  # of a panel, between panels, of a line of text; pixels
+BLUE, WHITE, RED = np.array([(33, 82, 173), (255, 255, 255), (178, 24, 43)], np.float32)
+
+
+def read(path: str) -> tuple[np.ndarray, tuple[float, ...]]:
+    """Load an image and return it as float32 with its spacing in mm; axes to the patient's left, back and head.
+
+    Raises:
+        FileNotFoundError: If it does not exist.
+        ValueError: If it has neither two nor three axes.
+    """
+    from monai.transforms import EnsureChannelFirst, Orientation
+
+    from bundle.images import load_image
+
+    if not Path(path).exists():
+        raise FileNotFoundError(f"there is no image at {path!r}; give a file, or a folder with one DICOM series.")
+    image: Any = EnsureChannelFirst()(load_image(path))
+    if image.ndim == 4 and image.shape[-1] > 1:
+        image = Orientation(axcodes="LPS", labels=(("L", "R"), ("P", "A"), ("I", "S")))(image)
+    spacing = tuple(float(s) for s in image.pixdim)
+    array = image.numpy()[0].astype(np.float32)
+    if array.ndim == 3 and array.shape[-1] == 1:
+        array = array[..., 0]
+    if array.ndim not in (2, 3):
+        raise ValueError(f"{path!r} has the shape {array.shape}; a preview needs an image of two or three axes.")
+    return array, spacing[: array.ndim]
+
+
+def grey(image: np.ndarray, window: Sequence[float]) -> np.ndarray:
+    """Return the grey values of an image in a window, `(..., 3)` uint8."""
+    low, high = window
+    return np.repeat((np.clip((image - low) / (high - low), 0, 1) * 255).astype(np.uint8)[..., None], 3, -1)
+
+
+def red_blue(difference: np.ndarray, span: float) -> np.ndarray:
+    """Return colours: blue below zero, white at zero, red above, saturated at ``span``; `(..., 3)` uint8."""
+    share = np.clip(difference / span, -1, 1)[..., None]
+    colour = WHITE + np.abs(share) * (np.where(share < 0, BLUE, RED) - WHITE)
+    return colour.astype(np.uint8)
+
+
+def panel(colours: np.ndarray, spacing: Sequence[float]) -> Image.Image:
+    """Return a slice of colours `(column, row, 3)` as a picture of `WIDTH` pixels, its height by the spacing."""
+    columns, rows = (size * mm for size, mm in zip(colours.shape, spacing, strict=False))
+    size = (WIDTH, max(1, round(WIDTH * rows / columns)))
+    return Image.fromarray(np.ascontiguousarray(colours.swapaxes(0, 1))).resize(size, Image.Resampling.BICUBIC)
+
+
+def cuts(image: np.ndarray, spacing: Sequence[float]) -> dict[str, tuple[np.ndarray, tuple[float, ...]]]:
+    """Return the slices to show: name to (slice as (column, row), spacing)."""
+    if image.ndim == 2:
+        return {"": (image, tuple(spacing))}
+    _, y, z = (size // 2 for size in image.shape)
+    return {
+        "axial ": (image[:, :, z], (spacing[0], spacing[1])),
+        "coronal ": (image[:, y, ::-1], (spacing[0], spacing[2])),
+    }
+
+
+def preview(
+    source: str, result: str, png: str, window: Sequence[float] | None = None, span: float | None = None
+) -> str:
+    """Draw source | result | difference and return the picture's path.
+
+    Args:
+        source: the image that was translated.
+        result: its translation, on the same grid.
+        png: path of the picture.
+        window: lowest and highest value shown; by default the lung window for images in HU (any value below -200), else
+            the source's own range.
+        span: the difference at which the colours saturate; by default 200 HU, or a seventh of any other window.
+
+    Raises:
+        FileNotFoundError: If an image does not exist.
+        ValueError: If the grids differ.
+    """
+    (before, spacing), (after, other) = read(source), read(result)
+    if before.shape != after.shape or not np.allclose(spacing, other, rtol=1e-3):
+        raise ValueError(
+            f"the source {source!r} has {before.shape} voxels of {spacing} mm, the result {result!r} {after.shape} of "
+            f"{other} mm. A result lies on its source's grid; give the pair that belongs together."
+        )
+    own = float(before.min()), float(max(before.max(), before.min() + 1))
+    low, high = window or (WINDOW if own[0] < -200 else own)
+    span = span or (SPAN if (low, high) == WINDOW else (high - low) / 7)
+    rows = []
+    for name, (old, mm) in cuts(before, spacing).items():
+        new = cuts(after, spacing)[name][0]
+        rows.append(
+            {
+                f"{name}source, {low:.4g} to {high:.4g}": panel(grey(old, (low, high)), mm),
+                f"{name}result, {low:.4g} to {high:.4g}": panel(grey(new, (low, high)), mm),
+                f"{name}result - source, {-span:.4g} (blue) to {span:.4g} (red)": panel(red_blue(new - old, span), mm),
+            }
+        )
+    heights = [LABEL + next(iter(row.values())).height + GAP for row in rows]
+    sheet = Image.new("RGB", (3 * (WIDTH + GAP) + GAP, sum(heights) + GAP), "white")
+    draw, top = ImageDraw.Draw(sheet), GAP
+    for row, height in zip(rows, heights, strict=True):
+        for column, (label, picture) in enumerate(row.items()):
+            left = GAP + column * (WIDTH + GAP)
+            draw.text((left + 2, top), label, fill="black")
+            sheet.paste(picture, (left, top + LABEL))
+        top += height
+    Path(png).parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(png)
+    return png
+
+
+if __name__ == "__main__":
+    import fire
+
+    fire.Fire(preview)

@@ -1,0 +1,235 @@
+"""Tiled inference: coarse to fine, tile by tile, every voxel written once.
+
+Gives the numbers of `bundle.cascade.cascade.Cascade.forward`, while the device holds one tile and the features of one
+network.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+from bundle.cascade.scratch import ScratchImage, barrier, pending_tiles, write_tile
+from bundle.cascade.tile_plan import CPU_TENSOR, TilePlan, plan_tiles
+from bundle.geometry import (
+    Tile,
+    finer,
+    halves,
+    pyramid,
+    read_window,
+    region,
+    repeat_border,
+    shapes,
+    spacing_of,
+    upsampled_window,
+)
+from bundle.runtime import first, parse_bytes, prefetch, trim_malloc
+from monai.inferers import Inferer
+from torch import Tensor
+from tqdm import tqdm
+
+
+class CascadeInferer(Inferer):
+    """Translate an image of any size with a `Cascade`, in device memory that depends on the tile alone.
+
+    A tile is read with the network's reach around it and written without, so that neighbours need no overlap, no
+    averaging, and show no seam (Uzunova et al. 2019, section 3.2: "only the network's receptive field parts of the
+    generated patches are considered").
+
+    Args:
+        tile_size: voxels a side of a written tile, one number or one per axis; null: as large as ``memory_budget``
+            allows, but on a CPU not larger than suits its allocator.
+        memory_budget: most bytes of the device to use beside the network's weights, a number or text such as
+            ``"2GiB"``. Kept by the choice of the tile; ignored if ``tile_size`` is given.
+        progress: whether to show a bar over the tiles of all scales.
+        half: whether the networks compute in bfloat16 (torch's autocast); everything else stays in float32, including
+            the sum of the image and a network's output.
+        scales: how many scales to compute, from the coarsest; null for all of the cascade. Fewer give the result of a
+            coarser scale on its own grid.
+
+    Raises:
+        ValueError: If a size is below 1, or the budget is not a number of bytes.
+    """
+
+    def __init__(
+        self,
+        tile_size: int | Sequence[int] | None = None,
+        memory_budget: int | str = "2GiB",
+        progress: bool = True,
+        half: bool = False,
+        scales: int | None = None,
+    ) -> None:
+        super().__init__()
+        sides = () if tile_size is None else (tile_size,) if isinstance(tile_size, int) else tuple(tile_size)
+        if any(side < 1 for side in sides):
+            raise ValueError(
+                f"tile_size {tile_size} must be at least 1 voxel a side; null takes it from memory_budget."
+            )
+        self.tile_size = tile_size
+        self.memory_budget = parse_bytes(memory_budget)
+        self.progress, self.half = progress, half
+        self.scales = scales
+
+    def __call__(  # MONAI's signature
+        self, inputs: Tensor | ScratchImage, network: Callable[..., Tensor], *args: Any, **kwargs: Any
+    ) -> Any:
+        """Translate a whole image.
+
+        Args:
+            inputs: `(batch, 1, *spatial)`, windowed; the affine of a MetaTensor gives the voxel size. A `ScratchImage`
+                is read tile by tile, and so are all of its scales: they lie beside it on disk, where an interrupted run
+                resumes, and processes started by torchrun share the tiles.
+            network: a `Cascade`, scripted or not, or an object that holds one as ``predictor`` or ``module``.
+            args: not used.
+            kwargs: not used.
+
+        Returns:
+            `(batch, 1, *spatial)`, a plain tensor on the device of ``inputs``, or a `ScratchImage` beside it.
+
+        Raises:
+            ValueError: If the image is not `(batch, 1, *spatial)` of the network's dimensions, or the budget is too
+                small for the smallest tile of a scale.
+        """
+        cascade = unwrap(network)
+        dims = cascade.spatial_dims
+        if inputs.ndim != dims + 2 or inputs.shape[1] != 1:
+            raise ValueError(
+                f"image of shape {tuple(inputs.shape)} must be (batch, 1, {dims} spatial axes): the cascade is {dims}D "
+                "and takes one channel."
+            )
+        factors = pyramid(spacing_of(inputs, dims), cascade.num_scales - 1)
+        image = inputs if isinstance(inputs, ScratchImage) else torch.as_tensor(inputs).as_subclass(Tensor).float()
+        grids = shapes(image.shape[2:], factors)
+        on_disk = isinstance(image, ScratchImage)
+        device = next(cascade.parameters()).device
+        largest = CPU_TENSOR * (1 + self.half) if device.type == "cpu" else math.inf
+        plans = plan_tiles(cascade, grids, image.shape[0], self.tile_size, self.memory_budget, on_disk, largest)
+        total = sum(map(len, plans[: self.scales]))
+        half = torch.autocast(device.type, torch.bfloat16, enabled=self.half)
+        silent = not self.progress or not first()
+        with torch.no_grad(), half, tqdm(total=total, unit="tile", disable=silent) as bar:
+            images = [image]
+            for factor, plan in zip(factors, plans[-2::-1], strict=True):
+                images.append(pool_tiles(cascade, images[-1], factor, plan, device))
+            result = image
+            for scale, plan in enumerate(plans[: self.scales]):
+                bar.set_description(f"scale {scale}, {' x '.join(map(str, plan.grid))}")
+                upsampling = factors[-scale] if scale else None
+                generator = TileGenerator(cascade, scale, images[-1 - scale], result, upsampling, plan)
+                result = empty_like(image, f"result_{scale}", plan)
+                pending = pending_tiles(result, plan, bar.update)
+                threads = on_disk or device.type != "cpu"
+                tiles = prefetch(pending, generator.read, generator, partial(write_tile, result), threads)
+                for _ in trim_malloc(tiles) if on_disk else tiles:
+                    bar.update()
+                barrier(result)
+        return result
+
+
+def unwrap(network: Any) -> Any:
+    """Return the cascade itself, also from a wrapper of parallel training or of MONAI Deploy."""
+    for name in ("predictor", "module"):
+        network = getattr(network, name, network)
+    if not hasattr(network, "reach"):
+        raise ValueError(f"network of type {type(network).__name__} is not a Cascade: it has no reach.")
+    return network
+
+
+def empty_like(image: Tensor | ScratchImage, name: str, plan: TilePlan) -> Tensor | ScratchImage:
+    """Return an image of a plan's grid of the kind of another one: in memory, or beside it on disk."""
+    if isinstance(image, ScratchImage):
+        return image.sibling(name, plan.grid, plan.chunks)
+    return torch.empty((image.shape[0], 1, *plan.grid), device=image.device)
+
+
+def pool_tiles(
+    cascade: Any, image: Tensor | ScratchImage, factor: Sequence[int], plan: TilePlan, device: torch.device
+) -> Any:
+    """Return the image one scale coarser, pooled tile by tile."""
+    out = empty_like(image, f"image_{'x'.join(map(str, plan.grid))}", plan)
+
+    def read(tile: Tile) -> Tensor:
+        return image[region(finer(tile.write, factor, image.shape[2:]))]
+
+    def pool(_: Tile, block: Tensor) -> Tensor:
+        return cascade.coarser(block.to(device), list(factor))
+
+    pending = pending_tiles(out, replace(plan, halo=(0,) * len(plan.halo)))
+    for _ in prefetch(pending, read, pool, partial(write_tile, out), isinstance(out, ScratchImage)):
+        pass
+    barrier(out)
+    return out
+
+
+class TileGenerator:
+    """Compute the tiles of one scale, in parts if the device's memory does not hold a whole one.
+
+    Args:
+        cascade: the cascade.
+        scale: the scale.
+        source: the image of that scale.
+        previous: the result of the scale before.
+        factor: from there to here; null at scale 0.
+        plan: of the scale.
+    """
+
+    def __init__(
+        self,
+        cascade: Any,
+        scale: int,
+        source: Tensor | ScratchImage,
+        previous: Tensor | ScratchImage,
+        factor: Sequence[int] | None,
+        plan: TilePlan,
+    ) -> None:
+        self.cascade, self.scale, self.plan = cascade, scale, plan
+        self.source, self.previous, self.factor = source, previous, factor
+        self.device = next(cascade.parameters()).device
+        #: Most voxels to compute at once; shrinks when the memory turns out to be too small.
+        self.most = math.prod(plan.grid)
+
+    def __call__(self, tile: Tile, inputs: Tensor) -> Tensor:
+        """Compute a tile, `(batch, 1, *write)`, from what `read` returns.
+
+        Raises:
+            torch.OutOfMemoryError: If the memory does not hold one voxel, or the tile of scale 0.
+        """
+        size = math.prod(w.stop - w.start for w in tile.write)
+        if size <= self.most:
+            try:
+                return self.cascade(inputs.to(self.device, non_blocking=True), self.scale)[region(tile.keep)]
+            except torch.OutOfMemoryError:
+                if self.plan.strided or size < 2:
+                    raise
+                self.most = size // 2
+                warnings.warn(
+                    f"scale {self.scale}: the device's memory does not hold a tile of {size} voxels; continuing with "
+                    f"halves. A memory_budget that leaves room for others avoids this.",
+                    stacklevel=2,
+                )
+        out = torch.empty((*self.source.shape[:2], *(w.stop - w.start for w in tile.write)))
+        for part in halves(tile, self.plan.halo, self.plan.grid):
+            place = tuple(
+                slice(a.start - b.start, a.stop - b.start) for a, b in zip(part.write, tile.write, strict=True)
+            )
+            out[region(place)] = self(part, self.read(part)).cpu()
+        return out
+
+    def read(self, tile: Tile) -> Tensor:
+        """Read a tile's input: the image; above scale 0 with the upsampled previous scale beside it.
+
+        On the way to a GPU it lies in pinned memory.
+        """
+        if self.factor is None:
+            axes = zip(tile.read, self.cascade.reach[0], strict=True)
+            inputs = read_window(self.source, [(w.start - reach, w.stop + reach) for w, reach in axes])
+        else:
+            fine = upsampled_window(partial(read_window, self.previous), tile.read, self.factor)
+            both = torch.cat([self.source[region(tile.read)], fine], 1)
+            inputs = repeat_border(both, tile.pad)
+        return inputs.pin_memory() if self.device.type == "cuda" and inputs.device.type == "cpu" else inputs

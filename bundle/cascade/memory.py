@@ -1,0 +1,96 @@
+"""How much device memory a network needs, counted without computing anything.
+
+The network runs on tensors without data (torch's ``meta`` device) while the bytes of live tensors are counted.
+"""
+
+from __future__ import annotations
+
+import io
+import weakref
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+#: Up to this product of the first four axes, PyTorch convolves a single image by columns.
+SMALL = 20480
+
+
+def workspace(image: torch.Tensor, weight: torch.Tensor, out: torch.Tensor) -> int:
+    """Return the bytes that a convolution needs beside its input and output: the larger of PyTorch's two ways.
+
+    Large images: the library reorders input and output. Small images, on the CPU: columns, a copy of the input for
+    every tap of the kernel (`ConvParams::use_mkldnn` in ATen's Convolution.cpp decides).
+    """
+    work = image.numel() + out.numel()
+    if image.shape[0] == 1 and image.shape[:4].numel() <= SMALL:
+        work = max(work, weight[0].numel() * out[0, 0].numel())
+    return work * image.element_size()
+
+
+class LiveBytes(TorchDispatchMode):
+    """Count the bytes of live tensors without data, and their peak, while the mode is active.
+
+    Args:
+        workspace: bytes that a convolution needs beside its input and output, such as `workspace`; null for none.
+    """
+
+    def __init__(self, workspace: Callable[..., int] | None = None) -> None:
+        super().__init__()
+        self.workspace = workspace
+        self.live = self.peak = self.largest = 0
+        self._storages: set[int] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run one operation and count its outputs."""
+        out = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(out):
+            if isinstance(tensor, torch.Tensor) and tensor.is_meta:
+                self._add(tensor)
+        work = self.workspace(args[0], args[1], out) if self.workspace and "convolution" in str(func) else 0
+        self.peak = max(self.peak, self.live + work)
+        return out
+
+    def _add(self, tensor: torch.Tensor) -> None:
+        storage = tensor.untyped_storage()
+        key, size = storage._cdata, storage.nbytes()
+        if key in self._storages:
+            return
+        self._storages.add(key)
+        self.live += size
+        self.largest = max(self.largest, size)
+        weakref.finalize(storage, self._free, key, size)
+
+    def _free(self, key: int, size: int) -> None:
+        self._storages.discard(key)
+        self.live -= size
+
+
+def on_meta(network: nn.Module) -> nn.Module:
+    """Return a copy of the network without data, in eval mode, for `footprint`."""
+    if not isinstance(network, torch.jit.ScriptModule):
+        return deepcopy(network).to("meta").eval()
+    buffer = io.BytesIO()  # the parameters of a scripted network cannot be moved to the meta device
+    torch.jit.save(network, buffer)
+    buffer.seek(0)
+    return torch.jit.load(buffer, map_location="meta").eval()
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Bytes that a network needs: the peak, including the workspaces of libraries, and the largest tensor."""
+
+    peak: int
+    largest: int
+
+
+def footprint(network: nn.Module, shape: Sequence[int], **kwargs: Any) -> Footprint:
+    """Return the bytes that a network, copied by `on_meta`, needs for a float32 input of a shape, with the input."""
+    with LiveBytes(workspace) as count, torch.no_grad():
+        network(torch.empty(tuple(shape), device="meta"), **kwargs)
+    return Footprint(count.peak, count.largest)

@@ -1,0 +1,58 @@
+"""White noise as an image: the input of a cascade that generates from scratch."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import torch
+from bundle.geometry import white_noise
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform
+from monai.utils import ensure_tuple_rep
+
+
+def steps_of(image_size: Sequence[int] | int, most: int, coarsest: int = 64) -> int:
+    """Return how many scales above scale 0 an image needs, so that scale 0 is about as large as in training.
+
+    Args:
+        image_size: voxels a side, one number or one per axis; the longest side counts.
+        most: number of trained scales above 0.
+        coarsest: voxels a side of scale 0 in training.
+
+    Raises:
+        ValueError: If a side is below 1.
+    """
+    sides = (image_size,) if isinstance(image_size, int) else tuple(image_size)
+    if min(sides) < 1:
+        raise ValueError(f"image_size {image_size} must be at least 1 voxel a side.")
+    steps = 0
+    while steps < most and max(sides) >= coarsest * 2 ** (steps + 0.5):
+        steps += 1
+    return steps
+
+
+class WhiteNoised(MapTransform):
+    """Replace seeds by white noise, a function of seed and position alone, so that tiles do not change the image.
+
+    Args:
+        keys: seeds, whole numbers.
+        image_size: voxels a side, one number or one per axis.
+        spatial_dims: 2 or 3.
+    """
+
+    def __init__(self, keys: KeysCollection, image_size: Sequence[int] | int, spatial_dims: int) -> None:
+        super().__init__(keys)
+        self.shape = ensure_tuple_rep(image_size, spatial_dims)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return the data with the noise, `(1, *image_size)`, named after its seed."""
+        out = dict(data)
+        for key in self.key_iterator(out):
+            seed = int(out[key])
+            noise, _ = white_noise(seed, (0,) * len(self.shape), self.shape)
+            out[key] = MetaTensor(
+                noise[None].float(), affine=torch.eye(4), meta={"filename_or_obj": f"sample_{seed:04d}.png"}
+            )
+        return out

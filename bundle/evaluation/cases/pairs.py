@@ -1,0 +1,86 @@
+"""A pair: a sharp source and its soft target, uncompressed on disk; and real pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from bundle.images import Volume, create, slabs, stem
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Source and target on one grid, uncompressed on disk."""
+
+    name: str
+    kind: str
+    source: Path
+    target: Path
+
+
+class Case(Protocol):
+    """A source of pairs."""
+
+    def prepare(self, folder: Path, slices: int | None) -> Pair:
+        """Write the central slices of the pair into a folder; all of them for None."""
+
+
+@dataclass(frozen=True)
+class RealCase:
+    """Two reconstructions of one acquisition, two images of a patient, or one image to reconstruct from its sketch."""
+
+    source: str
+    target: str
+    kind: str = "real"
+
+    def prepare(self, folder: Path, slices: int | None) -> Pair:
+        """Copy the central slices of both.
+
+        Raises:
+            ValueError: If the two do not lie on one grid.
+        """
+        a, b = Volume(self.source), Volume(self.target)
+        if a.shape != b.shape or not np.allclose(
+            a.affine @ (*a.shape, 1), b.affine @ (*a.shape, 1), atol=min(a.spacing)
+        ):
+            raise ValueError(
+                f"source {self.source!r}, {a.shape} voxels of {_mm(a)} mm, and target {self.target!r}, {b.shape} of "
+                f"{_mm(b)} mm, do not lie on one grid; take two reconstructions of one acquisition, or resample one."
+            )
+        axes = 2 if a.is_picture else 3
+        start, stop = central(a.shape[2], slices)
+        pair = pair_in(stem(self.source), self.kind, folder)
+        if self.source == self.target:
+            pair = replace(pair, source=pair.target)
+        for path, image in {pair.source: a, pair.target: b}.items():
+            with create(path, (*a.shape[:2], stop - start)[:axes], shift_affine(image.affine, (0, 0, start))) as append:
+                for first, last in slabs(stop - start):
+                    append(image.slab(start + first, start + last))
+        return pair
+
+
+def central(size: int, wanted: int | None, at: float = 0.5) -> tuple[int, int]:
+    """Return start and stop of a number of slices, or voxels, in the middle or elsewhere; of all for None."""
+    if wanted is not None and wanted < 1:
+        raise ValueError(f"slices {wanted} must be at least 1; null takes all.")
+    start = int((size - wanted) * at) if wanted and wanted < size else 0
+    return start, start + min(wanted or size, size)
+
+
+def shift_affine(affine: np.ndarray, origin: Sequence[int]) -> np.ndarray:
+    """Return the affine of a part that starts at a voxel."""
+    shifted = affine.copy()
+    shifted[:3, 3] += affine[:3, :3] @ np.asarray(origin)
+    return shifted
+
+
+def pair_in(name: str, kind: str, folder: Path) -> Pair:
+    """Return the paths of a pair in a folder."""
+    return Pair(name, kind, folder / f"{name}_source.nii", folder / f"{name}_target.nii")
+
+
+def _mm(image: Volume) -> str:
+    return " x ".join(f"{mm:.3g}" for mm in image.spacing)

@@ -1,0 +1,83 @@
+"""Seconds and peak memory of a method, each in a fresh process, so that none inherits the memory of another."""
+
+from __future__ import annotations
+
+import math
+import resource
+import sys
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from time import perf_counter
+from typing import Any, TypeVar
+
+import torch
+from bundle.evaluation.methods.method import Method
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The cost of a translation, from file to file.
+
+    Args:
+        seconds: wall time, without starting Python and building networks.
+        gibibytes: peak resident memory of the whole process, with Python and its libraries; NaN if not known.
+    """
+
+    seconds: float
+    gibibytes: float
+
+
+def measured(method: Method, source: Path, destination: Path, fresh: bool = True) -> Cost:
+    """Run a method on a file and return its cost.
+
+    Args:
+        method: the method to run.
+        source: image to translate.
+        destination: path of the result.
+        fresh: run in its own process, with as many threads as this one; otherwise here, without measuring memory.
+    """
+    if not fresh:
+        return Cost(timed(method, source, destination), math.nan)
+    return alone(_cost, method, source, destination)
+
+
+def alone(function: Callable[..., T], *arguments: Any) -> T:
+    """Call a function in a fresh process, with as many threads as this one, and return what it returns.
+
+    Args:
+        function: at the top level of a module, so that the process finds it.
+        arguments: must be picklable.
+    """
+    with ProcessPoolExecutor(
+        1, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(torch.get_num_threads(),)
+    ) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def timed(method: Method, source: Path, destination: Path) -> float:
+    """Run a method on a file and return the seconds."""
+    work = method.job(source, destination)
+    start = perf_counter()
+    work()
+    return perf_counter() - start
+
+
+def peak_memory() -> int:
+    """Return the peak memory of this process in bytes."""
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage of a child process may report its parent's peak
+        lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        if "VmHWM" in lines:
+            return int(lines["VmHWM"].split()[0]) * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _cost(method: Method, source: Path, destination: Path) -> Cost:
+    seconds = timed(method, source, destination)
+    return Cost(seconds, peak_memory() / 2**30)

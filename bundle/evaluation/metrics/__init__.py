@@ -1,0 +1,49 @@
+"""The measures.
+
+- of pairs: `similarity`, `lung_density`, `seams`, `noise_power`, `significance`;
+- of collections of images: `frechet` distances of `slices` by networks of `features`, and `nearest` neighbours.
+"""
+
+from bundle.evaluation.metrics.features import EfficientNetLite, Features, FileFeatures, RandomFeatures
+from bundle.evaluation.metrics.frechet import between, frechet_distance, plane_features
+from bundle.evaluation.metrics.lung_density import UNKNOWN, Density, densitometry, lung_blocks
+from bundle.evaluation.metrics.nearest import Match, Pooled, nearest
+from bundle.evaluation.metrics.noise_power import flat_places, noise_spectrum
+from bundle.evaluation.metrics.seams import faces_of, grid, jumps, seam
+from bundle.evaluation.metrics.significance import p_text, paired_p
+from bundle.evaluation.metrics.similarity import BLOCK, LUNG, NAMES, Comparison, IntensityWindow, compare, windowed
+from bundle.evaluation.metrics.slices import planes, spread
+
+__all__ = [
+    "BLOCK",
+    "LUNG",
+    "NAMES",
+    "UNKNOWN",
+    "Comparison",
+    "Density",
+    "EfficientNetLite",
+    "Features",
+    "FileFeatures",
+    "IntensityWindow",
+    "Match",
+    "Pooled",
+    "RandomFeatures",
+    "between",
+    "compare",
+    "densitometry",
+    "faces_of",
+    "flat_places",
+    "frechet_distance",
+    "grid",
+    "jumps",
+    "lung_blocks",
+    "nearest",
+    "noise_spectrum",
+    "p_text",
+    "paired_p",
+    "plane_features",
+    "planes",
+    "seam",
+    "spread",
+    "windowed",
+]

@@ -1,0 +1,16 @@
+"""The report of a comparison: its `table` and its `figures`."""
+
+from bundle.evaluation.report.figures import draw_boxes, draw_enlarged, draw_slices, draw_spectra, save
+from bundle.evaluation.report.table import Record, as_csv, markdown, notes
+
+__all__ = [
+    "Record",
+    "as_csv",
+    "draw_boxes",
+    "draw_enlarged",
+    "draw_slices",
+    "draw_spectra",
+    "markdown",
+    "notes",
+    "save",
+]

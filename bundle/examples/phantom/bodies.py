@@ -1,0 +1,108 @@
+"""Bodies: ellipsoids and tubes in millimetres, with the share of each voxel that they fill.
+
+A border is one voxel wide in its own direction. Only sums, products, quotients and roots, which round alike
+everywhere, so that a voxel's value does not depend on the window in which it is computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+Point = tuple[float, ...]
+TINY = np.float32(1e-6)
+
+
+@dataclass(frozen=True)
+class Ellipsoid:
+    """A body ``f < 1`` with ``f = u^2 + v^2 + w^2 - square u^2 v^2``, where u, v, w are offsets over the half axes.
+
+    Args:
+        centre: in mm.
+        radii: half axes in mm.
+        value: HU inside.
+        square: from 0, an ellipsoid, towards 1, a box with round edges in the axial plane.
+        turn: cosine and sine of a turn in the axial plane.
+        lung: whether texture and gravity are added to ``value``.
+    """
+
+    centre: Point
+    radii: Point
+    value: float
+    square: float = 0.0
+    turn: tuple[float, float] = (1.0, 0.0)
+    lung: bool = False
+
+    @property
+    def box(self) -> np.ndarray:
+        """Lowest and highest corner in mm, `(2, 3)`."""
+        extent = np.array(self.radii, dtype=float)
+        if self.turn[1]:
+            extent[:2] = extent[:2].max()
+        return np.array(self.centre) + 1.02 * np.array([-extent, extent])
+
+    def inside(self, points: np.ndarray, margin: float = 0.0) -> np.ndarray:
+        """Return which of the `(n, 3)` points in mm lie inside, ``margin`` mm from the border; turns are ignored."""
+        u, v, w = ((points - np.array(self.centre)) / (np.array(self.radii) - margin)).T ** 2
+        return u + v + w - self.square * u * v < 1
+
+    def cover(self, grid: Sequence[np.ndarray], voxel: Sequence[float]) -> np.ndarray:
+        """Return the share of each voxel that the body fills, 0 to 1: half less the distance from the border in voxels.
+
+        Args:
+            grid: the voxels' x, y and z in mm, float32, shaped to broadcast.
+            voxel: its sides in mm.
+        """
+        x, y, z = (axis - np.float32(c) for axis, c in zip(grid, self.centre, strict=True))
+        a, b, c = (np.float32(r) for r in self.radii)
+        cos, sin, square = (np.float32(k) for k in (*self.turn, self.square))
+        if sin:
+            x, y = cos * x + sin * y, cos * y - sin * x
+        u, v, w = x / a, y / b, z / c
+        uu, vv, ww = u * u, v * v, w * w
+        dx, dy, dz = (1 - square * vv) * u / a, (1 - square * uu) * v / b, w / c  # half the gradient of f
+        if sin:
+            dx, dy = cos * dx - sin * dy, sin * dx + cos * dy
+        per_voxel = sum(np.abs(d) * np.float32(2 * side) for d, side in zip((dx, dy, dz), voxel, strict=True))
+        return np.clip(np.float32(0.5) - (uu + vv + ww - square * uu * vv - 1) / (per_voxel + TINY), 0, 1)
+
+
+@dataclass(frozen=True)
+class Tube:
+    """A straight tube with round ends; its radius goes evenly from ``radii[0]`` at the start to ``radii[1]``.
+
+    Args:
+        start: in mm.
+        end: in mm.
+        radii: in mm; a tube thinner than a voxel fills it in part.
+        value: HU inside.
+    """
+
+    start: Point
+    end: Point
+    radii: tuple[float, float]
+    value: float
+
+    @property
+    def box(self) -> np.ndarray:
+        """Lowest and highest corner in mm, `(2, 3)`."""
+        ends, radius = np.array([self.start, self.end]), max(self.radii)
+        return np.array([ends.min(0) - radius, ends.max(0) + radius])
+
+    def cover(self, grid: Sequence[np.ndarray], voxel: Sequence[float]) -> np.ndarray:
+        """Return the share of each voxel that the tube fills, 0 to 1; arguments as of `Ellipsoid.cover`."""
+        way = [np.float32(e - s) for s, e in zip(self.start, self.end, strict=True)]
+        x, y, z = (axis - np.float32(s) for axis, s in zip(grid, self.start, strict=True))
+        length2 = np.float32(sum(float(w) ** 2 for w in way)) + TINY
+        t = np.clip((x * way[0] + y * way[1] + z * way[2]) / length2, 0, 1)
+        x, y, z = x - t * way[0], y - t * way[1], z - t * way[2]
+        distance = np.sqrt(x * x + y * y + z * z) + TINY
+        width = sum(np.abs(d) / distance * np.float32(side) for d, side in zip((x, y, z), voxel, strict=True))
+        width = np.maximum(width, np.float32(min(voxel)))
+        radius = np.float32(self.radii[0]) + t * np.float32(self.radii[1] - self.radii[0])
+        return np.clip(np.float32(0.5) - (distance - radius) / width, 0, 1) * np.clip(2 * radius / width, 0, 1)
+
+
+Body = Ellipsoid | Tube

@@ -1,0 +1,147 @@
+"""ThoraxPhantom: the anatomy painted into an image of any size, window by window.
+
+array:  axis 0 to the patient's left, axis 1 to the back, axis 2 to the head; its middle is the middle of the chest
+2D:     the axial slice through that middle
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from bundle.examples.phantom.anatomy import FIELD_MM, thorax
+from bundle.examples.phantom.bodies import Body, Ellipsoid
+from bundle.examples.phantom.grain import along, sharp_noise, texture
+from bundle.scanner import HU_RANGE
+
+BACKGROUND = -1000  # HU, air
+GRAVITY = 0.35  # HU by which lung tissue gets denser with every mm towards the back
+TEXTURES = ((14.0, 14.0), (4.0, 16.0))  # of lung tissue: size in mm, strength in HU
+
+
+Bounds = Sequence[tuple[int, int]]
+
+
+class ThoraxPhantom:
+    """A thorax CT of any size whose windows are computed on demand: ``phantom[window]`` is int16, in HU.
+
+    ``phantom[window]`` equals ``phantom[...][window]`` for every window, bit for bit: a value depends only on the seed
+    and on the voxel's position in the whole.
+
+    Args:
+        shape: voxels along each of two or three axes.
+        spacing: mm between voxels, one or one per axis; None spreads the thorax over the array, less shows a part.
+        seed: chooses vessels, airways, emphysema, nodules, texture and noise.
+        noise: standard deviation in HU of noise as of a sharp kernel; 0 for none.
+
+    Raises:
+        ValueError: If shape, spacing or noise is impossible for an image.
+
+    Example:
+        >>> ThoraxPhantom((160, 128, 96))[40:104, 40:104, 48].shape
+        (64, 64)
+    """
+
+    dtype = np.dtype(np.int16)
+
+    def __init__(
+        self, shape: Sequence[int], spacing: Sequence[float] | float | None = None, seed: int = 0, noise: float = 0.0
+    ) -> None:
+        self.shape = tuple(int(size) for size in shape)
+        self.ndim = len(self.shape)
+        if self.ndim not in (2, 3):
+            raise ValueError(f"shape {self.shape} has {self.ndim} axes, the phantom 2 or 3; take (160, 128, 96), say.")
+        if min(self.shape) < 1:
+            raise ValueError(f"shape {self.shape} has an empty axis; every axis needs at least one voxel.")
+        if spacing is None:
+            spacing = [mm / size for mm, size in zip(FIELD_MM, self.shape, strict=False)]
+        self.spacing = tuple(map(float, [spacing] * self.ndim if isinstance(spacing, int | float) else spacing))
+        if len(self.spacing) != self.ndim or min(self.spacing) <= 0:
+            raise ValueError(
+                f"spacing {self.spacing} does not fit the shape {self.shape}; give {self.ndim} lengths in mm above 0."
+            )
+        if noise < 0:
+            raise ValueError(f"noise {noise} is below 0; it is a standard deviation in HU, 0 for none.")
+        self.seed, self.noise = int(seed), float(noise)
+        # a 2D phantom is painted as a volume of one slice
+        self._shape, self._spacing = (*self.shape, 1)[:3], (*self.spacing, self.spacing[0])[:3]
+        self._bodies = thorax(self.seed)
+        self._extents = np.array([self._extent(body) for body in self._bodies])
+
+    @property
+    def affine(self) -> np.ndarray:
+        """From index to millimetres in NIfTI's axes (right, front, head), `(4, 4)`."""
+        affine = np.diag([-1.0, -1.0, 1.0, 1.0])
+        for dim, (size, side) in enumerate(zip(self.shape, self.spacing, strict=True)):
+            affine[dim, 3] = -affine[dim, dim] * side * (size - 1) / 2
+            affine[dim, dim] *= side
+        return affine
+
+    def __getitem__(self, window: object) -> np.ndarray:
+        """Compute a window given by integers, slices of step 1 and ``...``, as in numpy; int16, in HU.
+
+        Raises:
+            IndexError: If the window has another step, lies outside of the image, or has more axes.
+        """
+        bounds, dropped = self._bounds(window)
+        bounds, dropped = [*bounds, (0, 1)][:3], [*dropped, True][:3]
+        shape = [stop - start for start, stop in bounds]
+        values = np.full(shape, BACKGROUND, np.float32)
+        if values.size:
+            self._paint(values, bounds)
+            if self.noise:
+                values += np.float32(self.noise) * sharp_noise([np.arange(*b) for b in bounds], self.seed)
+        image = np.clip(np.rint(values), *HU_RANGE).astype(self.dtype)
+        return image[tuple(0 if drop else slice(None) for drop in dropped)]
+
+    def _paint(self, values: np.ndarray, bounds: Bounds) -> None:
+        """Paint all bodies that reach into the window over its ``values``."""
+        low, high = np.array(bounds).T
+        reached = (self._extents[:, 0] < high) & (self._extents[:, 1] > low)
+        for i in np.flatnonzero(reached.all(1)):
+            start, stop = np.maximum(self._extents[i, 0], low), np.minimum(self._extents[i, 1], high)
+            axes = [self._position(dim, *span) for dim, span in enumerate(zip(start, stop, strict=True))]
+            grid = [along(axis.astype(np.float32), dim, 3) for dim, axis in enumerate(axes)]
+            cover = self._bodies[i].cover(grid, self._spacing)
+            view = values[tuple(slice(a, b) for a, b in zip(start - low, stop - low, strict=True))]
+            view += cover * (self._filling(self._bodies[i], axes) - view)
+
+    def _filling(self, body: Body, axes: Sequence[np.ndarray]) -> np.ndarray:
+        """Return the HU of a body at the positions ``axes`` (mm): its value; lungs are uneven, denser at the back."""
+        filling: np.ndarray = np.asarray(body.value, np.float32)
+        if isinstance(body, Ellipsoid) and body.lung:
+            filling = filling + np.float32(GRAVITY) * along(axes[1].astype(np.float32), 1, 3)
+            for i, (cell, strength) in enumerate(TEXTURES, 1):
+                filling = filling + np.float32(strength) * texture(axes, cell, self.seed + i)
+        return filling
+
+    def _position(self, dim: int, start: int, stop: int) -> np.ndarray:
+        """Return the positions of the voxels from ``start`` to ``stop`` along an axis, in mm."""
+        return (np.arange(start, stop) - (self._shape[dim] - 1) / 2) * self._spacing[dim]
+
+    def _extent(self, body: Body) -> np.ndarray:
+        """Return the first voxel along each axis that a body can touch, and the one after the last; `(2, 3)`."""
+        first, last = body.box / np.array(self._spacing) + (np.array(self._shape) - 1) / 2
+        return np.clip([np.floor(first) - 1, np.ceil(last) + 2], 0, self._shape).astype(int)
+
+    def _bounds(self, window: object) -> tuple[list[tuple[int, int]], list[bool]]:
+        """Return start and stop along every axis, and whether an integer drops the axis."""
+        parts: list = list(window) if isinstance(window, tuple) else [window]
+        if Ellipsis in parts:
+            at = parts.index(Ellipsis)
+            parts[at : at + 1] = [slice(None)] * (self.ndim + 1 - len(parts))
+        if len(parts) > self.ndim:
+            raise IndexError(f"window {window} has {len(parts)} axes; the phantom has {self.ndim}, give no more.")
+        parts += [slice(None)] * (self.ndim - len(parts))
+        bounds = []
+        for part, size in zip(parts, self.shape, strict=True):
+            if isinstance(part, slice):
+                start, stop, step = part.indices(size)
+                if step != 1:
+                    raise IndexError(f"window {window} has the step {step}; take step 1 and thin the result out.")
+                bounds.append((start, max(start, stop)))
+            elif -size <= part < size:
+                bounds.append((part % size, part % size + 1))
+            else:
+                raise IndexError(f"index {part} lies outside of an axis of {size}; take {-size} to {size - 1}.")
+        return bounds, [not isinstance(part, slice) for part in parts]

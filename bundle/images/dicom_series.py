@@ -1,0 +1,129 @@
+"""DICOM series: a folder of slices, read slice by slice; a CT in HU is written as a derived series.
+
+Pixels are decoded by ITK. Where they lie follows from the slices' own positions and orientation, and from nothing else:
+Spacing Between Slices may be negative, and Slice Thickness is another thing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import itk
+import numpy as np
+from bundle.geometry import Window
+from bundle.images.derived import Derivation, DerivedSeries, is_ct
+from bundle.images.dicom_headers import file_kind, is_dicom, is_wrapped, padding_in_hu, read_header
+from bundle.images.dicom_stack import series_files
+from bundle.images.image import ImageError, LazyImage, Opened, Write, in_order
+from bundle.images.itk_files import TO_LPS
+from pydicom.dataset import Dataset
+
+#: A folder's name ends in nothing, and so does a result's.
+SUFFIXES: dict[str, str] = {}
+#: What tells where a slice lies, and how its padding is stored.
+PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "SpacingBetweenSlices")
+VALUES = ("RescaleSlope", "RescaleIntercept", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit")
+
+
+def matches(path: Path) -> bool:
+    """Whether the path is a folder that holds slices of a volume itself."""
+    return path.is_dir() and any(
+        file_kind(file) == "slice" for file in path.iterdir() if file.is_file() and is_dicom(file)
+    )
+
+
+def open(path: Path, series_uid: str = "", **_: Any) -> Opened:
+    """Open one series of a folder.
+
+    Args:
+        path: the folder.
+        series_uid: of a folder with several series, the Series Instance UID of the one to take.
+
+    Raises:
+        ImageError: If the folder does not hold one series that is an upright stack, see
+            `bundle.images.dicom_stack.series_files`.
+    """
+    files = series_files(path, series_uid)
+    tags = (*PLACE, *VALUES, "Columns", "SeriesInstanceUID")
+    first, last = (read_header(file, tags) for file in (files[0], files[-1]))
+    shape = (int(first.Columns), int(first.Rows), len(files))
+
+    def read(window: Window) -> np.ndarray:
+        x, y, z = window
+        return np.stack([read_slice(file, first)[x, y] for file in files[z]], -1)
+
+    return Opened(
+        path,
+        shape,
+        affine_of(first, last, len(files)),
+        np.dtype(np.float32),
+        read,
+        meta={"series_uid": str(first.get("SeriesInstanceUID", ""))},
+        files=tuple(files),
+    )
+
+
+def affine_of(first: Dataset, last: Dataset, count: int) -> np.ndarray:
+    """To RAS in mm, from the positions of the first and the last slice; slices lie straight above each other."""
+    row, column = np.reshape(np.asarray(first.ImageOrientationPatient, float), (2, 3))
+    row, column = row / np.linalg.norm(row), column / np.linalg.norm(column)
+    begin, end = (np.asarray(header.ImagePositionPatient, float) for header in (first, last))
+    down, right = (float(side) for side in first.PixelSpacing)
+    normal = np.cross(row, column)
+    own = (abs(float(first.get(keyword) or 0)) for keyword in ("SliceThickness", "SpacingBetweenSlices"))
+    step = float((end - begin) @ normal) / (count - 1) if count > 1 else next(filter(None, own), 1.0)
+    affine = np.eye(4)
+    affine[:3] = np.stack([row * right, column * down, normal * step, begin], 1)
+    return TO_LPS @ affine
+
+
+def read_slice(file: str, first: Dataset) -> np.ndarray:
+    """The voxels of a slice, `(columns, rows)`, float32: rescaled, its padding as `padding_in_hu` has it."""
+    try:
+        voxels = itk.array_from_image(itk.imread(file, pixel_type=itk.F))
+    except RuntimeError as error:
+        syntax = read_header(file).file_meta.TransferSyntaxUID
+        way_out = "fetch it again."
+        if syntax.is_compressed:
+            way_out = (
+                f"or ITK cannot decode its transfer syntax {syntax.name} ({syntax}): fetch it again, or write it anew "
+                "without compression, for instance by gdcmconv --raw."
+            )
+        raise ImageError(f"DICOM file {file!r} cannot be read: it is cut short or damaged; {way_out}") from error
+    voxels = voxels.reshape(int(first.Rows), int(first.Columns)).T
+    if "PixelPaddingValue" in first and is_wrapped(header := read_header(file, VALUES)):
+        value = int(header["PixelPaddingValue"].value) % 65536
+        stored = float(header.get("RescaleSlope") or 1) * value + float(header.get("RescaleIntercept") or 0)
+        voxels = np.where(voxels == np.float32(stored), np.float32(padding_in_hu(header)[0]), voxels)
+    return voxels
+
+
+def result_suffix(path: Path, series_uid: str = "") -> str:
+    """What a result's name ends in: nothing, that of a folder, for a CT in HU; NIfTI for all else."""
+    return "" if is_ct(series_files(path, series_uid)[0]) else ".nii.gz"
+
+
+@contextmanager
+def create(
+    path: Path, like: LazyImage, _dtype: np.dtype, derivation: Derivation | None = None, **_: Any
+) -> Iterator[Write]:
+    """Write a derived series slab by slab, in HU of 16 bits; see `bundle.images.formats.create_image`.
+
+    Raises:
+        ImageError: If the source is no DICOM series.
+    """
+    files = getattr(like, "files", ())
+    if not files:
+        raise ImageError(f"source {str(like.path)!r} is no DICOM series to derive one from; take another output_ext.")
+    with DerivedSeries(files, path, like.shape, like.affine, derivation) as series:
+        index = iter(range(len(files)))
+
+        def append(slab: np.ndarray) -> None:
+            for image in np.moveaxis(slab, -1, 0):
+                series.write(next(index), image)
+
+        with in_order(path, like.shape, append) as write:
+            yield write

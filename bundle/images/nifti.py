@@ -1,0 +1,118 @@
+"""NIfTI: ``.nii`` is read where it is asked for, ``.nii.gz`` from its start or from a place that was passed before.
+
+A result in the same format keeps the source's header: description, units, codes, both transforms and extensions; what
+speaks of the source's own voxels (type, slope, display window) is new.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import nibabel
+import numpy as np
+from bundle.images.image import MILLIMETRES, ImageError, LazyImage, Opened, Write, in_order, named, one_channel
+from bundle.images.readback import check_nifti, least_bytes
+from bundle.runtime.files import atomic
+from nibabel.nifti1 import Nifti1Header
+from nibabel.nifti2 import Nifti2Header
+
+#: What names end in, and what results' names do.
+SUFFIXES = {".nii.gz": ".nii.gz", ".nii": ".nii"}
+#: Bytes of the header, if it has no extension.
+HEADER = 352
+#: The longest axis of the first version of the format.
+LONGEST = 32767
+
+
+def matches(path: Path) -> bool:
+    """Whether the path is named like a file of the format."""
+    return path.name.lower().endswith(tuple(SUFFIXES))
+
+
+def open(path: Path, **_: Any) -> Opened:
+    """Open a file.
+
+    Raises:
+        ImageError: If it cannot be read, has more than one channel, or names no voxel size.
+    """
+    with named(path):
+        image = nibabel.load(path)
+        assert isinstance(image, nibabel.Nifti1Image)
+        header = image.header
+        stored = header.get_data_dtype()
+        shape = one_channel(path, image.shape, stored)
+        most = header.get_data_offset() + math.prod(image.shape) * stored.itemsize
+        if not path.name.lower().endswith(".gz") and path.stat().st_size < most:
+            raise ImageError(
+                f"image {str(path)!r} is cut short: it has {path.stat().st_size} of {most} bytes; fetch it again."
+            )
+        units = _units(header)
+        scale = np.diag([*[MILLIMETRES[units]] * 3, 1.0])
+        affine = scale @ _affine(path, header)
+    proxy, more = image.dataobj, (0,) * (len(image.shape) - len(shape))
+    return Opened(path, shape, affine, stored, lambda window: proxy[(*window, *more)], units, header=header)
+
+
+@contextmanager
+def create(path: Path, like: LazyImage, dtype: np.dtype, **_: Any) -> Iterator[Write]:
+    """Write a file slab by slab along its last axis, little endian; see `bundle.images.formats.create_image`."""
+    header = header_for(like, dtype)
+    packed = path.name.lower().endswith(".gz")
+    needed = least_bytes(like.shape, dtype, path.suffix.lower())
+    with atomic(path, needed, lambda part: check_nifti(part, like.shape, dtype)) as part, ExitStack() as stack:
+        file: BinaryIO = stack.enter_context(part.open("wb"))
+        if packed:
+            # Level 1, as nibabel: of noise, higher ones save little. No name and time: same voxels, same bytes.
+            zipped = gzip.GzipFile(filename="", mode="wb", compresslevel=1, fileobj=file, mtime=0)
+            file = cast(BinaryIO, stack.enter_context(zipped))
+        header.write_to(file)
+        file.write(b"\0" * (int(header["vox_offset"]) - file.tell()))
+        stored = dtype.newbyteorder("<")
+        with in_order(path, like.shape, lambda slab: file.write(slab.astype(stored).tobytes("F"))) as write:
+            yield write
+
+
+def header_for(like: LazyImage, dtype: np.dtype) -> Nifti1Header:
+    """The header of a result: the source's own if it has one, else with the affine in mm."""
+    own = getattr(like, "header", None)
+    if isinstance(own, Nifti1Header):
+        header = own.as_byteswapped("<")
+        header.extensions = type(own.extensions)(own.extensions)
+    else:
+        header = (Nifti2Header if max(like.shape) > LONGEST else Nifti1Header)(endianness="<")
+        header.set_xyzt_units("mm", "sec")
+    header.set_data_dtype(dtype)
+    header.set_data_shape(like.shape)
+    header.set_slope_inter(1, 0)
+    if own is not header and not isinstance(own, Nifti1Header):
+        header.set_sform(like.affine, code=1)
+        header.set_qform(like.affine, code=1)
+    for name in ("cal_min", "cal_max"):  # a viewer's window for other values
+        header[name] = 0
+    header["vox_offset"], header["magic"] = 0, header.single_magic
+    return header
+
+
+def _units(header: Nifti1Header) -> str:
+    """The unit of space; unknown for a code that is none."""
+    try:
+        return header.get_xyzt_units()[0]
+    except KeyError:
+        return "unknown"
+
+
+def _affine(path: Path, header: Nifti1Header) -> np.ndarray:
+    """The first transform that is one: of sform, qform and voxel size, as the standard ranks them."""
+    found = [header.get_sform()] if int(header["sform_code"]) > 0 else []
+    found += [header.get_qform()] if int(header["qform_code"]) > 0 else []
+    for affine in (*found, header.get_base_affine()):
+        if np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 0:
+            return np.asarray(affine, float)
+    raise ImageError(
+        f"image {str(path)!r} names no voxel size: sform, qform and pixdim are zero or no numbers; write them anew."
+    )

@@ -1,0 +1,151 @@
+"""X-rays: the DICOM files that are an image each, without a place in a volume, and their grey levels."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import itk
+import numpy as np
+import pydicom
+from bundle.images.bit_depth import level_type
+from bundle.images.derived import Derivation, write_derived_xray
+from bundle.images.dicom_headers import XRAY, file_kind, is_dicom, read_header, settle
+from bundle.images.dicom_levels import levels_of, stored_type
+from bundle.images.image import ImageError, LazyImage, Opened, Write, in_order
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.uid import SecondaryCaptureImageStorage
+
+SUFFIXES = {".dcm": ".dcm"}
+#: What a result's name ends in if the source's has no suffix.
+END = ".dcm"
+
+
+def matches(path: Path) -> bool:
+    """Whether the path is named like a DICOM file, or is one."""
+    return path.name.lower().endswith(END) or is_dicom(path)
+
+
+def is_xray(file: str | Path) -> bool:
+    """Whether a file is DICOM and an image by itself, if one that `open` refuses: it has no place in a volume."""
+    return is_dicom(file) and file_kind(file) == "xray"
+
+
+def open(path: Path, **_: Any) -> Opened:
+    """Open a file; its pixels are decoded when the first are asked for.
+
+    Raises:
+        ImageError: If the file is no X-ray of one frame in grey.
+    """
+    if not is_dicom(path):
+        raise ImageError(
+            f"X-ray {str(path)!r} is no DICOM file, or cut short within its preamble; give one, or a PNG, JPEG or TIFF."
+        )
+    header = read_header(path)
+    _check(path, header)
+    down, right = header.get("PixelSpacing") or header.get("ImagerPixelSpacing") or (1, 1)
+    decoded: list[np.ndarray] = []
+
+    def read(window: tuple[slice, ...]) -> np.ndarray:
+        if not decoded:
+            decoded.append(read_levels(path))
+        return decoded[0][window]
+
+    bits = int(header.BitsStored)
+    shape = int(header.Columns), int(header.Rows)
+    affine = np.diag([float(right), float(down), 1.0, 1.0])
+    return Opened(path, shape, affine, np.dtype(level_type(bits)), read, meta={"bits": bits})
+
+
+def read_levels(path: Path) -> np.ndarray:
+    """The levels of an X-ray, `(columns, rows)`, 8 or 16 bits unsigned.
+
+    Raises:
+        ImageError: If the file cannot be decoded.
+    """
+    header = pydicom.dcmread(path, force=True)
+    settle(header)
+    if "PixelData" not in header:
+        raise ImageError(f"X-ray {str(path)!r} holds no pixels; one image is needed: leave the file out.")
+    return levels_of(_stored(path, header), header).T
+
+
+@contextmanager
+def create(
+    path: Path, like: LazyImage, _dtype: np.dtype, derivation: Derivation | None = None, **_: Any
+) -> Iterator[Write]:
+    """Write a derived X-ray; see `bundle.images.formats.create_image`.
+
+    Raises:
+        ImageError: If the source is no X-ray.
+    """
+    if not is_dicom(like.path):
+        raise ImageError(f"source {str(like.path)!r} is no DICOM X-ray to derive one from; take another output_ext.")
+    parts: list[np.ndarray] = []
+    with in_order(path, like.shape, parts.append) as write:
+        yield write
+    write_derived_xray(like.path, path, np.concatenate(parts, -1), derivation or Derivation())
+
+
+def _check(file: str | Path, header: Dataset) -> None:
+    """Refuse what is no single frame in grey."""
+    where, modality = f"X-ray {str(file)!r}", header.get("Modality") or ""
+    frames, kind = int(header.get("NumberOfFrames") or 1), header.get("PhotometricInterpretation") or "nothing"
+    if header.get("ImagePositionPatient") and modality not in XRAY:
+        raise ImageError(f"{where} is one slice of a volume, by its modality {modality!r}; give the series' folder.")
+    if not header.get("Rows"):
+        raise ImageError(f"{where} holds no pixels, modality {modality!r}; one image is needed: leave the file out.")
+    if frames > 1 and modality not in ("", *XRAY):
+        raise ImageError(
+            f"{where} has {frames} frames; a volume of several frames is not read: write it anew as one file a slice, "
+            "for instance by dcm4che's emf2sf, and give their folder; or as NIfTI, by dcm2niix."
+        )
+    if frames > 1:
+        raise ImageError(f"{where} has {frames} frames; one is needed: save the frame to translate as its own image.")
+    if header.get("SamplesPerPixel", 1) != 1 or kind not in ("MONOCHROME1", "MONOCHROME2"):
+        raise ImageError(
+            f"{where} is stored as {kind}, {header.get('SamplesPerPixel', 1)} samples a pixel; grey is needed, "
+            "MONOCHROME1 or MONOCHROME2: leave it out, or save it as a PNG, which is read as grey."
+        )
+    bits, allocated = header.get("BitsStored"), header.get("BitsAllocated")
+    if allocated not in (8, 16) or not bits or not 2 <= bits <= allocated or header.get("HighBit") != bits - 1:
+        raise ImageError(
+            f"{where} stores {bits} of {allocated} bits up to bit {header.get('HighBit')}; 2 to 16 of 8 or 16, from "
+            "bit 0 on, are read: write it anew, for instance as a 16-bit PNG."
+        )
+
+
+def _stored(file: str | Path, header: Dataset) -> np.ndarray:
+    """The stored values, `(rows, columns)`: those of compressed files are decoded by ITK, as those of series are."""
+    syntax = header.file_meta.TransferSyntaxUID
+    try:
+        values = _decoded(header) if syntax.is_compressed else header.pixel_array
+    except (AttributeError, RuntimeError, ValueError) as error:
+        raise ImageError(
+            f"X-ray {str(file)!r}: its pixels, of the transfer syntax {syntax.name} ({syntax}), cannot be decoded. The "
+            "file may be cut short: fetch it again; or write it anew without compression, for instance by gdcmconv "
+            "--raw."
+        ) from error
+    unused = header.BitsAllocated - header.BitsStored  # which may hold overlays
+    return (values.astype(stored_type(header)) << unused) >> unused
+
+
+def _decoded(header: Dataset) -> np.ndarray:
+    """Compressed pixels under a header so plain that ITK takes them for stored values: nothing rescaled or turned."""
+    # the one way that pydicom 2.4 and 3 share to make a file
+    plain = FileDataset(
+        "", {}, file_meta=header.file_meta, preamble=bytes(128), is_implicit_VR=False, is_little_endian=True
+    )
+    plain.SOPClassUID, plain.SOPInstanceUID = SecondaryCaptureImageStorage, header.SOPInstanceUID
+    plain.SamplesPerPixel, plain.PhotometricInterpretation = 1, "MONOCHROME2"
+    for keyword in ("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"):
+        setattr(plain, keyword, header[keyword].value)
+    plain.add(header["PixelData"])
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "plain.dcm"
+        plain.save_as(file)
+        values = itk.array_from_image(itk.imread(str(file)))
+    return values.reshape(header.Rows, header.Columns)

@@ -1,0 +1,53 @@
+"""Folds: images split for cross-validation, with each patient in one fold."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bundle.images import stem
+from monai.data import partition_dataset
+
+
+def partition_by_patient(
+    data: Sequence[Mapping[str, Any]], num_folds: int, patients: str | Path | None = None
+) -> list[list[Mapping[str, Any]]]:
+    """Split images into folds, the same ones every time (Uzunova et al. 2019, section 3.2).
+
+    Args:
+        data: images, each with its path as ``image``.
+        num_folds: number of folds.
+        patients: a CSV file with the columns ``file`` and ``patient``, files with any suffix; an image without patient,
+            or of patient ``unknown``, counts as a patient of its own. Null: every image does.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it lacks a column, or there are more folds than patients.
+    """
+    known = _known(Path(patients)) if patients else {}
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for item in data:
+        name = Path(item["image"]).name
+        groups.setdefault(known.get(name) or known.get(stem(name)) or f"image {name}", []).append(item)
+    if not 1 <= num_folds <= len(groups):
+        raise ValueError(f"num_folds {num_folds} must be 1 to {len(groups)}, the number of patients.")
+    parts = partition_dataset(list(groups.values()), num_partitions=num_folds, shuffle=True, seed=0)
+    return [[item for group in part for item in group] for part in parts]
+
+
+def _known(file: Path) -> dict[str, str]:
+    """The patient of each file."""
+    if not file.exists():
+        raise FileNotFoundError(f"patients {str(file)!r} does not exist; give a CSV file with columns file, patient.")
+    with file.open(newline="", encoding="utf-8") as text:
+        reader = csv.DictReader(text)
+        lacking = {"file", "patient"} - set(reader.fieldnames or ())
+        if lacking:
+            raise ValueError(
+                f"patients {str(file)!r} has no column {sorted(lacking)[0]!r}; its first line has to name file and "
+                "patient."
+            )
+        rows = [row for row in reader if row["patient"] != "unknown"]
+    return {form(row["file"]): row["patient"] for form in (stem, str) for row in rows}

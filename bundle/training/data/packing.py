@@ -1,0 +1,186 @@
+"""Images packed for training: each is written once, oriented, as a plain file that windows are read from.
+
+``python -m bundle.training.data.packing FOLDER DESTINATION --limit 50MB`` packs a data set small enough to travel.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import fire
+import nibabel
+import numpy as np
+import torch
+from bundle.geometry import coarser_affine, pool, pyramid, spacing_of
+from bundle.images import depth_of, find_images, load_image, stem, to_grey
+from bundle.images.readback import check_nifti, least_bytes
+from bundle.runtime import parse_bytes
+from bundle.runtime.files import atomic
+from bundle.training.data.packed_image import PackedImage
+from bundle.training.data.windows import AIR
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import EnsureChannelFirst, MapTransform, Orientation
+from torch import Tensor
+
+
+class OpenPackedd(MapTransform):
+    """Open images for reading by windows. An image is packed the first time that it is opened.
+
+    Args:
+        keys: paths of images that `bundle.images.find_images` finds.
+        folder: folder of the packed images.
+        steps: number of pyramid steps that they are pooled.
+        limits: range that they are clipped to before pooling, as the cascade's input is; null for none.
+        allow_missing_keys: do not raise if a key is missing.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        folder: str | Path,
+        steps: int = 0,
+        limits: tuple[float, float] | None = None,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.folder, self.steps, self.limits = Path(folder), steps, limits
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Replace each path by a `PackedImage`."""
+        out = dict(data)
+        for key in self.key_iterator(out):
+            out[key] = PackedImage(pack(out[key], self.folder, self.steps, self.limits))
+        return out
+
+
+def find_pairs(
+    images: str | Path, labels: str | Path | None = None, held_out: Sequence[str] = ()
+) -> list[dict[str, str]]:
+    """Training images, each with its target if there is a folder of targets.
+
+    Args:
+        images: a path, as for `bundle.images.find_images`.
+        labels: folder of the targets, with the same names and grids; null for images alone.
+        held_out: names of images that are left out, with or without suffix.
+
+    Raises:
+        FileNotFoundError: If there is no image, or an image has no target.
+    """
+    pairs = []
+    for path in find_images(images):
+        name = Path(path).name
+        if name in held_out or stem(path) in held_out:
+            continue
+        pair = {"image": path}
+        if labels:
+            pair["label"] = str(Path(labels) / name)
+            if not Path(pair["label"]).exists():
+                raise FileNotFoundError(f"image {path!r} has no target: there is no {pair['label']!r}; give it one.")
+        pairs.append(pair)
+    return pairs
+
+
+def read(path: str | Path) -> Tensor:
+    """Read an image `(1, *spatial)` with its affine; a volume in RAS, so that the first two axes span a slice.
+
+    X-rays, which have a bit depth, are read as grey values, 0 to 255 (`bundle.images.bit_depth`).
+
+    Raises:
+        ValueError: If it has more than one channel.
+    """
+    image = EnsureChannelFirst()(load_image(path))
+    bits = depth_of(image)
+    image = image if bits is None else to_grey(image, bits)
+    if image.shape[0] != 1:
+        raise ValueError(f"image {str(path)!r} has {image.shape[0]} channels; the cascade takes one: choose it first.")
+    return Orientation("RAS", labels=None)(image) if image.ndim == 4 else image
+
+
+def pack(path: str | Path, folder: str | Path, steps: int = 0, limits: tuple[float, float] | None = None) -> Path:
+    """Write an image as an uncompressed ``.nii``, whole numbers as 16 bits. A file that exists is kept.
+
+    Args:
+        path: the image. The packed file's name depends on its path, size and time of change: a changed image is new.
+        folder: folder to write to, made if missing; pooled images go into a subfolder.
+        steps: number of pyramid steps that the image is pooled, for the training of a coarser scale.
+        limits: range that it is clipped to before pooling; null for none.
+
+    Raises:
+        FileNotFoundError: If there is no such image.
+        ValueError: If it has more than one channel.
+    """
+    path, folder = Path(path), Path(folder) / (f"pooled_{steps}" if steps else "")
+    if not path.exists():
+        raise FileNotFoundError(f"image {str(path)!r} does not exist.")
+    state = path.stat()
+    stamp = hashlib.sha256(f"{path.resolve()} {state.st_size} {state.st_mtime_ns}".encode()).hexdigest()[:10]
+    packed = folder / f"{stem(path)}_{stamp}.nii"
+    if not packed.exists():
+        image = read(path)
+        _write(_pooled(image, steps, limits) if steps else image, packed)
+    return packed
+
+
+def _pooled(image: Tensor, steps: int, limits: tuple[float, float] | None) -> Tensor:
+    """Clip an image, `(1, *spatial)`, and pool it by a number of pyramid steps."""
+    dims = image.ndim - 1
+    out = torch.as_tensor(image).as_subclass(Tensor).float()[None]
+    affine = getattr(image, "affine", torch.eye(dims + 1, dtype=torch.float64))
+    out = out.clamp(*limits) if limits else out
+    for factor in pyramid(spacing_of(image, dims), steps):
+        out, affine = pool(out, factor), coarser_affine(affine, factor)
+    return MetaTensor(out[0], affine=affine)
+
+
+def _write(image: Tensor, path: Path) -> None:
+    """Write voxels and affine; the file appears only when it is whole."""
+    voxels = torch.as_tensor(image)[0].as_subclass(Tensor).numpy()
+    limits = np.iinfo(np.int16)
+    if np.array_equal(voxels, np.clip(np.round(voxels), limits.min, limits.max)):
+        voxels = voxels.astype(np.int16)
+    affine = np.asarray(image.affine) if hasattr(image, "affine") else np.eye(4)
+    needed = least_bytes(voxels.shape, voxels.dtype, path.suffix)
+    with atomic(path, needed, lambda part: check_nifti(part, voxels.shape, voxels.dtype)) as part:
+        nibabel.Nifti1Image(voxels, affine).to_filename(part)
+
+
+def shrink(folder: str | Path, destination: str | Path, limit: str | int = "50MB", air: float = AIR) -> None:
+    """Pack the images of a folder into compressed files of a limited total size: bodies cropped, slices left out.
+
+    Every image keeps the same fraction of its slices, a stack in its middle: the largest with which all images fit.
+
+    Args:
+        folder: folder of images.
+        destination: folder to write to, made if missing.
+        limit: total size in bytes, a number or text such as ``50MB``.
+        air: value that air does not exceed; what lies above is body.
+
+    Raises:
+        ValueError: If not even a tenth of the slices fits.
+    """
+    allowed, target = parse_bytes(limit), Path(destination)
+    for share in (1.0, 0.85, 0.7, 0.55, 0.4, 0.3, 0.2, 0.1):
+        files = []
+        for path in find_images(folder):
+            image = read(path)
+            depth = image.shape[-1]
+            keep = max(1, round(share * depth)) if image.ndim == 4 else depth
+            image = image[..., (depth - keep) // 2 : (depth - keep) // 2 + keep]
+            inside = (torch.as_tensor(image) > air).nonzero()
+            if len(inside):
+                low, high = inside.amin(0).tolist(), inside.amax(0).tolist()
+                image = image[(slice(None), *(slice(a, b + 1) for a, b in zip(low[1:3], high[1:3], strict=True)))]
+            files.append(target / f"{stem(path)}.nii.gz")
+            _write(image, files[-1])
+        if (total := sum(file.stat().st_size for file in files)) <= allowed:
+            print(f"packed: {len(files)} images, {share:.0%} of their slices, {total / 1e6:.1f} MB in {target}")
+            return
+    raise ValueError(f"limit {limit} is less than a tenth of the slices of {folder} needs; give more, or fewer images.")
+
+
+if __name__ == "__main__":
+    fire.Fire(shrink)

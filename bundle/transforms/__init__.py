@@ -1,0 +1,26 @@
+"""The MONAI dictionary transforms that `configs/inference.json` names: load, match, paste, save.
+
+`prepare` and `finish` run them on an image in memory, or slab by slab on one that is too large for that; `percentiles`:
+intensities without a unit on one scale; `lungs`: where they are.
+"""
+
+from bundle.transforms.finish import FinishImaged
+from bundle.transforms.load import LoadImageOrSeriesd
+from bundle.transforms.lungs import lungs
+from bundle.transforms.match_kernel import MatchKerneld
+from bundle.transforms.paste import MarkInsided, PasteIntoSourced, RoundAndCastd
+from bundle.transforms.prepare import PrepareImaged, collate
+from bundle.transforms.save import SaveImageAsSourced
+
+__all__ = [
+    "FinishImaged",
+    "LoadImageOrSeriesd",
+    "MarkInsided",
+    "MatchKerneld",
+    "PasteIntoSourced",
+    "PrepareImaged",
+    "RoundAndCastd",
+    "SaveImageAsSourced",
+    "collate",
+    "lungs",
+]

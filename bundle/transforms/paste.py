@@ -1,0 +1,125 @@
+"""Put a result into its source, round it and cast it."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import torch
+from bundle.images import depth_of, level_type
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform
+from torch import Tensor
+
+
+class PasteIntoSourced(MapTransform):
+    """Put a result into its source, which stays where the network was not asked.
+
+    That is outside what was translated, and where the source lies beyond what the network was shown: the padding
+    around a scanner's field of view below, metal above. The result gets the source's metadata.
+
+    Args:
+        keys: results in the source's units and on its grid, `(1, *spatial)`.
+        source_key: the image as it was loaded.
+        low: lowest value that the network was shown.
+        high: highest value that the network was shown.
+        inside_key: where present, an image that is 1 where the network was asked (see `MarkInsided`) and 0 elsewhere.
+        allow_missing_keys: whether a missing key is no error.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        source_key: str,
+        low: float,
+        high: float,
+        inside_key: str = "inside",
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.source_key, self.inside_key = source_key, inside_key
+        self.low, self.high = low, high
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Paste each result.
+
+        Raises:
+            ValueError: where result and source differ in shape.
+        """
+        out = dict(data)
+        source = torch.as_tensor(out[self.source_key]).as_subclass(Tensor).cpu()
+        for key in self.key_iterator(out):
+            result = out[key]
+            if result.shape != source.shape:
+                raise ValueError(
+                    f"{key} of shape {tuple(result.shape)} is not on the grid of {self.source_key}, "
+                    f"{tuple(source.shape)}; invert the preprocessing first."
+                )
+            asked = (source >= self.low) & (source <= self.high)
+            if self.inside_key in out:
+                asked &= torch.as_tensor(out[self.inside_key]).cpu() > 0.5
+            values = torch.where(asked, result.as_subclass(Tensor).cpu(), source)
+            out[key] = MetaTensor(values, meta=dict(getattr(out[self.source_key], "meta", {})))
+        return out
+
+
+class MarkInsided(MapTransform):
+    """Put an image of ones beside a result, which tells after `Invertd` where the result is one.
+
+    Args:
+        keys: the result.
+        inside_key: where the ones go, on the result's grid.
+        allow_missing_keys: whether a missing key is no error.
+    """
+
+    def __init__(self, keys: KeysCollection, inside_key: str = "inside", allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.inside_key = inside_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Add the ones."""
+        out = dict(data)
+        for key in self.key_iterator(out):
+            out[self.inside_key] = torch.ones_like(out[key])
+        return out
+
+
+class RoundAndCastd(MapTransform):
+    """Cast images to the voxel type of the file: rounded and clipped to what it holds, so that no voxel wraps.
+
+    Args:
+        keys: images.
+        dtype: name of a torch type, such as ``int16``; one of floating point is neither rounded nor clipped. An image
+            that has a depth gets the type of its levels instead (`bundle.images.bit_depth`).
+        allow_missing_keys: whether a missing key is no error.
+
+    Raises:
+        ValueError: where there is no such type.
+    """
+
+    def __init__(self, keys: KeysCollection, dtype: str = "int16", allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+        found = getattr(torch, str(dtype), None)
+        if not isinstance(found, torch.dtype):
+            raise ValueError(f"output_dtype {dtype!r} is no voxel type; take one such as int16, uint8 or float32.")
+        self.dtype = found
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Cast each image.
+
+        Raises:
+            ValueError: where a voxel is no finite number.
+        """
+        out = dict(data)
+        for key in self.key_iterator(out):
+            image = out[key]
+            if not bool(torch.isfinite(image).all()):
+                raise ValueError(f"{key} holds voxels that are no finite numbers; check the weights and the source.")
+            bits = depth_of(image)
+            dtype = self.dtype if bits is None else getattr(torch, level_type(bits))
+            if not dtype.is_floating_point:
+                limits = torch.iinfo(dtype)
+                image = image.round().clamp(limits.min, limits.max)
+            out[key] = image.to(dtype)
+        return out

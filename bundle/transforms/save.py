@@ -1,0 +1,104 @@
+"""Save an image in the format of its source."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from bundle.images import Opened, Write, check_extension, create_image, held, open_image, result_path, suffix
+from bundle.images.derived import Derivation
+from bundle.runtime import file_hash
+from monai.config import KeysCollection
+from monai.data.utils import to_affine_nd
+from monai.transforms import MapTransform, SaveImaged
+from monai.utils import get_equivalent_dtype
+from torch import Tensor
+
+
+class SaveImageAsSourced(SaveImaged):
+    """Save an image in the format of its source; it appears under its name only when whole.
+
+    Args:
+        keys: what to save, `(1, *spatial)`; the name comes from the metadata.
+        output_dir: folder, made where missing.
+        output_postfix: what the name gets.
+        output_ext: such as ``.nii.gz``; empty for the source's own, see `bundle.images.result_path`.
+        output_dtype: voxel type of the file. Images that have a depth keep it (`bundle.images.bit_depth`), another PNG
+            gets 8 or 16 bits, as many as its values need; a CT series of DICOM has int16.
+        allow_missing_keys: do not raise if a key is missing.
+        weights: the checkpoint that made the image, which a derived series names by its SHA-256; or nothing.
+        series_description: what a derived series is said to be.
+        root: folder whose subfolders results keep, see `bundle.images.result_path`.
+
+    Raises:
+        ValueError: If the extension is that of no format that is written.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        output_dir: str | Path = "output",
+        output_postfix: str = "translated",
+        output_ext: str = "",
+        output_dtype: Any = np.int16,
+        allow_missing_keys: bool = False,
+        weights: str | Path = "",
+        series_description: str = Derivation.description,
+        root: str | Path | None = None,
+    ) -> None:
+        MapTransform.__init__(self, keys, allow_missing_keys)
+        check_extension(output_ext)
+        self.weights, self.series_description = weights, series_description
+        self.output_dir, self.output_postfix, self.output_dtype = Path(output_dir), output_postfix, output_dtype
+        self.output_ext, self.root = output_ext, root
+
+    def set_options(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing to set: the format follows from each image."""
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Write the images under the keys and tell their paths.
+
+        Raises:
+            ValueError: If a format cannot hold the values, or an image does not lie on its DICOM series' grid.
+        """
+        for key in self.key_iterator(dict(data)):
+            image = data[key]
+            voxels = torch.as_tensor(image).as_subclass(Tensor).cpu().numpy()[0]
+            with self.created(source_of(image, voxels)) as write:
+                write(tuple(slice(0, size) for size in voxels.shape), voxels)
+        return dict(data)
+
+    @contextmanager
+    def created(self, source: Opened) -> Iterator[Write]:
+        """What takes the windows of a result, see `bundle.images.create_image`; tells its path when it is whole."""
+        named = self.output_postfix, self.output_ext, self.root, source.meta.get("series_uid", "")
+        path = result_path(source.path, self.output_dir, *named)
+        derivation = None
+        if suffix(path) in ("", ".dcm"):
+            weights = file_hash(self.weights) if self.weights else ""
+            derivation = Derivation(self.series_description, weights=weights)
+        dtype = get_equivalent_dtype(self.output_dtype, np.ndarray)
+        with create_image(path, source, dtype, derivation) as write:
+            yield write
+        print(f"written: {path}")
+
+
+def source_of(image: Any, voxels: np.ndarray) -> Opened:
+    """The source of an image in memory, by its metadata; on the image's own grid if that is another one."""
+    meta = getattr(image, "meta", {})
+    affine = to_affine_nd(3, np.asarray(torch.as_tensor(getattr(image, "affine", torch.eye(4))), float))
+    told = {key: meta[key] for key in ("bits", "series_uid") if key in meta}
+    path = Path(str(meta.get("filename_or_obj") or "image"))
+    own = held(voxels, affine, path, told)
+    if not path.exists():
+        return own
+    source = open_image(path, str(meta.get("series_uid", "")))
+    sizes = [size for size in source.shape if size != 1], [size for size in voxels.shape if size != 1]
+    if sizes[0] != sizes[1] or not np.allclose(source.affine, affine, rtol=1e-4, atol=1e-3):
+        return replace(own, files=source.files)
+    return replace(source, meta=told)

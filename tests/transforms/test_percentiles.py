@@ -1,0 +1,102 @@
+"""The percentile window: one scale for MR images of any scanner."""
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from monai.data import MetaTensor
+from PIL import Image
+
+from bundle.transforms.percentiles import MOST, TOP, ScalePercentilesd, percentile_window, scaled, store
+
+
+def head(gain=1.0, offset=0.0, air=20):
+    """A bright ball in air, from 100 to 400 before gain and offset."""
+    grid = torch.stack(torch.meshgrid(*[torch.linspace(-1, 1, 24 + air)] * 3, indexing="ij"))
+    radius = grid.norm(dim=0) * (24 + air) / 24
+    inside = (400 - 300 * radius).clamp(min=100)
+    return (torch.where(radius < 1, inside, torch.zeros(())) * gain + offset)[None]
+
+
+def test_gain_and_offset_of_a_scanner_do_not_matter():
+    one, other = head(), head(gain=3.7, offset=55)
+    expected = scaled(one, percentile_window(one))
+    assert torch.allclose(scaled(other, percentile_window(other)), expected, atol=0.01)
+    assert float(expected.min()) == 0 and float(expected.median()) == 0
+    assert TOP < float(expected.max()) <= MOST
+
+
+def test_air_around_the_head_does_not_matter():
+    tight, wide = head(air=4), head(air=60)
+    assert percentile_window(wide)[1] == pytest.approx(percentile_window(tight)[1], rel=0.02)
+
+
+def test_scaled_once_is_scaled_for_good():
+    stored = scaled(head(), percentile_window(head()))
+    assert percentile_window(stored) == pytest.approx((0, TOP), abs=1e-3)
+
+
+def test_fluid_as_dark_as_the_background_is_none_of_it():
+    """A dark ventricle becomes 1; a dark groove, which opens to the outside, stays 0, as the air does."""
+    image = head()
+    middle = image.shape[1] // 2
+    image[0, middle - 2 : middle + 2, middle - 1 : middle + 2, middle] = 0
+    image[0, middle, middle + 6 :, middle] = 0
+    made = scaled(image, percentile_window(image))[0]
+    assert torch.all(made[middle - 2 : middle + 2, middle - 1 : middle + 2, middle] == 1)
+    assert torch.all(made[middle, middle + 6 :, middle] == 0) and made[0, 0, 0] == 0
+    expected = scaled(head(), percentile_window(image))[0]
+    rest = (image[0] > 0) | (head()[0] == 0)
+    assert torch.equal(made[rest], expected[rest])
+
+
+def test_the_window_is_noted():
+    image = MetaTensor(head())
+    made = ScalePercentilesd("image")({"image": image})["image"]
+    assert made.meta["percentiles"] == percentile_window(image)
+    assert torch.equal(made.as_tensor(), scaled(head(), percentile_window(image)))
+
+
+def test_it_is_stored_on_the_same_grid(tmp_path):
+    affine = np.diag([-2.0, 1.5, 1.0, 1.0])
+    nibabel.Nifti1Image(head()[0].numpy(), affine).to_filename(tmp_path / "t1.nii.gz")
+    store(tmp_path / "t1.nii.gz", tmp_path / "stored" / "t1.nii.gz")
+    found = nibabel.load(tmp_path / "stored" / "t1.nii.gz")
+    assert np.array_equal(found.affine, affine) and found.get_data_dtype() == np.int16
+    assert np.array_equal(found.dataobj, scaled(head(), percentile_window(head()))[0].round().numpy())
+
+
+@pytest.mark.parametrize(
+    ("image", "percentiles", "message"),
+    [
+        (torch.zeros(4, 4), (1, 99.5), "nothing above its background"),
+        (torch.rand(4, 4), (-1, 99.5), "must lie between 0 and 100"),
+        (torch.rand(4, 4), (1, 101), "must lie between 0 and 100"),
+    ],
+)
+def test_what_has_no_window_is_told(image, percentiles, message):
+    with pytest.raises(ValueError, match=message):
+        percentile_window(image, *percentiles)
+
+
+def test_x_rays_of_a_folder_become_black_and_white(tmp_path):
+    levels = np.linspace(80, 180, 64 * 48).round().astype(np.uint8).reshape(48, 64)
+    (tmp_path / "faint").mkdir()
+    Image.fromarray(levels).save(tmp_path / "faint" / "one.png")
+    Image.fromarray(levels.astype(np.uint16) * 257).save(tmp_path / "faint" / "deep.tiff")
+    store(tmp_path / "faint", tmp_path / "stretched", lower=1, upper=99)
+    low, high = percentile_window(torch.from_numpy(levels), 1, 99)
+    expected = np.clip((levels - low) / (high - low), 0, 1) * 255
+    for name in ("one.png", "deep.png"):
+        found = np.asarray(Image.open(tmp_path / "stretched" / name))
+        assert found.dtype == np.uint8 and found.min() == 0 and found.max() == 255
+        assert np.abs(found - expected).max() <= 1
+    assert sorted(path.name for path in (tmp_path / "stretched").iterdir()) == ["deep.png", "one.png"]
+
+
+@pytest.mark.parametrize("name", ["t1.png", "t1.mha"])
+def test_a_volume_is_written_as_nifti_alone(tmp_path, name):
+    nibabel.Nifti1Image(head()[0].numpy(), np.eye(4)).to_filename(tmp_path / "t1.nii.gz")
+    with pytest.raises(ValueError, match="must end in"):
+        store(tmp_path / "t1.nii.gz", tmp_path / name)
+    assert not (tmp_path / name).exists()

@@ -1,0 +1,342 @@
+"""What is streamed is what is made in memory, whatever the format, and an interrupted run loses nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import itk
+import nibabel
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("zarr", minversion="3", reason="streaming needs zarr 3, which needs Python 3.11")
+
+from monai.bundle import ConfigWorkflow
+from monai.transforms import Compose, Orientationd
+from PIL import Image
+
+from bundle.examples.phantom import ThoraxPhantom
+from bundle.images import Volume, create_image, held, open_image
+from bundle.scanner import SHARP, acquire
+from bundle.transforms import LoadImageOrSeriesd, PrepareImaged
+from tests.dicom_series import write_series
+from tests.processes import nameless, torchrun
+
+ROOT = Path(__file__).parents[2]
+SHAPE = (44, 40, 26)
+#: Left, up, back: every axis is turned.
+TURNED = np.array([[0, 0, -2.5, 30], [-0.8, 0, 0, 20], [0, 0.9, 0, -15], [0, 0, 0, 1]], float)
+FORMATS = [".nii", ".nii.gz", ".mha", "_packed.mha", ".mhd", ".nrrd", ".ome.zarr", ".mgz", "dicom"]
+
+
+@pytest.fixture(scope="module")
+def voxels():
+    return ThoraxPhantom(SHAPE, seed=1)[...].astype(np.int16)
+
+
+def scan(folder, form, voxels, affine=TURNED):
+    """A file of a format; what a format cannot say of the affine it does not say."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"scan{form}"
+    if form == "dicom":
+        write_series(folder / "scan", voxels)
+        return folder / "scan"
+    if form == ".mgz":
+        nibabel.MGHImage(voxels, affine).to_filename(path)
+    elif form.startswith(".nii"):
+        nibabel.Nifti1Image(voxels, affine).to_filename(path)
+    elif form == ".ome.zarr":
+        with create_image(path, held(voxels, affine), np.int16) as write:
+            write(tuple(slice(0, n) for n in SHAPE), voxels)
+    else:
+        picture = itk.image_from_array(np.ascontiguousarray(voxels.T))
+        picture.SetSpacing([0.8, 0.9, 2.5])
+        itk.imwrite(picture, str(path), compression=form == "_packed.mha")
+    return path
+
+
+def translate(path, folder, **keys):
+    """Through configs/inference.json; returns what was written."""
+    shutil.rmtree(folder, ignore_errors=True)
+    keys = {"tile_size": 20, "seed": 0, "match_kernel": False, **keys}
+    workflow = ConfigWorkflow(
+        config_file=str(ROOT / "configs" / "inference.json"),
+        workflow_type="infer",
+        bundle_root=str(ROOT),
+        dataset_dir=str(path),
+        output_dir=str(folder),
+        **keys,
+    )
+    workflow.initialize()
+    workflow.run()
+    (written,) = Path(folder).iterdir()
+    return written
+
+
+def read(path):
+    """Voxels in the axes of the file, and the affine."""
+    image = open_image(path)
+    return image.whole(), image.affine
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_any_part_of_a_file_is_that_of_the_whole(tmp_path, voxels, form):
+    path = scan(tmp_path, form, voxels)
+    opened = open_image(path)
+    window = (slice(3, 30), slice(10, 11), slice(5, 25))
+    assert tuple(opened.shape) == SHAPE
+    assert np.array_equal(np.asarray(opened[window]), voxels[window])
+    slab = (slice(0, SHAPE[0]), slice(0, SHAPE[1]), slice(4, 9))
+    assert np.array_equal(np.asarray(opened[slab]), voxels[slab])
+    assert np.array_equal(np.asarray(opened[(slice(None),) * 3]), voxels)
+
+
+@pytest.mark.parametrize("place", [0, 7, -1])
+def test_a_slice_that_cannot_be_read_is_named(tmp_path, voxels, place):
+    file = Path(write_series(tmp_path / "source", voxels)[place])
+    file.write_bytes(file.read_bytes()[:-20])
+    with pytest.raises(ValueError, match=f"DICOM file .*/{file.name}'.* cannot be read"):
+        read(tmp_path / "source")
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_streamed_is_in_memory_for_every_format(tmp_path, voxels, form):
+    """To the last voxel but for rounding; on the same grid."""
+    path = scan(tmp_path / "source", form, voxels)
+    memory = read(translate(path, tmp_path / "memory", output_ext=".nii"))
+    streamed = read(translate(path, tmp_path / "streamed", output_ext=".nii", streaming=True))
+    assert streamed[0].dtype == memory[0].dtype == np.int16
+    assert np.abs(streamed[0].astype(int) - memory[0]).max() <= 1
+    assert (streamed[0] != memory[0]).mean() < 1e-3
+    assert np.allclose(streamed[1], memory[1], atol=1e-5)
+
+
+def test_a_matched_kernel_is_matched_in_the_stream(tmp_path):
+    """A scan with enough flat tissue to find its kernel."""
+    path, flat = tmp_path / "scan.nii", torch.full((220, 220, 6), 40.0)
+    (sharp,) = acquire(flat, (0.7, 0.7, 2.0), (SHARP,), 100.0)
+    nibabel.Nifti1Image(sharp.round().numpy().astype(np.int16), np.diag([0.7, 0.7, 2.0, 1])).to_filename(path)
+    keys = {"match_kernel": True, "tile_size": 64}
+    plain = read(translate(path, tmp_path / "plain", tile_size=64))[0]
+    memory = read(translate(path, tmp_path / "memory", **keys))[0]
+    streamed = read(translate(path, tmp_path / "streamed", streaming=True, **keys))[0]
+    assert np.abs(plain.astype(int) - memory).max() > 20
+    assert np.abs(streamed.astype(int) - memory).max() <= 1
+
+
+def test_a_zarr_image_in_memory_gives_zarr(tmp_path, voxels):
+    path = scan(tmp_path / "source", ".ome.zarr", voxels)
+    written = translate(path, tmp_path / "memory")
+    assert written.name == "scan_translated.ome.zarr"
+    streamed = read(translate(path, tmp_path / "streamed", streaming=True))
+    assert np.abs(read(written)[0].astype(int) - streamed[0]).max() <= 1
+    assert np.allclose(read(written)[1], TURNED)
+
+
+@pytest.mark.slow
+def test_two_processes_give_what_one_gives(tmp_path, voxels):
+    """torchrun: both make tiles of one volume; without streaming, each takes volumes of its own."""
+    path = scan(tmp_path / "source", ".nii", voxels)
+    scan(tmp_path / "source", ".nii.gz", voxels + 5)
+    one = read(translate(path, tmp_path / "one", streaming=True))[0]
+    environment = nameless(tmp_path / "nameless")
+    for streaming in (True, False):
+        out = tmp_path / f"two_{streaming}"
+        command = [
+            *(*torchrun(2), "-m", "monai.bundle", "run", "inference"),
+            *("--config_file", "['configs/inference.json','configs/multi_gpu_inference.json']"),
+            *("--dataset_dir", str(tmp_path / "source"), "--output_dir", str(out), "--streaming", str(streaming)),
+            *("--tile_size", "20", "--match_kernel", "False"),
+        ]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment, timeout=300)
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert sorted(file.name for file in out.iterdir()) == ["scan_translated.nii", "scan_translated.nii.gz"]
+        assert np.abs(read(out / "scan_translated.nii")[0].astype(int) - one).max() <= int(not streaming)
+
+
+def test_a_ct_series_gives_the_series_that_it_gives_in_memory(tmp_path, voxels):
+    """Byte for byte."""
+    path = scan(tmp_path / "source", "dicom", voxels)
+    memory = translate(path, tmp_path / "memory")
+    streamed = translate(path, tmp_path / "streamed", streaming=True)
+    assert streamed.name == memory.name == "scan_translated"
+    names = sorted(file.name for file in memory.iterdir())
+    assert len(names) == SHAPE[2] and names == sorted(file.name for file in streamed.iterdir())
+    same = [(memory / name).read_bytes() == (streamed / name).read_bytes() for name in names]
+    assert np.abs(read(memory)[0].astype(int) - read(streamed)[0].astype(int)).max() <= 1
+    if np.array_equal(read(memory)[0], read(streamed)[0]):
+        assert all(same)
+
+
+@pytest.mark.parametrize("end", [".nii", ".nii.gz", ".ome.zarr", ".mha", ".nrrd", ".mgz"])
+def test_the_format_is_the_source_s(tmp_path, voxels, end):
+    """In memory and streamed, byte for byte."""
+    path = scan(tmp_path / "source", end, voxels)
+    written = [translate(path, tmp_path / name, streaming=name == "streamed") for name in ("memory", "streamed")]
+    assert [path.name for path in written] == [f"scan_translated{end}"] * 2
+    assert np.allclose(read(written[0])[1], read(path)[1])
+    if written[0].is_file() and np.array_equal(read(written[0])[0], read(written[1])[0]):
+        assert written[0].read_bytes() == written[1].read_bytes()
+
+
+def test_the_scales_of_the_cascade_are_the_pyramid_of_ome_zarr(tmp_path, voxels):
+    """Each half as large, where the pyramid says so; the same place in the body is at the same millimetre."""
+    import zarr
+
+    path = scan(tmp_path / "source", ".nii", voxels)
+    written = translate(path, tmp_path / "out", streaming=True, output_ext=".ome.zarr")
+    group = zarr.open_group(str(written), mode="r")
+    (about,) = group.attrs["ome"]["multiscales"]
+    assert [group[level["path"]].shape[::-1] for level in about["datasets"]] == [
+        (44, 40, 26),
+        (22, 20, 26),
+        (11, 10, 26),
+        (6, 10, 13),
+    ]
+    finest = np.asarray(group["0"][...], float)
+    begin = np.asarray(about["datasets"][0]["coordinateTransformations"][1]["translation"])
+    for level in about["datasets"][1:]:
+        scale, shift = (np.asarray(step[step["type"]]) for step in level["coordinateTransformations"])
+        array = np.asarray(group[level["path"]][...], float)
+        size = np.asarray(about["datasets"][0]["coordinateTransformations"][0]["scale"])
+        step = np.round(scale / size).astype(int)
+        first = np.round((shift - begin - (scale - size) / 2) / size).astype(int)
+        # Blocks of the finest scale, its border repeated, have the means that the coarse scale was made with, or so.
+        pad = [(-a, n * s + a - side) for a, n, s, side in zip(first, array.shape, step, finest.shape, strict=True)]
+        whole = np.pad(finest, pad, mode="edge")
+        sides = [n for pair in zip(array.shape, step, strict=True) for n in pair]
+        means = whole.reshape(sides).mean((1, 3, 5))
+        alike = [np.corrcoef(means.ravel(), np.roll(array, shift, 2).ravel())[0, 1] for shift in (0, -1, 1)]
+        assert alike[0] > 0.95 > max(alike[1:])
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_nifti_keeps_its_description_units_and_codes(tmp_path, voxels, streaming):
+    path = tmp_path / "scan.nii"
+    image = nibabel.Nifti1Image(voxels, TURNED)
+    image.header["descrip"] = b"a scan"
+    image.set_qform(TURNED, code=3)
+    image.set_sform(TURNED, code=4)
+    image.header.set_xyzt_units("mm", "msec")
+    image.to_filename(path)
+    header = nibabel.load(translate(path, tmp_path / "out", streaming=streaming)).header
+    assert bytes(header["descrip"]).startswith(b"a scan")
+    assert (int(header["qform_code"]), int(header["sform_code"])) == (3, 4)
+    assert header.get_xyzt_units() == ("mm", "msec")
+
+
+def test_two_dimensions_stream_as_well(tmp_path):
+    photo = np.random.default_rng(0).integers(0, 255, (50, 70)).astype(np.uint8)
+    Image.fromarray(photo).save(tmp_path / "photo.png")
+    volume = Volume(tmp_path / "photo.png")
+    assert volume.shape == (70, 50, 1) and volume.is_picture
+    assert np.array_equal(volume.slab(0, 1)[..., 0].numpy(), photo.T)
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_where_it_was(tmp_path, voxels):
+    """Killed after some tiles; the next run makes the others, and the result is that of a run in one go."""
+    path = scan(tmp_path / "source", ".nii", voxels)
+    whole = read(translate(path, tmp_path / "whole", streaming=True))[0]
+    out = tmp_path / "out"
+    command = [sys.executable, "-c", DYING, str(path), str(out)]
+    told = {"cwd": ROOT, "capture_output": True, "text": True, "env": {**os.environ, "OMP_NUM_THREADS": "1"}}
+    first = subprocess.run([*command, "12"], **told)
+    assert first.returncode == 9, first.stderr[-2000:]
+    assert [entry.name for entry in out.iterdir()] == [".part_scan"]
+    second = subprocess.run([*command, "-1"], **told)
+    assert second.returncode == 0, second.stderr[-2000:]
+    made = json.loads(second.stdout.splitlines()[-1])["made"]
+    assert [entry.name for entry in out.iterdir()] == ["scan_translated.nii"]
+    assert np.array_equal(read(out / "scan_translated.nii")[0], whole)
+    assert made == 19 - 12
+
+
+@pytest.mark.parametrize("other", ["nothing", "version", "settings", "image"])
+def test_what_a_killed_run_left_is_gone_on_with_only_where_nothing_has_changed(tmp_path, voxels, monkeypatch, other):
+    path = scan(tmp_path / "source", ".nii", voxels)
+    preprocessing = Compose(
+        [LoadImageOrSeriesd("image", ensure_channel_first=True), Orientationd("image", "RAS", labels=None)]
+    )
+    options = {"folder": tmp_path / "out", "preprocessing": preprocessing, "streaming": True}
+    left = PrepareImaged("image", settings=[1], **options)({"image": str(path)})["image"].folder / "left"
+    left.write_text("")
+    if other == "version":
+        monkeypatch.setattr("bundle.transforms.prepare.__version__", "another")
+    if other == "image":
+        os.utime(path, (1, 1))
+    PrepareImaged("image", settings=[2 if other == "settings" else 1], **options)({"image": str(path)})
+    assert left.exists() == (other == "nothing")
+
+
+DYING = """
+import json, os, sys
+from monai.bundle import ConfigWorkflow
+from bundle.cascade import Cascade, inferer
+path, out, last = sys.argv[1:]
+made, written, translate, write = [], [], Cascade.forward, inferer.write_tile
+def forward(self, *args, **kwargs):
+    made.append(1)
+    return translate(self, *args, **kwargs)
+def put(out, tile, voxels):
+    if out.name.startswith("result"):
+        if len(written) == int(last):
+            os._exit(9)
+        written.append(1)
+    write(out, tile, voxels)
+Cascade.forward, inferer.write_tile = forward, put
+workflow = ConfigWorkflow(
+    config_file="configs/inference.json", workflow_type="infer", bundle_root=".", dataset_dir=path, output_dir=out,
+    tile_size=20, match_kernel=False, streaming=True,
+)
+workflow.initialize()
+workflow.run()
+print(json.dumps({"made": len(made)}))
+"""
+
+
+def test_cropping_is_refused_with_the_reason(tmp_path, voxels):
+    path = scan(tmp_path / "source", ".nii", voxels)
+    with pytest.raises(RuntimeError) as error:
+        translate(path, tmp_path / "out", streaming=True, crop_lungs=True)
+    causes, cause = [], error.value
+    while cause:
+        causes.append(str(cause))
+        cause = cause.__cause__
+    assert any("streaming does not go with crop_lungs" in text for text in causes)
+
+
+def test_a_file_that_lacks_slices_does_not_appear(tmp_path):
+    with (
+        pytest.raises(ValueError, match="lacks 3 of 5 slices"),
+        create_image(tmp_path / "a.nii", held(np.zeros((4, 4, 5)), np.eye(4)), np.int16) as write,
+    ):
+        write((slice(0, 4), slice(0, 4), slice(0, 2)), np.zeros((4, 4, 2)))
+    assert not list(tmp_path.iterdir())
+
+
+def test_same_voxels_give_the_same_compressed_bytes(tmp_path):
+    noise = np.random.default_rng(0).integers(-1000, 1000, (9, 8, 7))
+    for name in "ab":
+        with create_image(tmp_path / f"{name}.nii.gz", held(noise, TURNED), np.int16) as write:
+            for part in (slice(0, 3), slice(3, 7)):
+                write((slice(0, 9), slice(0, 8), part), noise[..., part])
+    assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "b.nii.gz").read_bytes()
+    assert np.array_equal(np.asarray(nibabel.load(tmp_path / "a.nii.gz").dataobj), noise)
+
+
+def test_zarr_of_several_channels_is_refused(tmp_path):
+    import zarr
+
+    zarr.create_array(str(tmp_path / "a.zarr"), shape=(2, 4, 4, 4), dtype="i2")
+    with pytest.raises(ValueError, match="more than one channel or time point"):
+        open_image(tmp_path / "a.zarr")
+    zarr.create_array(str(tmp_path / "b.zarr"), shape=(1, 1, 3, 4, 5), dtype="i2")
+    assert open_image(tmp_path / "b.zarr").shape == (5, 4, 3)
+    assert torch.is_tensor(Volume(tmp_path / "b.zarr").slab(0, 1))
