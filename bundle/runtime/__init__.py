@@ -2,12 +2,12 @@
 
 `bytes`: sizes given as text; `malloc`: the C library's heap; `precision`: what a device computes in;
 `prefetch`: reading and writing while computing; `ranks`: the processes of one run; `files`: atomic files and folders,
-and hashes; `errors`: one last line; `free_memory`: what the host has left; `typed`: paths as they were typed.
+and hashes; `errors`: one last line; `host_memory`: what the host has left; `typed`: paths as they were typed.
 """
 
 from bundle.runtime.bytes import parse_bytes
 from bundle.runtime.files import file_hash, fingerprint
-from bundle.runtime.free_memory import free_memory
+from bundle.runtime.host_memory import free_memory
 from bundle.runtime.malloc import giving_back
 from bundle.runtime.precision import has_bfloat16
 from bundle.runtime.prefetch import overlapped
