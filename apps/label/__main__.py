@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+from apps.label.access import check_access
 from apps.label.folder import NAME, lay_out
 
 ROOT = Path(__file__).parents[2]
@@ -17,22 +18,32 @@ PATIENCE = 24 * 3600
 
 
 def serve(
-    studies: str, port: int = 8000, host: str = "127.0.0.1", folder: str = "output/label", bundle: str = str(ROOT)
+    studies: str,
+    port: int = 8000,
+    host: str = "127.0.0.1",
+    folder: str = "output/label",
+    bundle: str = str(ROOT),
+    anyone_may_use_this_server: bool = False,
 ) -> None:
     """Serve a folder of images until interrupted.
 
     Args:
         studies: folder of the images; MONAI Label keeps its list of them and results that are stored in there.
         port: of the server.
-        host: address it listens on. There is no password, and a request may name any file that the server can read: on
-            another address than loopback everybody there can have it translated.
+        host: address it listens on. On another than loopback MONAI Label's authentication has to be on, by
+            ``MONAI_LABEL_AUTH_ENABLE`` and ``MONAI_LABEL_AUTH_REALM_URI`` in the environment.
         folder: where the app is laid out.
         bundle: folder of the bundle.
+        anyone_may_use_this_server: whoever reaches another address than loopback may read, add and remove images and
+            results, train, and change the weights.
 
     Raises:
         ModuleNotFoundError: where MONAI Label is not installed.
         FileNotFoundError: where there are no such studies, or no bundle.
+        ValueError: If others can reach the server and it would not ask who they are.
     """
+    host = str(host)
+    check_access(host, os.environ, bool(anyone_may_use_this_server))
     images = Path(str(studies)).resolve()
     if not images.is_dir():
         raise FileNotFoundError(f"studies {str(studies)!r} is no folder; give one that holds images, or is to.")
@@ -62,7 +73,22 @@ def search_path() -> str:
     return os.pathsep.join(filter(None, (str(SHIM), str(ROOT), os.environ.get("PYTHONPATH"))))
 
 
+def main(
+    studies: str,
+    port: int = 8000,
+    host: str = "127.0.0.1",
+    folder: str = "output/label",
+    bundle: str = str(ROOT),
+    anyone_may_use_this_server: bool = False,
+) -> None:
+    """As `serve`, for the command line: an error is one line."""
+    try:
+        serve(studies, port, host, folder, bundle, anyone_may_use_this_server)
+    except (ModuleNotFoundError, FileNotFoundError, ValueError) as error:
+        sys.exit(f"error: {error}")
+
+
 if __name__ == "__main__":
     import fire
 
-    fire.Fire(serve)
+    fire.Fire(main)

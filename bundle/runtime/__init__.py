@@ -1,30 +1,33 @@
-"""The machine below: files, memory, processes.
+"""The machine: files, memory, processes.
 
-`bytes`: sizes given as text; `malloc`: the C library's heap; `precision`: what a device computes in;
-`prefetch`: reading and writing while computing; `ranks`: the processes of one run; `files`: atomic files and folders,
-and hashes; `errors`: one last line; `host_memory`: what the host has left; `typed`: paths as they were typed.
+- `files`: atomic files and folders, and their hashes; `typed`: paths as they were typed; `errors`: one last line;
+- `choose`: settings by one key; `bytes`: memory sizes given as text; `host_memory`: what the host has left;
+- `malloc`: the C library's heap; `precision`: whether a device computes in bfloat16;
+- `prefetch`: reading and writing while computing; `ranks`: the processes of one run.
 """
 
 from bundle.runtime.bytes import parse_bytes
+from bundle.runtime.choose import choose
 from bundle.runtime.files import file_hash, fingerprint
 from bundle.runtime.host_memory import free_memory
-from bundle.runtime.malloc import giving_back
+from bundle.runtime.malloc import trim_malloc
 from bundle.runtime.precision import has_bfloat16
-from bundle.runtime.prefetch import overlapped
-from bundle.runtime.ranks import first, leave, rank, wait, world
+from bundle.runtime.prefetch import prefetch
+from bundle.runtime.ranks import first, rank, shutdown, wait, world
 from bundle.runtime.typed import typed_path
 
 __all__ = [
+    "choose",
     "file_hash",
     "fingerprint",
     "first",
     "free_memory",
-    "giving_back",
     "has_bfloat16",
-    "leave",
-    "overlapped",
     "parse_bytes",
+    "prefetch",
     "rank",
+    "shutdown",
+    "trim_malloc",
     "typed_path",
     "wait",
     "world",

@@ -16,7 +16,7 @@ import torch
 from bundle.cascade import ScratchImage
 from bundle.geometry import Tile, region, tiles
 from bundle.images import Opened, Volume
-from bundle.runtime import first, giving_back, overlapped, wait
+from bundle.runtime import first, prefetch, trim_malloc, wait
 from bundle.transforms.prepare import slab_depth
 from bundle.transforms.save import SaveImageAsSourced
 from monai.config import KeysCollection
@@ -90,5 +90,5 @@ class FinishImaged(MapTransform):
 
         walk = tiles(image.shape, slab, (0,) * len(slab))
         with saving.created(source) as write:
-            for _ in giving_back(overlapped(walk, read, restored, lambda tile, voxels: write(tile.write, voxels))):
+            for _ in trim_malloc(prefetch(walk, read, restored, lambda tile, voxels: write(tile.write, voxels))):
                 pass

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 import torch
 from bundle import __version__
-from bundle.cascade import ScratchImage, create, open_group, own, put, settle
+from bundle.cascade import ScratchImage, barrier, create_array, open_group, pending_tiles, write_tile
 from bundle.geometry import Tile, even, tiles
 from bundle.images import Opened, Volume, level_type, open_image, result_path, stem, suffix
 from bundle.images.readback import least_bytes
-from bundle.runtime import file_hash, fingerprint, first, free_memory, giving_back, overlapped, parse_bytes, world
+from bundle.runtime import file_hash, fingerprint, first, free_memory, parse_bytes, prefetch, trim_malloc, world
 from bundle.runtime.files import PART, check_space, size_of
 from bundle.scanner import find_kernel
 from monai.config import KeysCollection
@@ -122,7 +122,7 @@ class PrepareImaged(MapTransform):
 
     def check_space(self, image: Opened) -> None:
         """Refuse to begin what the disk has no room for: the result, and on disk two images of 32 bits."""
-        end = suffix(result_path(image.path, self.folder, "", self.output_ext))
+        end = suffix(result_path(image.path, self.folder, "", self.output_ext, series_uid=self.series_uid))
         needed = least_bytes(image.shape, level_type(image.bits) if image.bits else self.output_dtype, end)
         if self.on_disk(image):
             group = self.job_folder(image)
@@ -146,10 +146,10 @@ class PrepareImaged(MapTransform):
         shape = volume.shape[:dims]
         slab = (*shape[:-1], slab_depth(shape))
         chunks = [min(CHUNK, side) for side in slab[:-1]]
-        create(group, "image", shape, (*chunks, slab[-1]))
+        create_array(group, "image", shape, (*chunks, slab[-1]))
         scratch = ScratchImage(group, "image", torch.from_numpy(volume.affine))
         scratch.about = {"source": image, "volume": volume}
-        walk = list(own(scratch, tiles(shape, slab, (0,) * dims)))
+        walk = list(pending_tiles(scratch, tiles(shape, slab, (0,) * dims)))
         kernel = find_kernel(volume, volume.spacing) if self.match_kernel and walk else None
 
         def read(tile: Tile) -> Opened:
@@ -159,9 +159,9 @@ class PrepareImaged(MapTransform):
             shown = self.preprocessing({key: part, "kernel": kernel})[key]
             return torch.as_tensor(shown).as_subclass(Tensor)[None]
 
-        for _ in giving_back(overlapped(walk, read, seen, partial(put, scratch))):
+        for _ in trim_malloc(prefetch(walk, read, seen, partial(write_tile, scratch))):
             pass
-        settle(scratch)
+        barrier(scratch)
         return scratch
 
 

@@ -3,13 +3,10 @@
 import importlib.util
 import json
 import os
-import shutil
-import socket
 import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import itk
@@ -17,53 +14,27 @@ import nibabel
 import numpy as np
 import pytest
 
-from apps.label.__main__ import search_path, settings
-from apps.label.folder import NAME, PARTS, lay_out
+from apps.label.__main__ import settings
+from apps.label.folder import NAME, lay_out
 from bundle.examples.phantom import ThoraxPhantom
 from bundle.images import ScanReader
-from tests.dicom_series import write_series
-from tests.slicer_stub import Volume, geometry, load, oblique_image
+from tests.label_server import ROOT, STORED, copy_bundle, guarded, make_studies, needs_label, stock
+from tests.slicer_stub import Volume, geometry, load
 
-ROOT = Path(__file__).parents[2]
 #: A real CT to translate besides, or nothing.
 REAL = os.environ.get("LABEL_CT", "")
-SHAPE, SPACING = (64, 56, 24), (3.0, 3.0, 6.0)
 #: Of an image to train on: its coarsest scale is large enough for the discriminator.
 TRAINED = (144, 128, 96)
-#: Stored images by name, and the suffix of each.
-STORED = {"plain": ".nii", "packed": ".nii.gz", "oblique": ".nrrd", "meta": ".mha"}
-
-needs_label = pytest.mark.skipif(
-    importlib.util.find_spec("monailabel") is None, reason="needs MONAI Label: make test-label has it"
-)
-
-
-def phantom(seed):
-    return ThoraxPhantom(SHAPE, SPACING, seed=seed, noise=60.0)
 
 
 @pytest.fixture(scope="module")
 def studies(tmp_path_factory):
-    """A phantom of each format, and a folder with a DICOM series."""
-    folder = tmp_path_factory.mktemp("studies")
-    for seed, (name, suffix) in enumerate(STORED.items()):
-        made = phantom(seed)
-        if suffix.startswith(".nii"):
-            nibabel.Nifti1Image(made[...], made.affine).to_filename(folder / f"{name}{suffix}")
-        else:
-            itk.imwrite(oblique_image(made[...], SPACING), str(folder / f"{name}{suffix}"))
-    write_series(folder / "series", phantom(9)[...], np.diag([-3.0, 3.0, 6.0, 1.0]))
-    return folder
+    return make_studies(tmp_path_factory.mktemp("studies"))
 
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):
-    """A copy of the bundle, whose weights may be trained on."""
-    folder = tmp_path_factory.mktemp("bundle")
-    for part in PARTS:
-        copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
-        copy(ROOT / part, folder / part)
-    return folder
+    return copy_bundle(tmp_path_factory.mktemp("bundle"))
 
 
 def run(source, out, *options):
@@ -94,66 +65,9 @@ def assert_same(answer, result):
     np.testing.assert_allclose(affine, grid, atol=1e-4)
 
 
-class Server:
-    """Requests to a server of this machine."""
-
-    def __init__(self, port):
-        self.address = f"http://127.0.0.1:{port}"
-
-    def ask(self, method, path, **arguments):
-        import requests  # MONAI Label's own, and its environment's alone
-
-        return requests.request(method, self.address + path, timeout=900, **arguments)
-
-    def infer(self, path, image="", params=None, upload=None, query=""):
-        """Translate an image that is stored or sent, and write the answer."""
-        query, end = f"output=image&image={image}{query}", "".join(path.suffixes)
-        file = {"file": (upload.name, upload.read_bytes())} if upload else None
-        form = {"params": json.dumps({**({} if end == ".nii.gz" else {"result_extension": end}), **(params or {})})}
-        answer = self.ask("POST", f"/infer/{NAME}?{query}", data=form, files=file)
-        assert answer.status_code == 200, answer.text
-        path.write_bytes(answer.content)
-        return path
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-@contextmanager
-def running(command, port, log, **environment):
-    """A server, from when it answers on; its own process is stopped at the end."""
-    with (
-        log.open("w") as written,
-        subprocess.Popen(
-            command, cwd=ROOT, stdout=written, stderr=subprocess.STDOUT, env={**os.environ, **environment}
-        ) as process,
-    ):
-        server, patience = Server(port), time.monotonic() + 600
-        try:
-            while time.monotonic() < patience and process.poll() is None:
-                try:
-                    server.ask("GET", "/info/")
-                    break
-                except OSError:
-                    time.sleep(0.5)
-            else:
-                raise RuntimeError(f"the server did not start:\n{log.read_text()[-3000:]}")
-            yield server
-        finally:
-            process.terminate()
-            process.wait(60)
-
-
 @pytest.fixture(scope="module")
 def server(studies, bundle, tmp_path_factory):
-    """What make label starts."""
-    folder, port = tmp_path_factory.mktemp("label"), free_port()
-    options = ("--port", str(port), "--folder", str(folder / "app"), "--bundle", str(bundle))
-    command = [sys.executable, "-m", "apps.label", str(studies), *options]
-    with running(command, port, folder / "log") as served:
+    with guarded(studies, bundle, tmp_path_factory.mktemp("label")) as served:
         yield served
 
 
@@ -263,23 +177,16 @@ def test_slicer_s_module_gets_the_same(server, studies, expected, monkeypatch):
 @needs_label
 def test_a_server_started_by_monai_label_s_own_command_answers_the_same(studies, bundle, expected, tmp_path):
     """Nothing of `apps.label` runs in it: the bundle alone, in the stock app."""
-    app, port = lay_out(tmp_path / "app", bundle), free_port()
-    command = [
-        *(sys.executable, "-m", "monailabel.main", "start_server", "--app", str(app), "--studies", str(studies)),
-        *("--host", "127.0.0.1", "--port", str(port)),
-        *("--conf", "models", NAME, "--conf", "zoo_source", "local", "--conf", "sam2", "false"),
-    ]
-    shim = search_path().split(os.pathsep)[0]
-    with running(command, port, tmp_path / "log", PYTHONPATH=shim) as stock:
+    with stock(studies, bundle, tmp_path) as served:
         params = {"result_dtype": "uint8"}
-        assert_same(stock.infer(tmp_path / "answer.nii", "plain", params), expected / "plain_translated.nii")
+        assert_same(served.infer(tmp_path / "answer.nii", "plain", params), expected / "plain_translated.nii")
 
 
 @needs_label
 @pytest.mark.skipif(not REAL, reason="no real CT: name one by LABEL_CT=/path/to/image")
 def test_a_real_ct_is_answered_as_by_the_command_line(server, tmp_path):
     (result,) = run(REAL, tmp_path / "expected").iterdir()
-    answer = server.infer(tmp_path / "answer.nii.gz", str(Path(REAL).resolve()), {"result_dtype": "uint8"})
+    answer = server.infer(tmp_path / "answer.nii.gz", "", {"result_dtype": "uint8"}, Path(REAL))
     assert_same(answer, result)
     (voxels, _), (wanted, _) = read(answer), read(result)
     print(f"real CT {voxels.shape}: at most {np.abs(voxels.astype(int) - wanted.astype(int)).max()} HU off")
@@ -298,8 +205,9 @@ def test_training_changes_the_weights_that_answer(server, bundle, tmp_path):
             assert server.ask("PUT", f"/datastore/{place}?image=pair{seed}", files=sent).status_code == 200
     weights = bundle / "models" / "model.pt"
     told, written = weights.read_bytes(), weights.stat().st_mtime_ns
-    # all that is offered, as Slicer's module sends it, and the fewest steps
-    offered = server.ask("GET", "/info/").json()["trainers"][NAME]["config"]
+    # all that is offered, as Slicer's module sends it: the first of each list; and the fewest steps
+    config = server.ask("GET", "/info/").json()["trainers"][NAME]["config"]
+    offered = {key: value[0] if isinstance(value, list) else value for key, value in config.items()}
     request = {**offered, "max_epochs": 1, "val_split": 0.5, "scale": 0, "update_weights": True}
     assert server.ask("POST", f"/train/{NAME}", json=request).json()["status"] in ("SUBMITTED", "RUNNING")
     while (task := server.ask("GET", "/train/").json())["status"] in ("SUBMITTED", "RUNNING"):

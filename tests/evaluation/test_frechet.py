@@ -95,8 +95,9 @@ def test_a_volume_has_three_planes_seen_as_radiologists_do():
 def test_a_2d_image_and_a_single_slice_are_one_picture(tmp_path):
     pixels = np.arange(12, dtype=np.uint8).reshape(3, 4)
     Image.fromarray(pixels).save(tmp_path / "image.png")
-    (plane,) = planes(Volume(tmp_path / "image.png", 2), (0, 255), 8)
-    assert torch.equal((255 * torch.cat(list(plane)))[0, 0].round(), torch.from_numpy(pixels).float())
+    (plane,) = planes(Volume(tmp_path / "image.png"), (0, 255), 8)
+    seen = (255 * torch.cat(list(plane)))[0, 0].round()
+    assert torch.equal(seen, torch.from_numpy(pixels[::-1, ::-1].copy()).float())  # turned as an axial slice is
     (plane,) = planes(Whole(torch.zeros(6, 5, 1)), (0, 1), 8)
     assert [tuple(batch.shape) for batch in plane] == [(1, 1, 5, 6)]
 
@@ -243,7 +244,7 @@ def test_a_torchscript_file_is_a_network(tmp_path):
 
 
 def test_an_onnx_file_is_a_network(tmp_path):
-    pytest.importorskip("onnxruntime", reason="needs onnxruntime: pip install -r requirements-frechet.txt")
+    pytest.importorskip("onnxruntime", reason="needs onnxruntime: pip install -r requirements/frechet.txt")
     helper = pytest.importorskip("onnx", reason="needs onnx, which writes the file: make zoo-check").helper
     layer = Tiny().layer
     weights = [
@@ -276,7 +277,7 @@ def test_what_is_no_network_is_refused(tmp_path, monkeypatch):
         FileFeatures(tmp_path / "flat.pt", side=4)(torch.rand(4, 1, 9, 9))
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     (tmp_path / "tiny.onnx").touch()
-    with pytest.raises(ImportError, match=r"needs onnxruntime; pip install -r requirements-frechet\.txt"):
+    with pytest.raises(ImportError, match=r"needs onnxruntime; pip install -r requirements/frechet\.txt"):
         FileFeatures(tmp_path / "tiny.onnx")
 
 

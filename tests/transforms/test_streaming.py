@@ -26,6 +26,7 @@ from bundle.images import Volume, create_image, held, open_image
 from bundle.scanner import SHARP, acquire
 from bundle.transforms import LoadImageOrSeriesd, PrepareImaged
 from tests.dicom_series import write_series
+from tests.processes import nameless, torchrun
 
 ROOT = Path(__file__).parents[2]
 SHAPE = (44, 40, 26)
@@ -138,22 +139,22 @@ def test_a_zarr_image_in_memory_gives_zarr(tmp_path, voxels):
     assert np.allclose(read(written)[1], TURNED)
 
 
+@pytest.mark.slow
 def test_two_processes_give_what_one_gives(tmp_path, voxels):
     """torchrun: both make tiles of one volume; without streaming, each takes volumes of its own."""
     path = scan(tmp_path / "source", ".nii", voxels)
     scan(tmp_path / "source", ".nii.gz", voxels + 5)
     one = read(translate(path, tmp_path / "one", streaming=True))[0]
+    environment = nameless(tmp_path / "nameless")
     for streaming in (True, False):
         out = tmp_path / f"two_{streaming}"
         command = [
-            *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"),
-            *("-m", "monai.bundle", "run", "inference"),
+            *(*torchrun(2), "-m", "monai.bundle", "run", "inference"),
             *("--config_file", "['configs/inference.json','configs/multi_gpu_inference.json']"),
             *("--dataset_dir", str(tmp_path / "source"), "--output_dir", str(out), "--streaming", str(streaming)),
             *("--tile_size", "20", "--match_kernel", "False"),
         ]
-        told = {**os.environ, "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=told)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment, timeout=300)
         assert done.returncode == 0, done.stderr[-3000:]
         assert sorted(file.name for file in out.iterdir()) == ["scan_translated.nii", "scan_translated.nii.gz"]
         assert np.abs(read(out / "scan_translated.nii")[0].astype(int) - one).max() <= int(not streaming)
@@ -238,6 +239,7 @@ def test_two_dimensions_stream_as_well(tmp_path):
     assert np.array_equal(volume.slab(0, 1)[..., 0].numpy(), photo.T)
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_where_it_was(tmp_path, voxels):
     """Killed after some tiles; the next run makes the others, and the result is that of a run in one go."""
     path = scan(tmp_path / "source", ".nii", voxels)
@@ -278,7 +280,7 @@ import json, os, sys
 from monai.bundle import ConfigWorkflow
 from bundle.cascade import Cascade, inferer
 path, out, last = sys.argv[1:]
-made, written, translate, write = [], [], Cascade.forward, inferer.put
+made, written, translate, write = [], [], Cascade.forward, inferer.write_tile
 def forward(self, *args, **kwargs):
     made.append(1)
     return translate(self, *args, **kwargs)
@@ -288,7 +290,7 @@ def put(out, tile, voxels):
             os._exit(9)
         written.append(1)
     write(out, tile, voxels)
-Cascade.forward, inferer.put = forward, put
+Cascade.forward, inferer.write_tile = forward, put
 workflow = ConfigWorkflow(
     config_file="configs/inference.json", workflow_type="infer", bundle_root=".", dataset_dir=path, output_dir=out,
     tile_size=20, match_kernel=False, streaming=True,

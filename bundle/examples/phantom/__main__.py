@@ -8,7 +8,7 @@ import numpy as np
 from bundle.examples.phantom import ThoraxPhantom
 from bundle.images import create_image, held
 
-SLAB = 16  # slices painted at a time
+SLICES = 16  # painted at a time
 
 
 def write(
@@ -21,15 +21,15 @@ def write(
     """Write a phantom as int16 NIfTI (.nii or .nii.gz) and return its path; arguments as of `ThoraxPhantom`.
 
     Raises:
-        ValueError: for a path of another format, and where `ThoraxPhantom` does.
+        ValueError: If the path is of another format, or `ThoraxPhantom` raises it.
     """
     if not path.endswith((".nii", ".nii.gz")):
-        raise ValueError(f"path {path!r} is no NIfTI name; end it in .nii or .nii.gz.")
+        raise ValueError(f"path {path!r} is not a NIfTI name; end it in .nii or .nii.gz.")
     phantom = ThoraxPhantom(shape, spacing, seed, noise)
     like = held(np.broadcast_to(np.zeros((), phantom.dtype), phantom.shape), phantom.affine)
     with create_image(path, like, phantom.dtype) as put:
-        for start in range(0, phantom.shape[-1], SLAB):
-            slab = phantom[..., start : start + SLAB]
+        for start in range(0, phantom.shape[-1], SLICES):
+            slab = phantom[..., start : start + SLICES]
             put((*(slice(0, size) for size in slab.shape[:-1]), slice(start, start + slab.shape[-1])), slab)
     return path
 

@@ -9,13 +9,12 @@ from typing import Any
 import nibabel
 import numpy as np
 import torch
-from bundle.geometry import region
-from bundle.geometry.windows import _inside, _repeat
+from bundle.geometry import clip_window, region, repeat_border
 from torch import Tensor
 
 
 class PackedImage:
-    """A one-channel image of a plain ``.nii`` file, read window by window: nothing of it stays in memory.
+    """A one-channel image in a plain ``.nii`` file. Windows are read from disk; the image is never held in memory.
 
     Args:
         path: an uncompressed NIfTI file, see `bundle.training.data.packing.pack`.
@@ -29,11 +28,11 @@ class PackedImage:
         self.affine = torch.as_tensor(header.affine)
 
     def __getitem__(self, index: Any) -> Tensor:
-        """The voxels of an index over `(1, *spatial)`, of which the first axis has to be 0 or an ellipsis."""
+        """The voxels at an index over `(1, *spatial)`, float32; the index must begin with 0 or an ellipsis."""
         index = index[1:] if isinstance(index, tuple) and index[0] == 0 else index
         return torch.from_numpy(np.array(nibabel.Nifti1Image.from_filename(self.path).dataobj[index], np.float32))
 
     def window(self, bounds: Sequence[tuple[int, int]]) -> Tensor:
         """A window that may reach over the border, which is repeated there: `(1, *(stop - start))`, float32."""
-        inside = _inside(bounds, self.shape[1:])
-        return _repeat(self[region(inside)][None, None], bounds, inside)[0]
+        inside, padding = clip_window(bounds, self.shape[1:])
+        return repeat_border(self[region(inside)][None, None], padding)[0]

@@ -1,4 +1,4 @@
-"""The configs for several GPUs run, on as many processes as there are GPUs; on two, on the CPU, where there are none.
+"""The configs for several GPUs run, on as many processes as there are GPUs; without a GPU on two, on the CPU.
 
 In the model zoo's form: from the zoo's folder, with the bundle in `models/ct_kernel_translation_gan`.
 """
@@ -19,7 +19,9 @@ class TestCTKernelTranslationGANMGPU(unittest.TestCase):
     tearDown = TestCTKernelTranslationGAN.tearDown
 
     def run_configs(self, config, overlay, **override):
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={GPUS or 2}"]
+        command = [sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={GPUS or 2}"]
+        # by the loopback address: a container may not know its own name
+        command += ["--rdzv_backend=c10d", "--rdzv_endpoint=127.0.0.1:0", "--local_addr=127.0.0.1"]
         command += ["-m", "monai.bundle", "run", "--config_file", f"['configs/{config}','configs/{overlay}']"]
         override.update(dataset_dir=str(self.folder / "scans"), output_dir=str(self.folder / "output"))
         for key, value in override.items():

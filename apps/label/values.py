@@ -1,0 +1,258 @@
+"""What a value of a request may be: a number, a size, a name from a list. Text that a config would evaluate is refused.
+
+MONAI's `ConfigParser`, which the stock app hands values of requests to, evaluates text that starts with ``$``, follows
+``@`` and ``%``, and builds what a mapping with ``_target_`` names. Nothing here needs a server, or MONAI Label.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+#: Starts of text that `ConfigParser` evaluates or follows.
+EVALUATED = ("$", "@", "%")
+#: What its references are made of, wherever in a text.
+REFERENCES = ("#", "::", "@")
+#: A name, such as that of an image: letters and digits of any script, spaces and some signs; not dots alone, no slash.
+PLAIN = r"(?![. ]*$)[\w .,()+=~&'!%\[\]-]+"
+#: Characters of a refused value that an error shows.
+SHOWN = 80
+
+
+class Value(Protocol):
+    """What a value may be."""
+
+    def check(self, name: str, value: Any) -> None:
+        """Raise ValueError if the value is not of the kind."""
+
+
+def show(value: Any) -> str:
+    """A value as an error shows it, on one line."""
+    shown = repr(value)
+    return shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}..."
+
+
+def check_plain(name: str, value: Any) -> None:
+    """Refuse what no value may be, whatever its key.
+
+    Raises:
+        ValueError: If it is a mapping, a list or null, or text that a config would evaluate or follow.
+    """
+    if not isinstance(value, (str, int, float)):
+        kind = {dict: "a mapping", list: "a list", type(None): "null"}.get(type(value), type(value).__name__)
+        raise ValueError(f"{name} {show(value)} is {kind}; send a single number, a text, true or false.")
+    if isinstance(value, str):
+        if value.lstrip().startswith(EVALUATED) or any(sign in value for sign in REFERENCES):
+            raise ValueError(
+                f"{name} {show(value)} starts with $, @ or %, or holds @, # or ::; no text of a request is evaluated, "
+                "leave these signs out."
+            )
+        if not value.isprintable():
+            raise ValueError(f"{name} {show(value)} holds characters that cannot be printed; leave them out.")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A text of a fixed list; ``any_case`` whatever its case."""
+
+    names: tuple[str, ...]
+    any_case: bool = False
+
+    def check(self, name: str, value: Any) -> None:
+        """Raise ValueError if the value is not in the list."""
+        check_plain(name, value)
+        if not isinstance(value, str) or (value.lower() if self.any_case else value) not in self.names:
+            names = ", ".join(entry or "''" for entry in self.names)
+            raise ValueError(f"{name} {show(value)} is not known; take one of {names}.")
+
+
+@dataclass(frozen=True)
+class Flag:
+    """True or false, also as text; ``only`` allows one of them alone, and ``why`` says why."""
+
+    only: bool | None = None
+    why: str = ""
+
+    def check(self, name: str, value: Any) -> None:
+        """Raise ValueError if the value is neither, or the one that is not allowed."""
+        check_plain(name, value)
+        states = {"true": True, "1": True, "false": False, "0": False}
+        state = value if isinstance(value, bool) else states.get(str(value).lower())
+        if state is None:
+            raise ValueError(f"{name} {show(value)} is neither true nor false.")
+        if self.only is not None and state is not self.only:
+            raise ValueError(f"{name} {show(value)} is not served: {self.why}")
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A whole number from ``low`` to ``high``, also as decimal digits."""
+
+    low: int
+    high: int
+
+    def check(self, name: str, value: Any) -> None:
+        """Raise ValueError if the value is no such number."""
+        check_plain(name, value)
+        digits = isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,20}", value)
+        number = int(value) if digits or (isinstance(value, int) and not isinstance(value, bool)) else None
+        if number is None or not self.low <= number <= self.high:
+            raise ValueError(f"{name} {show(value)} is no whole number from {self.low} to {self.high}.")
+
+
+@dataclass(frozen=True)
+class Number:
+    """A finite number from ``low`` to ``high``."""
+
+    low: float
+    high: float
+
+    def check(self, name: str, value: Any) -> None:
+        """Raise ValueError if the value is no such number."""
+        check_plain(name, value)
+        known = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not known or not math.isfinite(value) or not self.low <= value <= self.high:
+            raise ValueError(f"{name} {show(value)} is no number from {self.low} to {self.high}.")
+
+
+@dataclass(frozen=True)
+class Size:
+    """A number of bytes, or a text such as ``2GiB``, up to ``high`` bytes; as `bundle.memory.parse_bytes` reads it."""
+
+    high: int = 2**50
+
+    def check(self, name: str, value: Any) -> None:
+        """Raise ValueError if the value is no such size."""
+        check_plain(name, value)
+        units = {"": 1, "b": 1, "kib": 2**10, "mib": 2**20, "gib": 2**30, "kb": 10**3, "mb": 10**6, "gb": 10**9}
+        pattern = r" *([0-9]{1,18}(?:\.[0-9]{0,18})?(?:e\+?[0-9]{1,2})?) *([a-z]*) *"
+        found = re.fullmatch(pattern, "" if isinstance(value, bool) else str(value).lower())
+        size = float(found[1]) * units.get(found[2], 0) if found else 0.0
+        if size < 1:
+            raise ValueError(
+                f"{name} {show(value)} is not a positive number of bytes; write it like 2GiB, 500MB or 1000000000."
+            )
+        if size > self.high:
+            raise ValueError(f"{name} {show(value)} is more than {self.high} bytes; take less, such as 2GiB.")
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text of a pattern, which ``like`` shows; empty only if ``empty``."""
+
+    pattern: str
+    like: str
+    empty: bool = False
+    longest: int = 200
+
+    def check(self, name: str, value: Any) -> None:
+        """Raise ValueError if the value is no such text."""
+        check_plain(name, value)
+        if value == "" and self.empty:
+            return
+        if not isinstance(value, str) or len(value) > self.longest or not re.fullmatch(self.pattern, value):
+            raise ValueError(f"{name} {show(value)} is no {self.like}.")
+
+
+@dataclass(frozen=True)
+class Credential:
+    """Name or password of a user: it goes to the realm that checks it and nowhere else, and no error shows it."""
+
+    pattern: str = r"(?s).*"
+    longest: int = 1000
+
+    def check(self, name: str, value: Any) -> None:
+        """Raise ValueError if the value is no text of the pattern."""
+        if not isinstance(value, str) or len(value) > self.longest or not re.fullmatch(self.pattern, value):
+            raise ValueError(f"{name} is none that a realm could know; write it as in the realm.")
+
+
+@dataclass(frozen=True)
+class Path:
+    """A path of plain names, so that none is ``..``; whether it leads into the studies is checked with these."""
+
+    def check(self, name: str, value: Any) -> None:
+        """Raise ValueError if the value is no such path."""
+        check_plain(name, value)
+        parts = str(value).strip("/").split("/")
+        if value == "" or (len(str(value)) < 1024 and all(re.fullmatch(PLAIN, part) for part in parts)):
+            return
+        raise ValueError(
+            f"{name} {show(value)} is no name of an image or folder; take letters, digits, spaces, . _ - and no `..`."
+        )
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A list of flat mappings with these keys, such as the segments that Slicer's module sends with a label map."""
+
+    keys: Mapping[str, Value]
+    most: int = 1000
+
+    def check(self, name: str, value: Any) -> None:
+        """Raise ValueError if the value is no such list."""
+        if not isinstance(value, list) or len(value) > self.most or not all(isinstance(row, dict) for row in value):
+            raise ValueError(f"{name} {show(value)} is no list of at most {self.most} mappings.")
+        for row in value:
+            check_all(row.items(), self.keys, f"key of {name}")
+
+
+@dataclass(frozen=True)
+class Json:
+    """A mapping written as JSON, with these keys alone."""
+
+    keys: Mapping[str, Value]
+
+    def check(self, name: str, value: Any) -> None:
+        """Raise ValueError if the text is no such mapping."""
+        if not isinstance(value, (str, bytes)):
+            raise ValueError(f"{name} is no text; send a mapping as JSON.")
+        if value.strip():
+            check_all(parse(name, value).items(), self.keys, f"key of {name}")
+
+
+def parse(name: str, text: str | bytes) -> dict[str, Any]:
+    """A mapping written as JSON.
+
+    Raises:
+        ValueError: If it is none, or holds NaN, an infinity, or a key twice.
+    """
+    try:
+        parsed = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{name} is no JSON ({str(error) or 'nested too deep'}); send a mapping.") from error
+    if not isinstance(parsed, dict):
+        raise ValueError(f'{name} {show(parsed)} is no mapping; write it like {{"seed": 0}}.')
+    return parsed
+
+
+def _refuse_constant(constant: str) -> None:
+    raise ValueError(f"{constant} is no number of JSON")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError("a key stands twice")
+    return dict(pairs)
+
+
+def check_all(values: Iterable[tuple[str, Any]], known: Mapping[str, Value], kind: str) -> None:
+    """Check values by key against a closed list.
+
+    Args:
+        values: pairs of key and value.
+        known: the list, and what the value of each key may be.
+        kind: what a key is called, such as "query parameter".
+
+    Raises:
+        ValueError: If a key is not in the list, or a value is not of its kind.
+    """
+    for key, value in values:
+        if key not in known:
+            keys = ", ".join(sorted(known)) or "none"
+            raise ValueError(f"{kind} {show(key)} is not known; known: {keys}.")
+        known[key].check(key, value)
