@@ -34,6 +34,12 @@ def read_stored(file: str | Path) -> tuple[np.ndarray, Dataset]:
     if "PixelData" not in header:
         raise ImageError(f"DICOM file {str(file)!r} holds no pixels; one image is needed: leave the file out.")
     syntax = header.file_meta.TransferSyntaxUID
+    found, needed = len(header.PixelData), int(header.Rows) * int(header.Columns) * int(header.BitsAllocated) // 8
+    if not syntax.is_compressed and found < needed:
+        raise ImageError(
+            f"DICOM file {str(file)!r} is cut short: it holds {found} of {needed} bytes of its pixels, which cannot be "
+            "decoded; fetch it again."
+        )
     try:
         values = _decoded(header) if syntax.is_compressed else header.pixel_array
         values = values.reshape(int(header.Rows), int(header.Columns))
