@@ -1,7 +1,7 @@
 """Preview: source, result and their difference side by side as one PNG.
 
-Volumes give a row of axial and a row of coronal slices through the middle, 2D images one row. Both images are turned to
-the same orientation, so that their formats may differ: all that `bundle.images.formats` reads.
+Volumes give a row of axial and a row of coronal slices through the middle, 2D images one row. Both images get the
+same orientation, so that their formats may differ: any that `bundle.images.formats` reads.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 WINDOW = (-1350.0, 150.0)  # lung window, HU
-SPAN = 200.0  # the difference's colours end here, HU
+SPAN = 200.0  # limit of the difference's colours, HU
 WIDTH, GAP, LABEL = 420, 6, 16  # of a panel, between panels, of a line of text; pixels
 BLUE, WHITE, RED = np.array([(33, 82, 173), (255, 255, 255), (178, 24, 43)], np.float32)
 
@@ -22,8 +22,8 @@ def read(path: str) -> tuple[np.ndarray, tuple[float, ...]]:
     """Load an image and return it as float32 with its spacing in mm; axes to the patient's left, back and head.
 
     Raises:
-        FileNotFoundError: where there is none.
-        ValueError: where it has neither two nor three axes.
+        FileNotFoundError: If it does not exist.
+        ValueError: If it has neither two nor three axes.
     """
     from monai.transforms import LoadImage, Orientation
 
@@ -44,27 +44,27 @@ def read(path: str) -> tuple[np.ndarray, tuple[float, ...]]:
 
 
 def grey(image: np.ndarray, window: Sequence[float]) -> np.ndarray:
-    """Grey values of an image in a window, `(..., 3)` uint8."""
+    """Return the grey values of an image in a window, `(..., 3)` uint8."""
     low, high = window
     return np.repeat((np.clip((image - low) / (high - low), 0, 1) * 255).astype(np.uint8)[..., None], 3, -1)
 
 
 def red_blue(difference: np.ndarray, span: float) -> np.ndarray:
-    """Blue below zero, white at zero, red above, full at ``span``; `(..., 3)` uint8."""
+    """Return colours: blue below zero, white at zero, red above, saturated at ``span``; `(..., 3)` uint8."""
     share = np.clip(difference / span, -1, 1)[..., None]
     colour = WHITE + np.abs(share) * (np.where(share < 0, BLUE, RED) - WHITE)
     return colour.astype(np.uint8)
 
 
 def panel(colours: np.ndarray, spacing: Sequence[float]) -> Image.Image:
-    """A slice of colours `(column, row, 3)` as a picture `WIDTH` pixels wide, as high as its spacing asks for."""
+    """Return a slice of colours `(column, row, 3)` as a picture of `WIDTH` pixels, its height by the spacing."""
     columns, rows = (size * mm for size, mm in zip(colours.shape, spacing, strict=False))
     size = (WIDTH, max(1, round(WIDTH * rows / columns)))
     return Image.fromarray(np.ascontiguousarray(colours.swapaxes(0, 1))).resize(size, Image.Resampling.BICUBIC)
 
 
 def cuts(image: np.ndarray, spacing: Sequence[float]) -> dict[str, tuple[np.ndarray, tuple[float, ...]]]:
-    """The slices that are shown: name to (slice as (column, row), spacing)."""
+    """Return the slices to show: name to (slice as (column, row), spacing)."""
     if image.ndim == 2:
         return {"": (image, tuple(spacing))}
     _, y, z = (size // 2 for size in image.shape)
@@ -82,14 +82,14 @@ def preview(
     Args:
         source: the image that was translated.
         result: its translation, on the same grid.
-        png: where to write the picture.
+        png: path of the picture.
         window: lowest and highest value shown; by default the lung window for images in HU (any value below -200), else
             the source's own range.
-        span: the difference at which the colours are full; by default 200 HU, or a seventh of any other window.
+        span: the difference at which the colours saturate; by default 200 HU, or a seventh of any other window.
 
     Raises:
-        FileNotFoundError: where there is no image.
-        ValueError: where the grids differ.
+        FileNotFoundError: If an image does not exist.
+        ValueError: If the grids differ.
     """
     (before, spacing), (after, other) = read(source), read(result)
     if before.shape != after.shape or not np.allclose(spacing, other, rtol=1e-3):

@@ -1,1 +1,1 @@
-"""What `make bench` runs: each module prints one table and writes one figure (`docs/benchmarks.md`)."""
+"""The benchmarks of `make bench`: each module prints one table and writes one figure (`docs/benchmarks.md`)."""

@@ -1,8 +1,8 @@
-"""DCGAN, Pix2Pix and PGGAN in two and three dimensions: what Uzunova et al. 2019, section 3.1, compare memory with.
+"""DCGAN, Pix2Pix and PGGAN in two and three dimensions: the baselines of Uzunova et al. 2019, section 3.1.
 
-Published for 2D (DCGAN for 3D as well); here one body makes both, as the paper did: "replacing 2D convolutions by 3D
-convolutions". Beside them the networks of the paper's authors, as wide as they published them. Left out is what steers
-a training and takes next to no memory: PGGAN's fading in of a stage, and its equalized learning rate.
+Published for 2D (DCGAN for 3D as well); here one function builds both, as the paper did: "replacing 2D convolutions by
+3D convolutions". Beside them are the networks of the paper's authors, as wide as published. Left out is what controls a
+training and needs next to no memory: PGGAN's fading in of a stage, and its equalized learning rate.
 """
 
 from __future__ import annotations
@@ -24,53 +24,53 @@ LEAKY = ("LEAKYRELU", {"negative_slope": 0.2, "inplace": True})
 
 @dataclass(frozen=True)
 class GAN:
-    """A generator and its discriminator, with the shapes of what they are given.
+    """A generator and its discriminator, with the shapes of the generator's input and output.
 
     Args:
-        generator: from ``given`` to ``made``.
-        discriminator: from ``made``, behind ``given`` where it is conditional, to logits; MONAI's `PatchDiscriminator`
+        generator: from an input to an image.
+        discriminator: from an image, after the input if it is conditional, to logits; MONAI's `PatchDiscriminator`
             returns them as the last of a list.
-        given: `(1, channels, *spatial)`.
-        made: `(1, 1, *spatial)`.
-        conditional: whether the discriminator sees what the generator is given.
+        input_shape: `(1, channels, *spatial)`.
+        image_shape: `(1, 1, *spatial)`.
+        conditional: whether the discriminator sees the generator's input.
     """
 
     generator: nn.Module
     discriminator: nn.Module
-    given: tuple[int, ...]
-    made: tuple[int, ...]
+    input_shape: tuple[int, ...]
+    image_shape: tuple[int, ...]
     conditional: bool
 
 
 def halvings(side: int) -> int:
-    """How often an image is halved until a single voxel is left.
+    """Return how often an image can be halved until a single voxel is left.
 
     Raises:
-        ValueError: where the side is no power of two, or less than 16.
+        ValueError: If the side is not a power of two, or below 16.
     """
     count = max(side, 16).bit_length() - 1
     if side != 2**count:
-        raise ValueError(f"side {side} is no power of two from 16 on, as these networks need; take {2**count}.")
+        raise ValueError(f"side {side} is not a power of two from 16 on, as these networks need; take {2**count}.")
     return count
 
 
 def widths(finest: int, count: int) -> list[int]:
-    """Channels of a number of levels, the finest first: doubled at every halving, at most 512."""
+    """Return the channels of a number of levels, the finest first: doubled at every halving, at most 512."""
     return [min(finest * 2**i, 512) for i in range(count)]
 
 
 def up(spatial_dims: int, inputs: int, outputs: int, **kwargs: Any) -> Convolution:
-    """Twice the sides, by a transposed convolution over 4 voxels."""
+    """Double the sides by a transposed convolution over 4 voxels."""
     return Convolution(spatial_dims, inputs, outputs, 2, 4, is_transposed=True, padding=1, output_padding=0, **kwargs)
 
 
 def down(spatial_dims: int, inputs: int, outputs: int, **kwargs: Any) -> Convolution:
-    """Half the sides, by a convolution over 4 voxels."""
+    """Halve the sides by a convolution over 4 voxels."""
     return Convolution(spatial_dims, inputs, outputs, 2, 4, padding=1, **kwargs)
 
 
 def dcgan(spatial_dims: int, side: int, channels: int = 64, latent: int = 200) -> GAN:
-    """DCGAN (Radford et al. 2016), as Wu et al. 2016 made it for 64^3 voxels: noise to image.
+    """DCGAN (Radford et al. 2016), as Wu et al. 2016 built it for 64^3 voxels: noise to image.
 
     Args:
         spatial_dims: 2 or 3.
@@ -79,7 +79,7 @@ def dcgan(spatial_dims: int, side: int, channels: int = 64, latent: int = 200) -
         latent: length of the noise.
 
     Raises:
-        ValueError: on another side.
+        ValueError: If the side is not such a power of two.
     """
     fine = widths(channels, halvings(side) - 2)
     coarse = fine[::-1]
@@ -106,7 +106,7 @@ def pix2pix(spatial_dims: int, side: int, channels: int = 64) -> GAN:
         channels: of the finest level.
 
     Raises:
-        ValueError: on another side.
+        ValueError: If the side is not such a power of two.
     """
     count = halvings(side)
     generator = unet(spatial_dims, 1, widths(channels, count), "BATCH", dropout=3)
@@ -120,10 +120,10 @@ def unet(spatial_dims: int, in_channels: int, channels: Sequence[int], norm: str
 
     Args:
         spatial_dims: 2 or 3.
-        in_channels: of the image given; one comes back.
+        in_channels: of the input; the output has one.
         channels: of each level, the finest first.
         norm: as MONAI names it; none in the first layer, the last, and the coarsest, which may be a single voxel.
-        dropout: number of levels, the coarsest first, of whose decoded values half are dropped.
+        dropout: number of levels, the coarsest first, that drop half of their decoded values.
     """
     coarsest = len(channels) - 1
     network = nn.Sequential()
@@ -142,7 +142,7 @@ def unet(spatial_dims: int, in_channels: int, channels: Sequence[int], norm: str
 
 
 class PixelNorm(nn.Module):
-    """Every voxel's channels divided by their root mean square (Karras et al. 2018, section 4.2)."""
+    """Divide the channels of every voxel by their root mean square (Karras et al. 2018, section 4.2)."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(batch, channels, *spatial)` to the same shape."""
@@ -150,25 +150,25 @@ class PixelNorm(nn.Module):
 
 
 class BatchDeviation(nn.Module):
-    """One more channel: the batch's mean standard deviation (Karras et al. 2018, section 3)."""
+    """Append one channel: the mean standard deviation of the batch (Karras et al. 2018, section 3)."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(batch, channels, *spatial)` to `(batch, channels + 1, *spatial)`."""
-        spread = (x.var(0, correction=0) + 1e-8).sqrt().mean()
-        return torch.cat([x, spread.expand(x.shape[0], 1, *x.shape[2:])], 1)
+        deviation = (x.var(0, correction=0) + 1e-8).sqrt().mean()
+        return torch.cat([x, deviation.expand(x.shape[0], 1, *x.shape[2:])], 1)
 
 
 def pggan(spatial_dims: int, side: int, channels: int = 16) -> GAN:
-    """Progressively grown GAN (Karras et al. 2018) at its last stage, when it is fully grown: noise to image.
+    """Progressively grown GAN (Karras et al. 2018) at its last stage, fully grown: noise to image.
 
     Args:
         spatial_dims: 2 or 3.
         side: of the image, a power of two from 16 on; each doubling adds a stage.
-        channels: of the finest stage: 16 in the published network, of 1024^2 pixels. Those of smaller images are as
-            wide at each resolution as that one is there, `min(512, 16384 // side)`: more memory, a milder growth.
+        channels: of the finest stage: 16 in the published network, for 1024^2 pixels. The published ones for smaller
+            images have as many channels at each resolution, `min(512, 16384 // side)`: more memory, less growth.
 
     Raises:
-        ValueError: on another side.
+        ValueError: If the side is not such a power of two.
     """
     fine = widths(channels, halvings(side) - 1)
     coarse = fine[::-1]
@@ -199,9 +199,9 @@ def pggan(spatial_dims: int, side: int, channels: int = 16) -> GAN:
 
 
 def uzunova_coarse(spatial_dims: int, side: int = 64) -> GAN:
-    """Scale 0 as wide as the paper's authors published it: a U-Net of four levels, edges to image.
+    """Return scale 0 as wide as the paper's authors published it: a U-Net of four levels, edges to image.
 
-    The discriminator is MONAI's of the same width; theirs has a stride more and no last layer.
+    The discriminator is MONAI's of the same width; theirs has one more stride and no last layer.
 
     Args:
         spatial_dims: 2 or 3.
@@ -213,7 +213,7 @@ def uzunova_coarse(spatial_dims: int, side: int = 64) -> GAN:
 
 
 def uzunova_fine(spatial_dims: int, side: int = 32) -> GAN:
-    """A finer scale as wide as the paper's authors published it: residual blocks; edges and previous scale to image.
+    """Return a finer scale as wide as the authors published it: residual blocks; edges and previous scale to image.
 
     Args:
         spatial_dims: 2 or 3.

@@ -1,7 +1,7 @@
 """How much memory inference needs, by the side of the volume: the whole of `configs/inference.json`, from file to file.
 
-Each cell is a fresh process. Its peak resident memory is counted above that of one that only imports what is needed and
-builds the network; on a GPU, the peak of the allocator stands beside it.
+Each cell is a fresh process. Its peak resident memory is counted above that of a process that only imports what is
+needed and builds the network; on a GPU, the peak of the allocator is shown beside it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from monai.inferers import Inferer, PatchInferer, SlidingWindowSplitter, ZarrAvg
 from torch import Tensor
 
 from benchmarks.speed import show
-from bundle.cascade import footprint, on_meta, plan
+from bundle.cascade import footprint, on_meta, plan_tiles
 from bundle.evaluation.methods import Windowed, WindowInferer, alone, peak_memory
 from bundle.examples.phantom.__main__ import write
 from bundle.geometry import pyramid, shapes, spacing_of
@@ -34,10 +34,10 @@ SMALL = ROOT / "benchmarks" / "small_network.json"
 
 
 class MergedOnDisk(Inferer):
-    """MONAI's `PatchInferer` around a cascade: what overlaps is averaged in a zarr array, which is its result."""
+    """MONAI's `PatchInferer` around a cascade: overlapping windows are averaged in a zarr array, the result."""
 
     def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
-        """Translate `(1, 1, *spatial)`; the input is returned, as nothing here would write an array of zarr."""
+        """Translate `(1, 1, *spatial)`; the input is returned, as nothing here would write a zarr array."""
         spacing = spacing_of(inputs, 3)
         plain = torch.as_tensor(inputs).as_subclass(Tensor).float()
         sides = [min(Windowed.side, side) for side in plain.shape[2:]]
@@ -49,7 +49,7 @@ class MergedOnDisk(Inferer):
         return plain
 
 
-#: What is compared: the keys of the config, and the inferer, where it is another.
+#: The methods to compare: keys of the config, and the inferer if it is another one.
 METHODS: dict[str, tuple[dict[str, Any], Inferer | None]] = {
     "ours, streamed": ({"streaming": True}, None),
     "ours, in memory": ({}, None),
@@ -58,12 +58,12 @@ METHODS: dict[str, tuple[dict[str, Any], Inferer | None]] = {
 }
 
 
-#: Whether the network is the small one, the memory budget, the tile.
+#: Whether to use the small network, the memory budget, the tile size.
 Settings = tuple[bool, str, int | None]
 
 
-def configured(image: str, folder: str, settings: Settings, keys: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of a workflow over one image."""
+def workflow_arguments(image: str, folder: str, settings: Settings, keys: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a workflow for one image."""
     small, budget, tile_size = settings
     files = [str(ROOT / "configs" / "inference.json"), *([str(SMALL)] if small else [])]
     return {
@@ -79,17 +79,17 @@ def configured(image: str, folder: str, settings: Settings, keys: dict[str, Any]
 
 
 def idle(image: str, folder: str, settings: Settings) -> tuple[float, float, float]:
-    """Bytes of a process that has built everything and translates nothing."""
-    workflow = ConfigWorkflow(**configured(image, folder, settings, {"streaming": True}))
+    """Return the bytes of a process that has built everything and translates nothing."""
+    workflow = ConfigWorkflow(**workflow_arguments(image, folder, settings, {"streaming": True}))
     workflow.initialize()
     workflow.parser.get_parsed_content("evaluator")
     return float(peak_memory()), 0.0, 0.0
 
 
 def translate(image: str, folder: str, method: str, settings: Settings) -> tuple[float, float, float]:
-    """Peak bytes of the host and of the GPU, and seconds, of one translation."""
+    """Return peak bytes of the host and of the GPU, and seconds, of one translation."""
     keys, inferer = METHODS[method]
-    workflow = ConfigWorkflow(**configured(image, folder, settings, keys))
+    workflow = ConfigWorkflow(**workflow_arguments(image, folder, settings, keys))
     workflow.initialize()
     if inferer is not None:
         workflow.parser["inferer"] = inferer
@@ -100,7 +100,7 @@ def translate(image: str, folder: str, method: str, settings: Settings) -> tuple
 
 
 def measured(function: Callable[..., tuple[float, float, float]], *arguments: Any) -> tuple[float, float, float]:
-    """What a function measures in a fresh process; NaN where the memory is not enough."""
+    """Return what a function measures in a fresh process; NaN if the memory is not enough."""
     try:
         return alone(function, *arguments)
     except (torch.OutOfMemoryError, BrokenProcessPool, MemoryError):
@@ -108,9 +108,9 @@ def measured(function: Callable[..., tuple[float, float, float]], *arguments: An
 
 
 def counted(sides: Sequence[int], settings: Settings) -> list[list[str]]:
-    """The rows of what must be held at least, in float32, by count alone: for sides that no disk or patience allows."""
+    """Return the rows of the least memory in float32, counted only: for sides that no disk or patience allows."""
     _, budget, tile_size = settings
-    workflow = ConfigWorkflow(**configured("", "", settings, {}))
+    workflow = ConfigWorkflow(**workflow_arguments("", "", settings, {}))
     workflow.initialize()
     cascade = workflow.parser.get_parsed_content("network_def")
     network = on_meta(cascade)
@@ -118,13 +118,13 @@ def counted(sides: Sequence[int], settings: Settings) -> list[list[str]]:
     columns = []
     for side in sides:
         grids = shapes((side,) * 3, pyramid([0.7] * 3, cascade.num_scales - 1))
-        walks = plan(cascade, grids, 1, tile_size, parse_bytes(budget), on_disk=True)
-        reads = ([core + 2 * far for core, far in zip(walk.core, walk.halo, strict=True)] for walk in walks[1:])
+        plans = plan_tiles(cascade, grids, 1, tile_size, parse_bytes(budget), on_disk=True)
+        reads = ([core + 2 * halo for core, halo in zip(plan.core, plan.halo, strict=True)] for plan in plans[1:])
         work = max(footprint(network, (1, 2, *read), scale=scale).peak for scale, read in enumerate(reads, 1))
         whole, scales = 4 * side**3, 4 * sum(map(math.prod, grids))
         columns.append((work, 2 * scales + work, 3 * whole + window))
-    held = "a tile", "all scales and a tile", "image, sum, count and a window"
-    names = [f"{method}: {what}" for method, what in zip(METHODS, held, strict=False)]
+    parts = "a tile", "all scales and a tile", "image, sum, count and a window"
+    names = [f"{method}: {part}" for method, part in zip(METHODS, parts, strict=False)]
     rows = zip(names, zip(*columns, strict=True), strict=True)
     head = ["GiB, counted", *(f"{side}^3" for side in sides)]
     return [head, ["---"] * len(head), *([name, *(f"{size / 2**30:.2f}" for size in row)] for name, row in rows)]
@@ -146,45 +146,44 @@ def main(
         sides: of the volumes, phantoms of int16 in ``.nii``.
         small: whether to take `benchmarks/small_network.json`, untrained, in place of the shipped networks.
         budget: `memory_budget` of ours.
-        methods: which to measure.
-        tile_size: of ours, in place of the budget's, which fits the volume's sides and so differs a little from one to
-            another.
+        methods: which ones to measure.
+        tile_size: of ours, in place of the budget's, which fits the sides of the volume and so varies a little.
         most: largest side for methods that hold the volume in memory.
-        paper: sides of which only the bytes are counted.
+        paper: sides for which the bytes are only counted.
         figure: the PNG.
     """
     sides = [sides] if isinstance(sides, int) else list(sides)
     settings = (small, budget, tile_size)
-    found: dict[str, list[float]] = {}
+    peaks: dict[str, list[float]] = {}
     lines = [["GiB above idle (seconds)", *(f"{side}^3" for side in sides)]]
     lines.append(["---"] * len(lines[0]))
     with tempfile.TemporaryDirectory(dir=Path(figure).parent if Path(figure).parent.exists() else None) as folder:
         images = [write(f"{folder}/{side}.nii", (side,) * 3, (0.7, 0.7, 0.7), noise=30.0) for side in sides]
         base = measured(idle, images[0], f"{folder}/out", settings)[0]
         for method in methods:
-            cells, found[method] = [], []
+            cells, peaks[method] = [], []
             for side, image in zip(sides, images, strict=True):
                 if "streamed" not in method and side > most:
                     host, gpu, seconds = math.nan, math.nan, math.nan
                 else:
                     host, gpu, seconds = measured(translate, image, f"{folder}/out_{side}", method, settings)
-                found[method].append((host - base) / 2**30)
+                peaks[method].append((host - base) / 2**30)
                 device = f", {gpu / 2**30:.2f} of the GPU" if gpu else ""
                 cells.append("-" if math.isnan(host) else f"{(host - base) / 2**30:.2f}{device} ({seconds:.0f} s)")
             lines.append([method, *cells])
     show(lines)
-    kept = f"tile {tile_size}" if tile_size else f"memory_budget {budget}"
-    print(f"idle: {base / 2**30:.2f} GiB; {kept}; {torch.get_num_threads()} threads\n")
+    setting = f"tile {tile_size}" if tile_size else f"memory_budget {budget}"
+    print(f"idle: {base / 2**30:.2f} GiB; {setting}; {torch.get_num_threads()} threads\n")
     show(counted(paper, settings))
-    draw(Path(figure), sides, found)
+    draw(Path(figure), sides, peaks)
 
 
-def draw(path: Path, sides: Sequence[int], found: dict[str, list[float]]) -> None:
+def draw(path: Path, sides: Sequence[int], peaks: dict[str, list[float]]) -> None:
     """Draw the lines of all methods, and the size of the volume itself."""
     figure = Figure((6.4, 4.4), layout="constrained")
     axes = figure.subplots()
-    for method, peaks in found.items():
-        axes.plot(sides, peaks, "o-", label=method)
+    for method, values in peaks.items():
+        axes.plot(sides, values, "o-", label=method)
     axes.plot(sides, 2 * np.array(sides, float) ** 3 / 2**30, ":", color="grey", label="the volume itself, int16")
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")

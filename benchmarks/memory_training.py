@@ -2,8 +2,8 @@
 
 One training step of generator and discriminator, batch 1, float32, without an optimizer.
 
-- Counted: the bytes alive at the step's worst moment, parameters and gradients among them: a lower bound.
-- Measured: the peak of the same step in a fresh process, wherever the bound is below the limit.
+- Counted: the live bytes at the peak of the step, with parameters and gradients: a lower bound.
+- Measured: the peak of the same step in a fresh process, if the bound is below the limit.
 - Regressed, as in the paper: a constant and the cube of the side, fitted to the sides that its GPU would hold by count.
 """
 
@@ -25,7 +25,7 @@ from monai.bundle import ConfigParser
 from torch import Tensor, nn
 
 from benchmarks.baselines import GAN, dcgan, pggan, pix2pix, uzunova_coarse, uzunova_fine
-from bundle.cascade import Cascade, live_bytes
+from bundle.cascade import Cascade, LiveBytes
 from bundle.evaluation.methods import alone, peak_memory
 from bundle.runtime import parse_bytes
 from bundle.training import PrepareScaleBatch
@@ -35,19 +35,19 @@ LOW = 64  # the paper's side of scale 0
 GPU = "12GiB"  # the paper's, a Titan XP
 CONFIG = Path(__file__).parents[1] / "configs" / "train.json"
 
-#: A training step and all that it needs, made on the device given.
+#: A training step that creates all that it needs on a device.
 Work = Callable[[torch.device], None]
 
 
 @dataclass(frozen=True)
 class Row:
-    """What one architecture needs.
+    """The memory of one architecture.
 
     Args:
-        name: as the paper calls it.
+        name: the paper's.
         counted: bytes, for each of `SIDES`.
-        measured: bytes, for each of `SIDES`; NaN where it was not run.
-        regressed: bytes, for each of `SIDES`, from the number of voxels; none where that plays no part.
+        measured: bytes, for each of `SIDES`; NaN if it was not run.
+        regressed: bytes, for each of `SIDES`, from the number of voxels; empty if they do not depend on it.
     """
 
     name: str
@@ -56,54 +56,69 @@ class Row:
     regressed: Sequence[float] = ()
 
 
+def live_bytes(work: Work) -> int:
+    """Return the peak of the bytes of all live tensors that a training step creates.
+
+    Parameters, gradients and what autograd saves for the backward pass count; the workspaces of libraries do not. So no
+    device does the same operations with less: the lower bound of Uzunova et al. 2019, section 3.1.
+    """
+    with LiveBytes() as count:
+        work(torch.device("meta"))
+    return count.peak
+
+
 def step(
-    generator: Callable[[Tensor], Tensor], discriminator: nn.Module, given: Tensor, seen: Tensor | None, real: Tensor
+    generator: Callable[[Tensor], Tensor],
+    discriminator: nn.Module,
+    inputs: Tensor,
+    condition: Tensor | None,
+    real: Tensor,
 ) -> None:
-    """Forward and backward of both networks, in the order of MONAI's `AdversarialTrainer`.
+    """Run forward and backward of both networks, in the order of MONAI's `AdversarialTrainer`.
 
     Args:
-        generator: from ``given`` to an image of the shape of ``real``.
-        discriminator: of an image, behind ``seen`` where that is given.
-        given: what the generator sees.
-        seen: what the discriminator sees beside the image.
+        generator: from ``inputs`` to an image of the shape of ``real``.
+        discriminator: of an image, after ``condition`` if there is one.
+        inputs: of the generator.
+        condition: what the discriminator sees beside the image; null for nothing.
         real: `(1, 1, *spatial)`.
     """
 
     def judge(image: Tensor) -> Tensor:
-        logits = discriminator(image if seen is None else torch.cat([seen, image], 1))
+        logits = discriminator(image if condition is None else torch.cat([condition, image], 1))
         return logits[-1] if isinstance(logits, list) else logits
 
-    fake = generator(given)
+    fake = generator(inputs)
     (judge(fake) - 1).square().mean().backward()
     ((judge(real) - 1).square().mean() + judge(fake.detach()).square().mean()).backward()
 
 
 def of_gan(make: Callable[[], GAN], device: torch.device) -> None:
-    """A step of a GAN that is made on the spot."""
+    """Run a step of a new GAN."""
     with torch.device(device):
         gan = make()
-        given, real = torch.randn(gan.given), torch.randn(gan.made)
-    step(gan.generator, gan.discriminator, given, given if gan.conditional else None, real)
+        inputs, real = torch.randn(gan.input_shape), torch.randn(gan.image_shape)
+    step(gan.generator, gan.discriminator, inputs, inputs if gan.conditional else None, real)
 
 
 def of_scale(cascade: Cascade, discriminator: nn.Module, scale: int, side: int, device: torch.device) -> None:
-    """A step of one scale, on an image or a patch of a side; as in training, all of the cascade is on the device."""
+    """Run a step of one scale, on an image or a patch; as in training, the whole cascade is on the device."""
     cascade, discriminator = deepcopy(cascade).to(device), deepcopy(discriminator).to(device)
     batch = scale_batch(cascade, scale, side, device)
-    real, _, _, seen = PrepareScaleBatch(cascade, scale)(batch, device)
-    step(partial(cascade, scale=scale), discriminator, seen["condition"], seen["seen"], real)
+    real, _, _, conditions = PrepareScaleBatch(cascade, scale)(batch, device)
+    step(partial(cascade, scale=scale), discriminator, conditions["condition"], conditions["seen"], real)
 
 
 def scale_batch(cascade: Cascade, scale: int, side: int, device: torch.device) -> dict[str, Tensor]:
-    """A batch as `bundle.training.data.ScaleConditionsd` makes it in training, of an image of any size."""
+    """Return a batch like those of `bundle.training.data.ScaleConditionsd` in training, of an image of any size."""
     label = [side] * cascade.spatial_dims
-    grown = [side + 2 * far for far in cascade.reach[scale]]
+    grown = [side + 2 * reach for reach in cascade.reach[scale]]
     shapes = {"label": label, "image": grown, **({"coarse": grown} if scale else {})}
     return {key: torch.randn(1, 1, *shape, device=device) for key, shape in shapes.items()}
 
 
 def shipped(scale: int | str, spatial_dims: int) -> Work:
-    """A step of one scale, a number or the config's expression of it, of the networks in `configs/train.json`."""
+    """Return a step of one scale, a number or an expression of the config, of the networks in `configs/train.json`."""
     parser = ConfigParser()
     parser.read_config(CONFIG)
     parser.update({"scale": scale, "spatial_dims": spatial_dims, "device": "cpu"})
@@ -113,7 +128,7 @@ def shipped(scale: int | str, spatial_dims: int) -> Work:
 
 
 def peak(work: Work, device: torch.device) -> int:
-    """Peak bytes of a step: of a GPU's allocator, or else resident, less what was so before the first network."""
+    """Return the peak bytes of a step: of a GPU's allocator, otherwise resident memory above that before the step."""
     if device.type == "cuda":
         work(device)
         return torch.cuda.max_memory_allocated(device)
@@ -123,7 +138,7 @@ def peak(work: Work, device: torch.device) -> int:
 
 
 def measured(work: Work, device: torch.device) -> float:
-    """Peak bytes of a step in a fresh process; NaN where the memory is not enough."""
+    """Return the peak bytes of a step in a fresh process; NaN if the memory is not enough."""
     try:
         return alone(peak, work, device)
     except (torch.OutOfMemoryError, BrokenProcessPool):
@@ -131,7 +146,7 @@ def measured(work: Work, device: torch.device) -> float:
 
 
 def regression(counted: Sequence[float], memory: float, spatial_dims: int) -> list[float]:
-    """Bytes for each of `SIDES`: a constant and a share of the voxels, least squares where the bytes fit a memory."""
+    """Return the bytes for each of `SIDES`: a constant plus a factor times the voxels, fitted to what fits a memory."""
     basis = np.array([[1.0, side**spatial_dims] for side in SIDES])
     fits = np.array(counted) < memory
     return list(basis @ np.linalg.lstsq(basis[fits], np.array(counted)[fits], rcond=None)[0])
@@ -146,10 +161,10 @@ def rows(spatial_dims: int, limit: int, device: torch.device) -> list[Row]:
             measured(work, device) if bound < limit else math.nan for work, bound in zip(works, counted, strict=True)
         ]
 
-    found = []
+    out = []
     for name, make in {"DCGAN": dcgan, "Pix2Pix": pix2pix, "PGGAN": pggan}.items():
         counted, peaks = need([partial(of_gan, partial(make, spatial_dims, side)) for side in SIDES])
-        found.append(Row(name, counted, peaks, regression(counted, parse_bytes(GPU), spatial_dims)))
+        out.append(Row(name, counted, peaks, regression(counted, parse_bytes(GPU), spatial_dims)))
     ours: dict[str, Work] = {
         "LR 64, authors' width": partial(of_gan, partial(uzunova_coarse, spatial_dims)),
         "HR 32, authors' width": partial(of_gan, partial(uzunova_fine, spatial_dims)),
@@ -158,15 +173,15 @@ def rows(spatial_dims: int, limit: int, device: torch.device) -> list[Row]:
     }
     for name, work in ours.items():
         (bound,), (most,) = need([work])
-        found.append(Row(name, [bound] * len(SIDES), [most] * len(SIDES)))
-    return found
+        out.append(Row(name, [bound] * len(SIDES), [most] * len(SIDES)))
+    return out
 
 
-def table(found: Sequence[Row]) -> str:
-    """Counted / measured GiB in Markdown, and how far the regression is off at the largest side."""
+def table(rows: Sequence[Row]) -> str:
+    """Return counted / measured GiB in Markdown, and the error of the regression at the largest side."""
     lines = [["GiB, counted / measured", *(f"{side}" for side in SIDES), f"{SIDES[-1]} by regression"]]
     lines.append(["---"] * len(lines[0]))
-    for row in found:
+    for row in rows:
         cells = [
             f"{bound / 2**30:.3g}" + ("" if math.isnan(most) else f" / {most / 2**30:.3g}")
             for bound, most in zip(row.counted, row.measured, strict=True)
@@ -178,24 +193,24 @@ def table(found: Sequence[Row]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def draw(path: Path, found: Sequence[Row], title: str) -> None:
-    """Draw Fig. 2: lines counted, crosses measured; dotted what is regressed, and ours below the side of scale 0."""
+def draw(path: Path, rows: Sequence[Row], title: str) -> None:
+    """Draw Fig. 2: lines are counted, crosses measured; regressions are dotted, and ours below the side of scale 0."""
     figure = Figure((7.2, 4.8), layout="constrained")
     axes = figure.subplots()
     sides = np.array(SIDES)
-    for i, row in enumerate(found):
+    for i, row in enumerate(rows):
         colour = f"C{i}"
         counted, most = (np.array(values) / 2**30 for values in (row.counted, row.measured))
-        shown = sides >= (16 if row.regressed else LOW)
+        visible = sides >= (16 if row.regressed else LOW)
         # LR and HR need nearly the same: a thin line on a wide one
         width = 4 if i % 2 and not row.regressed else 1.5
-        axes.plot(sides[shown], counted[shown], "o-", color=colour, lw=width, markersize=4, label=row.name)
+        axes.plot(sides[visible], counted[visible], "o-", color=colour, lw=width, markersize=4, label=row.name)
         if row.regressed:
             axes.plot(sides, np.array(row.regressed) / 2**30, ":", color=colour)
         else:
             axes.plot(sides[sides <= LOW], counted[sides <= LOW], ":", color=colour)
-            shown = sides == LOW
-        axes.plot(sides[shown], most[shown], "x", color=colour, markersize=7)
+            visible = sides == LOW
+        axes.plot(sides[visible], most[visible], "x", color=colour, markersize=7)
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.set_xticks(sides, [str(side) for side in sides])
@@ -217,22 +232,22 @@ def main(
     """Print the table, write the figure.
 
     Args:
-        limit: a step is run where its bound is below so many bytes; a CPU takes up to half as much more and 0.25 GiB.
+        limit: a step is run if its bound is below so many bytes; a CPU needs up to half as much more and 0.25 GiB.
         spatial_dims: 2 or 3.
-        device: to run on; the GPU where there is one.
+        device: to run on; by default the GPU, if there is one.
         figure: the PNG.
 
     Raises:
-        ValueError: on a limit that is no number of bytes.
+        ValueError: If the limit is not a number of bytes.
     """
-    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    found = rows(spatial_dims, parse_bytes(limit), where)
-    print(table(found))
+    device_ = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    results = rows(spatial_dims, parse_bytes(limit), device_)
+    print(table(results))
     draw(
         Path(figure),
-        found,
-        f"one step in {spatial_dims}D, batch 1, float32: counted (line), measured on {where.type.upper()} (cross),\n"
-        f"a constant and the side to the power of {spatial_dims} fitted to what is below {GPU} (dotted)",
+        results,
+        f"one step in {spatial_dims}D, batch 1, float32: counted (line), measured on {device_.type.upper()} (cross),\n"
+        f"a constant and the side to the power of {spatial_dims} fitted to the sides below {GPU} (dotted)",
     )
 
 

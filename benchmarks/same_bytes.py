@@ -1,4 +1,4 @@
-"""What two versions of the bundle write of the same inputs, compared byte for byte on one machine.
+"""Compare byte for byte what two versions of the bundle write for the same inputs on one machine.
 
 The inputs and settings are those of the golden cases (`tests/golden_cases.py`) of the checkout that this runs in. Each
 version runs in a process of its own, in a temporary git worktree, by the same interpreter. A line for each case; the
@@ -35,7 +35,7 @@ NAMES = ("the first", "the second")
 
 @contextmanager
 def checked_out(version: str, folder: Path) -> Iterator[Path]:
-    """The folder of a version: a folder itself, or a worktree of a commit of this repository, removed afterwards.
+    """Yield the folder of a version: the folder itself, or a temporary worktree of a commit of this repository.
 
     Raises:
         ValueError: If it is neither.
@@ -45,9 +45,9 @@ def checked_out(version: str, folder: Path) -> Iterator[Path]:
         return
     git = ["git", "-C", str(ROOT)]
     add = [*git, "worktree", "add", "--quiet", "--detach", str(folder), version]
-    made = subprocess.run(add, capture_output=True, text=True)
-    if made.returncode:
-        raise ValueError(f"version {version!r} is neither a folder nor a commit: {made.stderr.strip()}")
+    process = subprocess.run(add, capture_output=True, text=True)
+    if process.returncode:
+        raise ValueError(f"version {version!r} is neither a folder nor a commit: {process.stderr.strip()}")
     try:
         yield folder
     finally:
@@ -55,7 +55,7 @@ def checked_out(version: str, folder: Path) -> Iterator[Path]:
 
 
 def run_all(checkout: Path, cases: Sequence[Case], inputs: Path, folder: Path) -> dict[str, str]:
-    """Run the cases by a checkout, each into the folder under its name; returns the errors of those that failed.
+    """Run the cases by a checkout, each into the folder under its name; return the errors of those that failed.
 
     Raises:
         RuntimeError: If the process failed as a whole.
@@ -63,17 +63,17 @@ def run_all(checkout: Path, cases: Sequence[Case], inputs: Path, folder: Path) -
     folder.mkdir()
     jobs, errors = folder / "jobs.json", folder / "errors.json"
     jobs.write_text(json.dumps({case.name: case.job(inputs, folder / case.name) for case in cases}))
-    # the text, not the module: only the checkout's own modules are to be found
+    # the text, not the module, so that only the checkout's own modules are imported
     command = [sys.executable, "-c", Path(golden_run.__file__).read_text(), str(jobs), str(errors)]
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    ran = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True)
-    if ran.returncode:
-        raise RuntimeError(f"{checkout} runs no case: {(ran.stderr.strip().splitlines() or ['no message'])[-1]}")
+    process = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True)
+    if process.returncode:
+        raise RuntimeError(f"{checkout} runs no case: {(process.stderr.strip().splitlines() or ['no message'])[-1]}")
     return json.loads(errors.read_text())
 
 
 def compared(one: Path, other: Path) -> str:
-    """What tells two folders of results apart, in a line."""
+    """Return in a line how two folders of results differ."""
     files = [
         {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
         for folder in (one, other)
@@ -82,10 +82,10 @@ def compared(one: Path, other: Path) -> str:
         return "same" if files[0] else "no result by either"
     lacking = [sorted({path.parts[0] for path in pair[0].keys() - pair[1].keys()}) for pair in (files, files[::-1])]
     if any(lacking):
-        told = [
+        parts = [
             f"{which} alone writes {', '.join(names)}" for which, names in zip(NAMES, lacking, strict=True) if names
         ]
-        return f"differs: {'; '.join(told)}"
+        return f"differs: {'; '.join(parts)}"
     count, most, kinds = 0, 0.0, set()
     for path in sorted({Path(path.parts[0]) for path in files[0]}):
         pairs = zip(read_result(one / path).voxels, read_result(other / path).voxels, strict=True)
@@ -93,8 +93,8 @@ def compared(one: Path, other: Path) -> str:
             if first.shape != second.shape:
                 return f"differs in shape: {first.shape} and {second.shape}"
             kinds |= {str(kind) for kind in (first.dtype, second.dtype) if first.dtype != second.dtype}
-            apart = np.abs(first.astype(float) - second)
-            count, most = count + int((apart > 0).sum()), max(most, float(apart.max()))
+            difference = np.abs(first.astype(float) - second)
+            count, most = count + int((difference > 0).sum()), max(most, float(difference.max()))
     if kinds:
         return f"differs in type: {', '.join(sorted(kinds))}"
     if count:

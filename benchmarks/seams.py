@@ -1,6 +1,6 @@
-"""What is seen of the tiles: tiled against whole, and the seam metric, for ours and for what else is done.
+"""How visible the tiles are: tiled against whole, and the seam metric, for ours and for the baselines.
 
-The networks are the shipped ones, and for the last row the same with instance normalisation, which no tile can hold to.
+The networks are the shipped ones, and for the last row the same with instance normalisation, which depends on the tile.
 """
 
 from __future__ import annotations
@@ -46,24 +46,24 @@ class InMemory:
         return self.voxels[..., start:stop]
 
 
-class Normalised(nn.Module):
-    """Features normalised over whatever they are given of."""
+class InstanceNorm(nn.Module):
+    """Normalise features over the whole input, a tile or an image."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(batch, channels, *spatial)` to the same."""
         return nn.functional.instance_norm(x) * 0.1
 
 
-def normalised(cascade: Cascade) -> Cascade:
-    """The cascade with generators whose first features are normalised; it believes in its old reach."""
+def with_instance_norm(cascade: Cascade) -> Cascade:
+    """Return the cascade with instance normalisation after the first layer of each generator, its reach unchanged."""
     out = deepcopy(cascade)
     for network in out.fine:
-        cast("nn.Sequential", network.layers).insert(1, Normalised())
+        cast("nn.Sequential", network.layers).insert(1, InstanceNorm())
     return out
 
 
 def whole(cascade: Cascade, image: Tensor) -> Tensor:
-    """What `Cascade.forward` makes of an image."""
+    """Return the result of `Cascade.forward`."""
     with torch.no_grad():
         return cascade(image.as_subclass(Tensor), spacing=[SPACING] * 3)
 
@@ -74,19 +74,19 @@ def main(side: int = 144, tile: int = 48, patch_weights: str = "", figure: str =
     Args:
         side: of the volume, a phantom.
         tile: voxels a side of tiles and windows.
-        patch_weights: of the patch baseline, whose row is left out without.
+        patch_weights: of the patch baseline; without them its row is left out.
         figure: the PNG: jumps along one axis.
     """
     torch.set_grad_enabled(False)
     cascade, window = shipped()
     image, hu = volume(side, window), (window[1] - window[0]) / 2
     target = whole(cascade, image)
-    other = normalised(cascade)
+    other = with_instance_norm(cascade)
     inferer = CascadeInferer(tile, progress=False)
-    made: dict[str, tuple[Tensor, Tensor, int]] = {"ours": (inferer(image, cascade), target, tile)}
+    results: dict[str, tuple[Tensor, Tensor, int]] = {"ours": (inferer(image, cascade), target, tile)}
     for overlap in (0, tile // 4, tile // 2):
         result = WindowInferer(tile, overlap, Windowed.translate)(image, cascade)
-        made[f"MONAI's sliding window, overlap {overlap / tile:.0%}"] = (result, target, tile - overlap)
+        results[f"MONAI's sliding window, overlap {overlap / tile:.0%}"] = (result, target, tile - overlap)
     if patch_weights:
         parser = ConfigParser()
         parser.read_config(CONFIG)
@@ -94,19 +94,19 @@ def main(side: int = 144, tile: int = 48, patch_weights: str = "", figure: str =
         patches = parser.get_parsed_content("network").eval()
         patches.load_state_dict(torch.load(patch_weights, map_location="cpu", weights_only=True))
         result = WindowInferer(Patch.side, Patch.overlap, Patch.translate)(image, patches)
-        made["patch baseline, sketch"] = (result, result, Patch.side - Patch.overlap)
-    made["ours, with instance normalisation"] = (inferer(image, other), whole(other, image), tile)
+        results["patch baseline, sketch"] = (result, result, Patch.side - Patch.overlap)
+    results["ours, with instance normalisation"] = (inferer(image, other), whole(other, image), tile)
 
     lines = [["method", "largest difference to the whole, HU", "mean, HU", "seam"], ["---"] * 4]
     along: dict[str, Sequence[float]] = {}
-    for name, (result, reference, step) in made.items():
-        apart = (result - reference).abs() * hu
-        shown = (InMemory((part[0, 0] + 1) * hu + window[0]) for part in (result, target))
-        own, beside = (jumps(part) for part in shown)
+    for name, (result, reference, step) in results.items():
+        difference = (result - reference).abs() * hu
+        images = (InMemory((part[0, 0] + 1) * hu + window[0]) for part in (result, target))
+        own, beside = (jumps(part) for part in images)
         faces = faces_of(grid((side,) * 3, step), (side,) * 3)
         same = reference is not result
-        differs = [f"{float(apart.max()):.2g}", f"{float(apart.mean()):.2g}"] if same else ["-", "-"]
-        lines.append([name, *differs, f"{seam(own, beside, faces):.3f}"])
+        cells = [f"{float(difference.max()):.2g}", f"{float(difference.mean()):.2g}"] if same else ["-", "-"]
+        lines.append([name, *cells, f"{seam(own, beside, faces):.3f}"])
         along[name] = list(own[0] / beside[0])
     show(lines)
     picture = Figure((7.2, 4), layout="constrained")

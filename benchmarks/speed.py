@@ -1,6 +1,6 @@
 """How fast the shipped cascade is: beside its own networks without halos, MONAI's sliding window, and non-local means.
 
-All in one process, on one volume, one after the other: what counts is the ratios.
+All in one process, on one volume, one after the other: the ratios count.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ STRENGTH = 45.0  # of non-local means, in HU; its time does not depend on it
 
 
 def shipped() -> tuple[Cascade, tuple[float, float]]:
-    """The networks and weights of `configs/inference.json`, and its window."""
+    """Return the networks and weights of `configs/inference.json`, and its window."""
     parser = ConfigParser()
     parser.read_config(CONFIG)
     parser["bundle_root"] = str(CONFIG.parents[1])
@@ -42,7 +42,7 @@ def shipped() -> tuple[Cascade, tuple[float, float]]:
 
 
 def volume(side: int, window: tuple[float, float]) -> Tensor:
-    """A noisy phantom as the cascade sees it, `(1, 1, side, side, side)`."""
+    """Return a noisy phantom as the cascade sees it, `(1, 1, side, side, side)`."""
     phantom = ThoraxPhantom((side,) * 3, (SPACING,) * 3, noise=30.0)
     voxels = torch.from_numpy(phantom[...].astype("float32"))[None, None]
     low, high = window
@@ -51,7 +51,7 @@ def volume(side: int, window: tuple[float, float]) -> Tensor:
 
 
 def without_halo(network: nn.Module) -> nn.Module:
-    """A copy of a generator that pads in place of reading a halo: as much work for a voxel as there can be least."""
+    """Return a copy of a generator that pads instead of reading a halo: the least work for a voxel."""
     padded = deepcopy(network)
     for layer in padded.modules():
         if isinstance(layer, (nn.Conv2d, nn.Conv3d)):
@@ -62,34 +62,34 @@ def without_halo(network: nn.Module) -> nn.Module:
 
 
 def seconds(work: Callable[[], Any], device: torch.device, turns: int = 2) -> float:
-    """The shortest of a few turns, the first not counted."""
-    taken = []
+    """Return the shortest of a few turns, not counting the first."""
+    times = []
     for _ in range(turns + 1):
         start = perf_counter()
         work()
         if device.type == "cuda":
             torch.cuda.synchronize()
-        taken.append(perf_counter() - start)
-    return min(taken[1:])
+        times.append(perf_counter() - start)
+    return min(times[1:])
 
 
 def limit(cascade: Cascade, grids: Sequence[Sequence[int]], block: int, half: bool) -> list[float]:
-    """The seconds that each scale would take, were there no halos, no sketches and no upsampling."""
+    """Return the seconds that each scale would take without halos, sketches and upsampling."""
     device = next(cascade.parameters()).device
-    found = []
+    times = []
     with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=half):
         for scale, grid in enumerate(grids):
             network = without_halo(cascade.fine[scale - 1]) if scale else cascade.coarse
             sides = [min(block, -(-side // cascade.divisor) * cascade.divisor) for side in grid]
             channels = next(p for p in network.parameters() if p.ndim > 2).shape[1]
-            given = channels_last(torch.randn(1, channels, *sides, device=device))
-            taken = seconds(partial(network, given), device)
-            found.append(taken * torch.Size(grid).numel() / torch.Size(sides).numel())
-    return found
+            inputs = channels_last(torch.randn(1, channels, *sides, device=device))
+            time = seconds(partial(network, inputs), device)
+            times.append(time * torch.Size(grid).numel() / torch.Size(sides).numel())
+    return times
 
 
 def on_gpu(cascade: Cascade, window: tuple[float, float], half: bool, side: int = 512) -> list[list[str]]:
-    """The rows of a large volume on the GPU that the cascade lies on: seconds and the allocator's peak, by budget."""
+    """Return the rows of a large volume on the cascade's GPU: seconds and the allocator's peak, by budget."""
     device = next(cascade.parameters()).device
     rows = [[f"{side}^3 on a GPU", "seconds", "GiB of the GPU"], ["---"] * 3]
     image = volume(side, window) if device.type == "cuda" else None
@@ -98,8 +98,8 @@ def on_gpu(cascade: Cascade, window: tuple[float, float], half: bool, side: int 
         if image is not None:
             inferer = CascadeInferer(memory_budget=budget, progress=False, half=half)
             torch.cuda.reset_peak_memory_stats(device)
-            taken = seconds(partial(inferer, image, cascade), device)
-            cells = [f"{taken:.2f}", f"{torch.cuda.max_memory_allocated(device) / 2**30:.2f}"]
+            time = seconds(partial(inferer, image, cascade), device)
+            cells = [f"{time:.2f}", f"{torch.cuda.max_memory_allocated(device) / 2**30:.2f}"]
         rows.append([f"memory_budget {budget}", *cells])
     return rows
 
@@ -118,26 +118,26 @@ def main(
     """Print the tables, write the figure.
 
     Args:
-        side: of the volume that is looked at closely.
-        sides: of the volumes by which growth is shown.
+        side: of the volume measured in detail.
+        sides: of the volumes that show the growth.
         tile_size: as in `configs/inference.json`.
         budget: ``memory_budget`` there.
-        amp: whether the networks compute in bfloat16, MONAI's as well; by default where the device has it.
+        amp: whether the networks compute in bfloat16, MONAI's as well; by default if the device has it.
         block: voxels a side of the block without a halo; of 48 to 128, 64 was the fastest.
-        patch: voxels a side of what non-local means are timed on.
-        device: the GPU where there is one.
+        patch: voxels a side of the cube on which non-local means are timed.
+        device: by default the GPU, if there is one.
         figure: the PNG.
     """
-    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device_ = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     torch.set_grad_enabled(False)
     cascade, window = shipped()
-    cascade, amp = cascade.to(where), has_bfloat16(where) if amp is None else amp
+    cascade, amp = cascade.to(device_), has_bfloat16(device_) if amp is None else amp
     image = volume(side, window)
     voxels = side**3
 
-    def ours(given: Tensor, scales: int | None = None) -> float:
+    def ours(volume: Tensor, scales: int | None = None) -> float:
         inferer = CascadeInferer(tile_size, budget, progress=False, half=amp, scales=scales)
-        return seconds(lambda: inferer(given, cascade), where, turns=4)
+        return seconds(lambda: inferer(volume, cascade), device_, turns=4)
 
     number = cascade.num_scales
     until = [ours(image, scales) for scales in range(1, number + 1)]
@@ -152,26 +152,26 @@ def main(
     show(lines)
 
     windows = WindowInferer(Windowed.side, Windowed.overlap, Windowed.translate)
-    with torch.autocast(where.type, torch.bfloat16, enabled=amp):
-        sliding = seconds(lambda: windows(image, cascade), where, turns=1)
+    with torch.autocast(device_.type, torch.bfloat16, enabled=amp):
+        sliding = seconds(lambda: windows(image, cascade), device_, turns=1)
     cube = image.as_subclass(Tensor)[0, 0, :patch, :patch, :patch] * (window[1] - window[0]) / 2
     denoise = NonLocalMeans(strength=STRENGTH)
     means = seconds(lambda: denoise.filtered(cube, (SPACING,) * 3), torch.device("cpu"), turns=1) * voxels / patch**3
     rows = [["method", "voxels a second", "seconds for this volume", "ours is faster by"], ["---"] * 4]
-    named = {"ours": whole, SLIDING: sliding, "non-local means 3D": means}
-    for name, taken in named.items():
-        rows.append([name, f"{voxels / taken / 1e6:.3f} M", f"{taken:.1f}", f"{taken / whole:.1f} x"])
+    times = {"ours": whole, SLIDING: sliding, "non-local means 3D": means}
+    for name, time in times.items():
+        rows.append([name, f"{voxels / time / 1e6:.3f} M", f"{time:.1f}", f"{time / whole:.1f} x"])
     show(rows)
 
     show(on_gpu(cascade, window, amp))
-    grown = {size: whole if size == side else ours(volume(size, window)) for size in sides}
+    growth = {size: whole if size == side else ours(volume(size, window)) for size in sides}
     show(
         [["side", "seconds", "M voxels a second"], ["---"] * 3]
-        + [[str(size), f"{taken:.2f}", f"{size**3 / taken / 1e6:.3f}"] for size, taken in grown.items()]
+        + [[str(size), f"{time:.2f}", f"{size**3 / time / 1e6:.3f}"] for size, time in growth.items()]
     )
     draw(
         Path(figure),
-        grown,
+        growth,
         {
             "ours": voxels / whole,
             "no halo": voxels / sum(least),
@@ -180,7 +180,7 @@ def main(
         },
     )
     kind = "bfloat16" if amp else "float32"
-    print(f"{where.type}, {torch.get_num_threads()} threads, {kind}, tile {tile_size or budget}")
+    print(f"{device_.type}, {torch.get_num_threads()} threads, {kind}, tile {tile_size or budget}")
 
 
 def show(lines: Sequence[Sequence[str]]) -> None:
@@ -188,14 +188,14 @@ def show(lines: Sequence[Sequence[str]]) -> None:
     print("\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n")
 
 
-def draw(path: Path, grown: dict[int, float], rates: dict[str, float]) -> None:
+def draw(path: Path, growth: dict[int, float], rates: dict[str, float]) -> None:
     """Draw voxels a second of all methods, and seconds by size."""
     figure = Figure((8, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     left.barh(list(rates), [rate / 1e6 for rate in rates.values()])
     left.set_xscale("log")
     left.set_xlabel("million voxels a second")
-    right.plot(list(grown), list(grown.values()), "o-")
+    right.plot(list(growth), list(growth.values()), "o-")
     right.set_xscale("log", base=2)
     right.set_yscale("log")
     right.set_xlabel("side of the volume, voxels")

@@ -14,10 +14,10 @@ from bundle.geometry import Tile
 TOLERANCE = 1e-5
 
 
-def assert_covers_once(walk: Iterable[Tile], shape: Sequence[int]) -> None:
+def assert_covers_once(plan: Iterable[Tile], shape: Sequence[int]) -> None:
     """Every voxel is written once, and read where it is written."""
     seen = torch.zeros(tuple(shape), dtype=torch.int64)
-    for tile in walk:
+    for tile in plan:
         seen[tile.write] += 1
         for read, (before, behind), keep, write, size in zip(
             tile.read, tile.pad, tile.keep, tile.write, shape, strict=True

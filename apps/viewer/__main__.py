@@ -13,13 +13,13 @@ def view(source: str, result: str, browser: bool = True, port: int = 0, series_u
     Args:
         source: the image that was translated, or a folder with its DICOM series.
         result: its translation, on the same grid.
-        browser: whether to open it; otherwise the link is printed alone.
+        browser: whether to open it in the browser.
         port: on 127.0.0.1; 0 takes a free one.
         series_uid: of a source folder with several series, the one to take.
 
     Raises:
-        FileNotFoundError: where there is no such image, or NiiVue is not installed.
-        ValueError: where an image is no volume, or the grids differ.
+        FileNotFoundError: If an image does not exist, or NiiVue is not installed.
+        ValueError: If an image is not a volume, or the grids differ.
     """
     if not NIIVUE.exists():
         raise FileNotFoundError(

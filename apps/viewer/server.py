@@ -1,4 +1,4 @@
-"""Server: the viewer's page and its three images on loopback, for whom was given the link alone."""
+"""Server: the viewer's page and its three images on loopback, only for users who know the link."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import cast
 
-from apps.viewer.streams import Difference, NiftiStream, of_whole_numbers, step_for
+from apps.viewer.streams import Difference, NiftiStream, holds_int16, step_for
 from bundle.images import Volume
 
 HERE = Path(__file__).parent
 NIIVUE = HERE / "node_modules" / "@niivue" / "niivue" / "dist" / "index.js"
-#: All that lies on disk and is served: name in the link to file and type.
+#: The served files on disk: name in the link to file and type.
 FILES = {
     "": (HERE / "page" / "index.html", "text/html; charset=utf-8"),
     "viewer.css": (HERE / "page" / "viewer.css", "text/css; charset=utf-8"),
@@ -23,7 +23,7 @@ FILES = {
     "viewer.js": (HERE / "page" / "viewer.js", "text/javascript; charset=utf-8"),
     "niivue.js": (NIIVUE, "text/javascript; charset=utf-8"),
 }
-#: The browser itself keeps the page from fetching anything elsewhere; NiiVue's letters come as data.
+#: The browser itself forbids the page to fetch anything elsewhere; NiiVue's font is inline data.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -31,7 +31,7 @@ POLICY = (
 
 
 class ViewerServer(ThreadingHTTPServer):
-    """Serve source, result and difference as NIfTI, read slab by slab, whatever their formats.
+    """Serve source, result and difference as NIfTI, read slab by slab, in any format.
 
     Args:
         source: the image that was translated, or a folder with its DICOM series.
@@ -40,33 +40,33 @@ class ViewerServer(ThreadingHTTPServer):
         series_uid: of a source folder with several series, the one to take.
 
     Raises:
-        FileNotFoundError: where there is no such image.
-        ValueError: where an image is no volume, or the grids differ.
+        FileNotFoundError: If an image does not exist.
+        ValueError: If an image is not a volume, or the grids differ.
     """
 
     def __init__(self, source: str | Path, result: str | Path, port: int = 0, series_uid: str = "") -> None:
         before, after = Volume(source, series_uid=series_uid), Volume(result)
         difference, step = Difference(before, after), step_for(before.shape)
-        whole = of_whole_numbers(before), of_whole_numbers(after)
+        whole = holds_int16(before), holds_int16(after)
         self.streams = {
             "source": NiftiStream(before, whole[0], step),
             "result": NiftiStream(after, whole[1], step),
             "difference": NiftiStream(difference, all(whole), step),
         }
-        #: What went wrong while an image was sent.
+        #: Errors while an image was sent.
         self.problems: dict[str, str] = {}
         self.about = {"source": before.path.name, "result": after.path.name, "shape": before.shape, "step": step}
-        self.reading = threading.Lock()  # readers of files are not made for several threads
+        self.reading = threading.Lock()  # file readers do not support several threads
         super().__init__(("127.0.0.1", port), _Handler)
         self._secret = secrets.token_urlsafe(12)
 
     @property
     def link(self) -> str:
-        """Where the page is; other users of the machine cannot guess it."""
+        """The address of the page; other users of the machine cannot guess it."""
         return f"http://127.0.0.1:{self.server_port}/{self._secret}/"
 
     def name_in(self, path: str) -> str | None:
-        """What of the page a request asks for, or nothing where it does not know the link."""
+        """Return the part of the page that a request asks for; None if the link is wrong."""
         start = f"/{self._secret}/"
         return path[len(start) :] if path.startswith(start) else None
 
@@ -92,7 +92,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(b"Nothing here: open the whole link that the viewer printed.\n", "text/plain", 404)
 
     def _stream(self, server: ViewerServer, name: str) -> None:
-        """Send an image; where reading fails half-way, the connection ends and the reason is kept for the page."""
+        """Send an image; if reading fails half-way, close the connection and keep the reason for the page."""
         parts = iter(server.streams[name])
 
         def read() -> bytes:
@@ -106,7 +106,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.write(part)
         except ConnectionError:  # the page was closed
             self.close_connection = True
-        except Exception as error:  # whatever a reader of files raises
+        except Exception as error:  # file readers raise all kinds
             server.problems[name] = str(error)
             print(f"error: cannot read the {name}: {error}", file=sys.stderr)
             self.close_connection = True
@@ -129,4 +129,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *args: object) -> None:
-        """Say nothing of requests that went well."""
+        """Do not log successful requests."""

@@ -1,4 +1,4 @@
-"""Images as the bytes of NIfTI files, slab by slab: what a browser is sent, whatever the format on disk."""
+"""Images as the bytes of NIfTI files, slab by slab: sent to the browser whatever the format on disk."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from torch import Tensor
 
 from bundle.images import HEADER, SLAB, Slabs, slabs
 
-#: Voxels that a browser is sent of one image at most.
+#: Most voxels of one image that are sent to the browser.
 LARGEST = 512**3
 
 
 class Difference:
-    """Result minus source, where they lie on the same grid.
+    """Result minus source, on the same grid.
 
     Raises:
-        ValueError: where they do not.
+        ValueError: If the grids differ.
     """
 
     def __init__(self, source: Slabs, result: Slabs) -> None:
@@ -43,12 +43,12 @@ class NiftiStream:
     ::
 
         voxels of the image    0 1 2 3 4 5 6 7
-        sent with step 3       0     3     6       each as it is: nothing is averaged
+        sent with step 3       0     3     6       single voxels, not averages
 
     Args:
-        image: what is read slab by slab, in RAS.
-        whole: whether to send whole numbers of 16 bits, rounded and clipped, instead of float32.
-        step: along each axis, one voxel of so many is sent.
+        image: in RAS, read slab by slab.
+        whole: whether to send 16-bit integers, rounded and clipped, instead of float32.
+        step: send one voxel of so many along each axis.
     """
 
     def __init__(self, image: Slabs, whole: bool = True, step: int = 1) -> None:
@@ -57,22 +57,22 @@ class NiftiStream:
         self.affine = image.affine @ np.diag([step, step, step, 1])
 
     def __len__(self) -> int:
-        """Bytes in all."""
+        """The total number of bytes."""
         return HEADER + math.prod(self.shape) * self.dtype.itemsize
 
     def __iter__(self) -> Iterator[bytes]:
-        """The header, then the slabs."""
+        """Yield the header, then the slabs."""
         yield self.header()
-        thickness = -(-SLAB // self.step) * self.step  # so that each slab starts with a voxel that is sent
+        thickness = -(-SLAB // self.step) * self.step  # so that each slab starts with a voxel to send
         for start, stop in slabs(self.image.shape[2], thickness):
-            sent = self.image.slab(start, stop)[:: self.step, :: self.step, :: self.step].numpy()
+            voxels = self.image.slab(start, stop)[:: self.step, :: self.step, :: self.step].numpy()
             if self.dtype.kind == "i":
                 limits = np.iinfo(self.dtype)
-                sent = sent.round().clip(limits.min, limits.max)
-            yield sent.astype(self.dtype).tobytes(order="F")
+                voxels = voxels.round().clip(limits.min, limits.max)
+            yield voxels.astype(self.dtype).tobytes(order="F")
 
     def header(self) -> bytes:
-        """What stands before the voxels."""
+        """Return the header of the file."""
         header = nibabel.Nifti1Header(endianness="<")
         header.set_xyzt_units("mm")
         header.set_data_dtype(self.dtype)
@@ -84,15 +84,15 @@ class NiftiStream:
         return header.binaryblock.ljust(HEADER, b"\0")
 
 
-def of_whole_numbers(image: Slabs) -> bool:
-    """Whether the slice in the middle holds nothing but whole numbers of 16 bits, as a CT's does."""
+def holds_int16(image: Slabs) -> bool:
+    """Return whether the middle slice holds only whole numbers of 16 bits, as a CT does."""
     middle = image.shape[2] // 2
     voxels, limits = image.slab(middle, middle + 1).numpy(), np.iinfo(np.int16)
     return bool(((voxels == voxels.round()) & (voxels >= limits.min) & (voxels <= limits.max)).all())
 
 
 def step_for(shape: Sequence[int], largest: int = LARGEST) -> int:
-    """The smallest step along all axes with which no more voxels are sent than the largest number."""
+    """Return the smallest step along all axes with which at most ``largest`` voxels are sent."""
     step = 1
     while math.prod(-(-side // step) for side in shape) > largest:
         step += 1

@@ -1,10 +1,10 @@
-"""The bundle as a submission to the MONAI Model Zoo: packed, and checked as the zoo's CI does it, without a network.
+"""The bundle as a submission to the MONAI Model Zoo: packed, and checked as in the zoo's CI, without a network.
 
-``python -m apps.zoo pack`` (`make zip`) and ``python -m apps.zoo check`` (`make zoo-check`). The rooms:
+``python -m apps.zoo pack`` (`make zip`) and ``python -m apps.zoo check`` (`make zoo-check`):
 
-- `archive`: which files a submission holds, and the zip of them;
-- `submission`: what a check is given, and how it refuses;
-- `files`, `papers`, `metadata`, `packages`, `networks`, `style`, `unit_tests`: the checks;
-- `exports`: what `networks` runs inside of the unpacked submission;
+- `archive`: which files a submission contains, and their zip;
+- `submission`: the argument of a check, and how it fails;
+- `files`, `documents`, `metadata`, `packages`, `networks`, `style`, `unit_tests`: the checks;
+- `exports`: run by `networks` inside the unpacked submission;
 - `ci/unit_tests/`: the tests in the zoo's form, to be copied into its folder of the same name.
 """

@@ -12,20 +12,20 @@ from pathlib import Path
 
 import fire
 
-from apps.zoo import archive, files, metadata, networks, packages, papers, style, unit_tests
-from apps.zoo.submission import RefusedError, Submission
+from apps.zoo import archive, documents, files, metadata, networks, packages, style, unit_tests
+from apps.zoo.submission import CheckFailed, Submission
 
-HOUSE = Path(__file__).resolve().parents[2]
-#: Each says what it found, or raises `RefusedError`; the quick ones come first.
+ROOT = Path(__file__).resolve().parents[2]
+#: Each returns what it found, or raises `CheckFailed`; the quick ones come first.
 CHECKS: tuple[Callable[[Submission], str], ...] = (
     files.files,
     files.sizes,
     files.personal_paths,
-    papers.licence,
-    papers.data_licence,
-    papers.model_card,
-    papers.commands,
-    papers.links,
+    documents.licence,
+    documents.data_licence,
+    documents.model_card,
+    documents.commands,
+    documents.links,
     metadata.version,
     metadata.schema,
     metadata.names,
@@ -43,39 +43,39 @@ def pack(output: str = "output") -> None:
     """Write the archive into a folder and print its name.
 
     Raises:
-        RefusedError: on a file too large for the zoo.
+        CheckFailed: If a file is too large for the zoo.
     """
-    print(archive.pack(HOUSE, Path(output)))
+    print(archive.pack(ROOT, Path(output)))
 
 
-def submitted(house: Path, zoo: Path) -> Submission:
-    """Pack a project's bundle and lay it out in a folder as the zoo would: the bundle in `models/`, its tests in `ci/`.
+def submit(root: Path, zoo: Path) -> Submission:
+    """Pack a project's bundle and unpack it in a folder as in the zoo: the bundle in `models/`, its tests in `ci/`.
 
     Raises:
-        RefusedError: on a file too large for the zoo.
+        CheckFailed: If a file is too large for the zoo.
     """
-    folder = archive.unpack(archive.pack(house, zoo), zoo / "models")
-    shutil.copytree(house / "apps" / "zoo" / "ci", zoo / "ci", ignore=shutil.ignore_patterns("__pycache__"))
-    return Submission(zoo, folder, house)
+    folder = archive.unpack(archive.pack(root, zoo), zoo / "models")
+    shutil.copytree(root / "apps" / "zoo" / "ci", zoo / "ci", ignore=shutil.ignore_patterns("__pycache__"))
+    return Submission(zoo, folder, root)
 
 
 def check(index: bool = False) -> None:
-    """Pack, unpack in a temporary folder and run every check there: one line each; ends with 1 where one refuses.
+    """Pack, unpack in a temporary folder and run every check there: one line each; exits with 1 if one fails.
 
     Args:
-        index: ask the package index as well whether it has the packages for the zoo's Python; needs a network.
+        index: also check that the package index has the packages for the zoo's Python; needs a network.
     """
-    refused = 0
+    failed = 0
     with tempfile.TemporaryDirectory() as zoo:
-        submission = submitted(HOUSE, Path(zoo).resolve())
+        submission = submit(ROOT, Path(zoo).resolve())
         for one in (*CHECKS, *([packages.ask_index] if index else [])):
             try:
                 print(f"ok    {one.__name__:15} {one(submission)}", flush=True)
-            except RefusedError as error:
-                refused += 1
+            except CheckFailed as error:
+                failed += 1
                 print(f"FAIL  {one.__name__:15} {error}", flush=True)
-    if refused:
-        sys.exit(f"error: the zoo would not take it, {refused} of the checks fail")
+    if failed:
+        sys.exit(f"error: the zoo would not accept it, {failed} of the checks fail")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""The archive of a submission: exactly the bundle's own files, as the same bytes on every machine.
+"""The archive of a submission: exactly the bundle's own files, the same bytes on every machine.
 
-It is laid out and named as the zoo's releases are, `<name>_v<version>.zip` with the folder `<name>/` in it, so that
+It has the layout and name of the zoo's releases, `<name>_v<version>.zip` with the folder `<name>/` in it, so that
 `monai.bundle.download` and a plain unzip both give a bundle's folder.
 """
 
@@ -12,12 +12,12 @@ from pathlib import Path
 
 from monai.bundle import ConfigParser
 
-from apps.zoo.submission import RefusedError
+from apps.zoo.submission import CheckFailed
 
 #: The bundle's name in the zoo: its folder's and its archive's.
 NAME = "ct_kernel_translation_gan"
-#: What a submission holds, from the bundle's folder.
-HELD = (
+#: The files of a submission, in the bundle's folder.
+INCLUDED = (
     "LICENSE",
     "large_files.yml",
     "configs/*.json",
@@ -29,54 +29,54 @@ HELD = (
     "docs/*.csv",
     "docs/figures/*.png",
 )
-#: Bytes that no single file may pass; the zoo says 25 MB.
+#: Most bytes of a single file; the zoo says 25 MB.
 LIMIT = 25_000_000
 
 
 def large_files(root: Path) -> list[dict[str, str]]:
-    """What `large_files.yml` says of each file that is downloaded; nothing where there is none.
+    """Return the entries of `large_files.yml`, one for each file to download; none without it.
 
     Raises:
-        RefusedError: where it is no list of entries with a `path`.
+        CheckFailed: If it is not a list of entries with a `path`.
     """
     path = root / "large_files.yml"
     if not path.exists():
         return []
     entries = (ConfigParser.load_config_file(str(path)) or {}).get("large_files")
     if not isinstance(entries, list) or not all(isinstance(entry, dict) and entry.get("path") for entry in entries):
-        raise RefusedError("large_files.yml must hold a list `large_files` of entries with `path` and `url`.")
+        raise CheckFailed("large_files.yml must hold a list `large_files` of entries with `path` and `url`.")
     return entries
 
 
-def held(root: Path) -> list[Path]:
-    """The files of a submission, relative to the bundle's folder and in a fixed order, without those to download.
+def submission_files(root: Path) -> list[Path]:
+    """Return the files of a submission, relative to the bundle's folder, in a fixed order, without those to download.
 
     Raises:
-        RefusedError: where a file passes `LIMIT` and `large_files.yml` does not name it.
+        CheckFailed: If a file exceeds `LIMIT` and `large_files.yml` does not name it.
     """
-    found = {path.relative_to(root) for pattern in HELD for path in root.glob(pattern) if path.is_file()}
-    elsewhere = {Path(entry["path"]) for entry in large_files(root)}
-    for path in sorted(found - elsewhere):
+    files = {path.relative_to(root) for pattern in INCLUDED for path in root.glob(pattern) if path.is_file()}
+    downloads = {Path(entry["path"]) for entry in large_files(root)}
+    for path in sorted(files - downloads):
         size = (root / path).stat().st_size
         if size > LIMIT:
-            raise RefusedError(
+            raise CheckFailed(
                 f"{path.as_posix()} has {size / 1e6:.1f} MB, more than the zoo's {LIMIT / 1e6:.0f} MB; upload it and "
                 "name it in large_files.yml with path, url, hash_val and hash_type."
             )
-    return sorted(found - elsewhere)
+    return sorted(files - downloads)
 
 
 def pack(root: Path, folder: Path) -> Path:
     """Write the submission's archive into a folder; the same files give the same bytes.
 
-    Entries are in a fixed order, of a fixed date and not compressed: the weights would not shrink, and a packer of
-    another version would give other bytes.
+    Entries have a fixed order and date and are not compressed: the weights would not shrink, and another version of the
+    packer would give other bytes.
 
     Raises:
-        RefusedError: see `held`.
+        CheckFailed: If `submission_files` raises it.
     """
     version = json.loads((root / "configs" / "metadata.json").read_text(encoding="utf-8"))["version"]
-    paths = held(root)
+    paths = submission_files(root)
     folder.mkdir(parents=True, exist_ok=True)
     archive = folder / f"{NAME}_v{version}.zip"
     with zipfile.ZipFile(archive, "w") as out:
@@ -90,6 +90,6 @@ def pack(root: Path, folder: Path) -> Path:
 
 def unpack(archive: Path, folder: Path) -> Path:
     """Unpack a submission's archive into a folder; return the bundle's folder in it."""
-    with zipfile.ZipFile(archive) as packed:
-        packed.extractall(folder)
+    with zipfile.ZipFile(archive) as file:
+        file.extractall(folder)
     return folder / NAME

@@ -1,8 +1,8 @@
-"""Exported networks beside the originals: run in an unpacked bundle's folder, with the code that lies there.
+"""Compare exported networks with the originals: run in an unpacked bundle's folder, with its code.
 
-The sketch stays outside of the ONNX files: it compares with thresholds, where another runtime's rounding turns a voxel
-from no edge to an edge, so that no tolerance can be kept. Whoever runs the files makes the conditions as
-`bundle.cascade.Cascade.conditions` does, and adds what comes out to the image or the previous scale.
+The sketch is not part of the ONNX files: it compares with thresholds, at which the rounding of another runtime can turn
+a voxel into an edge, so that no tolerance holds. Users of the files compute the conditions as
+`bundle.cascade.Cascade.conditions` does, and add the output to the image or the previous scale.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from torch import Tensor
 if TYPE_CHECKING:
     from bundle.cascade import Cascade
 
-#: How far an export may be from PyTorch, of its largest value.
+#: Largest difference of an export from PyTorch, relative to the largest value.
 TOLERANCE = 1e-4
 
 
 def shipped() -> Cascade:
-    """The cascade of the folder's `configs/inference.json` with the weights in `models/model.pt`, to infer.
+    """Return the cascade of the folder's `configs/inference.json` with the weights in `models/model.pt`, in eval mode.
 
     Raises:
-        RuntimeError: where its code is not the folder's, or the weights are not its.
+        RuntimeError: If its code is not the folder's, or the weights do not fit.
     """
     import bundle
 
@@ -47,18 +47,20 @@ def shipped() -> Cascade:
     return cast("Cascade", cascade.eval())
 
 
-def compare(name: str, made: Tensor, expected: Tensor) -> float:
-    """How far an export's result is from PyTorch's, of the largest value.
+def compare(name: str, result: Tensor, expected: Tensor) -> float:
+    """Return the difference of an export's result from PyTorch's, relative to the largest value.
 
     Raises:
-        ValueError: where it has another shape, or is further off than `TOLERANCE`.
+        ValueError: If the shapes differ, or the difference exceeds `TOLERANCE`.
     """
-    if made.shape != expected.shape:
-        raise ValueError(f"{name} gives the shape {tuple(made.shape)}, the network {tuple(expected.shape)}.")
-    off = float((made - expected).abs().max() / expected.abs().max())
-    if not off <= TOLERANCE:
-        raise ValueError(f"{name} is {off:.1e} of the largest value off the network, more than {TOLERANCE:.0e}.")
-    return off
+    if result.shape != expected.shape:
+        raise ValueError(f"{name} gives the shape {tuple(result.shape)}, the network {tuple(expected.shape)}.")
+    difference = float((result - expected).abs().max() / expected.abs().max())
+    if not difference <= TOLERANCE:
+        raise ValueError(
+            f"{name} differs from the network by {difference:.1e} of the largest value, more than {TOLERANCE:.0e}."
+        )
+    return difference
 
 
 @torch.no_grad()
@@ -66,33 +68,33 @@ def torchscript(path: str) -> None:
     """Load a TorchScript file and compare it with the whole cascade on images of two shapes.
 
     Raises:
-        ValueError: see `compare`.
+        ValueError: If `compare` raises it.
     """
     cascade, script = shipped(), torch.jit.load(path)
     torch.manual_seed(0)
     images = [torch.rand(1, 1, *shape) * 2 - 1 for shape in ((40, 48, 16), (33, 25, 12))]
-    off = max(compare("the TorchScript file", script(image), cascade(image)) for image in images)
-    print(f"{Path(path).stat().st_size / 1e6:.1f} MB, off by {off:.1e}")
+    difference = max(compare("the TorchScript file", script(image), cascade(image)) for image in images)
+    print(f"{Path(path).stat().st_size / 1e6:.1f} MB, off by {difference:.1e}")
 
 
 @torch.no_grad()
 def onnx(folder: str) -> None:
-    """Export every scale's network to ONNX in a folder and compare them in ONNX Runtime, on sizes not exported with.
+    """Export every scale's network to ONNX in a folder and compare them in ONNX Runtime, also on other sizes.
 
     Raises:
-        ValueError: see `compare`.
+        ValueError: If `compare` raises it.
     """
     import onnxruntime
 
-    cascade, free, worst = shipped(), torch.export.Dim.DYNAMIC, 0.0
+    cascade, dynamic, worst = shipped(), torch.export.Dim.DYNAMIC, 0.0
     torch.manual_seed(0)
     for scale, network in enumerate([cascade.coarse, *cascade.fine]):
         path, dims = Path(folder) / f"scale_{scale}.onnx", cascade.spatial_dims
         channels = next(network.parameters()).shape[1]
-        # above scale 0 a network takes its own reach off every side
-        lost = [2 * (far - edge) for far, edge in zip(cascade.reach[scale], cascade.margin, strict=True)]
-        least = [cascade.divisor if scale == 0 else side + 2 for side in lost]
-        first, second = ([side + more * cascade.divisor for side in least] for more in (2, 5))
+        # above scale 0 a network removes its own reach from every side
+        removed = [2 * (reach - margin) for reach, margin in zip(cascade.reach[scale], cascade.margin, strict=True)]
+        smallest = [cascade.divisor if scale == 0 else side + 2 for side in removed]
+        first, second = ([side + more * cascade.divisor for side in smallest] for more in (2, 5))
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             torch.onnx.export(
                 network,
@@ -100,14 +102,14 @@ def onnx(folder: str) -> None:
                 str(path),
                 input_names=["conditions"],
                 output_names=["difference"],
-                dynamic_shapes=(dict.fromkeys((0, *range(2, 2 + dims)), free),),
+                dynamic_shapes=(dict.fromkeys((0, *range(2, 2 + dims)), dynamic),),
                 dynamo=True,
             )
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         for shape in ((1, channels, *first), (2, channels, *second)):
             conditions = torch.randn(shape)
-            (made,) = session.run(None, {"conditions": np.asarray(conditions)})
-            worst = max(worst, compare(f"scale {scale} in ONNX", torch.from_numpy(made), network(conditions)))
+            (output,) = session.run(None, {"conditions": np.asarray(conditions)})
+            worst = max(worst, compare(f"scale {scale} in ONNX", torch.from_numpy(output), network(conditions)))
     print(f"{cascade.num_scales} scales without their sketch, free sizes, off by {worst:.1e}")
 
 

@@ -1,4 +1,4 @@
-"""The metadata: by the zoo's schema, with a version that its own changelog knows."""
+"""The metadata: valid by the zoo's schema, with the version of the changelog."""
 
 from __future__ import annotations
 
@@ -8,61 +8,61 @@ import shutil
 
 from monai.bundle import verify_metadata
 
-from apps.zoo.submission import RefusedError, Submission
+from apps.zoo.submission import CheckFailed, Submission
 
 
 def version(submission: Submission) -> str:
-    """The version is three numbers, and the newest of the changelog.
+    """Check that the version is three numbers, and the newest of the changelog.
 
-    Whether the zoo has released it already only its own `models/model_info.json` tells.
+    Only the zoo's own `models/model_info.json` tells whether it has been released already.
 
     Raises:
-        RefusedError: where it is not.
+        CheckFailed: If it is not.
     """
     meta = submission.metadata
     name, log = str(meta.get("version")), meta.get("changelog") or {}
     if not re.fullmatch(r"\d+\.\d+\.\d+", name):
-        raise RefusedError(f"version {name!r} is not three numbers; take one like 0.2.0.")
+        raise CheckFailed(f"version {name!r} is not three numbers; take one like 0.2.0.")
     if not log.get(name):
-        raise RefusedError(f"version {name} says nothing in the changelog; add a line for it.")
+        raise CheckFailed(f"version {name} is not in the changelog; add a line for it.")
     newest = max(log, key=lambda one: [int(part) for part in one.split(".")])
     if newest != name:
-        raise RefusedError(f"version {name} is older than the changelog's {newest}; raise it.")
+        raise CheckFailed(f"version {name} is older than the changelog's {newest}; raise it.")
     return name
 
 
 def schema(submission: Submission) -> str:
-    """MONAI's `verify_metadata` passes by the schema that the metadata name, from the copy in the project's tests.
+    """Check by MONAI's `verify_metadata` and the schema that the metadata name, from the copy in the project's tests.
 
     Raises:
-        RefusedError: where it does not, where the schema is another one, or the name for the zoo's page is missing.
+        CheckFailed: If they are invalid, the schema is another one, or the name for the zoo's page is missing.
     """
     meta = submission.metadata
-    asked = str(meta.get("schema")).rsplit("/", 1)[-1]
-    copy = submission.house / "tests" / asked
+    name = str(meta.get("schema")).rsplit("/", 1)[-1]
+    copy = submission.root / "tests" / name
     if not copy.is_file():
-        raise RefusedError(f"schema {asked} is not in tests/; put it there, or name the one that is.")
-    where = submission.zoo / "schema.json"
-    shutil.copyfile(copy, where)
+        raise CheckFailed(f"schema {name} is not in tests/; put it there, or name the one that is.")
+    path = submission.zoo / "schema.json"
+    shutil.copyfile(copy, path)
     meta_file = submission.folder / "configs" / "metadata.json"
-    digest = hashlib.sha256(copy.read_bytes()).hexdigest()  # with a file of this hash there, nothing is downloaded
+    digest = hashlib.sha256(copy.read_bytes()).hexdigest()  # nothing is downloaded if the file has this hash
     try:
-        verify_metadata(meta_file=str(meta_file), filepath=str(where), hash_val=digest, hash_type="sha256")
+        verify_metadata(meta_file=str(meta_file), filepath=str(path), hash_val=digest, hash_type="sha256")
     except ValueError as error:
-        raise RefusedError(f"metadata.json does not follow {asked}: {' '.join(str(error).split())[:300]}") from error
+        raise CheckFailed(f"metadata.json does not follow {name}: {' '.join(str(error).split())[:300]}") from error
     if not meta.get("name"):
-        raise RefusedError("metadata.json has no name; the zoo's page shows it.")
-    return asked
+        raise CheckFailed("metadata.json has no name; the zoo's page shows it.")
+    return name
 
 
 def names(submission: Submission) -> str:
-    """The network's input is called `image` and its output `pred`: the zoo's CI feeds and reads them by these names.
+    """Check that the network's input is named `image` and its output `pred`, which the zoo's CI uses.
 
     Raises:
-        RefusedError: where they are not.
+        CheckFailed: If they are not.
     """
     meta = submission.metadata["network_data_format"]
     for side, expected in (("inputs", "image"), ("outputs", "pred")):
         if list(meta[side]) != [expected]:
-            raise RefusedError(f"network_data_format names the {side} {list(meta[side])}; take {expected!r} alone.")
+            raise CheckFailed(f"network_data_format names the {side} {list(meta[side])}; take {expected!r} alone.")
     return "image, pred"

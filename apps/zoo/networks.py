@@ -1,4 +1,4 @@
-"""The networks: they take and give what the metadata say, and can be exported. All of it with the submission's code."""
+"""The networks: input and output are those of the metadata, and they can be exported; with the submission's code."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ CONFIGS = ("--meta_file", "configs/metadata.json", "--config_file", "configs/inf
 
 
 def data_shape(submission: Submission) -> str:
-    """MONAI's `verify_net_in_out` passes: channels and type of what the network gives are those of the metadata.
+    """Check by MONAI's `verify_net_in_out` that channels and type of the network's output are those of the metadata.
 
     Raises:
-        RefusedError: where it does not.
+        CheckFailed: If they are not.
     """
     submission.run("monai.bundle", "verify_net_in_out", "--net_id", "network_def", *CONFIGS)
     shape = submission.metadata["network_data_format"]["inputs"]["image"]["spatial_shape"]
@@ -19,24 +19,24 @@ def data_shape(submission: Submission) -> str:
 
 
 def torchscript(submission: Submission) -> str:
-    """MONAI's `ckpt_export` gives a TorchScript file that, loaded again, computes what the network does.
+    """Check that MONAI's `ckpt_export` writes a TorchScript file that computes the same as the network.
 
     Raises:
-        RefusedError: where it is not exported, or computes something else.
+        CheckFailed: If the export fails, or computes something else.
     """
     out = submission.zoo / "model.ts"
     submission.run(
         *("monai.bundle", "ckpt_export", "--net_id", "network_def", "--filepath", str(out)),
         *("--ckpt_file", "models/model.pt", *CONFIGS),
     )
-    return submission.run("apps.zoo.exports", "torchscript", str(out), path=submission.house).splitlines()[-1]
+    return submission.run("apps.zoo.exports", "torchscript", str(out), path=submission.root).splitlines()[-1]
 
 
 def onnx(submission: Submission) -> str:
-    """The network of every scale can be exported to ONNX with free sizes, and the runtime computes what it does.
+    """Check that the network of every scale exports to ONNX with free sizes, and computes the same there.
 
     Raises:
-        RefusedError: where one cannot, or computes something else.
+        CheckFailed: If an export fails, or computes something else.
     """
     out = str(submission.zoo)
-    return submission.run("apps.zoo.exports", "onnx", out, path=submission.house).splitlines()[-1]
+    return submission.run("apps.zoo.exports", "onnx", out, path=submission.root).splitlines()[-1]

@@ -1,7 +1,7 @@
-"""The form of the code: black, isort and flake8 by the zoo's settings, run in the zoo's layout.
+"""The form of the code: black, isort and flake8 with the zoo's settings, run in the zoo's layout.
 
-Versions: `requirements-zoo.txt`, the newest within the bounds that the zoo sets. The zoo runs pytype besides, which
-knows no Python above 3.12; types are checked by mypy here (`make lint`).
+Versions: `requirements-zoo.txt`, the newest within the zoo's bounds. The zoo also runs pytype, which supports no Python
+above 3.12; here types are checked by mypy (`make lint`).
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ TOOLS = {
 
 
 def form(submission: Submission) -> str:
-    """The bundle's code and its unit tests pass the three tools.
+    """Check the bundle's code and its unit tests with the three tools.
 
     Raises:
-        RefusedError: with what the first says that does not.
+        CheckFailed: If one complains, with its output.
     """
     for tool, options in TOOLS.items():
         submission.run(tool, *options, "models", "ci", cwd=submission.zoo)

@@ -1,4 +1,4 @@
-"""What a check is given, an unpacked submission, and how it says no."""
+"""The argument of a check, an unpacked submission, and how a check fails."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from pathlib import Path
 from typing import Any
 
 
-class RefusedError(ValueError):
-    """The zoo would not take this: name, value, rule and way out in one sentence."""
+class CheckFailed(ValueError):  # noqa: N818 - the result of a check
+    """The zoo would not accept this: name, value, rule and way out in one sentence."""
 
 
 @dataclass(frozen=True)
 class Submission:
-    """A submission as it lies in the zoo, and the project that it comes from.
+    """A submission in the zoo's layout, and the project that it comes from.
 
     ::
 
-        zoo/models/<name>/    what the archive holds
+        zoo/models/<name>/    the content of the archive
         zoo/ci/unit_tests/    the bundle's tests in the zoo's form
 
     Args:
         zoo: folder in the zoo's layout, in which a check may write.
         folder: the bundle's folder in it.
-        house: the project's folder, for what is no part of a submission: schema, requirements.
+        root: the project's folder, for files that are not part of a submission: schema, requirements.
     """
 
     zoo: Path
     folder: Path
-    house: Path
+    root: Path
 
     @cached_property
     def metadata(self) -> dict[str, Any]:
@@ -41,28 +41,28 @@ class Submission:
         return json.loads(self.text("configs/metadata.json"))
 
     def text(self, path: str) -> str:
-        """A file's text.
+        """Return a file's text.
 
         Raises:
-            RefusedError: where it is missing or is no text.
+            CheckFailed: If it is missing or not text.
         """
         try:
             return (self.folder / path).read_text(encoding="utf-8")
         except (FileNotFoundError, UnicodeDecodeError) as error:
-            raise RefusedError(f"{path} is missing or no UTF-8 text; a submission needs it.") from error
+            raise CheckFailed(f"{path} is missing or not UTF-8 text; a submission needs it.") from error
 
     def run(self, *arguments: str, cwd: Path | None = None, path: Path | None = None) -> str:
-        """What Python prints, run on a module's name and arguments; in the bundle's folder, so that its code is found.
+        """Run Python in the bundle's folder, so that its code is found, and return what it prints.
 
         Args:
-            arguments: behind ``python -m``.
-            cwd: folder to run in.
-            path: folder that modules are searched in as well, the one run in aside.
+            arguments: after ``python -m``.
+            cwd: another folder to run in.
+            path: another folder to search for modules.
 
         Raises:
-            RefusedError: where it fails, with the last of what it said.
+            CheckFailed: If it fails, with the end of its output.
         """
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-m", *arguments],
             cwd=cwd or self.folder,
             env={**os.environ, "PYTHONPATH": str(path or ""), "PYTHONDONTWRITEBYTECODE": "1"},
@@ -71,7 +71,7 @@ class Submission:
             stderr=subprocess.STDOUT,
             check=False,
         )
-        if done.returncode:
-            said = "\n".join(done.stdout.strip().splitlines()[-20:])
-            raise RefusedError(f"`python -m {' '.join(arguments)}` failed in the unpacked submission:\n{said}")
-        return done.stdout
+        if process.returncode:
+            output = "\n".join(process.stdout.strip().splitlines()[-20:])
+            raise CheckFailed(f"`python -m {' '.join(arguments)}` failed in the unpacked submission:\n{output}")
+        return process.stdout

@@ -2,47 +2,41 @@
 
 Read `cascade` first, the specification, then `inferer`, which gives the same numbers tile by tile.
 
-- networks: `sketch` (image to edges), `generators` (of the finer scales), `noise` (what images from scratch start
-from),
+- networks: `sketch` (image to edges), `generators` (of the finer scales), `noise` (the input for images from scratch),
   `conditioned` (the network that a request asks for);
-- tiling: `receptive_field` (how far a network looks), `tile_plan` (how scales are cut), `memory` (what a tile takes),
+- tiling: `receptive_field` (the reach of a network), `tile_plan` (how scales are cut), `memory` (what a tile needs),
   `scratch` (scales on disk).
 """
 
 from bundle.cascade.cascade import CONDITIONINGS, Cascade
 from bundle.cascade.conditioned import ConditionedInferer
-from bundle.cascade.generators import ResidualBlock, ResNetGenerator, octaves, residual_generators, silence
+from bundle.cascade.generators import ResidualBlock, ResNetGenerator, residual_generators
 from bundle.cascade.inferer import CascadeInferer
-from bundle.cascade.memory import Footprint, footprint, live_bytes, on_meta
+from bundle.cascade.memory import LiveBytes, footprint, on_meta
 from bundle.cascade.noise import WhiteNoised, steps_of
-from bundle.cascade.scratch import ScratchImage, create, open_group, own, parts, put, settle
+from bundle.cascade.scratch import ScratchImage, barrier, create_array, open_group, pending_tiles, write_tile
 from bundle.cascade.sketch import Sketch
-from bundle.cascade.tile_plan import PLANNED, plan
+from bundle.cascade.tile_plan import plan_tiles
 
 __all__ = [
     "CONDITIONINGS",
-    "PLANNED",
     "Cascade",
     "CascadeInferer",
     "ConditionedInferer",
-    "Footprint",
+    "LiveBytes",
     "ResNetGenerator",
     "ResidualBlock",
     "ScratchImage",
     "Sketch",
     "WhiteNoised",
-    "create",
+    "barrier",
+    "create_array",
     "footprint",
-    "live_bytes",
-    "octaves",
     "on_meta",
     "open_group",
-    "own",
-    "parts",
-    "plan",
-    "put",
+    "pending_tiles",
+    "plan_tiles",
     "residual_generators",
-    "settle",
-    "silence",
     "steps_of",
+    "write_tile",
 ]

@@ -1,7 +1,7 @@
 """The cascade: a U-Net for the whole low-resolution image, then residual networks of growing resolution.
 
-`Cascade.forward`, whole image in memory, is the specification; `bundle.cascade.inferer.CascadeInferer` gives the same
-numbers tile by tile. See Uzunova et al. 2019, section 2.
+`Cascade.forward`, with the whole image in memory, is the specification; `bundle.cascade.inferer.CascadeInferer` gives
+the same numbers tile by tile. See Uzunova et al. 2019, section 2.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from typing import cast
 
 import torch
-from bundle.cascade.generators import octaves, silence, slabs
-from bundle.cascade.receptive_field import reach, strided_reach
+from bundle.cascade.generators import multiscale_noise, split_along, zero_init_last
+from bundle.cascade.receptive_field import measure_reach, measure_strided_reach
 from bundle.geometry import channels_last, crop, extend, pool, pyramid, upsample
 from monai.utils import ensure_tuple_rep
 from torch import Tensor, nn
 
-#: What a generator sees beside the previous scale: `docs/method.md` says which to take.
+#: What a generator sees beside the previous scale; `docs/method.md` says which one to use.
 CONDITIONINGS = ("sketch", "anchored", "image", "none")
 
 
@@ -26,7 +26,7 @@ class Cascade(nn.Module):
     ::
 
         image -- pool -- pool --.            every scale sketches its own image;
-          |        |            v            every one may be given it tile by tile
+          |        |            v            every scale can be run tile by tile
           |        |        coarse(0)
           |        v            v
           |     fine[0]  <- upsample
@@ -39,18 +39,18 @@ class Cascade(nn.Module):
         spatial_dims: 2 or 3.
         coarse: generator of scale 0, such as MONAI's `UNet`: the conditions of scale 0 to one channel, same grid.
         fine: generators of scales 1 to n, each stride-free and without tile statistics.
-        sketch: image to sketch, such as `bundle.cascade.sketch.Sketch`; tells its ``reach``.
+        sketch: image to sketch, such as `bundle.cascade.sketch.Sketch`; has a ``reach``.
         conditioning: ``sketch`` (edges alone), ``anchored`` (scale 0 sees the image as well), ``image`` (every scale
-            sees it) or ``none`` (from scratch: every scale is given white noise in place of the image).
-            Channels a generator is given, in this order: sketch; image or noise, where it sees it; the
-            upsampled previous scale, from scale 1 on.
-        base: what a generator's output is added to: the ``image``, where the target resembles it, or the ``previous``
-            scale, and at scale 0 nothing, where the contrast changes. Null: the image where a scale sees it, else the
+            sees it) or ``none`` (from scratch: every scale gets white noise in place of the image). The channels of a
+            generator, in this order: sketch; image or noise, if the scale sees it; from scale 1 on, the upsampled
+            previous scale.
+        base: what a generator's output is added to: the ``image``, if the target resembles it; or the ``previous``
+            scale, and nothing at scale 0, if the contrast changes. Null: the image if a scale sees it, otherwise the
             previous scale, and nothing at scale 0.
 
     Raises:
-        ValueError: on an unknown conditioning or base, a base that is not seen, or a generator that cannot be tiled
-            (see `reach`).
+        ValueError: If conditioning or base is unknown, a scale does not see its base, or a generator cannot be tiled
+            (see `measure_reach`).
     """
 
     def __init__(
@@ -67,50 +67,52 @@ class Cascade(nn.Module):
             raise ValueError(f"conditioning {conditioning!r} is not known; take one of {', '.join(CONDITIONINGS)}.")
         if base not in (None, "previous", *(["image"] if conditioning == "image" else [])):
             raise ValueError(
-                f"base {base!r} must be null, previous, or, where every scale sees the image, image; conditioning is "
+                f"base {base!r} must be null, previous, or, if every scale sees the image, image; conditioning is "
                 f"{conditioning}."
             )
         self.spatial_dims = spatial_dims
         self.conditioning = conditioning
         self.coarse, self.fine, self.sketch = coarse, nn.ModuleList(fine), sketch
-        #: Whether scale 0 sees the image itself, and not noise.
+        #: Whether scale 0 sees the image itself, not noise.
         self.anchored = conditioning in ("anchored", "image")
-        #: Whether the generator of each scale is given the image, or the noise that stands for it.
-        self.sees = [conditioning != "sketch", *[conditioning in ("image", "none")] * len(fine)]
-        seen = [self.anchored, *[conditioning == "image"] * len(fine)]
-        #: Whether each scale adds to the image, and not to the previous scale, or to nothing at scale 0.
-        self.added = [base != "previous" and image for image in seen]
-        for network in (*fine, *([coarse] if self.added[0] else [])):
-            silence(network)
+        # Plain lists, one entry per scale: a scripted cascade gives a list of named tuples back without its names.
+        #: Whether the generator of each scale sees the image, or the noise that replaces it.
+        self.sees_image = [conditioning != "sketch", *[conditioning in ("image", "none")] * len(fine)]
+        real = [self.anchored, *[conditioning == "image"] * len(fine)]
+        #: Whether each scale adds to the image, not to the previous scale, or at scale 0 to nothing.
+        self.adds_to_image = [base != "previous" and image for image in real]
+        for network in (*fine, *([coarse] if self.adds_to_image[0] else [])):
+            zero_init_last(network)
         self.margin = [cast(int, sketch.reach)] * spatial_dims
         channels = 3 if conditioning == "image" else 2
-        own = [reach(network, channels, spatial_dims) for network in self.fine]
-        #: How far, in voxels per axis, scale i looks around what it makes: its sketch, then its network.
-        self.reach = [self.margin, *([far + edge for far, edge in zip(row, self.margin, strict=True)] for row in own)]
-        #: Along which axis of its input each generator does not look; -1 where it looks along all of space.
-        self.free = [next((i + 2 for i, far in enumerate(row) if far == 0), -1) for row in own]
-        #: How many voxels it is given at once along that axis: their features stay in a processor's cache.
-        self.slab = 2**18
-        #: What the sides of scale 0 are filled up to a multiple of.
+        reaches = [measure_reach(network, channels, spatial_dims) for network in self.fine]
+        #: Voxels per axis that scale i needs around its output: first for its sketch, then for its network.
+        self.reach = [self.margin, *([a + b for a, b in zip(reach, self.margin, strict=True)] for reach in reaches)]
+        #: The axis of its input along which each generator looks at single voxels; -1 if there is none.
+        self.independent_axis = [next((i + 2 for i, side in enumerate(reach) if side == 0), -1) for reach in reaches]
+        #: How many voxels it gets at once along that axis, so that their features stay in a processor's cache.
+        self.slab_voxels = 2**18
+        #: The sides of scale 0 are padded to a multiple of it.
         self.divisor = 1
         for stride in getattr(coarse, "strides", ()):
             self.divisor *= int(max(ensure_tuple_rep(stride, spatial_dims)))
-        #: How far the generator of scale 0 looks around what it makes; -1 where only the whole will do.
+        coarse_channels = 1 + int(self.anchored)
+        #: Voxels per axis that the generator of scale 0 needs around its output; -1 if it needs the whole image.
         self.coarse_reach = list(
-            strided_reach(coarse, 1 + int(self.anchored), spatial_dims, self.divisor) or [-1] * spatial_dims
+            measure_strided_reach(coarse, coarse_channels, spatial_dims, self.divisor) or [-1] * spatial_dims
         )
-        #: Number of scales, n + 1 in the paper's counting.
+        #: Number of scales, n + 1 in the paper's notation.
         self.num_scales = len(self.fine) + 1
 
     def forward(self, image: Tensor, scale: int = -1, spacing: list[float] | None = None) -> Tensor:
-        """Translate a whole image, or make one window of one scale.
+        """Translate a whole image, or compute one window of one scale.
 
         Args:
             image: `(batch, 1, *spatial)`, windowed. With ``scale`` 0: the image of that scale, or a tile of it by
                 `bundle.geometry.strided_tiles`, grown by ``reach[0]``; with ``scale`` i > 0, `(batch, 2, *spatial)`:
                 image and upsampled result of scale i - 1, side by side, both grown by ``reach[i]``.
             scale: -1 for all scales.
-            spacing: voxel size per axis, for the pyramid; isotropic where not given.
+            spacing: voxel size per axis, for the pyramid; isotropic by default.
 
         Returns:
             `(batch, 1, *spatial)`; with a scale, ``reach[scale]`` voxels less on every side.
@@ -135,7 +137,7 @@ class Cascade(nn.Module):
         return result
 
     def coarser(self, image: Tensor, factor: list[int]) -> Tensor:
-        """The image one scale coarser; white noise stays as strong as it is."""
+        """Return the image one scale coarser; white noise keeps its strength."""
         gain = 1.0
         if self.conditioning == "none":
             for step in factor:
@@ -143,36 +145,37 @@ class Cascade(nn.Module):
         return pool(image, factor) * gain
 
     def first(self, image: Tensor) -> Tensor:
-        """Scale 0: conditions to image; where it adds to the image, the difference to it."""
-        x = channels_last(torch.cat(self.conditions(image, self.sees[0]), 1))
+        """Compute scale 0: conditions to image, or to the difference to it if the scale adds to the image."""
+        x = channels_last(torch.cat(self.conditions(image, self.sees_image[0]), 1))
         image = crop(image, self.margin)
         behind = [-size % self.divisor for size in x.shape[2:]]
         x = extend(x, [0] * len(behind), behind)
-        result = self.coarse(octaves(x, self.divisor) if self.conditioning == "none" else x)
+        result = self.coarse(multiscale_noise(x, self.divisor) if self.conditioning == "none" else x)
         for axis in range(self.spatial_dims):
             result = result.narrow(axis + 2, 0, image.shape[axis + 2])
-        return result + image if self.added[0] else result
+        return result + image if self.adds_to_image[0] else result
 
     def refine(self, both: Tensor, scale: int) -> Tensor:
-        """Scale i > 0: the image, or the previous scale, plus what the generator makes."""
-        given = self.conditions(both[:, :1], self.sees[scale])
-        given.append(crop(both[:, 1:], self.margin))
-        start = both[:, :1] if self.added[scale] else both[:, 1:]
-        result = crop(start, self.reach[scale])
+        """Compute scale i > 0: the image, or the previous scale, plus the generator's output."""
+        inputs = self.conditions(both[:, :1], self.sees_image[scale])
+        inputs.append(crop(both[:, 1:], self.margin))
+        base = both[:, :1] if self.adds_to_image[scale] else both[:, 1:]
+        result = crop(base, self.reach[scale])
         for i, network in enumerate(self.fine):
             if i + 1 == scale:
-                axis = self.free[i]
-                made = torch.cat([network(torch.cat(part, 1)) for part in slabs(given, axis, self.slab)], axis)
-                # A padded network makes more than can be used.
-                spare = [(made.shape[k + 2] - result.shape[k + 2]) // 2 for k in range(self.spatial_dims)]
-                result = result + crop(made, spare)
+                axis = self.independent_axis[i]
+                parts = split_along(inputs, axis, self.slab_voxels)
+                output = torch.cat([network(torch.cat(part, 1)) for part in parts], axis)
+                # A padded network returns a border that is not valid.
+                excess = [(output.shape[k + 2] - result.shape[k + 2]) // 2 for k in range(self.spatial_dims)]
+                result = result + crop(output, excess)
         return result
 
-    def conditions(self, image: Tensor, seen: bool) -> list[Tensor]:
-        """What is taken from an image, ``margin`` voxels less a side: its sketch, and itself where it is seen."""
+    def conditions(self, image: Tensor, sees_image: bool) -> list[Tensor]:
+        """Return the conditions from an image, ``margin`` voxels less a side: its sketch, and itself if it is seen."""
         out: list[Tensor] = []
-        if self.conditioning != "none":  # of noise nothing is sketched
+        if self.conditioning != "none":  # there is no sketch of noise
             out.append(self.sketch(image))
-        if seen:
+        if sees_image:
             out.append(crop(image, self.margin))
         return out

@@ -10,11 +10,11 @@ from monai.utils import ensure_tuple_rep
 from torch import Tensor, nn
 
 
-def octaves(noise: Tensor, coarsest: int) -> Tensor:
-    """White noise and its means over blocks, as strong as itself: what gives images their large differences.
+def multiscale_noise(noise: Tensor, coarsest: int) -> Tensor:
+    """Add to white noise its means over blocks, each as strong as the noise: they give images large-scale differences.
 
-    The blocks have 1, 2, 4 and so on voxels a side, up to ``coarsest``, counted from the first voxel: where tiles begin
-    at multiples of it, they have the noise of the whole.
+    The blocks have 1, 2, 4 and so on voxels a side, up to ``coarsest``, counted from the first voxel: tiles that begin
+    at multiples of it have the noise of the whole image.
 
     Args:
         noise: `(batch, 1, *spatial)`, sides multiples of ``coarsest``.
@@ -33,7 +33,7 @@ def octaves(noise: Tensor, coarsest: int) -> Tensor:
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions without padding beside the middle of their input."""
+    """Two convolutions without padding, added to the middle of their input."""
 
     def __init__(self, channels: int, kernel_size: Sequence[int], act: str | tuple) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class ResidualBlock(nn.Module):
             Convolution(dims, channels, channels, kernel_size=kernel_size, padding=0, norm=None, act=act), last
         )
         self.margin = [2 * (side // 2) for side in kernel_size]
-        for parameter in last.parameters():  # a block starts as nothing: deep stacks need no normalisation
+        for parameter in last.parameters():  # a block starts as the identity: deep stacks need no normalisation
             nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -54,22 +54,22 @@ class ResidualBlock(nn.Module):
 class ResNetGenerator(nn.Module):
     """A generator of the scales above 0: residual blocks at full resolution, unpadded, without tile statistics.
 
-    Nothing in it depends on a tile's size or place: no stride, no padding, no normalisation. So a tile read with
-    ``reach`` voxels around it gives the numbers of the whole image. Uzunova et al. 2019, section 2.2: ResNet blocks
+    Nothing in it depends on a tile's size or position: no stride, no padding, no normalisation. So a tile read with its
+    reach around it gives the numbers of the whole image. Uzunova et al. 2019, section 2.2: ResNet blocks
     "produce sharp results by keeping the input image resolution unchanged".
 
     Args:
         spatial_dims: 2 or 3.
-        in_channels: number of conditions, the previous scale among them.
+        in_channels: channels of the conditions, including the previous scale.
         out_channels: 1, the image.
         channels: width.
         blocks: number of residual blocks.
-        kernel_size: odd, one for all axes or one each; ``[3, 3, 1]`` works in the slice, as a CT kernel does, and takes
-            slices for a batch of 2D images: libraries are much faster with these.
+        kernel_size: odd, one for all axes or one per axis; ``[3, 3, 1]`` works within the slice, as a CT kernel does,
+            and takes slices for a batch of 2D images, with which libraries are much faster.
         act: activation as MONAI names it.
 
     Raises:
-        ValueError: where a kernel side is even.
+        ValueError: If a side of the kernel is even.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class ResNetGenerator(nn.Module):
         kernel = ensure_tuple_rep(kernel_size, spatial_dims)
         if not all(side % 2 for side in kernel):
             raise ValueError(f"kernel_size {kernel} has an even side; an unpadded network needs odd ones, such as 3.")
-        #: Whether it works in the slice.
+        #: Whether it works within the slice.
         self.in_slice = spatial_dims == 3 and kernel[2] == 1
         if self.in_slice:
             kernel = kernel[:2]
@@ -101,8 +101,8 @@ class ResNetGenerator(nn.Module):
         """Map `(batch, in_channels, *spatial)` to `(batch, out_channels, *spatial - 2 * reach)`."""
         if not self.in_slice:
             return self.layers(channels_last(x))
-        made = self.layers(channels_last(x.movedim(4, 1).flatten(0, 1)))
-        return made.unflatten(0, (x.shape[0], x.shape[4])).movedim(1, 4)
+        slices = self.layers(channels_last(x.movedim(4, 1).flatten(0, 1)))
+        return slices.unflatten(0, (x.shape[0], x.shape[4])).movedim(1, 4)
 
 
 def residual_generators(
@@ -112,29 +112,29 @@ def residual_generators(
     channels: int = 16,
     kernel_sizes: Sequence[Sequence[int] | int] | None = None,
 ) -> list[ResNetGenerator]:
-    """The generators of scales 1 to n, a `ResNetGenerator` each.
+    """Return the generators of scales 1 to n, a `ResNetGenerator` each.
 
     Args:
         spatial_dims: 2 or 3.
-        in_channels: number of conditions.
-        blocks: number of residual blocks of each, coarsest first.
-        channels: width of all.
-        kernel_sizes: of each; null for 3 everywhere.
+        in_channels: channels of the conditions.
+        blocks: number of residual blocks of each scale, coarsest first.
+        channels: width of all scales.
+        kernel_sizes: of each scale; null for 3 everywhere.
 
     Raises:
-        ValueError: where there are not as many kernel sizes as generators.
+        ValueError: If the numbers of kernel sizes and blocks differ.
     """
     sizes = [3] * len(blocks) if kernel_sizes is None else kernel_sizes
     if len(sizes) != len(blocks):
-        raise ValueError(f"kernel_sizes {list(sizes)} must be as many as blocks {list(blocks)}: one for each scale.")
+        raise ValueError(f"kernel_sizes {list(sizes)} must be as many as blocks {list(blocks)}: one per scale.")
     return [
         ResNetGenerator(spatial_dims, in_channels, channels=channels, blocks=number, kernel_size=size)
         for number, size in zip(blocks, sizes, strict=True)
     ]
 
 
-def slabs(images: list[Tensor], axis: int, voxels: int) -> list[list[Tensor]]:
-    """Parts of images along an axis of space, of as many voxels as asked, or a single one of it; -1 for all in one."""
+def split_along(images: list[Tensor], axis: int, voxels: int) -> list[list[Tensor]]:
+    """Split images along a spatial axis into parts of at most so many voxels, or of one slice; -1 does not split."""
     if axis < 0:
         return [images]
     size = images[0].shape[axis]
@@ -142,8 +142,8 @@ def slabs(images: list[Tensor], axis: int, voxels: int) -> list[list[Tensor]]:
     return [[image.narrow(axis, i, min(length, size - i)) for image in images] for i in range(0, size, length)]
 
 
-def silence(network: nn.Module) -> None:
-    """Set the last layer to zero: what an untrained generator adds to its scale is nothing."""
+def zero_init_last(network: nn.Module) -> None:
+    """Set the last layer to zero, so that an untrained generator adds nothing to its scale."""
     last = [layer for layer in network.modules() if list(layer.parameters(recurse=False))][-1:]
     for layer in last:
         for parameter in layer.parameters(recurse=False):

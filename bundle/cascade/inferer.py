@@ -1,7 +1,7 @@
-"""The walk: coarse to fine, tile by tile, every voxel written once.
+"""Tiled inference: coarse to fine, tile by tile, every voxel written once.
 
-Gives the numbers of `bundle.cascade.cascade.Cascade.forward`, while the device holds one tile and one network's work on
-it.
+Gives the numbers of `bundle.cascade.cascade.Cascade.forward`, while the device holds one tile and the features of one
+network.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import ignite.distributed as idist
 import torch
-from bundle.cascade.scratch import ScratchImage, own, put, settle
-from bundle.cascade.tile_plan import CPU_TENSOR, Walk, plan
+from bundle.cascade.scratch import ScratchImage, barrier, pending_tiles, write_tile
+from bundle.cascade.tile_plan import CPU_TENSOR, TilePlan, plan_tiles
 from bundle.geometry import (
     Tile,
-    Window,
     finer,
     halves,
     pyramid,
     read_window,
     region,
+    repeat_border,
     shapes,
     spacing_of,
-    support,
-    upsample,
+    upsampled_window,
 )
-from bundle.runtime import first, giving_back, overlapped, parse_bytes
+from bundle.runtime import parse_bytes, prefetch, trim_malloc
 from monai.inferers import Inferer
 from torch import Tensor
 from tqdm import tqdm
@@ -43,18 +43,18 @@ class CascadeInferer(Inferer):
     generated patches are considered").
 
     Args:
-        tile_size: voxels a side of what is written at once, one number or one per axis; null: as large as
-            ``memory_budget`` allows, but on a CPU no larger than its allocator likes.
-        memory_budget: most bytes of the device that the walk may hold beside the network's weights, a number or text
-            such as ``"2GiB"``. Kept by the choice of the tile; not looked at where ``tile_size`` is given.
+        tile_size: voxels a side of a written tile, one number or one per axis; null: as large as ``memory_budget``
+            allows, but on a CPU not larger than suits its allocator.
+        memory_budget: most bytes of the device to use beside the network's weights, a number or text such as
+            ``"2GiB"``. Kept by the choice of the tile; ignored if ``tile_size`` is given.
         progress: whether to show a bar over the tiles of all scales.
-        half: whether the networks compute in bfloat16 (torch's autocast); everything else stays in float32, the sum of
-            the image and what a network adds to it among it.
-        scales: how many scales to walk, from the coarsest; null for all of the cascade. Fewer give the result of a
+        half: whether the networks compute in bfloat16 (torch's autocast); everything else stays in float32, including
+            the sum of the image and a network's output.
+        scales: how many scales to compute, from the coarsest; null for all of the cascade. Fewer give the result of a
             coarser scale on its own grid.
 
     Raises:
-        ValueError: where a size is below 1 or a budget no number of bytes.
+        ValueError: If a size is below 1, or the budget is not a number of bytes.
     """
 
     def __init__(
@@ -82,9 +82,9 @@ class CascadeInferer(Inferer):
         """Translate a whole image.
 
         Args:
-            inputs: `(batch, 1, *spatial)`, windowed; a MetaTensor's affine tells the voxel size. A `ScratchImage` is
-                read tile by tile, and so are all scales of it: they lie beside it on disk, where a run that was
-                interrupted goes on, and processes that torchrun has started share the tiles.
+            inputs: `(batch, 1, *spatial)`, windowed; the affine of a MetaTensor gives the voxel size. A `ScratchImage`
+                is read tile by tile, and so are all of its scales: they lie beside it on disk, where an interrupted run
+                resumes, and processes started by torchrun share the tiles.
             network: a `Cascade`, scripted or not, or an object that holds one as ``predictor`` or ``module``.
             args: not used.
             kwargs: not used.
@@ -93,7 +93,7 @@ class CascadeInferer(Inferer):
             `(batch, 1, *spatial)`, a plain tensor on the device of ``inputs``, or a `ScratchImage` beside it.
 
         Raises:
-            ValueError: where the image is not `(batch, 1, *spatial)` of the network's dimensions, or the budget is too
+            ValueError: If the image is not `(batch, 1, *spatial)` of the network's dimensions, or the budget is too
                 small for the smallest tile of a scale.
         """
         cascade = unwrap(network)
@@ -109,64 +109,66 @@ class CascadeInferer(Inferer):
         on_disk = isinstance(image, ScratchImage)
         device = next(cascade.parameters()).device
         largest = CPU_TENSOR * (1 + self.half) if device.type == "cpu" else math.inf
-        walks = plan(cascade, grids, image.shape[0], self.tile_size, self.memory_budget, on_disk, largest)
+        plans = plan_tiles(cascade, grids, image.shape[0], self.tile_size, self.memory_budget, on_disk, largest)
+        total = sum(map(len, plans[: self.scales]))
         half = torch.autocast(device.type, torch.bfloat16, enabled=self.half)
-        walked = walks[: self.scales]
-        total = sum(map(len, walked))
-        with torch.no_grad(), half, tqdm(total=total, unit="tile", disable=not (self.progress and first())) as bar:
+        silent = not self.progress or idist.get_rank() > 0
+        with torch.no_grad(), half, tqdm(total=total, unit="tile", disable=silent) as bar:
             images = [image]
-            for factor, walk in zip(factors, walks[-2::-1], strict=True):
-                images.append(halved(cascade, images[-1], factor, walk, device))
+            for factor, plan in zip(factors, plans[-2::-1], strict=True):
+                images.append(pool_tiles(cascade, images[-1], factor, plan, device))
             result = image
-            for scale, walk in enumerate(walked):
-                bar.set_description(f"scale {scale}, {' x '.join(map(str, walk.grid))}")
-                refined = factors[-scale] if scale else None
-                generator = TileGenerator(cascade, scale, images[-1 - scale], result, refined, walk)
-                result = empty(image, f"result_{scale}", walk)
-                mine = own(result, walk, bar.update)
-                at_once = on_disk or device.type != "cpu"
-                made = overlapped(mine, generator.conditions, generator, partial(put, result), at_once)
-                for _ in giving_back(made) if on_disk else made:
+            for scale, plan in enumerate(plans[: self.scales]):
+                bar.set_description(f"scale {scale}, {' x '.join(map(str, plan.grid))}")
+                upsampling = factors[-scale] if scale else None
+                generator = TileGenerator(cascade, scale, images[-1 - scale], result, upsampling, plan)
+                result = empty_like(image, f"result_{scale}", plan)
+                pending = pending_tiles(result, plan, bar.update)
+                threads = on_disk or device.type != "cpu"
+                tiles = prefetch(pending, generator.read, generator, partial(write_tile, result), threads)
+                for _ in trim_malloc(tiles) if on_disk else tiles:
                     bar.update()
-                settle(result)
+                barrier(result)
         return result
 
 
 def unwrap(network: Any) -> Any:
-    """The cascade itself, where a wrapper of parallel training or of MONAI Deploy holds it."""
+    """Return the cascade itself, also from a wrapper of parallel training or of MONAI Deploy."""
     for name in ("predictor", "module"):
         network = getattr(network, name, network)
     if not hasattr(network, "reach"):
-        raise ValueError(f"network of type {type(network).__name__} is no Cascade: it does not tell its reach.")
+        raise ValueError(f"network of type {type(network).__name__} is not a Cascade: it has no reach.")
     return network
 
 
-def empty(image: Tensor | ScratchImage, name: str, walk: Walk) -> Tensor | ScratchImage:
-    """An image of a walk's grid, where another one is: in memory or beside it on disk."""
+def empty_like(image: Tensor | ScratchImage, name: str, plan: TilePlan) -> Tensor | ScratchImage:
+    """Return an image of a plan's grid of the kind of another one: in memory, or beside it on disk."""
     if isinstance(image, ScratchImage):
-        return image.sibling(name, walk.grid, walk.chunks)
-    return torch.empty((image.shape[0], 1, *walk.grid), device=image.device)
+        return image.sibling(name, plan.grid, plan.chunks)
+    return torch.empty((image.shape[0], 1, *plan.grid), device=image.device)
 
 
-def halved(cascade: Any, image: Tensor | ScratchImage, factor: Sequence[int], walk: Walk, device: torch.device) -> Any:
-    """The image one scale coarser, pooled tile by tile."""
-    out = empty(image, f"image_{'x'.join(map(str, walk.grid))}", walk)
+def pool_tiles(
+    cascade: Any, image: Tensor | ScratchImage, factor: Sequence[int], plan: TilePlan, device: torch.device
+) -> Any:
+    """Return the image one scale coarser, pooled tile by tile."""
+    out = empty_like(image, f"image_{'x'.join(map(str, plan.grid))}", plan)
 
     def read(tile: Tile) -> Tensor:
         return image[region(finer(tile.write, factor, image.shape[2:]))]
 
-    def pooled(_: Tile, block: Tensor) -> Tensor:
+    def pool(_: Tile, block: Tensor) -> Tensor:
         return cascade.coarser(block.to(device), list(factor))
 
-    mine = own(out, replace(walk, halo=(0,) * len(walk.halo)))
-    for _ in overlapped(mine, read, pooled, partial(put, out), isinstance(out, ScratchImage)):
+    pending = pending_tiles(out, replace(plan, halo=(0,) * len(plan.halo)))
+    for _ in prefetch(pending, read, pool, partial(write_tile, out), isinstance(out, ScratchImage)):
         pass
-    settle(out)
+    barrier(out)
     return out
 
 
 class TileGenerator:
-    """What makes the tiles of one scale, and makes them in parts where the device's memory does not hold one.
+    """Compute the tiles of one scale, in parts if the device's memory does not hold a whole one.
 
     Args:
         cascade: the cascade.
@@ -174,7 +176,7 @@ class TileGenerator:
         source: the image of that scale.
         previous: the result of the scale before.
         factor: from there to here; null at scale 0.
-        walk: of the scale.
+        plan: of the scale.
     """
 
     def __init__(
@@ -184,60 +186,51 @@ class TileGenerator:
         source: Tensor | ScratchImage,
         previous: Tensor | ScratchImage,
         factor: Sequence[int] | None,
-        walk: Walk,
+        plan: TilePlan,
     ) -> None:
-        self.cascade, self.scale, self.walk = cascade, scale, walk
+        self.cascade, self.scale, self.plan = cascade, scale, plan
         self.source, self.previous, self.factor = source, previous, factor
         self.device = next(cascade.parameters()).device
-        #: Most voxels that have been found to fit at once.
-        self.most = math.prod(walk.grid)
+        #: Most voxels to compute at once; shrinks when the memory turns out to be too small.
+        self.most = math.prod(plan.grid)
 
-    def __call__(self, tile: Tile, given: Tensor) -> Tensor:
-        """Make a tile, `(batch, 1, *write)`, from its conditions.
+    def __call__(self, tile: Tile, inputs: Tensor) -> Tensor:
+        """Compute a tile, `(batch, 1, *write)`, from what `read` returns.
 
         Raises:
-            torch.OutOfMemoryError: where not even one voxel fits, or the tile of scale 0.
+            torch.OutOfMemoryError: If the memory does not hold one voxel, or the tile of scale 0.
         """
         size = math.prod(w.stop - w.start for w in tile.write)
         if size <= self.most:
             try:
-                return self.cascade(given.to(self.device, non_blocking=True), self.scale)[region(tile.keep)]
+                return self.cascade(inputs.to(self.device, non_blocking=True), self.scale)[region(tile.keep)]
             except torch.OutOfMemoryError:
-                if self.walk.strided or size < 2:
+                if self.plan.strided or size < 2:
                     raise
                 self.most = size // 2
                 warnings.warn(
-                    f"scale {self.scale}: the device's memory does not hold a tile of {size} voxels; going on with "
+                    f"scale {self.scale}: the device's memory does not hold a tile of {size} voxels; continuing with "
                     f"halves. A memory_budget that leaves room for others avoids this.",
                     stacklevel=2,
                 )
         out = torch.empty((*self.source.shape[:2], *(w.stop - w.start for w in tile.write)))
-        for part in halves(tile, self.walk.halo, self.walk.grid):
+        for part in halves(tile, self.plan.halo, self.plan.grid):
             place = tuple(
                 slice(a.start - b.start, a.stop - b.start) for a, b in zip(part.write, tile.write, strict=True)
             )
-            out[region(place)] = self(part, self.conditions(part)).cpu()
+            out[region(place)] = self(part, self.read(part)).cpu()
         return out
 
-    def conditions(self, tile: Tile) -> Tensor:
-        """What the scale is given of a tile: the image; above scale 0 with the previous scale upsampled beside it.
+    def read(self, tile: Tile) -> Tensor:
+        """Read a tile's input: the image; above scale 0 with the upsampled previous scale beside it.
 
-        Upsampled in global coordinates, so that every tile sees the same. On the way to a GPU it lies in pinned memory.
+        On the way to a GPU it lies in pinned memory.
         """
         if self.factor is None:
-            edges = zip(tile.read, self.cascade.reach[0], strict=True)
-            given = read_window(self.source, [(w.start - far, w.stop + far) for w, far in edges])
+            axes = zip(tile.read, self.cascade.reach[0], strict=True)
+            inputs = read_window(self.source, [(w.start - reach, w.stop + reach) for w, reach in axes])
         else:
-            around = support(tile.read, self.factor)
-            fine = upsample(read_window(self.previous, around), list(self.factor))
-            inside: Window = tuple(
-                slice(w.start - start * step, w.stop - start * step)
-                for w, (start, _), step in zip(tile.read, around, self.factor, strict=True)
-            )
-            # The halo over the image's border, in coordinates of what was read.
-            bounds = [
-                (-before, w.stop - w.start + behind) for w, (before, behind) in zip(tile.read, tile.pad, strict=True)
-            ]
-            both = (self.source[region(tile.read)], fine[region(inside)])
-            given = torch.cat([read_window(image, bounds) for image in both], 1)
-        return given.pin_memory() if self.device.type == "cuda" and given.device.type == "cpu" else given
+            fine = upsampled_window(partial(read_window, self.previous), tile.read, self.factor)
+            both = torch.cat([self.source[region(tile.read)], fine], 1)
+            inputs = repeat_border(both, tile.pad)
+        return inputs.pin_memory() if self.device.type == "cuda" and inputs.device.type == "cpu" else inputs

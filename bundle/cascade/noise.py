@@ -1,4 +1,4 @@
-"""White noise as an image: what a cascade makes one from scratch of."""
+"""White noise as an image: the input of a cascade that generates from scratch."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from monai.utils import ensure_tuple_rep
 
 
 def steps_of(image_size: Sequence[int] | int, most: int, coarsest: int = 64) -> int:
-    """How many scales above scale 0 an image takes, of which scale 0 is about as large as it was trained.
+    """Return how many scales above scale 0 an image needs, so that scale 0 is about as large as in training.
 
     Args:
         image_size: voxels a side, one number or one per axis; the longest side counts.
-        most: scales above 0 that are trained.
+        most: number of trained scales above 0.
         coarsest: voxels a side of scale 0 in training.
 
     Raises:
-        ValueError: where a side is below 1.
+        ValueError: If a side is below 1.
     """
     sides = (image_size,) if isinstance(image_size, int) else tuple(image_size)
     if min(sides) < 1:
@@ -34,7 +34,7 @@ def steps_of(image_size: Sequence[int] | int, most: int, coarsest: int = 64) -> 
 
 
 class WhiteNoised(MapTransform):
-    """Replace seeds by white noise: a function of seed and position alone, so that tiles do not change the image.
+    """Replace seeds by white noise, a function of seed and position alone, so that tiles do not change the image.
 
     Args:
         keys: seeds, whole numbers.
@@ -47,7 +47,7 @@ class WhiteNoised(MapTransform):
         self.shape = ensure_tuple_rep(image_size, spatial_dims)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Make the noise, `(1, *image_size)`, named after its seed."""
+        """Return the data with the noise, `(1, *image_size)`, named after its seed."""
         out = dict(data)
         for key in self.key_iterator(out):
             seed = int(out[key])

@@ -1,7 +1,7 @@
-"""Images on disk, sliced like tensors: what is too large for memory, and what an interrupted run goes on with.
+"""Images on disk, sliced like tensors: for what is too large for memory, and to resume an interrupted run.
 
-Each is an array of a zarr group. A tile that was written whole is known by its chunks: zarr puts a chunk under its name
-only when it is complete, so that nothing else has to be noted, by one process or by several.
+Each is an array of a zarr group. A tile is known to be written by its chunks: zarr gives a chunk its name only when it
+is complete, so that nothing else has to be recorded, by one process or by several.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import torch
 from bundle.geometry import Tile, Window, region
-from bundle.runtime import first, rank, wait, world
 from torch import Tensor
 
 try:
@@ -23,8 +23,8 @@ try:
 except ImportError:  # zarr 3 needs Python 3.11
     zarr = None  # type: ignore[assignment]
 
-#: Chunks are kept at least that long, in voxels a side, where the tile is; many small files are slow.
-CHUNK = 48
+#: Shortest side of a chunk, in voxels, unless the tile is shorter: many small files are slow.
+SHORTEST_CHUNK = 48
 
 
 class ScratchImage:
@@ -42,7 +42,7 @@ class ScratchImage:
             self._array = zarr.open_array(store=str(self.folder / name), mode="r+")
         self.shape = torch.Size((1, 1, *self._array.shape))
         self.ndim = len(self.shape)
-        #: What it was made from, for whoever writes the result.
+        #: Facts about its origin, for whoever writes the result.
         self.about: dict[str, Any] = {}
 
     def __getitem__(self, index: Any) -> Tensor:
@@ -56,87 +56,99 @@ class ScratchImage:
     def __len__(self) -> int:
         return 1
 
-    def written(self, window: Window) -> bool:
-        """Whether all chunks of a window are on disk."""
+    def is_written(self, window: Window) -> bool:
+        """Return whether all chunks of a window are on disk."""
         chunks = self._array.chunks
         places = (range(w.start // side, -(-w.stop // side)) for w, side in zip(window, chunks, strict=True))
         return all((self.folder / self.name / "c" / "/".join(map(str, place))).exists() for place in product(*places))
 
     def sibling(self, name: str, shape: Sequence[int], chunks: Sequence[int]) -> ScratchImage:
-        """Open another image of the group, made where it is not there in this shape and these chunks."""
-        create(self.folder, name, shape, chunks)
+        """Open another image of the group; create it if there is none of this shape and these chunks."""
+        create_array(self.folder, name, shape, chunks)
         return self.beside(name)
 
     def beside(self, name: str) -> ScratchImage:
-        """Another image of the group, which is there."""
+        """Open another image of the group, which exists."""
         image = ScratchImage(self.folder, name, self.affine)
         image.about = self.about
         return image
 
     def _window(self, index: Any) -> Window:
-        """The spatial part of an index."""
+        """Return the spatial part of an index."""
         parts = index if isinstance(index, tuple) else (index,)
         return tuple(part for part in parts if part is not ...)
 
 
 def open_group(folder: str | Path, job: dict[str, Any]) -> Path:
-    """Open the group of a job; what another job has left there is removed.
+    """Open the group of a job; the files of another job in the folder are removed.
 
     Args:
-        folder: made where missing.
-        job: all that the images depend on, for JSON to write.
+        folder: created if missing.
+        job: everything that the images depend on; must be serializable to JSON.
 
     Raises:
-        RuntimeError: where zarr is not installed.
+        RuntimeError: If zarr is not installed.
     """
     if zarr is None:
         raise RuntimeError("streaming needs zarr 3, which needs Python 3.11 or later; translate in memory instead.")
-    folder, told = Path(folder), json.dumps(job, sort_keys=True)
+    folder, text = Path(folder), json.dumps(job, sort_keys=True)
     note = folder / "job.json"
-    if first():
-        if folder.exists() and not (note.exists() and note.read_text() == told):
+    if idist.get_rank() == 0:
+        if folder.exists() and not (note.exists() and note.read_text() == text):
             shutil.rmtree(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        note.write_text(told)
-    wait()
+        note.write_text(text)
+    idist.barrier()
     return folder
 
 
-def create(folder: str | Path, name: str, shape: Sequence[int], chunks: Sequence[int], dtype: str = "float32") -> None:
-    """Make an array of a group where it is not there in this shape and these chunks."""
+def create_array(
+    folder: str | Path, name: str, shape: Sequence[int], chunks: Sequence[int], dtype: str = "float32"
+) -> None:
+    """Create an array of a group, unless there is one of this shape, these chunks and this type."""
     path = Path(folder) / name
-    if first():
+    if idist.get_rank() == 0:
         if path.exists():
-            there = zarr.open_array(store=str(path), mode="r")
-            if there.shape != tuple(shape) or there.chunks != tuple(chunks) or str(there.dtype) != dtype:
+            old = zarr.open_array(store=str(path), mode="r")
+            if old.shape != tuple(shape) or old.chunks != tuple(chunks) or str(old.dtype) != dtype:
                 shutil.rmtree(path)
         if not path.exists():
             zarr.create_array(store=str(path), shape=tuple(shape), chunks=tuple(chunks), dtype=dtype, compressors=None)
-    wait()
+    idist.barrier()
 
 
-def parts(core: int) -> int:
-    """Into how many chunks a side of a tile is cut: a neighbour that is read for its halo is not read whole."""
-    return max(1, min(4, core // CHUNK))
+def chunks_per_side(core: int) -> int:
+    """Return into how many chunks a side of a tile is cut, so that a halo does not read whole neighbours."""
+    return max(1, min(4, core // SHORTEST_CHUNK))
 
 
-def own(
-    out: Tensor | ScratchImage, walk: Iterable[Tile], skipped: Callable[[], object] = lambda: None
+def pending_tiles(
+    out: Tensor | ScratchImage, plan: Iterable[Tile], on_skip: Callable[[], object] = lambda: None
 ) -> Iterator[Tile]:
-    """The tiles this process has to make: on disk, its share of what is missing; ``skipped`` hears of the others."""
-    for i, tile in enumerate(walk):
-        if isinstance(out, Tensor) or (i % world() == rank() and not out.written(tile.write)):
+    """Yield the tiles that this process has to compute: all in memory; on disk, its share of those not yet written.
+
+    Args:
+        out: the image to write.
+        plan: all of its tiles.
+        on_skip: called for each of the other tiles.
+    """
+    if isinstance(out, Tensor):
+        yield from plan
+        return
+    rank, world_size = idist.get_rank(), idist.get_world_size()
+    for i, tile in enumerate(plan):
+        if i % world_size == rank and not out.is_written(tile.write):
             yield tile
         else:
-            skipped()
+            on_skip()
 
 
-def put(out: Tensor | ScratchImage, tile: Tile, voxels: Tensor) -> None:
-    """Write a tile of a walk."""
+def write_tile(out: Tensor | ScratchImage, tile: Tile, voxels: Tensor) -> None:
+    """Write one tile."""
     out[region(tile.write)] = voxels
 
 
-def settle(out: Tensor | ScratchImage) -> None:
-    """Wait until all processes have made their tiles of an image on disk."""
+def barrier(out: Tensor | ScratchImage) -> None:
+    """Wait until all processes have written their tiles of an image on disk."""
     if isinstance(out, ScratchImage):
-        wait()
+        idist.barrier()

@@ -1,7 +1,7 @@
 """Image to sketch: thin edges, weighted by their strength, of bounded reach.
 
 Canny's recipe (Gaussian-derivative gradient, non-maximum suppression, two thresholds with hysteresis) in any dimension,
-with two changes that make it the same in every tile: thresholds are absolute, never taken from the volume's extrema,
+with two changes that make it the same in every tile: thresholds are absolute, not relative to the volume's extrema,
 and hysteresis grows a fixed number of steps instead of following a contour across the image. Edges are conditions of
 every scale in Uzunova et al. 2019, section 2.1; the weighting keeps faint and strong edges apart.
 """
@@ -13,12 +13,12 @@ import math
 import torch
 from torch import Tensor, nn
 
-#: Components of a gradient smaller than this share of its largest one do not turn it to the diagonal: tan 22.5 degrees.
+#: Components of a gradient below this share of its largest one do not turn it to the diagonal: tan 22.5 degrees.
 DIAGONAL = math.sqrt(2) - 1
 
 
 def gaussian(sigma: float, radius: int) -> tuple[list[float], list[float]]:
-    """Taps of a Gaussian, summing to 1, and of its derivative, 1 on a ramp of slope 1; from the middle outwards."""
+    """Return the taps of a Gaussian, which sum to 1, and of its derivative, 1 on a ramp of slope 1; middle first."""
     smooth = [math.exp(-0.5 * (x / sigma) ** 2) for x in range(radius + 1)]
     slope = [x * tap for x, tap in enumerate(smooth)]
     total = 2 * sum(smooth) - smooth[0]
@@ -27,16 +27,16 @@ def gaussian(sigma: float, radius: int) -> tuple[list[float], list[float]]:
 
 
 def correlate(image: Tensor, taps: list[float], dim: int, odd: bool) -> Tensor:
-    """Correlate one axis with taps from the middle outwards, keeping the part where all of them lie inside.
+    """Correlate one axis with taps given from the middle outwards; keep the part where all of them lie inside.
 
-    Sums of products one pair of taps after the other, each rounded alone: the numbers do not depend on the tensor's
-    shape, as those of a library convolution do in the last bit. So a threshold falls the same way in every tile.
+    The products are added one pair of taps after the other, each rounded alone: the numbers do not depend on the
+    tensor's shape, as those of a library convolution do in the last bit. So thresholds act alike in every tile.
 
     Args:
         image: any tensor.
         taps: the middle one, then those of one side.
         dim: the axis.
-        odd: whether those of the other side are their negatives.
+        odd: whether the taps of the other side are their negatives.
     """
     radius = len(taps) - 1
     length = image.shape[dim] - 2 * radius
@@ -49,10 +49,10 @@ def correlate(image: Tensor, taps: list[float], dim: int, odd: bool) -> Tensor:
     return out
 
 
-def widened(edge: Tensor, dim: int) -> Tensor:
-    """Whether a voxel or one of its two neighbours along an axis is an edge; the outermost voxels are dropped.
+def dilate(edge: Tensor, dim: int) -> Tensor:
+    """Mark voxels that are an edge or have a neighbour along an axis that is one; the outermost voxels are dropped.
 
-    Axis by axis, this is a maximum over a cube, many times faster than pooling over it.
+    Axis by axis this is a maximum over a cube, many times faster than max pooling.
     """
     length = edge.shape[dim] - 2
     return edge.narrow(dim, 0, length) | edge.narrow(dim, 1, length) | edge.narrow(dim, 2, length)
@@ -67,11 +67,11 @@ class Sketch(nn.Module):
         low: gradient magnitude, in intensity units per voxel, from which a ridge may continue an edge.
         high: gradient magnitude from which a ridge is an edge by itself.
         steps: how many voxels an edge is continued along ridges above ``low``.
-        noise: standard deviation of what is added to the sketch in training mode, so that generators do not depend on
-            perfect edges (Uzunova et al. 2019, section 2.2).
+        noise: standard deviation of the noise added to the sketch in training mode, so that generators do not depend
+            on perfect edges (Uzunova et al. 2019, section 2.2).
 
     Raises:
-        ValueError: where sigma is not positive, steps or noise is negative, or not 0 <= low <= high.
+        ValueError: If sigma is not positive, steps or noise is negative, or 0 <= low <= high does not hold.
     """
 
     def __init__(
@@ -94,10 +94,10 @@ class Sketch(nn.Module):
         self.smooth, self.slope = gaussian(sigma, radius)
         self.low, self.high, self.steps, self.noise = float(low), float(high), steps, float(noise)
         self.diagonal = DIAGONAL
-        #: How far, in voxels, a voxel of the sketch depends on the image.
+        #: Voxels of the image around a voxel of the sketch on which it depends.
         self.reach = radius + 1 + steps
-        #: How many voxels of an image are looked at together: what is made of them stays in a processor's cache.
-        self.slab = 3 * 2**19
+        #: How many voxels of an image are processed together, so that they stay in a processor's cache.
+        self.slab_voxels = 3 * 2**19
 
     def forward(self, image: Tensor) -> Tensor:
         """Sketch the inner part of an image.
@@ -110,7 +110,7 @@ class Sketch(nn.Module):
         """
         others = image.numel() // (image.shape[0] * image.shape[2])
         whole = image.shape[2] - 2 * self.reach
-        number = max(-(-whole // max(self.slab // others - 2 * self.reach, 1)), 1)
+        number = max(-(-whole // max(self.slab_voxels // others - 2 * self.reach, 1)), 1)
         length = -(-whole // number)
         parts: list[Tensor] = []
         for start in range(0, whole, length):
@@ -121,7 +121,7 @@ class Sketch(nn.Module):
         return sketch
 
     def edges(self, image: Tensor) -> Tensor:
-        """The sketch without noise, made at once."""
+        """Return the sketch without noise, of the whole image at once."""
         gradient = self.gradient(image)
         square = gradient[0] * gradient[0]
         for i in range(1, self.spatial_dims):
@@ -135,7 +135,7 @@ class Sketch(nn.Module):
         edge = ridge & (magnitude >= self.high)
         for _ in range(self.steps):
             for dim in dims:
-                edge = widened(edge, dim)
+                edge = dilate(edge, dim)
                 weak = weak.narrow(dim, 1, weak.shape[dim] - 2)
             edge = edge & weak
         for dim in dims:
@@ -143,9 +143,9 @@ class Sketch(nn.Module):
         return magnitude * edge
 
     def gradient(self, image: Tensor) -> list[Tensor]:
-        """The Gaussian-derivative gradient, one tensor an axis, on the part where the filters lie inside."""
+        """Return the Gaussian-derivative gradient, one tensor per axis, where the filters lie inside the image."""
         out: list[Tensor] = []
-        smoothed = image  # along the axes before
+        smoothed = image  # along the previous axes
         for axis in range(self.spatial_dims):
             component = correlate(smoothed, self.slope, axis + 2, True)
             for other in range(axis + 1, self.spatial_dims):
@@ -156,9 +156,9 @@ class Sketch(nn.Module):
         return out
 
     def ridges(self, gradient: list[Tensor], magnitude: Tensor) -> Tensor:
-        """Whether a voxel's magnitude is largest along its gradient; the outermost voxels are dropped.
+        """Mark voxels whose magnitude is largest along their gradient; the outermost voxels are dropped.
 
-        The gradient is rounded to one of the 3^n - 1 neighbours, and the voxel compared with that neighbour and the
+        The gradient is rounded to one of the 3^n - 1 neighbours, and the voxel is compared with that neighbour and the
         opposite one. Of two equal neighbours the later one is kept.
         """
         limit = gradient[0].abs()

@@ -1,8 +1,8 @@
-"""How good a result is: measured in the lung window against the real thing, beside what a user has without this bundle.
+"""How good a result is: compared with the real image in the lung window, beside the baselines.
 
 ``python -m monai.bundle run evaluating --config_file configs/evaluate.json`` prints one table for each kind of pair and
-writes a report. Everything passes through in slabs of a few slices, so that no volume has to fit into memory.
+writes a report. Images are processed in slabs of a few slices, so that no volume has to fit into memory.
 
-- `run` does all of it, of pairs; `generated`, of images from scratch;
-- `cases`: which pairs are compared; `methods`: with what; `metrics`: what is measured; `report`: tables and figures.
+- `run`: the evaluation on pairs; `generated`: that of images from scratch;
+- `cases`: the pairs; `methods`: ours and the baselines; `metrics`: the measures; `report`: tables and figures.
 """

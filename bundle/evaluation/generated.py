@@ -1,4 +1,4 @@
-"""Images from scratch beside real ones: how far the two sets are apart, and whether a sample is a copy.
+"""Images from scratch beside real ones: the distance of the two sets, and whether a sample is a copy.
 
 ::
 
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from bundle.evaluation.metrics import LUNG, Features, Match, Window, frechet_distance, nearest
+from bundle.evaluation.metrics import LUNG, Features, IntensityWindow, Match, frechet_distance, nearest
 from bundle.evaluation.report import save
 from bundle.images import Slabs, find_images, open_slabs
 from matplotlib.figure import Figure
@@ -20,50 +20,55 @@ COLUMNS = 4  # pairs a row of the contact sheet
 
 
 def compare_generated(
-    samples: str, training: str, output: str, features: Features, window: Window = LUNG, held_out: Sequence[str] = ()
+    samples: str,
+    training: str,
+    output: str,
+    features: Features,
+    window: IntensityWindow = LUNG,
+    held_out: Sequence[str] = (),
 ) -> str:
     """Compare samples with the images that a generator was trained on; write ``generated.png`` and ``generated.md``.
 
     The distance between samples and real images is shown beside that between two halves of the real ones, which no
-    generator can be asked to beat; and the samples' distances to their nearest training image beside those of the
+    generator can be expected to beat; and the samples' distances to their nearest training image beside those of the
     training images among themselves.
 
     Args:
         samples: folder of samples.
         training: folder of training images.
-        output: folder, made where missing.
+        output: folder, created if missing.
         features: network of the Frechet distance.
-        window: in which images are looked at, in their unit.
-        held_out: names in ``training`` that were not trained on.
+        window: intensities that are compared, in the unit of the images.
+        held_out: names in ``training`` that were not used in training.
 
     Returns:
-        The report, in Markdown; it is printed as well.
+        The report, in Markdown; it is also printed.
 
     Raises:
-        FileNotFoundError: where a folder is missing or holds no image.
-        ValueError: where there are too few images.
+        FileNotFoundError: If a folder is missing or holds no image.
+        ValueError: If there are too few images.
     """
-    made = find_images(samples)
+    generated = find_images(samples)
     real = [path for path in find_images(training) if not {Path(path).name, Path(path).stem} & set(held_out)]
-    found = nearest(named(made), named(real), window=window)
+    matches = nearest(named(generated), named(real), window=window)
     among = nearest(named(real), window=window)
     distances = [
-        frechet_distance(opened(made), opened(real), features, window),
+        frechet_distance(opened(generated), opened(real), features, window),
         frechet_distance(opened(real[::2]), opened(real[1::2]), features, window),
     ]
     lines = [
         "| | samples | training images among themselves |",
         "|---|---|---|",
         f"| Frechet distance ({features.name}) | {distances[0]:.3g} | {distances[1]:.3g} |",
-        f"| distance to the nearest, median | {median(found):.3f} | {median(among):.3f} |",
-        f"| distance to the nearest, least | {least(found):.3f} | {least(among):.3f} |",
+        f"| distance to the nearest, median | {median(matches):.3f} | {median(among):.3f} |",
+        f"| distance to the nearest, least | {least(matches):.3f} | {least(among):.3f} |",
         "",
-        f"{len(made)} samples, {len(real)} training images. Frechet distances of few images are too large, and compare "
-        "with no other network's. Nearest: root mean square difference at 64 x 64, in parts of the window.",
+        f"{len(generated)} samples, {len(real)} training images. Frechet distances of few images are too large, and "
+        "compare with no other network's. Nearest: root mean square difference at 64 x 64, in parts of the window.",
     ]
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
-    draw_contact_sheet(folder / "generated.png", made, {match.sample: match for match in found}, real, window)
+    draw_contact_sheet(folder / "generated.png", generated, {match.sample: match for match in matches}, real, window)
     text = "\n".join(lines) + "\n"
     (folder / "generated.md").write_text(text, encoding="utf-8")
     print(text)
@@ -71,29 +76,29 @@ def compare_generated(
 
 
 def named(paths: Sequence[str]) -> Iterator[tuple[str, Slabs]]:
-    """Names and images, opened one by one."""
+    """Yield names and images, opened one by one."""
     return ((Path(path).name, open_slabs(path)) for path in paths)
 
 
 def opened(paths: Sequence[str]) -> Iterator[Slabs]:
-    """Images, opened one by one."""
+    """Yield images, opened one by one."""
     return (open_slabs(path) for path in paths)
 
 
 def median(matches: Sequence[Match]) -> float:
-    """The median distance."""
+    """Return the median distance."""
     return float(np.median([match.distance for match in matches]))
 
 
 def least(matches: Sequence[Match]) -> float:
-    """The least distance."""
+    """Return the least distance."""
     return min(match.distance for match in matches)
 
 
 def draw_contact_sheet(
-    path: Path, samples: Sequence[str], matches: dict[str, Match], training: Sequence[str], window: Window
+    path: Path, samples: Sequence[str], matches: dict[str, Match], training: Sequence[str], window: IntensityWindow
 ) -> None:
-    """Draw each sample, its middle slice, and beside it the training image that is nearest to it."""
+    """Draw the middle slice of each sample, and beside it the nearest training image."""
     known = {Path(file).name: file for file in training}
     rows = -(-len(samples) // COLUMNS)
     figure = Figure((3.6 * COLUMNS, 2.0 * rows), layout="constrained")

@@ -14,7 +14,7 @@ from bundle.evaluation.metrics import (
     UNKNOWN,
     Density,
     Features,
-    Window,
+    IntensityWindow,
     between,
     compare,
     densitometry,
@@ -47,17 +47,17 @@ class Evaluation:
     """Compare methods on pairs of a sharp source and its soft target.
 
     Args:
-        cases: what is made pairs of.
-        methods: the rows of the table, by key; ``ours`` among them is what the others are tested against.
-        output_dir: gets ``report.md``, its figures, ``table.csv``, and the pairs and results as images.
+        cases: sources of the pairs.
+        methods: the rows of the table, by key; the others are tested against ``ours``.
+        output_dir: for ``report.md``, its figures, ``table.csv``, and the pairs and results as images.
         slices: how many slices in the middle of each case; null for all.
-        tuning: cases on which free parameters are tuned; where there are none, methods that have such are left out.
+        tuning: cases on which free parameters are tuned; without any, methods that need tuning are left out.
         tuning_slices: how many slices of each of these.
         only: keys of the methods to run; null for all.
-        fresh: whether each method runs in a process of its own, which its memory is measured by.
-        seam_side: voxels a side of the grid on which seams are looked for where neither the method nor ours has one.
-        window: in which images are compared and shown, in their unit.
-        unit: of the images; the lung is measured, and noise spectra are drawn, where it is HU.
+        fresh: whether each method runs in its own process, so that its memory can be measured.
+        seam_side: voxels a side of the grid on which seams are measured if neither the method nor ours has tiles.
+        window: intensities that are compared and shown, in the unit of the images.
+        unit: of the images; with HU the lung is measured, and noise spectra are drawn.
         features: a feature network for the Frechet distances of source, target and results; null for none.
         titles: of the tables, by kind of the pairs, ``real`` and ``simulated``.
     """
@@ -71,19 +71,19 @@ class Evaluation:
     only: Sequence[str] | None = None
     fresh: bool = True
     seam_side: int = 32
-    window: Window = LUNG
+    window: IntensityWindow = LUNG
     unit: str = "HU"
     features: Features | None = None
     titles: Mapping[str, str] = field(default_factory=lambda: {"real": "Real pairs", "simulated": "Simulated pairs"})
 
     def run(self) -> Path:
-        """Measure, print the tables, and write the report; returns its path.
+        """Measure, print the tables, write the report and return its path.
 
         Raises:
-            FileNotFoundError: where our weights are missing.
-            ValueError: where ``only`` names a method that there is not, or a case cannot be made a pair.
+            FileNotFoundError: If our weights are missing.
+            ValueError: If ``only`` names an unknown method, or a case cannot be prepared as a pair.
         """
-        methods, left_out = self.chosen()
+        methods, left_out = self.available()
         folder = Path(self.output_dir)
         pairs = [case.prepare(folder / "pairs", self.slices) for case in tqdm(self.cases, "pairs")]
         methods = self.tuned(methods)
@@ -101,32 +101,32 @@ class Evaluation:
         print(report)
         return folder / "report.md"
 
-    def chosen(self) -> tuple[dict[str, Method], list[str]]:
-        """The methods that can run, by key, and why others cannot."""
+    def available(self) -> tuple[dict[str, Method], list[str]]:
+        """Return the methods that can run, by key, and why others cannot."""
         for key in self.only or ():
             if key not in self.methods:
-                raise ValueError(f"only names {key!r}, which is no method; take some of {', '.join(self.methods)}.")
-        chosen, left_out = {}, []
+                raise ValueError(f"only names {key!r}, which is not a method; take some of {', '.join(self.methods)}.")
+        methods, left_out = {}, []
         for key, method in self.methods.items():
             if self.only is not None and key not in self.only:
                 continue
-            lack = method.missing() or ("tuning_dir is not given" if method.free and not self.tuning else "")
-            if lack and key == "ours":
-                raise FileNotFoundError(f"ours cannot run: {lack}; train it, or give weights.")
-            if lack:
-                left_out.append(f"{method.name} is left out: {lack}.")
+            reason = method.missing() or ("tuning_dir is not given" if method.needs_tuning and not self.tuning else "")
+            if reason and key == "ours":
+                raise FileNotFoundError(f"ours cannot run: {reason}; train it, or give weights.")
+            if reason:
+                left_out.append(f"{method.name} is left out: {reason}.")
             else:
-                chosen[key] = method
-        return chosen, left_out
+                methods[key] = method
+        return methods, left_out
 
     def tuned(self, methods: Mapping[str, Method]) -> dict[str, Method]:
-        """The methods with their free parameters tuned."""
-        free = any(method.free for method in methods.values())
-        pairs = [case.prepare(Path(self.output_dir) / "tuning", self.tuning_slices) for case in self.tuning if free]
+        """Return the methods with their free parameters tuned."""
+        needed = any(method.needs_tuning for method in methods.values())
+        pairs = [case.prepare(Path(self.output_dir) / "tuning", self.tuning_slices) for case in self.tuning if needed]
         return {key: method.tuned(pairs) for key, method in tqdm(methods.items(), "tuning", unit="method")}
 
     def measure(self, pair: Pair, methods: Mapping[str, Method], bar: tqdm) -> list[Record]:
-        """Every method on one pair; the source as it is first, and the target itself last."""
+        """Measure every method on one pair; first the unchanged source, last the target itself."""
         target = open_slabs(pair.target)
         lung = lung_blocks(target) if self.unit == "HU" else None
         truth, steps = density_of(target, target, lung), jumps(target, self.window)
@@ -138,26 +138,25 @@ class Evaluation:
         def record(key: str, name: str, path: Path, faces: list[list[int]], cost: Cost) -> Record:
             image = open_slabs(path)
             density = density_of(image, target, lung)
-            found = seam(jumps(image, self.window), steps, faces)
-            return Record(
-                pair.kind, pair.name, key, name, compare(image, target, self.window), density, truth, found, cost
-            )
+            comparison = compare(image, target, self.window)
+            seams = seam(jumps(image, self.window), steps, faces)
+            return Record(pair.kind, pair.name, key, name, comparison, density, truth, seams, cost)
 
         records = []
         if pair.source != pair.target:
             records.append(record("source", "source as it is", pair.source, own_faces, NOTHING))
         for key, method in sorted(methods.items(), key=lambda item: item[0] != "ours"):  # ours first: it may fail
             bar.set_description(f"{pair.name}, {key}")
-            used = method.for_pair(pair)
+            tuned = method.for_pair(pair)
             path = self.result(pair, key)
-            cost = measured(used, pair.source, path, self.fresh)
-            faces = faces_of(used.windows(target.shape), target.shape)
-            records.append(record(key, used.name, path, faces if any(faces) else own_faces, cost))
+            cost = measured(tuned, pair.source, path, self.fresh)
+            faces = faces_of(tuned.windows(target.shape), target.shape)
+            records.append(record(key, tuned.name, path, faces if any(faces) else own_faces, cost))
             bar.update()
         return [*records, record("target", "target", pair.target, own_faces, NOTHING)]
 
     def result(self, pair: Pair, key: str) -> Path:
-        """Where a method's result lies."""
+        """Return the path of a method's result."""
         return Path(self.output_dir) / "results" / pair.name / f"{key}.nii"
 
     def report(
@@ -168,7 +167,7 @@ class Evaluation:
         pairs: Sequence[Pair],
         left_out: Sequence[str],
     ) -> str:
-        """The report in Markdown; its figures are drawn, of the first pair of each kind."""
+        """Return the report in Markdown; draw its figures, of the first pair of each kind."""
         folder, parts = Path(self.output_dir), ["# Evaluation"]
         for kind, title in self.titles.items():
             own = [record for record in records if record.kind == kind]
@@ -208,7 +207,7 @@ class Evaluation:
         return "\n\n".join(parts) + "\n"
 
     def distances(self, pairs: Sequence[Pair], titles: Mapping[str, str], features: Features) -> str:
-        """The Frechet distances of each method's results (Uzunova et al. 2019, section 3.2), in Markdown."""
+        """Return the Frechet distances of each method's results (Uzunova et al. 2019, section 3.2), in Markdown."""
 
         def of(paths: Sequence[Path]) -> list[Tensor]:
             return plane_features(map(open_slabs, paths), features, self.window)
@@ -223,11 +222,11 @@ class Evaluation:
         ]
         for key, title in titles.items():
             if key not in ("source", "target"):
-                made = of([self.result(pair, key) for pair in pairs])
-                lines.append(f"| {title} | {between(made, target):.4g} | {between(made, source):.4g} |")
+                results = of([self.result(pair, key) for pair in pairs])
+                lines.append(f"| {title} | {between(results, target):.4g} | {between(results, source):.4g} |")
         return "\n".join(lines)
 
 
 def density_of(image: Slabs, target: Slabs, lung: Tensor | None) -> Density:
-    """What densitometry reads off the lung, where there is one."""
+    """Return the density of the lung, if there is one."""
     return UNKNOWN if lung is None else densitometry(image, target, lung)

@@ -1,1 +1,4 @@
-"""Images to try the bundle on: an analytic thorax `phantom`, and open CTs, which `samples` downloads."""
+"""Images to try the bundle on.
+
+- `phantom`: an analytic thorax CT of any size; `samples`: open thorax CTs, downloaded. Both run by ``python -m``.
+"""

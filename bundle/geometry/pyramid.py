@@ -1,6 +1,6 @@
-"""The scales of an image: how far each is pooled, its shape, and what of it another scale looks at.
+"""The scales of an image: pooling factors, shapes, and which part of one scale another one needs.
 
-Standard library only, and plain enough for TorchScript.
+Standard library only.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from bundle.geometry.tiles import Window
 
 
 def pyramid(spacing: list[float], steps: int) -> list[list[int]]:
-    """The pooling factors of each step from the finest scale to the coarsest, 1 or 2 per axis.
+    """Return the pooling factors of each step from the finest scale to the coarsest, 1 or 2 per axis.
 
     An axis is halved only while its spacing is the finer one, so that thick slices are not pooled away and the coarse
     scales tend to cubes: 0.7 x 0.7 x 2.5 mm becomes 1.4 x 1.4 x 2.5, then 2.8 x 2.8 x 2.5, then 5.6 x 5.6 x 5.0.
@@ -34,7 +34,7 @@ def pyramid(spacing: list[float], steps: int) -> list[list[int]]:
 
 
 def coarser(shape: Sequence[int], factor: Sequence[int]) -> tuple[int, ...]:
-    """The shape one scale coarser: a last odd voxel makes a voxel of its own.
+    """Return the shape one scale coarser: an odd last voxel becomes a coarse voxel of its own.
 
     ::
 
@@ -45,7 +45,7 @@ def coarser(shape: Sequence[int], factor: Sequence[int]) -> tuple[int, ...]:
 
 
 def shapes(shape: Sequence[int], factors: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
-    """The shape of every scale, coarsest first: ``len(factors) + 1`` entries."""
+    """Return the shape of every scale, coarsest first: ``len(factors) + 1`` entries."""
     scales = [tuple(shape)]
     for factor in factors:
         scales.append(coarser(scales[-1], factor))
@@ -53,14 +53,14 @@ def shapes(shape: Sequence[int], factors: Sequence[Sequence[int]]) -> list[tuple
 
 
 def finer(window: Window, factor: Sequence[int], shape: Sequence[int]) -> Window:
-    """What a window of a coarse image covers of the fine one of that shape."""
+    """Return the window of a fine image of that shape which a window of the coarse image covers."""
     return tuple(
         slice(w.start * step, min(w.stop * step, size)) for w, step, size in zip(window, factor, shape, strict=True)
     )
 
 
 def support(window: Window, factor: Sequence[int]) -> tuple[tuple[int, int], ...]:
-    """Start and stop of the coarse voxels that linear upsampling to a fine window looks at, which may lie outside.
+    """Return start and stop of the coarse voxels that linear upsampling to a fine window needs; they may lie outside.
 
     ::
 

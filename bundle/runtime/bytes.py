@@ -1,4 +1,4 @@
-"""Numbers of bytes, given as text."""
+"""Memory sizes given as text."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ UNITS = {"": 1, "b": 1, "kib": 2**10, "mib": 2**20, "gib": 2**30, "kb": 10**3, "
 
 
 def parse_bytes(size: int | float | str) -> int:
-    """A number of bytes, given as such or as text: ``"2GiB"``, ``"500 MB"``, ``"1.5e9"``.
+    """Return a number of bytes, given as a number or as text: ``"2GiB"``, ``"500 MB"``, ``"1.5e9"``.
 
     Raises:
-        ValueError: where it is not a positive number with a known unit.
+        ValueError: If it is not a positive number with a known unit.
     """
-    found = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*([a-z]*)\s*", str(size).lower())
+    match = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*([a-z]*)\s*", str(size).lower())
     try:
-        number = float(found[1]) * UNITS[found[2]] if found else 0.0
+        number = float(match[1]) * UNITS[match[2]] if match else 0.0
     except (KeyError, ValueError):
         number = 0.0
     if number < 1:

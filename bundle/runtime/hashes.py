@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def file_hash(path: str | Path) -> str:
-    """The SHA-256 of a file, such as of weights."""
+    """Return the SHA-256 of a file, for example of weights."""
     digest = hashlib.sha256()
     with Path(path).open("rb") as file:
         while block := file.read(2**20):

@@ -1,19 +1,20 @@
-"""A simulated CT scanner, and what is known of a real one from its noise.
+"""A simulated CT scanner, and properties of a real one found from its noise.
 
-`kernel`: transfer functions; `filters`: filters of bounded reach made of them; `noise`: noise by position;
-`flat`: noise in flat soft tissue;
-`acquisition`: one acquisition seen through several kernels; `matching`: a scan's kernel found and undone; `clipping`:
-what the scanner cut off at -1024 HU, put back in the mean.
+- `kernel`: transfer functions; `filters`: filters of bounded reach from them;
+- `acquisition`: one acquisition reconstructed with several kernels;
+- `flat`: noise in flat soft tissue; `matching`: a scan's kernel found and undone; `clipping`: values clipped at
+  -1024 HU, restored in the mean.
 """
 
-from bundle.scanner.acquisition import HU_RANGE, acquire, reach
+from bundle.scanner.acquisition import HU_RANGE, acquire, acquisition_margin
 from bundle.scanner.clipping import FLOOR, unclipped
 from bundle.scanner.filters import RADIUS
-from bundle.scanner.flat import SIDE, TISSUE, mean_power, spread_slices
+from bundle.scanner.flat import SIDE, mean_power, spread_slices, tissue_patches
 from bundle.scanner.kernel import NOISE_POWER, SHARP, SOFT, Kernel, frequencies, noise_power, ratio
-from bundle.scanner.matching import find_kernel, matched, matched_window
+from bundle.scanner.matching import FILTER_RANGE, find_kernel, matched, matched_window
 
 __all__ = [
+    "FILTER_RANGE",
     "FLOOR",
     "HU_RANGE",
     "NOISE_POWER",
@@ -21,9 +22,9 @@ __all__ = [
     "SHARP",
     "SIDE",
     "SOFT",
-    "TISSUE",
     "Kernel",
     "acquire",
+    "acquisition_margin",
     "find_kernel",
     "frequencies",
     "matched",
@@ -31,7 +32,7 @@ __all__ = [
     "mean_power",
     "noise_power",
     "ratio",
-    "reach",
     "spread_slices",
+    "tissue_patches",
     "unclipped",
 ]

@@ -1,18 +1,18 @@
 """A simulated CT scanner: one noisy acquisition, reconstructed with several kernels.
 
-The image that goes in is a real soft-kernel CT, so its anatomy has been seen through the soft kernel already. With `T`
-a kernel's transfer function in the slice plane and `n` the quantum noise of the acquisition, the same for all kernels:
+The input is a real soft-kernel CT, so its anatomy has passed the soft kernel already. With `T` a kernel's transfer
+function in the slice plane and `n` the quantum noise of the acquisition, the same for all kernels:
 
     soft  = image                   + T_soft  * n
     sharp = image * T_sharp/T_soft  + T_sharp * n      power of n ~ |f| / dose (the ramp of filtered backprojection)
 
 Noise beyond the Nyquist frequency of the pixel grid is folded back, as on a real scanner: in a sharp image it doubles
-the noise power near Nyquist. Left out: noise that depends on the object (denser paths, streaks, little of it in the air
-around the body), noise correlated along z other than by averaging slices, the aliasing of the anatomy, and what vendors
-do adaptively.
+the noise power near Nyquist. Left out: noise that depends on the object (denser paths, streaks, less of it in the air
+around the body), correlation of the noise along z except by averaging slices, aliasing of the anatomy, and vendors'
+adaptive filters.
 
-Two things make any window of a volume give the numbers of the whole: noise is a hash of (seed, global voxel position),
-and every filter is of bounded reach (`bundle.scanner.filters`).
+Any window of a volume gives the numbers of the whole: noise is a hash of (seed, global voxel position), and every
+filter is of bounded reach (`bundle.scanner.filters`).
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from bundle.scanner.kernel import GRID, SHARP, SOFT, Kernel, frequencies, noise_
 from torch import Tensor
 
 HU_RANGE = (-1024, 3071)  # 12 bits
-_CHUNK = 1 << 22  # voxels filtered at once, to bound the memory
+_AT_ONCE = 1 << 22  # voxels filtered at once, to bound the memory
 
 
-def reach(spatial_dims: int, slice_thickness: int = 1) -> tuple[int, ...]:
-    """Return the voxels that `acquire` takes away at each side, per axis."""
+def acquisition_margin(spatial_dims: int, slice_thickness: int = 1) -> tuple[int, ...]:
+    """Return the voxels per axis that `acquire` removes on each side."""
     return (RADIUS, RADIUS, slice_thickness // 2)[:spatial_dims]
 
 
@@ -43,57 +43,58 @@ def acquire(
     dose: float = 100.0,
     seed: int | Sequence[int] | torch.Generator = 0,
     origin: Sequence[int] | None = None,
-    seen: Kernel = SOFT,
+    image_kernel: Kernel = SOFT,
     slice_thickness: int = 1,
-    digital: bool = True,
+    quantize: bool = True,
 ) -> list[Tensor]:
     """Return one image per kernel, all of one acquisition, in HU; the same numbers for any window of a volume.
 
     Args:
-        image: `(*spatial)` or `(B, 1, *spatial)` in HU, spatial (x, y) or (x, y, z); `reach` voxels a side are margin.
+        image: `(*spatial)` or `(B, 1, *spatial)` in HU, spatial (x, y) or (x, y, z), with a margin of
+            `acquisition_margin` voxels a side.
         spacing: voxel size in mm, per spatial axis.
-        kernels: what to reconstruct with.
+        kernels: the kernels to reconstruct with.
         dose: mAs-like: noise ~ 1 / sqrt(dose). 100 is the calibration pair, in 8 mm slices; thinner slices of such a
-            scan have 100 * thickness / 8. `math.inf` adds no noise to what the image holds.
-        seed: of the noise; one for each item of the batch, or one number, of which item b takes `seed + b`. A
-            generator draws the noise three times as fast, in order and not by position, in single precision: for
-            training patches, of which no window has to be met again.
+            scan have 100 * thickness / 8. `math.inf` adds no noise.
+        seed: of the noise; one per item of the batch, or one number, with `seed + b` for item b. A generator draws the
+            noise three times as fast, in order and not by position, in single precision: for training patches, whose
+            windows need not agree with each other.
         origin: global index of the image's first voxel, per spatial axis; default zeros.
-        seen: the kernel that the image was reconstructed with.
-        slice_thickness: odd number of slices to average along z, for the anatomy and the noise.
-        digital: round, and clip to the scanner's 12 bits (-1024..3071).
+        image_kernel: the kernel with which the image was reconstructed.
+        slice_thickness: odd number of slices to average along z, of both anatomy and noise.
+        quantize: round, and clip to the scanner's 12 bits (-1024..3071).
 
     Returns:
-        For each kernel the float32 image less its margin: `(X - 2 reach_x, ...)`, leading axes as they came.
+        For each kernel the float32 image less its margin: `(X - 2 margin_x, ...)`, leading axes as in the input.
 
     Raises:
-        ValueError: for spacing, origin, seed or image of the wrong size, or dose or thickness out of range.
+        ValueError: If spacing, origin, seed or image is of the wrong size, or dose or thickness is out of range.
     """
     batched, dims = image.ndim > 3, image.ndim - 2 if image.ndim > 3 else image.ndim
     items = image.shape[0] if batched else 1
     origin = (0,) * dims if origin is None else tuple(origin)
-    drawn = seed if isinstance(seed, torch.Generator) else None
-    seeds = [0] if drawn else torch.as_tensor(seed).flatten().tolist()
+    generator = seed if isinstance(seed, torch.Generator) else None
+    seeds = [0] if generator else torch.as_tensor(seed).flatten().tolist()
     seeds = [seeds[0] + item for item in range(items)] if len(seeds) == 1 else seeds
-    precision = torch.float32 if drawn else torch.float64
+    precision = torch.float32 if generator else torch.float64
     spacing = tuple(float(s) for s in spacing)
     _check(image, spacing, dose, seeds, origin, slice_thickness, batched, dims)
 
     volume = image.reshape(items, *image.shape[-dims:], *(1,) * (3 - dims)).to(precision)
     nx, ny, nz = volume.shape[1:]
     device, corner, size = image.device, (*origin, 0)[:3], fast(nx, ny)
-    anatomy = [spectrum(_anatomy_taps(k, seen, spacing[:2]).to(precision), size, device) for k in kernels]
+    anatomy = [spectrum(_anatomy_taps(k, image_kernel, spacing[:2]).to(precision), size, device) for k in kernels]
     noises = [[spectrum(t.to(precision), size, device) for t in _noise_taps(k, spacing[:2])] for k in kernels]
     level = math.sqrt(100.0 / dose)
     out: list[list[Tensor]] = [[] for _ in kernels]
-    step = max(1, _CHUNK // (nx * ny))
+    step = max(1, _AT_ONCE // (nx * ny))
     for item in range(items):
         for z in range(0, nz, step):
             slices = volume[item, ..., z : z + step].movedim(-1, 0)
             image_f = torch.fft.rfft2(slices, s=size)
             if level:
-                if drawn:
-                    fields = torch.randn((2, nx, ny, len(slices)), generator=drawn, device=device).unbind()
+                if generator:
+                    fields = torch.randn((2, nx, ny, len(slices)), generator=generator, device=device).unbind()
                 else:
                     at = (corner[0], corner[1], corner[2] + z)
                     fields = white_noise(seeds[item], at, (nx, ny, len(slices)), device)
@@ -102,14 +103,14 @@ def acquire(
                 result = image_f * anatomy[k]
                 if level:
                     result = result + noise_f[0] * noises[k][0] + noise_f[1] * noises[k][1]
-                # The wrap of the circular convolution stays within the margin, which goes.
+                # The wrap of the circular convolution stays within the margin, which is removed.
                 whole = torch.fft.irfft2(result, s=size)
                 parts.append(whole[:, RADIUS : nx - RADIUS, RADIUS : ny - RADIUS])
     results = []
     for parts in out:
         result = torch.cat(parts).reshape(items, nz, nx - 2 * RADIUS, ny - 2 * RADIUS)
         result = result.unfold(1, slice_thickness, 1).mean(-1).movedim(1, -1)
-        if digital:
+        if quantize:
             result = result.round().clamp(*HU_RANGE)
         result = result if dims == 3 else result[..., 0]
         results.append((result.unsqueeze(1) if batched else result[0]).to(torch.float32).contiguous())
@@ -126,7 +127,7 @@ def _check(
     batched: bool,
     dims: int,
 ) -> None:
-    """Raise a ValueError that tells name, value, rule and way out."""
+    """Raise a ValueError with name, value, rule and way out."""
     if dims not in (2, 3) or (batched and image.shape[1] != 1):
         shape = tuple(image.shape)
         raise ValueError(f"image has shape {shape}, not (x, y), (x, y, z) or (B, 1, *spatial); reshape it.")
@@ -146,20 +147,20 @@ def _check(
         )
     if dims == 2 and slice_thickness > 1:
         raise ValueError(f"slice_thickness {slice_thickness} needs a third axis; take 1 for a 2D image.")
-    need = tuple(2 * r + 1 for r in reach(dims, slice_thickness))
+    need = tuple(2 * r + 1 for r in acquisition_margin(dims, slice_thickness))
     if any(size < n for size, n in zip(image.shape[-dims:], need, strict=True)):
         raise ValueError(f"image of {tuple(image.shape[-dims:])} is below {need}, its margin and one voxel; pad it.")
 
 
 @lru_cache(maxsize=64)
-def _anatomy_taps(kernel: Kernel, seen: Kernel, spacing: tuple[float, float]) -> Tensor:
-    """Return the taps that turn the image as `seen` into the kernel's; a delta where both are the same."""
+def _anatomy_taps(kernel: Kernel, image_kernel: Kernel, spacing: tuple[float, float]) -> Tensor:
+    """Return the taps that turn the image's kernel into another one; a delta if both are the same."""
     gain = torch.ones(GRID, GRID, dtype=torch.float64)
-    return filter_taps(gain if kernel == seen else ratio(kernel, seen, frequencies(spacing)), mean=1.0)
+    return filter_taps(gain if kernel == image_kernel else ratio(kernel, image_kernel, frequencies(spacing)), mean=1.0)
 
 
 @lru_cache(maxsize=64)
 def _noise_taps(kernel: Kernel, spacing: tuple[float, float]) -> tuple[Tensor, Tensor]:
-    """Return the taps for white noise at dose 100: of the frequencies up to Nyquist, and of those folded onto them."""
+    """Return the taps for white noise at dose 100, for the frequencies up to Nyquist and for those folded onto them."""
     base, folded = (filter_taps((power / math.prod(spacing)).sqrt()) for power in noise_power(kernel, spacing))
     return base, folded

@@ -1,8 +1,8 @@
-"""What a scanner cut off at the bottom of its 12 bits, put back in the mean.
+"""Restore in the mean what a scanner clipped at the bottom of its 12 bits.
 
-Noise that would fall below -1024 HU becomes -1024: the mean of air and of dark lung rises, by 20 HU and more at a low
-dose, and no filter afterwards knows it. But how many voxels lie at the floor, and how far the others are above it, tell
-mean and spread of what was there (Tobin, Econometrica 26 (1958) 24), and so what is to be expected below the floor.
+Noise below -1024 HU becomes -1024: the mean of air and of dark lung rises, by 20 HU and more at a low dose, and no
+filter can correct it later. But the share of voxels at the floor, and how far the others lie above it, determine mean
+and deviation of the original values (Tobin, Econometrica 26 (1958) 24), and so the expected value below the floor.
 """
 
 from __future__ import annotations
@@ -17,44 +17,44 @@ from torch import Tensor
 from torch.nn import functional as F
 
 FLOOR = float(HU_RANGE[0])
-NEAR = 400.0  # HU above the floor: what is brighter is no air or lung, and is not asked
-SIGMA = 4.0  # voxels: the neighbourhood that is asked, a Gaussian in the slice, ends at RADIUS
-MOST = 0.5  # of a neighbourhood at the floor: where there is more, it is padding, or there is nothing to go by
+NEAR = 400.0  # HU above the floor: brighter voxels are neither air nor lung, and are ignored
+SIGMA = 4.0  # voxels: the neighbourhood, a Gaussian in the slice, ends at RADIUS
+MOST = 0.5  # of a neighbourhood at the floor: if there is more, it is padding, or there is too little evidence
 LEAST = 1e-3
 
 
 def unclipped(image: Tensor) -> Tensor:
-    """Give each voxel at the floor the value that is to be expected below it; all others stay as they are.
+    """Replace each voxel at the floor by its expected value; all others are kept.
 
     Args:
         image: `(slices, x, y)`, float32, in HU.
 
     Returns:
-        The same shape. An image that holds values below the floor nearby was not cut off there, and stays.
+        The same shape. Near values below the floor the image was not clipped, and is kept.
     """
     at_floor = image == FLOOR
     if not at_floor.any():
         return image
     around = F.pad(image[:, None], (RADIUS,) * 4, mode="replicate")[:, 0]
     near = around < FLOOR + NEAR
-    asked, floor, excess = (
+    nearby, floor, excess = (
         means[at_floor] for means in _blurred(near, around == FLOOR, (around - FLOOR).clamp(min=0) * near)
     )
-    share = (floor / asked).clamp(LEAST, 1 - LEAST)
-    # A normal distribution of mean FLOOR + depth * spread, of which the share lies below the floor.
+    share = (floor / nearby).clamp(LEAST, 1 - LEAST)
+    # A normal distribution of mean FLOOR + depth * deviation; the share of it lies below the floor.
     depth = -torch.special.ndtri(share)
     density = (-depth.square() / 2).exp() / math.sqrt(2 * math.pi)
-    spread = excess / asked / (density + depth * torch.special.ndtr(depth))
-    told = floor / asked < MOST
+    deviation = excess / nearby / (density + depth * torch.special.ndtr(depth))
+    valid = floor / nearby < MOST
     below = around < FLOOR
     if below.any():
-        told &= _blurred(below)[0][at_floor] < floor * LEAST
+        valid &= _blurred(below)[0][at_floor] < floor * LEAST
     out = image.clone()
-    out[at_floor] = torch.where(told, FLOOR + spread * (depth - density / share), FLOOR)
+    out[at_floor] = torch.where(valid, FLOOR + deviation * (depth - density / share), FLOOR)
     return out
 
 
 def _blurred(*parts: Tensor) -> tuple[Tensor, ...]:
-    """Weighted means over the neighbourhood, in the slice, of parts that have it all around."""
+    """Return weighted means over the neighbourhood in the slice; the parts have a margin of its radius."""
     taps = gaussian_1d(torch.tensor(SIGMA), RADIUS / SIGMA, approx="sampled", normalize=True)
     return filtered(torch.cat(parts).movedim(0, -1), torch.outer(taps, taps)).movedim(-1, 0).chunk(len(parts))

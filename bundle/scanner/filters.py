@@ -1,6 +1,6 @@
-"""Transfer functions made into filters of bounded reach: every window of an image gives the numbers of the whole.
+"""Filters of bounded reach from transfer functions: every window of an image gives the numbers of the whole.
 
-A filter has `RADIUS` taps a side, so that only voxels with all their neighbours are returned:
+A filter has `RADIUS` taps a side; only voxels with all their neighbours are returned:
 
     |<- RADIUS ->|<--- returned --->|<- RADIUS ->|       in the first two axes; the third, z, is slice by slice
 """
@@ -14,7 +14,7 @@ from bundle.scanner.kernel import GRID
 from scipy.fft import next_fast_len
 from torch import Tensor
 
-RADIUS = 12  # voxels; up to 0.9 Nyquist the taps then keep to the wanted transfer function within 3 %
+RADIUS = 12  # voxels; up to 0.9 Nyquist the taps then follow the transfer function within 3 %
 
 
 def filter_taps(gain: Tensor, mean: float | None = None) -> Tensor:
@@ -25,13 +25,13 @@ def filter_taps(gain: Tensor, mean: float | None = None) -> Tensor:
     distance = torch.hypot(steps[:, None], steps[None, :]) / (RADIUS + 1)
     taper = torch.cos(math.pi / 2 * ((distance - 0.5) / 0.5).clamp(0, 1)) ** 2
     taps = taps * taper
-    if mean is not None:  # what truncation took from the mean comes back, smoothly
+    if mean is not None:  # add smoothly what truncation took from the mean
         taps = taps + (mean - taps.sum()) * taper / taper.sum()
     return taps
 
 
 def fast(x: int, y: int) -> tuple[int, int]:
-    """Return sides no shorter that an FFT is quick at; the zeros behind reach no voxel that has all its neighbours."""
+    """Return sides at least as long for which an FFT is fast; voxels with all neighbours see no zero behind."""
     return next_fast_len(x, real=True), next_fast_len(y, real=True)
 
 

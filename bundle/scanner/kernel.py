@@ -1,4 +1,4 @@
-"""Reconstruction kernels as transfer functions in the slice plane, and the noise power that they leave.
+"""Reconstruction kernels as transfer functions in the slice plane, and their noise power.
 
 Noise power of filtered backprojection: Riederer, Pelc and Chesler, Phys Med Biol 23 (1978) 446.
 """
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from monai.utils import ensure_tuple_rep
 from torch import Tensor
 
 GRID = 128  # frequencies a side on which a transfer function is sampled; much finer than a filter's taps need
@@ -24,7 +25,7 @@ class Kernel:
         order: steepness of the roll-off; 2 is a Gaussian.
         edge: gain of the edge enhancement; 0 for none.
         position: frequency in cycles/mm where the edge enhancement peaks.
-        cutoff: frequency in cycles/mm from which nothing passes; the last fifth before it is tapered.
+        cutoff: frequency in cycles/mm from which on the gain is 0; the last fifth before it is tapered.
     """
 
     half: float
@@ -43,10 +44,10 @@ class Kernel:
 
     @staticmethod
     def random(generator: torch.Generator | None = None) -> Kernel:
-        """Draw a sharp kernel, from milder than B60f to beyond B80f and GE LUNG, with the calibrated `SHARP` amid them.
+        """Draw a sharp kernel, from milder than B60f to beyond B80f and GE LUNG, the calibrated `SHARP` in between.
 
         Uniform: half 0.55..1.15, position 0.3..0.7, cutoff 1.0..1.8 cycles/mm. Log-uniform: order 2..8.
-        Edge 1.5 u^2 with u uniform: mostly mild, at times strong.
+        Edge 1.5 u^2 with u uniform: mostly mild, sometimes strong.
         """
         half, order, edge, position, cutoff = torch.rand(5, generator=generator, dtype=torch.float64).tolist()
         return Kernel(
@@ -63,13 +64,13 @@ class Kernel:
 SOFT = Kernel(half=0.385, order=1.92, edge=0.037, position=0.114)
 SHARP = Kernel(half=0.824, order=6.53, edge=0.308, position=0.490)
 NOISE_POWER = 1370.0  # HU^2 mm^2 per cycle/mm, before the kernel, at dose 100: about 11 HU soft and 42 HU sharp
-FLOOR = 0.05  # below this transfer the soft image holds nothing to sharpen: the ratio divides by no less
+LEAST_TRANSFER = 0.05  # below it the soft image has nothing left to sharpen: the ratio divides by no less
 
 
-def ratio(kernel: Kernel, seen: Kernel, frequency: Tensor) -> Tensor:
-    """Return the gain that turns an image `seen` through one kernel into another's, bounded where `seen` vanishes."""
-    below = seen.transfer(frequency)
-    return kernel.transfer(frequency) / (below**8 + FLOOR**8) ** (1 / 8) * (1 + FLOOR**8) ** (1 / 8)
+def ratio(kernel: Kernel, image_kernel: Kernel, frequency: Tensor) -> Tensor:
+    """Return the gain that turns an image of `image_kernel` into one of `kernel`, bounded where the former vanishes."""
+    below = image_kernel.transfer(frequency)
+    return kernel.transfer(frequency) / (below**8 + LEAST_TRANSFER**8) ** (1 / 8) * (1 + LEAST_TRANSFER**8) ** (1 / 8)
 
 
 def noise_power(kernel: Kernel, spacing: Sequence[float], size: int = GRID) -> tuple[Tensor, Tensor]:
@@ -84,7 +85,16 @@ def noise_power(kernel: Kernel, spacing: Sequence[float], size: int = GRID) -> t
     return power((0, 0)), folded
 
 
-def frequencies(spacing: Sequence[float], fold: tuple[int, int] = (0, 0), size: int = GRID) -> Tensor:
-    """Return the radial frequency in cycles/mm on the grid of an FFT, or of what folds onto it, `(size, size)`."""
-    fx, fy = (torch.fft.fftfreq(size, s, dtype=torch.float64) + turn / s for s, turn in zip(spacing, fold, strict=True))
+def frequencies(spacing: Sequence[float], fold: tuple[int, int] = (0, 0), size: int | Sequence[int] = GRID) -> Tensor:
+    """Return the radial frequency in cycles/mm on the grid of an FFT, or of the part folded onto it.
+
+    Args:
+        spacing: pixel size in mm, per axis.
+        fold: how many times the sampling frequency is added, per axis.
+        size: pixels per axis, one number or one per axis; also the shape of the result.
+    """
+    fx, fy = (
+        torch.fft.fftfreq(side, mm, dtype=torch.float64) + turn / mm
+        for side, mm, turn in zip(ensure_tuple_rep(size, 2), spacing, fold, strict=True)
+    )
     return torch.hypot(fx[:, None], fy[None, :])

@@ -1,9 +1,9 @@
-"""A scan's own kernel, read off its noise, and undone: the noise spectrum is matched to that of a soft kernel.
+"""Find a scan's kernel from its noise, and undo it: the noise spectrum is matched to that of a soft kernel.
 
-Noise passes a reconstruction kernel as anatomy does, but before it its spectrum is known: it rises with frequency. So
-flat soft tissue, where what varies is noise, tells the kernel without a phantom, a header entry or a second scan. The
-filter that then turns the scan's kernel into the soft one is linear, the same in all of the volume, and of bounded
-reach; what it leaves is the cascade's work.
+Noise passes a reconstruction kernel as anatomy does, but its spectrum before the kernel is known: it rises with
+frequency. So flat soft tissue, where only noise varies, determines the kernel without a phantom, a header entry or a
+second scan. The filter that turns the scan's kernel into the soft one is linear, the same everywhere in the volume, and
+of bounded reach; the rest is left to the cascade.
 """
 
 from __future__ import annotations
@@ -17,21 +17,20 @@ import numpy as np
 import torch
 from bundle.scanner.clipping import unclipped
 from bundle.scanner.filters import RADIUS, filter_taps, filtered
-from bundle.scanner.flat import SIDE, TISSUE, mean_power, spread_slices
+from bundle.scanner.flat import SIDE, mean_power, spread_slices, tissue_patches
 from bundle.scanner.kernel import NOISE_POWER, SOFT, Kernel, frequencies, noise_power, ratio
-from scipy.ndimage import gaussian_filter
 from scipy.optimize import least_squares
 from torch import Tensor
 from torch.nn import functional as F
 
-SLICES = 48  # most slices that are looked at, of 512 x 512 voxels or less
-AT_ONCE = 2**20  # voxels that are filtered at once, whole slices, to bound the memory
-FEWEST = 60  # patches, below which nothing is said
-RANGE = (-1200.0, 2000.0)  # HU: what is filtered; padding around the field of view and metal would ring
+SLICES = 48  # most slices to search, of 512 x 512 voxels or less
+AT_ONCE = 2**20  # voxels filtered at once, in whole slices, to bound the memory
+FEWEST = 60  # patches that are needed to find a kernel
+FILTER_RANGE = (-1200.0, 2000.0)  # HU: clipped before filtering; padding around the field of view and metal would ring
 
 
 class Slices(Protocol):
-    """A CT, `(x, y, z)` in HU, of which single slices are read: a tensor, or an image on disk."""
+    """A CT, `(x, y, z)` in HU, that is read slice by slice: a tensor, or an image on disk."""
 
     @property
     def shape(self) -> Sequence[int]:
@@ -42,11 +41,11 @@ class Slices(Protocol):
 
 
 def find_kernel(image: Slices, spacing: Sequence[float]) -> Kernel | None:
-    """Return the kernel of a CT, found from its noise in flat soft tissue; nothing where there is too little of that.
+    """Return the kernel of a CT, found from its noise in flat soft tissue; None if there is too little of it.
 
     Args:
         image: `(x, y, z)` in HU, slices in the first two axes; read slice by slice.
-        spacing: voxel size in mm of at least these two.
+        spacing: voxel size in mm of at least the first two axes.
     """
     spacing = tuple(float(size) for size in spacing[:2])
     patches = _flat_patches(image)
@@ -54,9 +53,9 @@ def find_kernel(image: Slices, spacing: Sequence[float]) -> Kernel | None:
         return None
     power = mean_power(patches, spacing)
     frequency = frequencies(spacing, size=SIDE)
-    # Below, a patch is too small to tell noise from anatomy; above, only the corners of the square of frequencies lie.
+    # Below, a patch is too small to separate noise from anatomy; above are only the corners of the frequency square.
     use = (frequency > 0.12) & (frequency < 0.61 / max(spacing))
-    wanted, weight = power[use].log(), 1 / frequency[use].sqrt()
+    target, weight = power[use].log(), 1 / frequency[use].sqrt()
     rounding = math.prod(spacing) / 12
 
     def kernel(numbers: Sequence[float]) -> Kernel:
@@ -66,8 +65,8 @@ def find_kernel(image: Slices, spacing: Sequence[float]) -> Kernel | None:
     def misfit(numbers: Sequence[float]) -> np.ndarray:
         base, folded = noise_power(kernel(numbers), spacing, SIDE)
         model = (base + folded) / NOISE_POWER * math.exp(numbers[5]) + rounding
-        data = (model[use].log() - wanted) * weight
-        # What the noise leaves open stays near a usual kernel.
+        data = (model[use].log() - target) * weight
+        # Parameters that the noise does not determine stay near those of a usual kernel.
         usual = (0.3 * (numbers[1] - math.log(3)), 0.9 * numbers[2], 3 * (numbers[3] - 0.5), 3 * (numbers[4] - 1.4))
         return np.concatenate([data.numpy(), usual])
 
@@ -80,15 +79,15 @@ def find_kernel(image: Slices, spacing: Sequence[float]) -> Kernel | None:
 
 
 def matched(image: Tensor, spacing: Sequence[float], kernel: Kernel, target: Kernel = SOFT) -> Tensor:
-    """Filter a CT of one kernel into the target's, never sharpening: the same shape, float32, in HU.
+    """Filter a CT of one kernel into one of the target, without sharpening: the same shape, float32, in HU.
 
-    What was cut off below -1024 HU is put back in the mean before (`unclipped`).
+    Values clipped at -1024 HU are first restored in the mean (`unclipped`).
 
     Args:
         image: `(x, y, z)` in HU.
         spacing: voxel size in mm, of the first two axes.
-        kernel: the image's own.
-        target: what is wanted.
+        kernel: the image's.
+        target: the kernel of the result.
     """
     image = image.to(torch.float32)
     out = torch.empty_like(image)
@@ -101,38 +100,28 @@ def matched(image: Tensor, spacing: Sequence[float], kernel: Kernel, target: Ker
 
 
 def matched_window(image: Tensor, spacing: Sequence[float], kernel: Kernel, target: Kernel = SOFT) -> Tensor:
-    """Return what `matched` gives inside a window: `RADIUS` voxels a side less in the first two axes.
+    """Return the result of `matched` inside a window: `RADIUS` voxels a side less in the first two axes.
 
-    Nothing is put back here of what was cut off below -1024 HU.
+    Values clipped at -1024 HU are not restored here.
     """
     taps = matching_taps(kernel, target, tuple(float(size) for size in spacing[:2]))
-    return filtered(image.clamp(*RANGE), taps)
+    return filtered(image.clamp(*FILTER_RANGE), taps)
 
 
 @lru_cache(maxsize=64)
 def matching_taps(kernel: Kernel, target: Kernel, spacing: tuple[float, float]) -> Tensor:
-    """Return the taps that turn one kernel into the other where that is smoother, and leave the rest alone."""
+    """Return the taps that turn one kernel into the other where that is smoother, and change nothing else."""
     return filter_taps(ratio(target, kernel, frequencies(spacing)).clamp(max=1.0), mean=1.0)
 
 
 def _flat_patches(image: Slices) -> Tensor:
     """Return the flattest third of the patches in soft tissue, `(n, SIDE * SIDE)`, float64."""
-    found, spread = [], []
+    patches, spread = [torch.empty((0, SIDE * SIDE), dtype=torch.float64)], []
     x, y, depth = image.shape
     for z in spread_slices(depth, max(min(SLICES, SLICES * 512**2 // (x * y)), 1)):
-        piece = np.clip(image[..., z].double().numpy(), *RANGE)
-        if min(piece.shape) < SIDE:
-            continue
-        smooth = gaussian_filter(piece, 3)
-        windows, about = (
-            torch.from_numpy(part).unfold(0, SIDE, SIDE // 2).unfold(1, SIDE, SIDE // 2).reshape(-1, SIDE * SIDE)
-            for part in (piece, smooth)
-        )
-        low, high = about.amin(1), about.amax(1)
-        tissue = (low > TISSUE[0]) & (high < TISSUE[1])
-        found.append(windows[tissue])
-        spread.append((high - low)[tissue])
-    if not found:
-        return torch.empty((0, SIDE * SIDE), dtype=torch.float64)
+        piece = np.clip(image[..., z].double().numpy(), *FILTER_RANGE)
+        corners, ranges = tissue_patches(piece)
+        patches += [torch.from_numpy(piece[i : i + SIDE, j : j + SIDE].reshape(1, -1)) for i, j in corners]
+        spread.append(torch.from_numpy(ranges))
     order = torch.cat(spread).argsort()
-    return torch.cat(found)[order[: max(200, len(order) // 3)]]
+    return torch.cat(patches)[order[: max(200, len(order) // 3)]]

@@ -60,7 +60,7 @@ class PrepareScaleBatch(PrepareBatch):
         if scratch:
             image = torch.randn_like(image)
         with torch.no_grad():
-            given = self.cascade.conditions(image, self.cascade.sees[self.scale] and not scratch)
+            given = self.cascade.conditions(image, self.cascade.sees_image[self.scale] and not scratch)
         conditions = torch.cat([crop(image, self.cascade.margin)[:, :0], *given], 1)  # from scratch there are none
         seen = crop(conditions, [(s - t) // 2 for s, t in zip(conditions.shape[2:], target.shape[2:], strict=True)])
         if not self.scale:

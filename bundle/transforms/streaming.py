@@ -23,11 +23,11 @@ import nibabel
 import numpy as np
 import torch
 from bundle import __version__
-from bundle.cascade import ScratchImage, create, open_group, own, put, settle
+from bundle.cascade import ScratchImage, barrier, create_array, open_group, pending_tiles, write_tile
 from bundle.geometry import Tile, Window, even, pyramid, region, tiles
 from bundle.images import NIFTI, ZARR, NiftiWriter, Volume, ZarrScales, level_type, result_folder, stem, suffix
 from bundle.images.derived import Derivation, DerivedSeries, is_ct
-from bundle.runtime import file_hash, first, giving_back, overlapped, parse_bytes, wait
+from bundle.runtime import file_hash, first, parse_bytes, prefetch, trim_malloc, wait
 from bundle.scanner import find_kernel, matched
 from monai.config import KeysCollection
 from monai.data import MetaTensor
@@ -99,10 +99,10 @@ class OpenScand(MapTransform):
         group = open_group(self.folder / f".part_{stem(path)}", job)
         slab = (*volume.shape[:-1], slab_depth(volume.shape))
         chunks = [min(CHUNK, side) for side in slab[:-1]]
-        create(group, "image", volume.shape, (*chunks, slab[-1]))
+        create_array(group, "image", volume.shape, (*chunks, slab[-1]))
         image = ScratchImage(group, "image", torch.from_numpy(volume.affine))
         image.about = {"volume": volume}
-        walk = list(own(image, tiles(volume.shape, slab, (0,) * len(slab))))
+        walk = list(pending_tiles(image, tiles(volume.shape, slab, (0,) * len(slab))))
         kernel = find_kernel(volume, volume.spacing) if self.match_kernel and walk else None
 
         def read(tile: Tile) -> Tensor:
@@ -112,9 +112,9 @@ class OpenScand(MapTransform):
             voxels = matched(voxels, volume.spacing, kernel) if kernel else voxels
             return self.windowing({key: MetaTensor(voxels[None], meta=volume.meta)})[key].as_subclass(Tensor)[None]
 
-        for _ in giving_back(overlapped(walk, read, shown, partial(put, image))):
+        for _ in trim_malloc(prefetch(walk, read, shown, partial(write_tile, image))):
             pass
-        settle(image)
+        barrier(image)
         return image
 
 
@@ -235,7 +235,7 @@ class SaveScand(MapTransform):
             return data[key].as_subclass(Tensor)[0].numpy()
 
         walk = tiles(shape, slab, (0,) * len(slab))
-        for _ in giving_back(overlapped(walk, read, converted, lambda tile, voxels: write(tile.write, voxels))):
+        for _ in trim_malloc(prefetch(walk, read, converted, lambda tile, voxels: write(tile.write, voxels))):
             pass
 
     def to_zarr(self, path: Path, result: ScratchImage, volume: Volume, key: Hashable) -> None:

@@ -25,7 +25,7 @@ from scipy.optimize import least_squares
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from bundle import scanner
-from bundle.scanner import Kernel, acquire, noise_power, ratio, reach
+from bundle.scanner import Kernel, acquire, acquisition_margin, noise_power, ratio
 
 BODY, FLAT = 128, 24  # side of the patches in voxels, for the ratio and for the noise
 ROUNDING = 1 / 12  # HU^2: variance of rounding to whole HU
@@ -107,7 +107,7 @@ def fit(body, flat, pixel: float) -> tuple[Kernel, Kernel, float]:
 
 def report(soft: np.ndarray, sharp: np.ndarray, spacing: tuple[float, ...]) -> None:
     """Print how near the soft image, sharpened by the named instances, comes to the real sharp one."""
-    margin = reach(3)
+    margin = acquisition_margin(3)
     inner = tuple(slice(m, -m or None) for m in margin)
     simulated = acquire(torch.from_numpy(soft), spacing, [scanner.SHARP], dose=math.inf)[0].numpy()
     soft, sharp = soft[inner], sharp[inner]

@@ -20,7 +20,7 @@ import pytest
 
 from apps.viewer import __main__ as entry
 from apps.viewer.server import FILES, NIIVUE, ViewerServer
-from apps.viewer.streams import Difference, NiftiStream, of_whole_numbers, step_for
+from apps.viewer.streams import Difference, NiftiStream, holds_int16, step_for
 from bundle.examples.phantom import ThoraxPhantom
 from bundle.images import HEADER, Volume
 from tests.dicom_series import hounsfield, oblique, write_series
@@ -101,7 +101,7 @@ def test_fractions_stay(tmp_path: Path) -> None:
     voxels = np.random.default_rng(0).random((5, 4, 3), np.float32)
     image = Volume(save(tmp_path / "fractions.nii", voxels, np.eye(4)))
     whole = Volume(save(tmp_path / "whole.nii", np.full((5, 4, 3), 40_000, np.float32), np.eye(4)))
-    assert not of_whole_numbers(image) and not of_whole_numbers(whole)  # the one has fractions, the other is too large
+    assert not holds_int16(image) and not holds_int16(whole)  # the one has fractions, the other is too large
     np.testing.assert_array_equal(np.asarray(received(b"".join(NiftiStream(image, whole=False))).dataobj), voxels)
     assert np.unique(received(b"".join(NiftiStream(whole))).dataobj).tolist() == [32767]  # clipped, not wrapped
 

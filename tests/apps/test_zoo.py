@@ -1,4 +1,4 @@
-"""What the model zoo asks of a submission holds, and where it does not, the check that is there for it says so."""
+"""The model zoo's requirements hold, and each check reports if one does not."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from pathlib import Path
 import pytest
 
 from apps.zoo import __main__ as zoo
-from apps.zoo import archive, files, metadata, networks, packages, papers, style, unit_tests
-from apps.zoo.submission import RefusedError, Submission
+from apps.zoo import archive, documents, files, metadata, networks, packages, style, unit_tests
+from apps.zoo.submission import CheckFailed, Submission
 
 ROOT = Path(__file__).parents[2]
 QUICK = (
     files.files,
     files.sizes,
     files.personal_paths,
-    papers.licence,
-    papers.data_licence,
-    papers.model_card,
-    papers.commands,
-    papers.links,
+    documents.licence,
+    documents.data_licence,
+    documents.model_card,
+    documents.commands,
+    documents.links,
     metadata.version,
     metadata.schema,
     metadata.names,
@@ -35,7 +35,7 @@ QUICK = (
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    return zoo.submitted(ROOT, tmp_path_factory.mktemp("zoo"))
+    return zoo.submit(ROOT, tmp_path_factory.mktemp("zoo"))
 
 
 @pytest.fixture
@@ -98,8 +98,8 @@ BROKEN = [
     (files.files, lambda folder: (folder / "metadata.json").symlink_to("configs/metadata.json"), "is a link"),
     (files.sizes, write("models/big.pt", bytes(archive.LIMIT + 1)), "big.pt has 25.0 MB"),
     (files.sizes, large(url="ftp://x.org"), "it must be https"),
-    (files.sizes, large(hash_val="0"), "no hash"),
-    (files.sizes, large(hash_type="crc"), "no hash"),
+    (files.sizes, large(hash_val="0"), "no valid hash"),
+    (files.sizes, large(hash_type="crc"), "no valid hash"),
     (files.sizes, large(path="models/model.pt"), "models/model.pt is packed and in large_files.yml"),
     (files.sizes, write("large_files.yml", "large_files: {}"), "must hold a list"),
     (
@@ -108,32 +108,44 @@ BROKEN = [
         "train.json names /home/me/bundle",
     ),
     (files.personal_paths, write("docs/note.md", "see C:\\Users\\me"), "note.md names C:"),
-    (papers.licence, write("LICENSE", "MIT License"), "not the whole text"),
-    (papers.data_licence, remove("docs/data_license.txt"), "data_license.txt is missing"),
+    (documents.licence, write("LICENSE", "MIT License"), "not the whole text"),
+    (documents.data_licence, remove("docs/data_license.txt"), "data_license.txt is missing"),
     (
-        papers.data_licence,
+        documents.data_licence,
         replace("docs/data_license.txt", "  CC BY 4.0\n", "  free\n"),
         "gives lungdx_A0002 no licence",
     ),
-    (papers.data_licence, replace("docs/data_license.txt", "CC BY 3.0   http", "CC0   http"), "the licence CC BY 3.0"),
-    (papers.data_licence, replace("docs/data_license.txt", "CC BY, no version given", "CC BY"), "no licence; name it"),
-    (papers.model_card, replace("docs/README.md", "# CT", "CT"), "begins with 'CT"),
-    (papers.model_card, replace("docs/README.md", "#### **Preprocessing**", "### **Preprocessing**"), "Preprocessing"),
     (
-        papers.model_card,
-        replace("docs/README.md", "### **Tags**\n", "### **Tags**\n\n## **Data**\n"),
-        "says nothing below",
+        documents.data_licence,
+        replace("docs/data_license.txt", "CC BY 3.0   http", "CC0   http"),
+        "the licence CC BY 3.0",
     ),
     (
-        papers.commands,
+        documents.data_licence,
+        replace("docs/data_license.txt", "CC BY, no version given", "CC BY"),
+        "no licence; name it",
+    ),
+    (documents.model_card, replace("docs/README.md", "# CT", "CT"), "begins with 'CT"),
+    (
+        documents.model_card,
+        replace("docs/README.md", "#### **Preprocessing**", "### **Preprocessing**"),
+        "Preprocessing",
+    ),
+    (
+        documents.model_card,
+        replace("docs/README.md", "### **Tags**\n", "### **Tags**\n\n## **Data**\n"),
+        "has nothing below",
+    ),
+    (
+        documents.commands,
         replace("docs/README.md", "python -m monai.bundle run inf", "make infer # inf"),
         "says `make infer",
     ),
-    (papers.commands, remove("configs/evaluate.json"), "without a configs/evaluate.json"),
-    (papers.links, remove("docs/dicom.md"), "points at dicom.md"),
-    (papers.links, write("docs/note.md", "[tests](../../tests)"), "points at ../../tests"),
+    (documents.commands, remove("configs/evaluate.json"), "without configs/evaluate.json"),
+    (documents.links, remove("docs/dicom.md"), "links to dicom.md"),
+    (documents.links, write("docs/note.md", "[tests](../../tests)"), "links to ../../tests"),
     (metadata.version, with_meta(version="0.2"), "not three numbers"),
-    (metadata.version, with_meta(version="9.9.9"), "says nothing in the changelog"),
+    (metadata.version, with_meta(version="9.9.9"), "is not in the changelog"),
     (
         metadata.version,
         with_meta(changelog={**META["changelog"], "0.10.0": "ahead"}),
@@ -145,7 +157,7 @@ BROKEN = [
     (metadata.names, replace("configs/metadata.json", '"image": {', '"source": {'), r"inputs \['source'\]"),
     (packages.pins, with_meta(numpy_version="2.4.6"), "numpy 2.4.6"),
     (packages.pins, with_meta(required_packages_version={**PACKAGES, "zarr": "3.1.6"}), "zarr 3.1.6"),
-    (packages.pins, with_meta(required_packages_version={**PACKAGES, "scipy": ">=1.15"}), "no version"),
+    (packages.pins, with_meta(required_packages_version={**PACKAGES, "scipy": ">=1.15"}), "not a version"),
     (packages.imports, write("bundle/extra.py", "def f():\n    import pytest\n"), "imports pytest"),
     (packages.imports, replace("configs/train.json", '"$import sys"', '"$import hypothesis"'), "imports hypothesis"),
 ]
@@ -159,7 +171,7 @@ def test_the_submission_passes(whole, check):
 @pytest.mark.parametrize("check, breaks, message", BROKEN, ids=[f"{case[0].__name__}-{case[2]}" for case in BROKEN])
 def test_what_is_broken_is_refused(submission, check, breaks, message):
     breaks(submission.folder)
-    with pytest.raises(RefusedError, match=message):
+    with pytest.raises(CheckFailed, match=message):
         check(submission)
 
 
@@ -182,7 +194,7 @@ def test_a_file_to_download_need_not_be_there(submission):
 
 def test_an_index_without_the_packages_is_refused(submission, monkeypatch):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
-    with pytest.raises(RefusedError, match=r"no wheels for Python 3\.10"):
+    with pytest.raises(CheckFailed, match=r"no wheels for Python 3\.10"):
         packages.ask_index(submission)
 
 
@@ -196,7 +208,7 @@ def test_an_index_without_the_packages_is_refused(submission, monkeypatch):
 )
 def test_a_network_that_does_not_fit_the_metadata_is_refused(submission, breaks, message):
     breaks(submission.folder)
-    with pytest.raises(RefusedError, match=message):
+    with pytest.raises(CheckFailed, match=message):
         networks.data_shape(submission)
 
 
@@ -204,11 +216,11 @@ def test_a_network_that_does_not_fit_the_metadata_is_refused(submission, breaks,
 def test_a_script_that_computes_something_else_is_refused(submission):
     edit = replace(
         "bundle/cascade/cascade.py",
-        "result = result + crop(made, spare)",
-        "result = result + crop(made, spare) * (2 - torch.jit.is_scripting())",
+        "result = result + crop(output, excess)",
+        "result = result + crop(output, excess) * (2 - torch.jit.is_scripting())",
     )
     edit(submission.folder)
-    with pytest.raises(RefusedError, match="of the largest value off the network"):
+    with pytest.raises(CheckFailed, match="TorchScript file differs from the network"):
         networks.torchscript(submission)
 
 
@@ -221,7 +233,7 @@ def test_an_onnx_file_that_computes_something_else_is_refused(submission):
         "return self.layers(channels_last(x)) * (2 - torch.compiler.is_exporting())",
     )
     edit(submission.folder)
-    with pytest.raises(RefusedError, match="scale 1 in ONNX is"):
+    with pytest.raises(CheckFailed, match="scale 1 in ONNX differs"):
         networks.onnx(submission)
 
 
@@ -237,7 +249,7 @@ def test_an_onnx_file_that_computes_something_else_is_refused(submission):
 def test_code_that_the_zoo_s_tools_refuse_is_refused(submission, breaks, message):
     pytest.importorskip("black")
     breaks(submission.folder)
-    with pytest.raises(RefusedError, match=f"-m {message} "):
+    with pytest.raises(CheckFailed, match=f"-m {message} "):
         style.form(submission)
 
 
@@ -252,7 +264,7 @@ def test_code_that_the_zoo_s_tools_refuse_is_refused(submission, breaks, message
 def test_unit_tests_that_fail_or_do_not_run_are_refused(submission, body, message):
     where = submission.zoo / "ci" / "unit_tests"
     (where / f"{unit_tests.TESTS[0]}.py").write_text(f"import unittest\n\nclass T(unittest.TestCase):\n    {body}\n")
-    with pytest.raises(RefusedError, match=message):
+    with pytest.raises(CheckFailed, match=message):
         unit_tests.unit_tests(submission)
 
 
@@ -264,7 +276,7 @@ def test_nothing_of_the_bundle_is_forgotten():
     parts = [path for part in ("bundle", "configs", "docs", "models") for path in (ROOT / part).rglob("*")]
     caches = {"__pycache__", ".ruff_cache", ".pytest_cache"}
     there = {path.relative_to(ROOT) for path in parts if path.is_file() and not caches & set(path.parts)}
-    left = there - set(archive.held(ROOT))
+    left = there - set(archive.submission_files(ROOT))
     assert {str(path) for path in left} <= {"bundle/ruff.toml", "docs/figures/calibrate_scanner.py"}
 
 
@@ -282,7 +294,7 @@ def test_the_archive_is_one_folder_and_the_same_bytes_whenever_it_is_made(submis
 
 def test_a_file_too_large_is_packed_neither_way(submission, tmp_path):
     write("models/big.pt", bytes(archive.LIMIT + 1))(submission.folder)
-    with pytest.raises(RefusedError, match=r"big\.pt has 25\.0 MB.*large_files\.yml"):
+    with pytest.raises(CheckFailed, match=r"big\.pt has 25\.0 MB.*large_files\.yml"):
         archive.pack(submission.folder, tmp_path)
     large()(submission.folder)
     with zipfile.ZipFile(archive.pack(submission.folder, tmp_path)) as packed:
@@ -292,7 +304,7 @@ def test_a_file_too_large_is_packed_neither_way(submission, tmp_path):
 
 def test_all_checks_are_run_and_one_that_refuses_ends_in_an_error(monkeypatch, capsys):
     def refuse(_: Submission) -> str:
-        raise RefusedError("no")
+        raise CheckFailed("no")
 
     monkeypatch.setattr(zoo, "CHECKS", (refuse, metadata.version))
     with pytest.raises(SystemExit, match="1 of the checks fail"):

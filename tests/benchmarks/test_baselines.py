@@ -24,8 +24,8 @@ def millions(network: nn.Module) -> float:
     return sum(p.numel() for p in network.parameters() if p.ndim > 1) / 1e6
 
 
-def judge(gan, image, given):
-    logits = gan.discriminator(torch.cat([given, image], 1) if gan.conditional else image)
+def judge(gan, image, inputs):
+    logits = gan.discriminator(torch.cat([inputs, image], 1) if gan.conditional else image)
     return logits[-1] if isinstance(logits, list) else logits
 
 
@@ -34,10 +34,10 @@ def judge(gan, image, given):
 def test_an_image_of_the_side_is_made_and_judged(make, side, spatial_dims):
     with torch.device("meta"):
         gan = make(spatial_dims, side)
-        given = torch.empty(gan.given)
-    made = gan.generator(given)
-    assert made.shape == gan.made == (1, 1, *[side] * spatial_dims)
-    logits = judge(gan, made, given)
+        inputs = torch.empty(gan.input_shape)
+    image = gan.generator(inputs)
+    assert image.shape == gan.image_shape == (1, 1, *[side] * spatial_dims)
+    logits = judge(gan, image, inputs)
     assert logits.shape[:2] == (1, 1)
     assert logits.numel() == 1 or make is pix2pix
 
@@ -45,8 +45,8 @@ def test_an_image_of_the_side_is_made_and_judged(make, side, spatial_dims):
 @pytest.mark.parametrize("make", ALL)
 def test_every_parameter_is_trained(make, spatial_dims):
     gan = make(spatial_dims, 16, channels=4)
-    given = torch.randn(gan.given)
-    judge(gan, gan.generator(given), given).square().mean().backward()
+    inputs = torch.randn(gan.input_shape)
+    judge(gan, gan.generator(inputs), inputs).square().mean().backward()
     for network in (gan.generator, gan.discriminator):
         for name, parameter in network.named_parameters():
             assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), name
@@ -56,10 +56,10 @@ def test_every_parameter_is_trained(make, spatial_dims):
 def test_the_authors_networks_keep_the_grid(make, spatial_dims):
     with torch.device("meta"):
         gan = make(spatial_dims)
-        given = torch.empty(gan.given)
-    made = gan.generator(given)
-    assert made.shape == gan.made
-    assert judge(gan, made, given).numel() == (1 if make is uzunova_fine else 14**spatial_dims)
+        inputs = torch.empty(gan.input_shape)
+    image = gan.generator(inputs)
+    assert image.shape == gan.image_shape
+    assert judge(gan, image, inputs).numel() == (1 if make is uzunova_fine else 14**spatial_dims)
 
 
 def test_sizes_are_the_published_ones():
@@ -104,5 +104,5 @@ def test_batch_deviation_one_can_see():
 @pytest.mark.parametrize("make", ALL)
 @pytest.mark.parametrize("side, other", [(8, 16), (48, 32), (-1, 16)])
 def test_other_sides_are_refused(make, side, other):
-    with pytest.raises(ValueError, match=rf"side {side} is no power of two from 16 on.*take {other}\."):
+    with pytest.raises(ValueError, match=rf"side {side} is not a power of two from 16 on.*take {other}\."):
         make(3, side)

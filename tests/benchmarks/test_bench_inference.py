@@ -26,10 +26,10 @@ def gradients():
 def test_without_a_halo_a_generator_keeps_the_grid_and_its_middle():
     cascade, _ = speed.shipped()
     with torch.no_grad():
-        given = torch.randn(1, 3, 32, 32, 16)
-        padded = speed.without_halo(cascade.fine[-1])(given)
-        inner = cascade.fine[-1](given)
-    assert padded.shape[2:] == given.shape[2:]
+        inputs = torch.randn(1, 3, 32, 32, 16)
+        padded = speed.without_halo(cascade.fine[-1])(inputs)
+        inner = cascade.fine[-1](inputs)
+    assert padded.shape[2:] == inputs.shape[2:]
     far = [(a - b) // 2 for a, b in zip(padded.shape[2:], inner.shape[2:], strict=True)]
     middle = padded[(..., *(slice(f, side - f) for f, side in zip(far, padded.shape[2:], strict=True)))]
     assert torch.allclose(middle, inner, atol=1e-5)

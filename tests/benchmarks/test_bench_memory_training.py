@@ -9,8 +9,19 @@ from monai.transforms import Compose
 
 from benchmarks import memory_training
 from benchmarks.baselines import dcgan, pggan, pix2pix
-from benchmarks.memory_training import SIDES, Row, main, measured, of_gan, regression, scale_batch, shipped, step, table
-from bundle.cascade import live_bytes
+from benchmarks.memory_training import (
+    SIDES,
+    Row,
+    live_bytes,
+    main,
+    measured,
+    of_gan,
+    regression,
+    scale_batch,
+    shipped,
+    step,
+    table,
+)
 from bundle.training.data import RandScalePatchd, ScaleConditionsd
 
 ROOT = Path(__file__).parents[2]
@@ -63,8 +74,8 @@ def test_ours_is_small(scale, spatial_dims):
 
 def test_a_step_trains_both_networks():
     generator, discriminator = torch.nn.Linear(2, 3), torch.nn.Linear(5, 1)
-    given, real = torch.randn(1, 2), torch.randn(1, 3)
-    step(generator, discriminator, given, given, real)
+    inputs, real = torch.randn(1, 2), torch.randn(1, 3)
+    step(generator, discriminator, inputs, inputs, real)
     assert generator.weight.grad.abs().sum() > 0 and discriminator.weight.grad.abs().sum() > 0
 
 
@@ -85,8 +96,8 @@ def test_measured_on_a_gpu():
 
 def test_regression_finds_a_constant_and_the_voxels(spatial_dims):
     counted = [100.0 + 3 * side**spatial_dims for side in SIDES]
-    seen = [bound if i < 3 else bound + 1e9 for i, bound in enumerate(counted)]  # the others do not fit
-    assert regression(seen, counted[2] + 1, spatial_dims) == pytest.approx(counted)
+    values = [bound if i < 3 else bound + 1e9 for i, bound in enumerate(counted)]  # the others do not fit
+    assert regression(values, counted[2] + 1, spatial_dims) == pytest.approx(counted)
 
 
 def test_a_table_one_can_read():
@@ -111,3 +122,17 @@ def test_make_bench_runs_what_there_is():
     line = next(line for line in (ROOT / "Makefile").read_text().splitlines() if line.startswith("BENCHMARKS"))
     assert line.split("=")[1].split()
     assert all((ROOT / "benchmarks" / f"{name}.py").exists() for name in line.split("=")[1].split())
+
+
+def test_a_step_one_can_count():
+    """A parameter, what its sigmoid keeps for the backward pass, the gradient; the sum and its own gradient."""
+
+    def work(device):
+        x = torch.empty(100, device=device, requires_grad=True)
+        x.sigmoid().sum().backward()
+
+    assert live_bytes(work) == 3 * 400 + 2 * 4
+
+
+def test_only_what_has_no_data_is_counted():
+    assert live_bytes(lambda device: torch.ones(7).to(device)) == 28

@@ -72,5 +72,5 @@ def test_an_answer_depends_on_the_seed_and_not_on_the_answers_before(loaded):
     x = torch.zeros(1, 1, 4)
     first, again, other = (ConditionedInferer(Noise(), loaded, "", seed)(x, loaded) for seed in (0, "0", 1))
     assert torch.equal(first, again) and not torch.equal(first, other)
-    with pytest.raises(ValueError, match="seed 'x' is no whole number"):
+    with pytest.raises(ValueError, match="seed 'x' is not a whole number"):
         ConditionedInferer(Noise(), loaded, "", "x")

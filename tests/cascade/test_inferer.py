@@ -15,7 +15,7 @@ from monai.engines import SupervisedEvaluator
 from monai.networks.nets import UNet
 from torch import nn
 
-from bundle.cascade import Cascade, CascadeInferer, ResNetGenerator, Sketch, plan
+from bundle.cascade import Cascade, CascadeInferer, ResNetGenerator, Sketch, plan_tiles
 from bundle.cascade import cascade as networks
 from tests.laws import TOLERANCE, assert_tiled_equals_whole, image, tiny_cascade, with_spacing
 
@@ -94,7 +94,7 @@ def test_scale_0_is_tiled_as_well(spatial_dims, strides):
             nn.init.kaiming_normal_(weight, nonlinearity="relu")
     x = image((171, 94, 50)[:spatial_dims])
     inferer = CascadeInferer(16, progress=False)
-    (coarsest, _) = plan(cascade, [tuple(side // 2 for side in x.shape[2:]), x.shape[2:]], 1, 16, 0, False)
+    (coarsest, _) = plan_tiles(cascade, [tuple(side // 2 for side in x.shape[2:]), x.shape[2:]], 1, 16, 0, False)
     assert len(coarsest) > 10
     assert_tiled_equals_whole(cascade, x, [1.0] * spatial_dims, inferer)
     cascade.coarse_reach = [0] * spatial_dims
@@ -125,7 +125,7 @@ def test_a_full_device_halves_the_tile_and_goes_on(spatial_dims, monkeypatch):
         return forward(self, conditions, scale, spacing)
 
     monkeypatch.setattr(type(cascade), "forward", full)
-    with pytest.warns(UserWarning, match="does not hold a tile of .* voxels; going on with halves"):
+    with pytest.warns(UserWarning, match="does not hold a tile of .* voxels; continuing with halves"):
         result = CascadeInferer(32, progress=False)(x, cascade)
     assert 0 < sum(tried) < 8 < len(tried)
     assert (result - whole).abs().max() <= TOLERANCE
@@ -153,7 +153,7 @@ class TestOfTheTest:
         with pytest.raises(ValueError, match="must not normalise over the tile"):
             tiny_cascade(spatial_dims, fine=[Normalised(spatial_dims, 3, channels=4, blocks=1) for _ in "12"])
         # The same with the guard off: the law itself notices.
-        monkeypatch.setattr(networks, "reach", lambda _network, _channels, dims: (4,) * dims)
+        monkeypatch.setattr(networks, "measure_reach", lambda _network, _channels, dims: (4,) * dims)
         cascade = tiny_cascade(spatial_dims, fine=[Normalised(spatial_dims, 3, channels=4, blocks=1) for _ in "12"])
         with pytest.raises(AssertionError):
             assert_tiled_equals_whole(
@@ -223,7 +223,7 @@ def test_images_that_do_not_fit_the_network_are_refused(spatial_dims):
     for shape in ((1, 2, *[20] * spatial_dims), (1, 1, *[20] * (spatial_dims + 1)), [20] * spatial_dims):
         with pytest.raises(ValueError, match="image of shape"):
             CascadeInferer(8, progress=False)(torch.zeros(shape), cascade)
-    with pytest.raises(ValueError, match="is no Cascade"):
+    with pytest.raises(ValueError, match="is not a Cascade"):
         CascadeInferer(8, progress=False)(torch.zeros((1, 1, 20, 20)), nn.Conv2d(1, 1, 1))
 
 
@@ -239,9 +239,8 @@ def test_a_budget_that_cannot_be_kept_says_what_is_needed():
 
 MEASURE = """
 import json, sys, torch
-from bundle.cascade import CascadeInferer
+from bundle.cascade import CascadeInferer, ResNetGenerator
 from tests.laws import tiny_cascade
-from bundle.cascade import ResNetGenerator
 torch.set_num_threads(1)
 cascade = tiny_cascade(3, fine=[ResNetGenerator(3, 3, channels=16, blocks=1) for _ in "12"])
 def field(name):

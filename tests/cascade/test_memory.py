@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from bundle.cascade import footprint, live_bytes, on_meta
+from bundle.cascade import footprint, on_meta
 from bundle.runtime import parse_bytes
 
 
@@ -33,17 +33,3 @@ def test_nothing_is_computed():
     network = nn.Conv3d(1, 64, 3)
     assert footprint(on_meta(network), (1, 1, 1002, 1002, 1002)).peak > 64 * 4 * 10**9
     assert network.weight.device == torch.device("cpu")
-
-
-def test_a_step_one_can_count():
-    """A parameter, what its sigmoid keeps for the backward pass, the gradient; the sum and its own gradient."""
-
-    def work(device):
-        x = torch.empty(100, device=device, requires_grad=True)
-        x.sigmoid().sum().backward()
-
-    assert live_bytes(work) == 3 * 400 + 2 * 4
-
-
-def test_only_what_has_no_data_is_counted():
-    assert live_bytes(lambda device: torch.ones(7).to(device)) == 28

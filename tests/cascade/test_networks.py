@@ -6,7 +6,7 @@ from monai.networks.nets import UNet
 from torch import nn
 
 from bundle.cascade import Cascade, ResNetGenerator, Sketch
-from bundle.cascade.cascade import reach, strided_reach
+from bundle.cascade.receptive_field import measure_reach, measure_strided_reach
 from bundle.geometry import crop, pool, upsample
 from tests.laws import image, tiny_cascade
 
@@ -14,33 +14,33 @@ from tests.laws import image, tiny_cascade
 @pytest.mark.parametrize("blocks, expected", [(1, 4), (4, 10)])
 def test_reach_is_that_of_the_layers(spatial_dims, blocks, expected):
     assert (
-        reach(ResNetGenerator(spatial_dims, 2, channels=4, blocks=blocks), 2, spatial_dims)
+        measure_reach(ResNetGenerator(spatial_dims, 2, channels=4, blocks=blocks), 2, spatial_dims)
         == (expected,) * spatial_dims
     )
 
 
 def test_reach_is_found_axis_by_axis():
-    assert reach(ResNetGenerator(3, 2, channels=4, blocks=2, kernel_size=(3, 5, 1)), 2, 3) == (6, 12, 0)
+    assert measure_reach(ResNetGenerator(3, 2, channels=4, blocks=2, kernel_size=(3, 5, 1)), 2, 3) == (6, 12, 0)
 
 
 def test_reach_of_padded_networks_is_found_too():
     network = nn.Sequential(nn.Conv2d(2, 4, 5, padding=2), nn.ReLU(), nn.Conv2d(4, 1, 3, padding=1))
-    assert reach(network, 2, 2) == (3, 3)
+    assert measure_reach(network, 2, 2) == (3, 3)
 
 
 @pytest.mark.parametrize("norm", [nn.InstanceNorm2d(4), nn.GroupNorm(2, 4)])
 def test_statistics_of_the_tile_are_refused(norm):
     with pytest.raises(ValueError, match="must not normalise over the tile"):
-        reach(nn.Sequential(nn.Conv2d(2, 4, 3), norm, nn.Conv2d(4, 1, 3)), 2, 2)
+        measure_reach(nn.Sequential(nn.Conv2d(2, 4, 3), norm, nn.Conv2d(4, 1, 3)), 2, 2)
 
 
 def test_batch_norm_is_fine_in_eval_mode():
-    assert reach(nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 1, 3)), 2, 2) == (2, 2)
+    assert measure_reach(nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 1, 3)), 2, 2) == (2, 2)
 
 
 def test_strides_are_refused():
     with pytest.raises(ValueError, match=r"keep the grid|stride-free"):
-        reach(nn.Conv2d(2, 1, 2, stride=2), 2, 2)
+        measure_reach(nn.Conv2d(2, 1, 2, stride=2), 2, 2)
 
 
 class WindowMeans(nn.Module):
@@ -80,23 +80,23 @@ def test_a_window_cut_elsewhere_would_differ(spatial_dims):
 def test_networks_that_depend_on_where_a_window_begins_are_refused(spatial_dims):
     for network in (WindowMeans(spatial_dims), Positions()):
         with pytest.raises(ValueError, match="depend on where a window begins"):
-            reach(network, 2, spatial_dims)
+            measure_reach(network, 2, spatial_dims)
     with pytest.raises(ValueError, match="fixed windows"):
-        reach(WindowMeans(spatial_dims, whole_windows=True), 2, spatial_dims)
+        measure_reach(WindowMeans(spatial_dims, whole_windows=True), 2, spatial_dims)
 
 
 def test_a_strided_network_that_looks_in_other_windows_takes_the_whole_image(spatial_dims):
     network = UNet(spatial_dims, 2, 1, channels=(2, 4), strides=(2,), norm=None)
-    assert strided_reach(network, 2, spatial_dims, 2)
+    assert measure_strided_reach(network, 2, spatial_dims, 2)
     windowed = nn.Sequential(WindowMeans(spatial_dims), UNet(spatial_dims, 1, 1, (2, 4), (2,), norm=None))
-    assert strided_reach(windowed, 2, spatial_dims, 2) == ()
+    assert measure_strided_reach(windowed, 2, spatial_dims, 2) == ()
 
 
 def test_networks_of_zeros_are_probed_all_the_same():
     network = nn.Sequential(WindowMeans(2), nn.Conv2d(1, 1, 1))
     nn.init.zeros_(network[1].weight)
     with pytest.raises(ValueError, match="depend on where a window begins"):
-        reach(network, 2, 2)
+        measure_reach(network, 2, 2)
 
 
 @pytest.mark.parametrize("conditioning", ["sketch", "anchored", "image"])
@@ -178,7 +178,7 @@ def test_slab_by_slab_it_gives_the_same(kernel_size):
     x = torch.cat([image((30, 28, 26)), image((30, 28, 26))])
     with torch.no_grad():
         whole = cascade(x)
-        cascade.slab = 2000
+        cascade.slab_voxels = 2000
         torch.testing.assert_close(cascade(x), whole)
 
 

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from bundle.cascade import CascadeInferer, WhiteNoised, octaves, steps_of
+from bundle.cascade import CascadeInferer, WhiteNoised, steps_of
+from bundle.cascade.generators import multiscale_noise
 from tests.laws import tiny_cascade
 
 
@@ -35,7 +36,7 @@ def test_coarser_noise_is_as_strong(spatial_dims):
 
 
 def test_octaves_hold_as_much_coarse_noise_as_fine(spatial_dims):
-    noise = octaves(torch.randn(1, 1, *[64 if spatial_dims == 2 else 32] * spatial_dims), 8)
+    noise = multiscale_noise(torch.randn(1, 1, *[64 if spatial_dims == 2 else 32] * spatial_dims), 8)
     blocks = noise
     for _ in range(3):
         blocks = torch.nn.functional.interpolate(blocks, scale_factor=0.5, mode="area")

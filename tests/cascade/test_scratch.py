@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 pytest.importorskip("zarr", minversion="3", reason="streaming needs zarr 3, which needs Python 3.11")
 
-from bundle.cascade import CascadeInferer, ScratchImage, create, open_group, own, parts
+from bundle.cascade import CascadeInferer, ScratchImage, create_array, open_group, pending_tiles
+from bundle.cascade.scratch import chunks_per_side
 from bundle.geometry import region, tiles
 from tests.laws import TOLERANCE, image, tiny_cascade
 
@@ -17,7 +18,7 @@ from tests.laws import TOLERANCE, image, tiny_cascade
 def on_disk(voxels, folder, job=None, affine=None):
     """A tensor `(1, 1, *spatial)` as a scratch image."""
     group = open_group(folder, job or {})
-    create(group, "image", voxels.shape[2:], [max(side // 3, 1) for side in voxels.shape[2:]])
+    create_array(group, "image", voxels.shape[2:], [max(side // 3, 1) for side in voxels.shape[2:]])
     out = ScratchImage(group, "image", torch.eye(voxels.ndim - 1) if affine is None else affine)
     out[region(tuple(slice(0, side) for side in voxels.shape[2:]))] = voxels
     return out
@@ -39,10 +40,10 @@ def test_a_window_is_that_of_the_tensor(tmp_path, spatial_dims):
 def test_a_tile_is_known_to_be_written_by_its_chunks(tmp_path):
     """Zeros as well, which zarr would leave out."""
     kept = on_disk(torch.zeros(1, 1, 4, 4), tmp_path).sibling("result", (8, 8), (2, 2))
-    walk = list(tiles((8, 8), (4, 4), (0, 0)))
-    assert list(own(kept, walk)) == walk
-    kept[region(walk[2].write)] = torch.zeros(1, 1, 4, 4)
-    assert list(own(kept, walk)) == [walk[0], walk[1], walk[3]]
+    plan = list(tiles((8, 8), (4, 4), (0, 0)))
+    assert list(pending_tiles(kept, plan)) == plan
+    kept[region(plan[2].write)] = torch.zeros(1, 1, 4, 4)
+    assert list(pending_tiles(kept, plan)) == [plan[0], plan[1], plan[3]]
 
 
 def test_the_group_of_another_job_is_removed(tmp_path):
@@ -82,12 +83,12 @@ def test_large_tiles_are_cut_into_chunks(tmp_path):
     cascade, x = tiny_cascade(2), image((420, 300))
     inferer = CascadeInferer(200, progress=False)
     result = inferer(on_disk(x, tmp_path), cascade)
-    assert parts(200) == 4
+    assert chunks_per_side(200) == 4
     assert (all_of(result) - inferer(x, cascade)).abs().max() <= TOLERANCE
 
 
-def test_an_interrupted_walk_goes_on(tmp_path, monkeypatch):
-    """What was made before is not made again, and the result is that of a walk that was not interrupted."""
+def test_an_interrupted_run_resumes(tmp_path, monkeypatch):
+    """What was made before is not made again, and the result is that of an uninterrupted run."""
     cascade, x = tiny_cascade(2), image((60, 60))
     whole, made = CascadeInferer(16, progress=False)(x, cascade), []
     translate = type(cascade).forward

@@ -31,7 +31,10 @@ def test_any_window_gives_the_bits_of_the_whole(spatial_dims):
 def test_slab_by_slab_it_gives_the_bits_of_the_whole(spatial_dims, voxels):
     sketch, x = Sketch(spatial_dims, low=0.02, high=0.05), image((61, 40, 30)[:spatial_dims])
     expected, sizes = sketch.edges(x), []
-    sketch.slab, sketch.edges = voxels, lambda part: sizes.append(part.shape[2]) or type(sketch).edges(sketch, part)
+    sketch.slab_voxels, sketch.edges = (
+        voxels,
+        lambda part: sizes.append(part.shape[2]) or type(sketch).edges(sketch, part),
+    )
     assert torch.equal(sketch(x), expected)
     assert sum(size - 2 * sketch.reach for size in sizes) == x.shape[2] - 2 * sketch.reach
     assert len(sizes) > 1 if voxels < x[0].numel() else len(sizes) == 1

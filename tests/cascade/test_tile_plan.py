@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.networks.nets import UNet
 
-from bundle.cascade import PLANNED, Cascade, Footprint, ResNetGenerator, Sketch, footprint, on_meta, plan
-from bundle.cascade.tile_plan import _chosen, _ever_smaller, _first_that_fits
+from bundle.cascade import Cascade, ResNetGenerator, Sketch, footprint, on_meta, plan_tiles
+from bundle.cascade.memory import Footprint
+from bundle.cascade.tile_plan import PLANNED, _choose_core, _first_that_fits, _smaller_and_smaller
 
 GRIDS = [(48, 48, 48), (96, 96, 96)]
 
@@ -22,8 +23,8 @@ def cascade(kernel=(3, 3, 3), blocks=3):
     return Cascade(3, coarse, [ResNetGenerator(3, 3, channels=4, blocks=blocks, kernel_size=kernel)], Sketch(3))
 
 
-def taken(network, walk):
-    read = [side + 2 * far for side, far in zip(walk.core, walk.halo, strict=True)]
+def bytes_of(network, plan):
+    read = [side + 2 * far for side, far in zip(plan.core, plan.halo, strict=True)]
     return footprint(on_meta(network), (1, 2, *read), scale=1)
 
 
@@ -31,45 +32,45 @@ def taken(network, walk):
 @pytest.mark.parametrize("budget", [60_000_000, 300_000_000])
 def test_a_tile_is_within_the_budget_and_hardly_smaller(budget, on_disk):
     network = cascade()
-    walk = plan(network, GRIDS, 1, None, budget, on_disk)[1]
-    assert 0.3 * budget < taken(network, walk).peak / PLANNED <= budget
+    plan = plan_tiles(network, GRIDS, 1, None, budget, on_disk)[1]
+    assert 0.3 * budget < bytes_of(network, plan).peak / PLANNED <= budget
 
 
 def test_no_tensor_of_a_tile_is_larger_than_asked():
     network = cascade()
-    walk = plan(network, GRIDS, 1, None, 2**40, False, largest=2**20)[1]
-    assert 2**18 < taken(network, walk).largest <= 2**20
-    assert plan(network, GRIDS, 1, None, 2**40, False)[1].core == GRIDS[1]
+    plan = plan_tiles(network, GRIDS, 1, None, 2**40, False, largest=2**20)[1]
+    assert 2**18 < bytes_of(network, plan).largest <= 2**20
+    assert plan_tiles(network, GRIDS, 1, None, 2**40, False)[1].core == GRIDS[1]
 
 
 def test_the_smallest_tile_may_take_more_than_asked():
-    assert plan(cascade(), GRIDS, 1, None, 2**40, False, largest=1)[1].core == (1, 1, 1)
+    assert plan_tiles(cascade(), GRIDS, 1, None, 2**40, False, largest=1)[1].core == (1, 1, 1)
 
 
-def test_tiles_are_chosen_once_for_a_network_and_a_shape():
+def test_tiles_are_choose_core_once_for_a_network_and_a_shape():
     network, other = cascade(), cascade((3, 3, 1), 6)
     asked = (GRIDS, 1, None, 10**8, False)
-    first = plan(network, *asked)
-    before = _chosen.cache_info()
-    assert plan(network, *asked) == first
-    assert _chosen.cache_info().misses == before.misses and _chosen.cache_info().hits == before.hits + 2
-    assert plan(other, *asked) != first == plan(torch.jit.script(network), *asked)
+    first = plan_tiles(network, *asked)
+    before = _choose_core.cache_info()
+    assert plan_tiles(network, *asked) == first
+    assert _choose_core.cache_info().misses == before.misses and _choose_core.cache_info().hits == before.hits + 2
+    assert plan_tiles(other, *asked) != first == plan_tiles(torch.jit.script(network), *asked)
 
 
 @pytest.mark.parametrize("budget", [2.0**20, 2.0**24, 2.0**28, 2.0**40])
 def test_the_tile_is_the_first_that_fits(budget):
-    given = [(1, 2, side, side, side) for side in range(200, 9, -1)]
+    inputs = [(1, 2, side, side, side) for side in range(200, 9, -1)]
 
-    def takes(shape):
+    def count(shape):
         return Footprint(40 * math.prod(shape) + 10_000_000, 4 * math.prod(shape))
 
-    found = _first_that_fits(given, takes, budget, math.inf)
-    assert found == next((i for i, shape in enumerate(given) if takes(shape).peak <= budget), len(given))
+    best = _first_that_fits(inputs, count, budget, math.inf)
+    assert best == next((i for i, shape in enumerate(inputs) if count(shape).peak <= budget), len(inputs))
 
 
 def test_networks_that_work_in_the_slice_get_flat_tiles():
     networks = cascade((3, 3, 3), 6), cascade((3, 3, 1), 6)
-    round_, flat = (plan(network, GRIDS, 1, None, 5 * 10**7, False)[1].core for network in networks)
+    round_, flat = (plan_tiles(network, GRIDS, 1, None, 5 * 10**7, False)[1].core for network in networks)
     assert max(round_) <= 2 * min(round_)
     assert flat[2] < min(flat[:2])
 
@@ -80,7 +81,7 @@ def test_cutting_once_more_makes_tiles_smaller_down_to_one_grain(data):
     grid = tuple(data.draw(st.lists(st.integers(1, 300), min_size=1, max_size=3)))
     halo = tuple(data.draw(st.integers(0, 40)) for _ in grid)
     grain = data.draw(st.sampled_from([1, 2, 8]))
-    cores = list(_ever_smaller(grid, lambda shortest: -(-shortest // grain) * grain, halo))
+    cores = list(_smaller_and_smaller(grid, lambda shortest: -(-shortest // grain) * grain, halo))
     assert cores[0] == grid
     assert cores[-1] == tuple(min(grain, size) for size in grid)
     assert all(math.prod(a) > math.prod(b) for a, b in pairwise(cores))

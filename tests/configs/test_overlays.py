@@ -85,7 +85,7 @@ def test_an_overlay_leaves_what_is_run(overlay):
 def test_training_and_inference_have_the_same_network(overlay):
     made = [parser(base, overlay).get_parsed_content("network_def") for base in ("train", "inference")]
     shapes = [{key: value.shape for key, value in network.state_dict().items()} for network in made]
-    assert shapes[0] == shapes[1] and made[0].reach == made[1].reach and made[0].sees == made[1].sees
+    assert shapes[0] == shapes[1] and made[0].reach == made[1].reach and made[0].sees_image == made[1].sees_image
 
 
 @overlays

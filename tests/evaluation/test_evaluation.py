@@ -258,7 +258,9 @@ def test_a_simulated_pair_is_that_of_the_whole_volume(scan, tmp_path, thickness)
     how = Acquisition("drawn", seed=3, slice_thickness=thickness).drawn(0)
     pair = SimulatedCase(scan, how).prepare(tmp_path, 11)
     image = Volume(scan)
-    bounds = [(-far, size + far) for far, size in zip(scanner.reach(3, thickness), image.shape, strict=True)]
+    bounds = [
+        (-far, size + far) for far, size in zip(scanner.acquisition_margin(3, thickness), image.shape, strict=True)
+    ]
     whole = scanner.acquire(
         image.window(bounds), image.spacing, (scanner.SOFT, how.kernel), how.dose, how.seed,
         origin=[a for a, _ in bounds], slice_thickness=thickness,
@@ -300,7 +302,7 @@ def test_folds_are_those_of_training(tmp_path):
         ({"source": "a.nii"}, "source 'a.nii' and target None belong together"),
         ({"source": "a.nii", "target": "b.nii"}, "source 'a.nii' does not exist"),
         ({"dataset_dir": "nowhere"}, "dataset_dir 'nowhere' does not exist"),
-        ({"dataset_dir": ".", "fold": 2, "num_folds": 2}, "fold 2 is none of 0 to 1"),
+        ({"dataset_dir": ".", "fold": 2, "num_folds": 2}, "fold 2 is not one of 0 to 1"),
     ],
 )
 def test_bad_input_gives_one_clear_error(given, message):
@@ -319,5 +321,5 @@ def test_images_that_do_not_belong_together_are_refused(scan, tmp_path):
         folder.mkdir()
         for name in names:
             (folder / f"{name}.nii").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"files of the same names; 'b\.nii' is alone"):
+    with pytest.raises(ValueError, match=r"files of the same names; 'b\.nii' is in one only"):
         find_cases(*map(str, folders))

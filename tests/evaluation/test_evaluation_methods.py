@@ -13,7 +13,8 @@ from scipy.ndimage import gaussian_filter
 from skimage.restoration import denoise_nl_means
 
 from bundle import scanner
-from bundle.cascade import CascadeInferer, silence
+from bundle.cascade import CascadeInferer
+from bundle.cascade.generators import zero_init_last
 from bundle.evaluation.cases import Pair
 from bundle.evaluation.methods import (
     Ceiling,
@@ -28,7 +29,6 @@ from bundle.evaluation.methods import (
     SpectrumMatch,
     Translation,
     Windowed,
-    frequencies,
     measured,
     peak_memory,
     timed,
@@ -68,16 +68,16 @@ def blurred(tmp_path):
 
 def test_tuning_finds_the_sigma_that_made_the_target(blurred, tmp_path):
     other = pair_of(tmp_path, *(Volume(path).slab(0, 3) for path in (blurred.source, blurred.target)), "other")
-    assert Gaussian().free
+    assert Gaussian().needs_tuning
     tuned = Gaussian().tuned([blurred, other])
-    assert tuned.sigma == pytest.approx(0.6, rel=0.05) and not tuned.free
+    assert tuned.sigma == pytest.approx(0.6, rel=0.05) and not tuned.needs_tuning
     assert tuned.name == f"Gaussian, sigma {tuned.sigma:g} mm"
     assert Gaussian(1.0).tuned([blurred]).sigma == 1.0  # given: not tuned
 
 
 def test_a_ceiling_is_tuned_on_the_pair_itself(blurred):
     ceiling = Ceiling(Gaussian())
-    assert not ceiling.free and ceiling.name == "Gaussian, tuned on the very pair (ceiling)"
+    assert not ceiling.needs_tuning and ceiling.name == "Gaussian, tuned on the very pair (ceiling)"
     assert ceiling.for_pair(blurred).sigma == pytest.approx(0.6, rel=0.05)
     with pytest.raises(TypeError, match="tuned on its pair first"):
         ceiling.job(blurred.source, blurred.target)
@@ -96,7 +96,7 @@ def test_the_radial_filter_of_no_change_changes_nothing():
     image = speckle((40, 31, 5))
     made = RadialFilter((1.0,) * 100).filtered(image, SPACING)
     assert torch.allclose(made, image, atol=1e-2)
-    assert frequencies((4, 4), (0.5, 0.5)).max() == pytest.approx(math.sqrt(2))
+    assert scanner.frequencies((0.5, 0.5), size=4).max() == pytest.approx(math.sqrt(2))
 
 
 def test_slabs_of_non_local_means_are_those_of_the_whole():
@@ -110,7 +110,7 @@ def test_slabs_of_non_local_means_are_those_of_the_whole():
     parts = [Filtered(Whole(image), Thin(40.0)).slab(z, z + 8) for z in (0, 8, 16)]
     whole = denoise_nl_means(image.numpy(), 3, 5, h=40.0, fast_mode=True)
     assert np.abs(torch.cat(parts, -1).numpy() - whole).max() < 0.1
-    assert "h 40 HU" in NonLocalMeans(40.0).name and NonLocalMeans().free
+    assert "h 40 HU" in NonLocalMeans(40.0).name and NonLocalMeans().needs_tuning
 
 
 def test_filters_do_not_smear_metal_and_padding():
@@ -194,7 +194,7 @@ def test_small_is_ours_without_the_finer_generators(spatial_dims):
     ours = CascadeInferer(progress=False)(scan, cascade)
     assert small.shape == ours.shape and not torch.allclose(small, ours)
     for generator in cascade.fine:
-        silence(generator)
+        zero_init_last(generator)
     torch.testing.assert_close(small, CascadeInferer(progress=False)(scan, cascade))
 
 
@@ -327,7 +327,7 @@ def test_what_cannot_run_is_told_before_anything_is_written(scans, weights, tmp_
     out = tmp_path / "out"
     given = {"dataset_dir": str(scans), "weights": weights}
     for more, message in (
-        ({"only": ["magic"]}, "only names 'magic', which is no method; take some of non_local_means"),
+        ({"only": ["magic"]}, "only names 'magic', which is not a method; take some of non_local_means"),
         (
             {"only": ["ours"], "weights": "nowhere.pt"},
             "ours cannot run: its weights 'nowhere.pt' do not exist; train it",

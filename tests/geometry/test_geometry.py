@@ -24,9 +24,9 @@ sizes = st.integers(1, 23)
 @given(st.lists(st.tuples(sizes, st.integers(1, 30), st.integers(0, 9)), min_size=1, max_size=3))
 def test_every_voxel_is_written_once(axes):
     shape, core, halo = zip(*axes, strict=True)
-    walk = list(tiles(shape, core, halo))
-    assert_covers_once(walk, shape)
-    assert len(walk) == count_tiles(shape, core)
+    parts = list(tiles(shape, core, halo))
+    assert_covers_once(parts, shape)
+    assert len(parts) == count_tiles(shape, core)
 
 
 @given(sizes, st.integers(1, 30), st.integers(0, 9))
@@ -55,10 +55,10 @@ def test_a_cover_one_can_see():
 def test_strided_tiles_start_at_strides_and_read_no_padding(axes, step):
     shape, cores, halo = zip(*axes, strict=True)
     core = [number * step for number in cores]
-    walk = list(strided_tiles(shape, core, halo, [step] * len(shape)))
-    assert_covers_once(walk, shape)
-    assert len(walk) == count_tiles(shape, core, [step] * len(shape))
-    for tile in walk:
+    parts = list(strided_tiles(shape, core, halo, [step] * len(shape)))
+    assert_covers_once(parts, shape)
+    assert len(parts) == count_tiles(shape, core, [step] * len(shape))
+    for tile in parts:
         assert tile.pad == ((0, 0),) * len(shape)
         for read, write, far, size in zip(tile.read, tile.write, halo, shape, strict=True):
             assert read.start % step == 0 and (read.stop % step == 0 or read.stop == size)
@@ -81,7 +81,7 @@ def test_cores_are_whole_steps_where_they_cut(size, number, step):
 
 
 def test_a_core_between_two_steps_says_which_to_take():
-    with pytest.raises(ValueError, match="core 10 is no multiple of 4; take 8 or 12"):
+    with pytest.raises(ValueError, match="core 10 is not a multiple of 4; take 8 or 12"):
         even(50, 10, 4)
 
 

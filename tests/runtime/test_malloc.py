@@ -1,4 +1,4 @@
-"""What a process has freed goes back to the system: at once where it is large, in the course of a walk where small."""
+"""What a process has freed goes back to the system: large tensors at once, small ones in the course of a run."""
 
 import platform
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bundle.evaluation.methods import alone
-from bundle.runtime import giving_back
+from bundle.runtime import trim_malloc
 
 glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is asked to give memory back")
 
@@ -23,14 +23,14 @@ def held_before_and_after():
     last = pieces.pop()
     pieces.clear()
     before = resident()
-    walked = list(giving_back(range(5), every=5))
+    walked = list(trim_malloc(range(5), every=5))
     return before, resident(), len(last) + len(walked)
 
 
 def left_of_large_pieces(walking):
     """Bytes that a process keeps of ten freed pieces of 8 MB, between which small ones stay."""
     if walking:
-        next(giving_back(range(1)))
+        next(trim_malloc(range(1)))
     bytearray(30_000_000)  # freed at once: by itself, glibc then keeps within its heap whatever is smaller
     before = resident()
     large, small = [], []

@@ -6,20 +6,20 @@ import threading
 
 import pytest
 
-from bundle.runtime import overlapped
+from bundle.runtime import prefetch
 
 
-@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize("threads", [True, False])
 @pytest.mark.parametrize("number", [0, 1, 2, 7])
-def test_all_is_done_once_and_in_order(number, at_once):
+def test_all_is_done_once_and_in_order(number, threads):
     written = []
     done = list(
-        overlapped(
+        prefetch(
             range(number),
             lambda i: 10 * i,
             lambda i, read: (i, read + 1),
             lambda i, made: written.append((i, made)),
-            at_once,
+            threads,
         )
     )
     assert done == list(range(number))
@@ -35,13 +35,13 @@ def test_the_next_is_read_and_the_last_written_while_one_is_computed():
         if i:
             assert written[i - 1].wait(30), "the last was not written meanwhile"
 
-    list(overlapped(range(3), lambda i: read[i].set(), compute, lambda i, _: written[i].set()))
+    list(prefetch(range(3), lambda i: read[i].set(), compute, lambda i, _: written[i].set()))
 
 
-@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize("threads", [True, False])
 @pytest.mark.parametrize("where", ["read", "compute", "write"])
 @pytest.mark.parametrize("item", [0, 1, 3])
-def test_an_error_is_raised_and_nothing_is_left_running(where, item, at_once):
+def test_an_error_is_raised_and_nothing_is_left_running(where, item, threads):
     def step(name):
         def work(i, *_):
             if name == where and i == item:
@@ -51,5 +51,5 @@ def test_an_error_is_raised_and_nothing_is_left_running(where, item, at_once):
 
     before = threading.active_count()
     with pytest.raises(OSError, match=f"{where} {item}"):
-        list(overlapped(range(4), step("read"), step("compute"), step("write"), at_once))
+        list(prefetch(range(4), step("read"), step("compute"), step("write"), threads))
     assert threading.active_count() == before

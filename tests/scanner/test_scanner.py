@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bundle.geometry import white_noise
-from bundle.scanner import HU_RANGE, NOISE_POWER, SHARP, SOFT, Kernel, acquire, noise_power, ratio, reach
+from bundle.scanner import HU_RANGE, NOISE_POWER, SHARP, SOFT, Kernel, acquire, acquisition_margin, noise_power, ratio
 
 DIMS = pytest.mark.parametrize("spatial_dims", [2, 3])
 SPACING = (0.6, 0.7, 1.25)
@@ -23,7 +23,7 @@ def anatomy(spatial_dims: int, seed: int = 0) -> torch.Tensor:
 
 def water(shape: tuple[int, ...]) -> torch.Tensor:
     """Return 0 HU, `shape` after the margin is gone."""
-    return torch.zeros([size + 2 * r for size, r in zip(shape, reach(len(shape)), strict=True)])
+    return torch.zeros([size + 2 * r for size, r in zip(shape, acquisition_margin(len(shape)), strict=True)])
 
 
 def spectrum(slices: torch.Tensor, spacing: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -42,7 +42,7 @@ def test_window_equals_whole(spatial_dims, slice_thickness):
         pytest.skip("no z to average along")
     image, first, size = anatomy(spatial_dims), (11, 3, 1), (37, 41, 5)
     cut = tuple(slice(a, a + n) for a, n in zip(first, size, strict=True))[:spatial_dims]
-    margin = reach(spatial_dims, slice_thickness)
+    margin = acquisition_margin(spatial_dims, slice_thickness)
     kept = tuple(slice(a, a + n - 2 * r) for a, n, r in zip(first, size, margin, strict=False))
     common = {"spacing": SPACING[:spatial_dims], "seed": 3, "slice_thickness": slice_thickness, "digital": False}
     origin = (-5, 100, 7)[:spatial_dims]
@@ -88,7 +88,7 @@ def test_white_noise_is_white_and_normal():
 @pytest.mark.parametrize("kernel", [SOFT, SHARP, Kernel(0.9, 4, 1.0, 0.45, 1.2)])
 def test_noise_power_is_ramp_times_squared_transfer(kernel):
     spacing = 0.4  # so fine that next to nothing folds
-    noise = acquire(water((96, 96, 48)), (spacing,) * 3, [kernel], digital=False)[0]
+    noise = acquire(water((96, 96, 48)), (spacing,) * 3, [kernel], quantize=False)[0]
     spectra, f = spectrum(noise, spacing)
     power = spectra.abs().square().mean(0)
     for low in torch.arange(0.1, 0.85, 0.05):
@@ -99,7 +99,7 @@ def test_noise_power_is_ramp_times_squared_transfer(kernel):
 
 
 def test_noise_beyond_nyquist_folds_back():
-    noise = acquire(water((64, 64, 64)), (0.8,) * 3, [SHARP], digital=False)[0]
+    noise = acquire(water((64, 64, 64)), (0.8,) * 3, [SHARP], quantize=False)[0]
     power = spectrum(noise, 0.8)[0].abs().square().mean(0)
     base, folded = noise_power(SHARP, (0.8, 0.8), 64)
     near = (32, slice(0, 5))  # Nyquist on one axis, where the frequency and its mirror image are alike
@@ -108,7 +108,7 @@ def test_noise_beyond_nyquist_folds_back():
 
 
 def test_both_kernels_see_the_same_noise():
-    soft, sharp = acquire(water((96, 96, 24)), (0.5,) * 3, digital=False)
+    soft, sharp = acquire(water((96, 96, 24)), (0.5,) * 3, quantize=False)
     (a, f), (b, _) = spectrum(soft, 0.5), spectrum(sharp, 0.5)
     band = (f > 0.2) & (f < 0.7)
     cross = (b * a.conj())[:, band].sum(0).abs() ** 2
@@ -121,7 +121,7 @@ def test_anatomy_passes_by_the_ratio(spacing):
     for cycles in (4, 12, 24, 32):
         f = cycles / (size * spacing)
         wave = 100 * torch.cos(2 * math.pi * cycles * torch.arange(size) / size)
-        sharp = acquire(wave[:, None].expand(size, 40), (spacing,) * 2, [kernel], dose=math.inf, digital=False)[0]
+        sharp = acquire(wave[:, None].expand(size, 40), (spacing,) * 2, [kernel], dose=math.inf, quantize=False)[0]
         gain = ratio(kernel, SOFT, torch.tensor(f))
         assert torch.allclose(sharp, (gain * wave)[12:-12, None].expand_as(sharp), atol=4 * max(1, float(gain)))
 
@@ -132,16 +132,16 @@ def test_flat_region_keeps_its_mean(spatial_dims):
     for kernel in (SOFT, SHARP, *(Kernel.random(generator) for _ in range(5))):
         assert kernel.transfer(torch.tensor(0.0)) == 1
         flat = torch.full((60, 60, 3)[:spatial_dims], 55.0)
-        clean = acquire(flat, SPACING[:spatial_dims], [kernel], dose=math.inf, digital=False)[0]
+        clean = acquire(flat, SPACING[:spatial_dims], [kernel], dose=math.inf, quantize=False)[0]
         assert torch.allclose(clean, torch.full_like(clean, 55.0), atol=1e-3)
-        noisy = acquire(flat, SPACING[:spatial_dims], [kernel], digital=False)[0]
+        noisy = acquire(flat, SPACING[:spatial_dims], [kernel], quantize=False)[0]
         assert abs(noisy.mean() - 55) < 2
 
 
 @DIMS
 def test_clean_soft_image_is_the_image(spatial_dims):
     image = anatomy(spatial_dims).round()
-    inner = tuple(slice(r, n - r) for r, n in zip(reach(spatial_dims), image.shape, strict=True))
+    inner = tuple(slice(r, n - r) for r, n in zip(acquisition_margin(spatial_dims), image.shape, strict=True))
     assert torch.equal(acquire(image, SPACING[:spatial_dims], [SOFT], dose=math.inf)[0], image[inner])
 
 
@@ -149,7 +149,7 @@ def test_clean_soft_image_is_the_image(spatial_dims):
 def test_sharp_is_noisier_and_dose_quietens(spatial_dims):
     flat = water((80, 80, 4)[:spatial_dims])
     spread = {
-        dose: [k.std() for k in acquire(flat, SPACING[:spatial_dims], dose=dose, digital=False)] for dose in (25, 100)
+        dose: [k.std() for k in acquire(flat, SPACING[:spatial_dims], dose=dose, quantize=False)] for dose in (25, 100)
     }
     assert spread[100][1] > 2.5 * spread[100][0]
     for low, usual in zip(spread[25], spread[100], strict=True):
@@ -157,7 +157,7 @@ def test_sharp_is_noisier_and_dose_quietens(spatial_dims):
 
 
 def test_thick_slices_are_quieter():
-    thin, thick = (acquire(water((64, 64, 30)), SPACING, [SHARP], slice_thickness=n, digital=False)[0] for n in (1, 3))
+    thin, thick = (acquire(water((64, 64, 30)), SPACING, [SHARP], slice_thickness=n, quantize=False)[0] for n in (1, 3))
     assert thick.shape[-1] == thin.shape[-1] - 2
     assert float(thick.std() / thin.std()) == pytest.approx(1 / math.sqrt(3), rel=0.05)
 
@@ -168,7 +168,7 @@ def test_values_never_wrap(spatial_dims):
     for result in acquire(image, SPACING[:spatial_dims], dose=1):
         assert result.min() == HU_RANGE[0] and result.max() == HU_RANGE[1]
         assert torch.equal(result.to(torch.int16).to(torch.float32), result)
-    assert acquire(image, SPACING[:spatial_dims], dose=1, digital=False)[1].max() > HU_RANGE[1]
+    assert acquire(image, SPACING[:spatial_dims], dose=1, quantize=False)[1].max() > HU_RANGE[1]
 
 
 def test_ratio_is_bounded_for_any_kernel():

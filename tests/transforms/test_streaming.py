@@ -279,7 +279,7 @@ from monai.bundle import ConfigWorkflow
 from bundle.cascade import inferer
 from bundle.cascade import Cascade
 path, out, last = sys.argv[1:]
-made, written, translate, write = [], [], Cascade.forward, inferer.put
+made, written, translate, write = [], [], Cascade.forward, inferer.write_tile
 def forward(self, *args, **kwargs):
     made.append(1)
     return translate(self, *args, **kwargs)
@@ -289,7 +289,7 @@ def put(out, tile, voxels):
             os._exit(9)
         written.append(1)
     write(out, tile, voxels)
-Cascade.forward, inferer.put = forward, put
+Cascade.forward, inferer.write_tile = forward, put
 workflow = ConfigWorkflow(
     config_file="configs/inference.json", workflow_type="infer", bundle_root=".", dataset_dir=path, output_dir=out,
     tile_size=20, match_kernel=False, streaming=True,

@@ -1,4 +1,7 @@
-"""What is compared: pairs of images on disk, real (`pairs`) or simulated of one CT (`simulated`), found by `find`."""
+"""The pairs to compare.
+
+`pairs`: real ones, on disk; `simulated`: simulated from one CT; `find`: those that a config asks for.
+"""
 
 from bundle.evaluation.cases.find import find_cases, tuning_cases
 from bundle.evaluation.cases.pairs import Case, Pair, RealCase, central

@@ -1,4 +1,4 @@
-"""A pair: a sharp source and its soft target, on disk; and how a real one is brought there."""
+"""A pair: a sharp source and its soft target, uncompressed on disk; and real pairs."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ class Pair:
 
 
 class Case(Protocol):
-    """What can be made a pair."""
+    """A source of pairs."""
 
     def prepare(self, folder: Path, slices: int | None) -> Pair:
-        """Write the pair's central slices, all of them for None, into a folder."""
+        """Write the central slices of the pair into a folder; all of them for None."""
 
 
 @dataclass(frozen=True)
 class RealCase:
-    """Two reconstructions of one acquisition, or two images of one patient, or one made again from its sketch."""
+    """Two reconstructions of one acquisition, two images of a patient, or one image to reconstruct from its sketch."""
 
     source: str
     target: str
@@ -40,7 +40,7 @@ class RealCase:
         """Copy the central slices of both.
 
         Raises:
-            ValueError: where the two do not lie on one grid.
+            ValueError: If the two do not lie on one grid.
         """
         a, b = open_slabs(self.source), open_slabs(self.target)
         if a.shape != b.shape or not np.allclose(
@@ -56,29 +56,29 @@ class RealCase:
         if self.source == self.target:
             pair = replace(pair, source=pair.target)
         for path, image in {pair.source: a, pair.target: b}.items():
-            with create(path, (*a.shape[:2], stop - start)[:axes], moved(image.affine, (0, 0, start))) as append:
+            with create(path, (*a.shape[:2], stop - start)[:axes], shift_affine(image.affine, (0, 0, start))) as append:
                 for first, last in slabs(stop - start):
                     append(image.slab(start + first, start + last))
         return pair
 
 
 def central(size: int, wanted: int | None, at: float = 0.5) -> tuple[int, int]:
-    """Start and stop of the wanted number of slices, or voxels, in the middle or elsewhere."""
+    """Return start and stop of a number of slices, or voxels, in the middle or elsewhere; of all for None."""
     if wanted is not None and wanted < 1:
         raise ValueError(f"slices {wanted} must be at least 1; null takes all.")
     start = int((size - wanted) * at) if wanted and wanted < size else 0
     return start, start + min(wanted or size, size)
 
 
-def moved(affine: np.ndarray, origin: Sequence[int]) -> np.ndarray:
-    """The affine of a part that starts at a voxel."""
+def shift_affine(affine: np.ndarray, origin: Sequence[int]) -> np.ndarray:
+    """Return the affine of a part that starts at a voxel."""
     shifted = affine.copy()
     shifted[:3, 3] += affine[:3, :3] @ np.asarray(origin)
     return shifted
 
 
 def pair_in(name: str, kind: str, folder: Path) -> Pair:
-    """The paths of a pair in a folder."""
+    """Return the paths of a pair in a folder."""
     return Pair(name, kind, folder / f"{name}_source.nii", folder / f"{name}_target.nii")
 
 

@@ -1,4 +1,4 @@
-"""Simulated pairs: soft CTs sent through the simulated scanner, slab by slab."""
+"""Simulated pairs: soft CTs passed through the simulated scanner, slab by slab."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from pathlib import Path
 
 import torch
 from bundle import scanner
-from bundle.evaluation.cases.pairs import Pair, central, moved, pair_in, stem
-from bundle.images import Volume, create, slabs
+from bundle.evaluation.cases.pairs import Pair, central, pair_in, shift_affine
+from bundle.images import Volume, create, slabs, stem
 
-DOSES = (15.0, 1000.0)  # of what is drawn, log-uniform; 100 is the calibration scan
+DOSES = (15.0, 1000.0)  # range of a drawn dose, log-uniform; 100 is the calibration scan
 
 
 @dataclass(frozen=True)
 class Acquisition:
-    """How a soft CT is sent through the simulated scanner (`bundle.scanner.acquire`).
+    """How a soft CT is passed through the simulated scanner (`bundle.scanner.acquire`).
 
     Args:
-        name: what the table's readers are told.
+        name: shown in the table.
         kernel: of the source; null draws one.
         dose: null draws one, log-uniformly from 15 to 1000.
-        seed: of what is drawn, and of the noise.
-        slice_thickness: odd number of slices that are averaged.
-        clean: whether the target is the CT itself, of a higher dose than the source, not an acquisition as noisy.
+        seed: of the drawn values, and of the noise.
+        slice_thickness: odd number of slices to average.
+        clean: whether the target is the CT itself, of a higher dose than the source, not an equally noisy acquisition.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Acquisition:
     clean: bool = False
 
     def drawn(self, index: int) -> Acquisition:
-        """The same with all numbers settled, other ones for every scan."""
+        """Return the same with all values set, different ones for every scan."""
         generator = torch.Generator().manual_seed(1000 * self.seed + index)
         kernel = scanner.Kernel.random(generator)
         low, high = DOSES
@@ -46,14 +46,14 @@ class Acquisition:
 
 @dataclass(frozen=True)
 class SimulatedCase:
-    """A soft CT, and the same acquired with a sharp kernel.
+    """A soft CT and the same acquired with a sharp kernel.
 
     Args:
         path: the soft CT.
-        acquisition: settled, see `Acquisition.drawn`.
-        side: voxels in x and y of the middle that is taken; all of them for None.
-        at: where in z the slices lie, from 0 to 1.
-        kind: what the pairs of a table have in common.
+        acquisition: with all values set, see `Acquisition.drawn`.
+        side: voxels in x and y of the central part to take; all of them for None.
+        at: position of the slices in z, from 0 to 1.
+        kind: names the table of the pair.
     """
 
     path: str
@@ -63,12 +63,12 @@ class SimulatedCase:
     kind: str = "simulated"
 
     def prepare(self, folder: Path, slices: int | None) -> Pair:
-        """Acquire the pair slab by slab: the noise is a function of position, so the slabs make up the whole."""
+        """Acquire the pair slab by slab: the noise is a function of position, so the slabs are those of the whole."""
         image, how = Volume(self.path), self.acquisition
         assert how.kernel is not None and how.dose is not None
         plane = [central(size, self.side) for size in image.shape[:2]]
         start, stop = central(image.shape[2], slices, self.at)
-        reach = scanner.reach(3, how.slice_thickness)
+        margins = scanner.acquisition_margin(3, how.slice_thickness)
         origin = (plane[0][0], plane[1][0], start)
         shape = (*(b - a for a, b in plane), stop - start)
         pair = pair_in(
@@ -76,16 +76,16 @@ class SimulatedCase:
         )
         with ExitStack() as stack:
             appends = [
-                stack.enter_context(create(path, shape, moved(image.affine, origin)))
+                stack.enter_context(create(path, shape, shift_affine(image.affine, origin)))
                 for path in (pair.target, pair.source)
             ]
             for first, last in slabs(stop - start):
                 bounds = [*plane, (start + first, start + last)]
-                grown = [(a - far, b + far) for (a, b), far in zip(bounds, reach, strict=True)]
+                grown = [(a - margin, b + margin) for (a, b), margin in zip(bounds, margins, strict=True)]
                 window, first_voxel = image.window(grown), [a for a, _ in grown]
                 doses = (math.inf if how.clean else how.dose, how.dose)
                 for append, kernel, dose in zip(appends, (scanner.SOFT, how.kernel), doses, strict=True):
-                    (made,) = scanner.acquire(
+                    (slab,) = scanner.acquire(
                         window,
                         image.spacing,
                         (kernel,),
@@ -94,5 +94,5 @@ class SimulatedCase:
                         first_voxel,
                         slice_thickness=how.slice_thickness,
                     )
-                    append(made)
+                    append(slab)
         return pair

@@ -1,10 +1,14 @@
-"""What is compared with what: `method` says what a method is; `filters` and `radial`, `tuning` of them; `cascades`."""
+"""The methods to compare.
+
+- `method`: the interface; `cost`: seconds and memory of one;
+- `cascades`: ours, and the paper's baselines; `filters`, `radial`: baselines without a network, with their `tuning`.
+"""
 
 from bundle.evaluation.methods.cascades import CoarsestInferer, Ours, Patch, Small, Translation, Windowed, WindowInferer
 from bundle.evaluation.methods.cost import Cost, alone, measured, peak_memory, timed
 from bundle.evaluation.methods.filters import Gaussian, NonLocalMeans, SpectrumMatch
 from bundle.evaluation.methods.method import Ceiling, Filtered, Method
-from bundle.evaluation.methods.radial import RadialFilter, frequencies
+from bundle.evaluation.methods.radial import RadialFilter
 
 __all__ = [
     "Ceiling",
@@ -23,7 +27,6 @@ __all__ = [
     "WindowInferer",
     "Windowed",
     "alone",
-    "frequencies",
     "measured",
     "peak_memory",
     "timed",

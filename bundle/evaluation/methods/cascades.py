@@ -1,6 +1,6 @@
-"""This bundle as a method, through its own inference config; and what the paper compares it with, on the same path.
+"""This bundle as a method, run by its own inference config, and the paper's baselines on the same path.
 
-The baselines differ from ours in their weights or in their inferer, and in nothing else.
+The baselines differ from ours only in their weights or in their inferer.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Translation:
-    """How inference is run.
+    """The settings of inference.
 
     Args:
-        config: the inference config, or several, of which later ones are overlays.
+        config: the inference config, or several; later ones are overlays.
         bundle_root: folder of the bundle.
-        device: where the networks run.
-        weights: the checkpoint; null: the config's.
-        tile_size: voxels a side of the tiles; null: from the memory budget.
-        keys: any other keys of the config, and their values.
+        device: of the networks.
+        weights: the checkpoint; null for the config's.
+        tile_size: voxels a side of the tiles; null for the memory budget's.
+        keys: other keys of the config, and their values.
     """
 
     config: str | Sequence[str]
@@ -44,11 +44,11 @@ class Translation:
     keys: Mapping[str, Any] = field(default_factory=dict)
 
     def parser(self) -> ConfigParser:
-        """The config with its keys set; nothing is built yet."""
+        """Return the config with its keys set; nothing is built yet."""
         parser = ConfigParser()
         parser.read_config([self.config] if isinstance(self.config, str) else list(self.config))
-        given = {"bundle_root": self.bundle_root, "device": self.device, "tile_size": self.tile_size}
-        parser.update({**given, **({"weights": self.weights} if self.weights else {}), **self.keys})
+        keys = {"bundle_root": self.bundle_root, "device": self.device, "tile_size": self.tile_size}
+        parser.update({**keys, **({"weights": self.weights} if self.weights else {}), **self.keys})
         if isinstance(parser["inferer"], dict):
             parser["inferer#inferer#progress"] = False
         return parser
@@ -59,44 +59,44 @@ class Ours(Method):
     """The cascade as inference runs it.
 
     Args:
-        translation: how.
+        translation: the settings of inference.
     """
 
     translation: Translation
 
     @property
     def name(self) -> str:
-        """What it is."""
+        """The title of its row."""
         return "**ours**"
 
-    def changed(self, parser: ConfigParser) -> None:
-        """Change the config, where the method differs."""
+    def modify(self, parser: ConfigParser) -> None:
+        """Apply the method's changes to the config."""
 
     def missing(self) -> str:
-        """The weights, where there are none."""
+        """Return which weights are missing."""
         path = self.translation.parser().get_parsed_content("weights")
         return "" if Path(path).exists() else f"its weights {str(path)!r} do not exist"
 
     def job(self, source: Path, destination: Path) -> Callable[[], None]:
-        """Build the networks; then translate one file as ``run inference`` does."""
+        """Build the networks; the returned function translates one file as ``run inference`` does."""
         destination.parent.mkdir(parents=True, exist_ok=True)
         folder = tempfile.TemporaryDirectory(dir=destination.parent, prefix=".part_")
         parser = self.translation.parser()
         parser.update({"dataset_dir": str(source), "output_dir": folder.name, "output_ext": ".nii"})
-        self.changed(parser)
+        self.modify(parser)
         parser.get_parsed_content("initialize")
         evaluator = parser.get_parsed_content("evaluator")
 
         def work() -> None:
-            with folder, redirect_stdout(StringIO()):  # where it is written does not matter to anyone
+            with folder, redirect_stdout(StringIO()):  # the printed path is temporary
                 evaluator.run()
-                (made,) = Path(folder.name).iterdir()
-                made.replace(destination)
+                (result,) = Path(folder.name).iterdir()
+                result.replace(destination)
 
         return work
 
     def windows(self, shape: Sequence[int]) -> list[list[tuple[int, int]]]:
-        """The tiles that are written."""
+        """Return the tiles."""
         side = self.translation.tile_size
         if side is None:
             return super().windows(shape)
@@ -109,31 +109,31 @@ class Small(Ours):
 
     @property
     def name(self) -> str:
-        """What it is."""
+        """The title of its row."""
         return "small: scale 0, upsampled"
 
-    def changed(self, parser: ConfigParser) -> None:
+    def modify(self, parser: ConfigParser) -> None:
         """Replace the inferer."""
         parser["inferer"] = CoarsestInferer()
 
     def windows(self, shape: Sequence[int]) -> list[list[tuple[int, int]]]:
-        """The image is one."""
+        """Return the whole image as one window."""
         return Method.windows(self, shape)
 
 
 @dataclass(frozen=True)
 class Windowed(Ours):
-    """The same cascade by MONAI's sliding window: each window is translated alone, and what overlaps is averaged."""
+    """The same cascade by MONAI's sliding window: windows are translated alone, and averaged where they overlap."""
 
     side: ClassVar[int] = 96
     overlap: ClassVar[int] = 24  # a quarter, MONAI's default
 
     @property
     def name(self) -> str:
-        """What it is."""
+        """The title of its row."""
         return f"MONAI's sliding window, {self.side} voxels, {self.overlap} overlap"
 
-    def changed(self, parser: ConfigParser) -> None:
+    def modify(self, parser: ConfigParser) -> None:
         """Replace the inferer."""
         parser["inferer"] = WindowInferer(self.side, self.overlap, self.translate)
 
@@ -143,7 +143,7 @@ class Windowed(Ours):
         return cascade(window, spacing=spacing)
 
     def windows(self, shape: Sequence[int]) -> list[list[tuple[int, int]]]:
-        """The windows that are averaged."""
+        """Return the windows that are averaged."""
         return grid(shape, self.side, self.side - self.overlap)
 
 
@@ -156,12 +156,12 @@ class Patch(Windowed):
 
     @property
     def name(self) -> str:
-        """What it is."""
+        """The title of its row."""
         return f"patch: finest scale alone, {self.side} voxels, {self.overlap} overlap"
 
     @staticmethod
     def translate(window: Tensor, cascade: Any, spacing: list[float]) -> Tensor:  # noqa: ARG004 - there is no pyramid
-        """Translate one batch of patches, the border of each repeated, its previous scale empty."""
+        """Translate one batch of patches, with their borders repeated and a previous scale of zeros."""
         finest = cascade.num_scales - 1
         both = torch.cat([window, torch.zeros_like(window)], 1)
         return cascade(extend(both, cascade.reach[finest], cascade.reach[finest]), finest)
@@ -181,12 +181,12 @@ class CoarsestInferer(Inferer):
 
 
 class WindowInferer(Inferer):
-    """MONAI's `SlidingWindowInferer` around a cascade; windows are no larger than the image.
+    """MONAI's `SlidingWindowInferer` around a cascade; windows are not larger than the image.
 
     Args:
         side: voxels a side of a window.
         overlap: voxels that neighbours share.
-        translate: windows, cascade and voxel size to translated windows.
+        translate: from windows, cascade and voxel size to translated windows.
     """
 
     def __init__(self, side: int, overlap: int, translate: Callable[[Tensor, Any, list[float]], Tensor]) -> None:
@@ -205,6 +205,6 @@ class WindowInferer(Inferer):
             device=inputs.device,
         )
         plain = torch.as_tensor(inputs).as_subclass(Tensor).float()
-        made = windows(plain, lambda window: self.translate(window, network, spacing))
-        assert isinstance(made, Tensor)
-        return made
+        result = windows(plain, lambda window: self.translate(window, network, spacing))
+        assert isinstance(result, Tensor)
+        return result

@@ -1,4 +1,4 @@
-"""Seconds and peak memory of a method, each in a fresh process, so that none inherits what another has left."""
+"""Seconds and peak memory of a method, each in a fresh process, so that none inherits the memory of another."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Cost:
-    """What a translation took, from file to file.
+    """The cost of a translation, from file to file.
 
     Args:
-        seconds: by the clock, without starting Python and building networks.
-        gibibytes: most resident memory of the whole process, Python and its libraries counted; NaN where not known.
+        seconds: wall time, without starting Python and building networks.
+        gibibytes: peak resident memory of the whole process, with Python and its libraries; NaN if not known.
     """
 
     seconds: float
@@ -33,13 +33,13 @@ class Cost:
 
 
 def measured(method: Method, source: Path, destination: Path, fresh: bool = True) -> Cost:
-    """Run a method on a file.
+    """Run a method on a file and return its cost.
 
     Args:
-        method: what to run.
+        method: the method to run.
         source: image to translate.
-        destination: where the result goes.
-        fresh: in a process of its own, with as many threads as this one; otherwise here, memory not measured.
+        destination: path of the result.
+        fresh: run in its own process, with as many threads as this one; otherwise here, without measuring memory.
     """
     if not fresh:
         return Cost(timed(method, source, destination), math.nan)
@@ -51,7 +51,7 @@ def alone(function: Callable[..., T], *arguments: Any) -> T:
 
     Args:
         function: at the top level of a module, so that the process finds it.
-        arguments: what pickle can carry over.
+        arguments: must be picklable.
     """
     with ProcessPoolExecutor(
         1, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(torch.get_num_threads(),)
@@ -68,9 +68,9 @@ def timed(method: Method, source: Path, destination: Path) -> float:
 
 
 def peak_memory() -> int:
-    """The most bytes of memory that this process has held."""
+    """Return the peak memory of this process in bytes."""
     status = Path("/proc/self/status")
-    if status.exists():  # what getrusage says of a started process may be that of the one that started it
+    if status.exists():  # getrusage of a child process may report its parent's peak
         lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
         if "VmHWM" in lines:
             return int(lines["VmHWM"].split()[0]) * 1024

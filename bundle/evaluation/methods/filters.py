@@ -1,4 +1,4 @@
-"""What a user has without a network: a Gaussian, non-local means, and the noise spectrum matched."""
+"""The baselines without a network: a Gaussian, non-local means, and the matched noise spectrum."""
 
 from __future__ import annotations
 
@@ -22,25 +22,17 @@ class Gaussian(Filter):
     """Smooth each slice by a Gaussian.
 
     Args:
-        sigma: in mm, which says the same on every scanner, as a number of voxels does not; null: to be tuned.
+        sigma: in mm, which is the same on every scanner, unlike a number of voxels; null: to be tuned.
     """
 
     sigma: float | None = None
-    bounds: ClassVar[tuple[float, float]] = (0.1, 2.5)
+    title: ClassVar[str] = "Gaussian"
+    parameter: ClassVar[str] = "sigma"
+    label: ClassVar[str] = ", sigma {:g} mm"
 
-    @property
-    def name(self) -> str:
-        """With its sigma."""
-        return "Gaussian" + (f", sigma {self.sigma:g} mm" if self.sigma else "")
-
-    @property
-    def free(self) -> bool:
-        """Whether sigma is not known."""
-        return self.sigma is None
-
-    def tuned(self, pairs: Sequence[Pair]) -> Gaussian:
-        """With the best sigma, where it was not given."""
-        return replace(self, sigma=best_value(Gaussian, self.bounds, pairs)) if self.free else self
+    def fit(self, pairs: Sequence[Pair]) -> float:
+        """Return the sigma of the highest SSIM."""
+        return best_value(Gaussian, (0.1, 2.5), pairs)
 
     def filtered(self, slab: Tensor, spacing: Sequence[float]) -> Tensor:
         """Smooth in x and y."""
@@ -51,35 +43,27 @@ class Gaussian(Filter):
 
 @dataclass(frozen=True)
 class NonLocalMeans(Filter):
-    """Denoise by non-local means in 3D: patches of 3 voxels a side, looked for up to 5 voxels away, in the fast mode.
+    """Denoise by non-local means in 3D: patches of 3 voxels a side, searched up to 5 voxels away, in the fast mode.
 
     Args:
         strength: the filter's ``h``, in HU; null: to be tuned.
     """
 
     strength: float | None = None
-    bounds: ClassVar[tuple[float, float]] = (5.0, 150.0)
+    title: ClassVar[str] = "non-local means 3D"
+    parameter: ClassVar[str] = "strength"
+    label: ClassVar[str] = ", h {:g} HU"
     patch: ClassVar[int] = 3
     distance: ClassVar[int] = 5
-    depth: ClassVar[int] = 64  # many at once, because what is around them is computed twice
+    depth: ClassVar[int] = 64  # many at once, because the halo is computed twice
     halo: ClassVar[int] = distance + patch // 2
 
-    @property
-    def name(self) -> str:
-        """With its strength."""
-        return "non-local means 3D" + (f", h {self.strength:g} HU" if self.strength else "")
-
-    @property
-    def free(self) -> bool:
-        """Whether the strength is not known."""
-        return self.strength is None
-
-    def tuned(self, pairs: Sequence[Pair]) -> NonLocalMeans:
-        """With the best strength, where it was not given."""
-        return replace(self, strength=best_value(NonLocalMeans, self.bounds, pairs)) if self.free else self
+    def fit(self, pairs: Sequence[Pair]) -> float:
+        """Return the strength of the highest SSIM."""
+        return best_value(NonLocalMeans, (5.0, 150.0), pairs)
 
     def filtered(self, slab: Tensor, spacing: Sequence[float]) -> Tensor:  # noqa: ARG002 - it works in voxels
-        """Denoise; few slices are denoised as what they are, with patches that repeat the outer ones."""
+        """Denoise; the border of few slices is repeated for the patches."""
         assert self.strength is not None
         image = slab.numpy()
         return torch.from_numpy(denoise_nl_means(image, self.patch, self.distance, h=self.strength, fast_mode=True))
@@ -87,23 +71,19 @@ class NonLocalMeans(Filter):
 
 @dataclass(frozen=True)
 class SpectrumMatch(Filter):
-    """Find the scan's kernel from its noise and filter it into the soft one: blind, nothing to tune.
+    """Find the scan's kernel from its noise and filter it into the soft one: blind, without tuning.
 
     Args:
-        kernel: the scan's own; null: to be found in the image.
-        blind: whether it was looked for in vain, and the image stays as it is.
+        kernel: of the scan; null: to be found in the image.
+        blind: whether it was not found, so that the image is left unchanged.
     """
 
     kernel: scanner.Kernel | None = None
     blind: bool = False
-
-    @property
-    def name(self) -> str:
-        """What it is."""
-        return "noise spectrum matched, blind"
+    title: ClassVar[str] = "noise spectrum matched, blind"
 
     def settled(self, image: Volume) -> SpectrumMatch:
-        """With the kernel of an image."""
+        """Return the filter with the kernel of an image."""
         if self.kernel:
             return self
         kernel = scanner.find_kernel(image, image.spacing)

@@ -1,20 +1,18 @@
-"""What a method is: it makes one image file of another; and a filter: a method that works slab by slab, in HU."""
+"""A method turns one image file into another; a filter is a method that works slab by slab, in HU."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from bundle.evaluation.cases import Pair
 from bundle.images import SLAB, Slabs, Volume, write
+from bundle.scanner import FILTER_RANGE
 from torch import Tensor
-
-#: HU: what filters are shown. Padding around the field of view and metal would smear.
-LIMITS = (-1200.0, 2000.0)
 
 
 class Method(ABC):
@@ -23,48 +21,71 @@ class Method(ABC):
     @property
     @abstractmethod
     def name(self) -> str:
-        """What the row is called; parameters of its own among it."""
+        """The title of the row, with its own parameters."""
 
     @abstractmethod
     def job(self, source: Path, destination: Path) -> Callable[[], None]:
-        """Prepare the translation of one image; calling what is returned does it, and is what takes the time."""
+        """Prepare the translation of one image; the returned function runs it, and is what is timed."""
 
     @property
-    def free(self) -> bool:
-        """Whether it has parameters that have to be tuned first."""
+    def needs_tuning(self) -> bool:
+        """Whether it has parameters that must be tuned first."""
         return False
 
     def tuned(self, pairs: Sequence[Pair]) -> Method:  # noqa: ARG002 - most have nothing to tune
-        """The same, its free parameters tuned on pairs."""
+        """Return the method with its free parameters tuned on pairs."""
         return self
 
-    def for_pair(self, pair: Pair) -> Method:  # noqa: ARG002 - only a ceiling looks
-        """The same for one pair of those that are measured."""
+    def for_pair(self, pair: Pair) -> Method:  # noqa: ARG002 - only a ceiling depends on it
+        """Return the method for one of the measured pairs."""
         return self
 
     def missing(self) -> str:
-        """What keeps the method from running; empty where nothing does."""
+        """Return why the method cannot run; empty if it can."""
         return ""
 
     def windows(self, shape: Sequence[int]) -> list[list[tuple[int, int]]]:
-        """Start and stop of the windows that an image is put together from, per axis; of the whole, one each."""
+        """Return start and stop of the windows that make up a result, per axis; by default one for the whole image."""
         return [[(0, size)] for size in shape]
 
 
 @dataclass(frozen=True)
 class Filter(Method):
-    """A filter in HU, before windowing."""
+    """A filter in HU, before windowing; at most one of its fields is tuned."""
 
-    #: Slices that are filtered together, and those around them that are looked at.
+    title: ClassVar[str]
+    #: The field to tune if it is null, empty for none; and how its value is shown after the title.
+    parameter: ClassVar[str] = ""
+    label: ClassVar[str] = ""
+    #: Slices that are filtered together, and those around them that are needed.
     depth: ClassVar[int] = SLAB
     halo: ClassVar[int] = 0
+
+    @property
+    def name(self) -> str:
+        """The title, with the value of the tuned field."""
+        value = getattr(self, self.parameter, None)
+        return self.title + (self.label.format(value) if value else "")
+
+    @property
+    def needs_tuning(self) -> bool:
+        """Whether the field to tune is null."""
+        return bool(self.parameter) and getattr(self, self.parameter) is None
+
+    def fit(self, pairs: Sequence[Pair]) -> Any:
+        """Return the best value of the field to tune."""
+        raise NotImplementedError
+
+    def tuned(self, pairs: Sequence[Pair]) -> Filter:
+        """Return the filter with its field tuned on pairs, if it is null."""
+        return replace(self, **{self.parameter: self.fit(pairs)}) if self.needs_tuning else self
 
     @abstractmethod
     def filtered(self, slab: Tensor, spacing: Sequence[float]) -> Tensor:
         """Filter a slab, `(x, y, z)`, float32, in HU, keeping its shape."""
 
-    def settled(self, image: Volume) -> Filter:  # noqa: ARG002 - most do not look
-        """The filter for one image, where it depends on it."""
+    def settled(self, image: Volume) -> Filter:  # noqa: ARG002 - most do not depend on it
+        """Return the filter for one image."""
         return self
 
     def job(self, source: Path, destination: Path) -> Callable[[], None]:
@@ -79,7 +100,7 @@ class Filter(Method):
 
 @dataclass(frozen=True)
 class Filtered:
-    """An image that is filtered while it is read."""
+    """An image that is filtered while it is read; padding and metal, which would smear, are clipped first."""
 
     image: Slabs
     filter: Filter
@@ -100,31 +121,31 @@ class Filtered:
         return self.image.affine
 
     def slab(self, start: int, stop: int) -> Tensor:
-        """The filtered slices from start to stop."""
+        """Return the filtered slices from start to stop."""
         first, last = max(start - self.filter.halo, 0), min(stop + self.filter.halo, self.shape[2])
-        made = self.filter.filtered(self.image.slab(first, last).clamp(*LIMITS), self.spacing)
-        return made[..., start - first : stop - first]
+        slab = self.filter.filtered(self.image.slab(first, last).clamp(*FILTER_RANGE), self.spacing)
+        return slab[..., start - first : stop - first]
 
 
 @dataclass(frozen=True)
 class Ceiling(Method):
-    """A method tuned on the very pair that is measured, target and all: what no user has, and none can do better.
+    """A method tuned on the measured pair itself, including its target: not available to users, and the best possible.
 
     Args:
-        method: with free parameters.
+        method: a method that needs tuning.
     """
 
     method: Method
 
     @property
     def name(self) -> str:
-        """The method's, and what it is."""
+        """The method's name, marked as a ceiling."""
         return f"{self.method.name}, tuned on the very pair (ceiling)"
 
     def job(self, source: Path, destination: Path) -> Callable[[], None]:  # noqa: ARG002 - there is nothing to run
-        """Raise: `for_pair` gives what can be run."""
-        raise TypeError("a ceiling has to be tuned on its pair first.")
+        """Raise an error: `for_pair` returns the method to run."""
+        raise TypeError("a ceiling must be tuned on its pair first; call for_pair.")
 
     def for_pair(self, pair: Pair) -> Method:
-        """The method tuned on the pair."""
+        """Return the method tuned on the pair."""
         return self.method.tuned([pair])

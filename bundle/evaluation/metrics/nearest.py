@@ -1,7 +1,7 @@
-"""The training image nearest to each sample: whether a generator made something new, or remembers what it was shown.
+"""The training image nearest to each sample: whether a generator made something new, or copies its training images.
 
-Near is a small root mean square difference (L2) of the pictures, windowed to 0..1 and pooled to 64 x 64, or of any
-features. How small is too small? The training images' own nearest neighbours say it: `nearest` without training.
+The distance is the root mean square difference (L2) of the pictures, windowed to 0..1 and pooled to 64 x 64, or of any
+features. The scale for it is that of the training images' own nearest neighbours: `nearest` without training.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from dataclasses import dataclass
 import torch
 from bundle.evaluation.metrics.features import Features
 from bundle.evaluation.metrics.frechet import plane_features
-from bundle.evaluation.metrics.similarity import LUNG, Window
+from bundle.evaluation.metrics.similarity import LUNG, IntensityWindow
 from bundle.images import Slabs
 from torch import Tensor
 from torch.nn import functional as F
 
 
 class Pooled:
-    """A picture pooled to a small square is its own features.
+    """The features of a picture are the picture itself, pooled to a small square.
 
     Args:
         side: of the square, in pixels.
@@ -52,22 +52,22 @@ def nearest(
     samples: Iterable[tuple[str, Slabs]],
     training: Iterable[tuple[str, Slabs]] | None = None,
     features: Features | None = None,
-    window: Window = LUNG,
+    window: IntensityWindow = LUNG,
 ) -> list[Match]:
-    """The nearest training image of each sample, in the order of the samples; the first of equally near ones.
+    """Return the nearest training image of each sample, in the order of the samples; the first of equally near ones.
 
     Args:
-        samples: names and images, in their own units; of a volume the middle slice of each plane is looked at.
-        training: the same of what was trained on. Null: each sample's nearest *other* sample.
-        features: what is compared; null: `Pooled`.
-        window: lowest and highest value that is looked at.
+        samples: names and images, in their own units; the middle slice of each plane of a volume is compared.
+        training: the same of the training images. Null: each sample's nearest *other* sample.
+        features: to compare; null for `Pooled`.
+        window: lowest and highest value to compare.
 
     Raises:
-        ValueError: where there is nothing to compare with, or 2D and 3D are mixed.
+        ValueError: If there are too few images, or 2D and 3D are mixed.
     """
     features = features or Pooled()
-    names, vectors = described(samples, features, window)
-    others, known = (names, vectors) if training is None else described(training, features, window)
+    names, vectors = describe(samples, features, window)
+    others, known = (names, vectors) if training is None else describe(training, features, window)
     if len(others) < (2 if training is None else 1):
         raise ValueError(f"{len(others)} images to compare with are too few; give more training images.")
     if vectors.shape[1:] != known.shape[1:]:
@@ -82,13 +82,13 @@ def nearest(
     return matches
 
 
-def described(
+def describe(
     images: Iterable[tuple[str, Slabs]], features: Features, window: Sequence[float]
 ) -> tuple[list[str], Tensor]:
-    """The images' names and vectors, `(images, planes * features)`.
+    """Return the images' names and vectors, `(images, planes * features)`.
 
     Raises:
-        ValueError: where there is no image, or 2D and 3D are mixed.
+        ValueError: If there is no image, or 2D and 3D are mixed.
     """
     names: list[str] = []
 

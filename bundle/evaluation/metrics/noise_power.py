@@ -1,4 +1,4 @@
-"""The noise power spectrum of an image: from flat soft tissue, where what varies is noise."""
+"""The noise power spectrum of an image, from flat soft tissue, where only noise varies."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ import numpy as np
 import torch
 from bundle import scanner
 from bundle.images import Slabs
-from bundle.scanner import SIDE, TISSUE, mean_power, spread_slices
-from scipy.ndimage import gaussian_filter
+from bundle.scanner import SIDE, mean_power, spread_slices, tissue_patches
 
-SLICES = 16  # most slices that are looked at
+SLICES = 16  # most slices to search
 PATCHES = 200
 BINS = 16
 
@@ -19,21 +18,16 @@ Place = tuple[int, int, int]
 
 
 def flat_places(target: Slabs) -> list[Place]:
-    """Corners of the flattest patches of soft tissue, `SIDE` voxels in x and y; none where there is no tissue."""
-    found: list[tuple[float, Place]] = []
+    """Return the first voxels of the flattest patches of soft tissue, `SIDE` voxels in x and y; empty if none are."""
+    patches: list[tuple[float, Place]] = []
     for z in spread_slices(target.shape[2], SLICES):
-        smooth = gaussian_filter(target.slab(z, z + 1)[..., 0].numpy(), 3)
-        for x in range(0, smooth.shape[0] - SIDE + 1, SIDE // 2):
-            for y in range(0, smooth.shape[1] - SIDE + 1, SIDE // 2):
-                patch = smooth[x : x + SIDE, y : y + SIDE]
-                low, high = float(patch.min()), float(patch.max())
-                if TISSUE[0] < low and high < TISSUE[1]:
-                    found.append((high - low, (x, y, z)))
-    return [place for _, place in sorted(found)[:PATCHES]]
+        corners, ranges = tissue_patches(target.slab(z, z + 1)[..., 0].numpy())
+        patches += [(spread, (int(x), int(y), z)) for (x, y), spread in zip(corners, ranges.tolist(), strict=True)]
+    return [place for _, place in sorted(patches)[:PATCHES]]
 
 
 def noise_spectrum(image: Slabs, places: Sequence[Place]) -> tuple[np.ndarray, np.ndarray]:
-    """Radial frequency in cycles/mm and noise power in HU^2 mm^2, the mean over patches at the same places."""
+    """Return radial frequency in cycles/mm and noise power in HU^2 mm^2, the mean over the patches at some places."""
     patches = []
     for z in sorted({place[2] for place in places}):
         slice_ = image.slab(z, z + 1)[..., 0].double()
@@ -44,5 +38,5 @@ def noise_spectrum(image: Slabs, places: Sequence[Place]) -> tuple[np.ndarray, n
     bins = np.digitize(radius.ravel(), edges) - 1
     count = np.bincount(bins, minlength=BINS)[:BINS]
     total = np.bincount(bins, power.ravel(), BINS)[:BINS]
-    seen = count > 0
-    return ((edges[:-1] + edges[1:]) / 2)[seen], total[seen] / count[seen]
+    filled = count > 0
+    return ((edges[:-1] + edges[1:]) / 2)[filled], total[filled] / count[filled]

@@ -1,13 +1,13 @@
-"""The seam metric: how much larger the jumps across the faces of tiles are than the jumps right beside them.
+"""The seam metric: how much larger the jumps across the faces of tiles are than the jumps beside them.
 
-A face is compared with what lies two voxels to either side, not with the whole image; and the ratio is divided by that
-of the target at the same places. So anatomy, which differs from place to place, cancels, and 1.00 is invisible::
+A face is compared with the jumps two voxels to either side, not with the whole image; and the ratio is divided by that
+of the target at the same positions. So anatomy cancels, and 1.00 means invisible::
 
     voxels    . . . . | . . . .
     jumps      - b -  f  - b -       f across a face, b beside it
 
-Two voxels, and not one: a result that was upsampled from a scale of half the size has larger jumps between the voxels
-of that scale than within them, everywhere alike, and most tiles begin where one of them does.
+Two voxels, not one: a result upsampled from a scale of half the size has larger jumps between the voxels of that scale
+than within them, everywhere, and most tiles begin at such a voxel.
 """
 
 from __future__ import annotations
@@ -16,23 +16,22 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from bundle.evaluation.metrics.similarity import LUNG, Window, windowed
+from bundle.evaluation.metrics.similarity import LUNG, IntensityWindow, windowed
 from bundle.images import Slabs, slabs
 
 BESIDE = 2  # voxels
 
 
-def jumps(image: Slabs, window: Window = LUNG) -> list[np.ndarray]:
-    """The mean absolute difference of neighbouring voxels, in a window, at every position between two, per axis.
+def jumps(image: Slabs, window: IntensityWindow = LUNG) -> list[np.ndarray]:
+    """Return the mean absolute difference of neighbouring voxels, in a window, at every position between two, per axis.
 
     Entry ``i`` of an axis lies between voxels ``i`` and ``i + 1``.
     """
     x, y, z = image.shape
     sums = [np.zeros(x - 1), np.zeros(y - 1), np.zeros(z - 1)]
     for start, stop in slabs(z):
-        slab = windowed(
-            image.slab(start, min(stop + 1, z)), window
-        ).double()  # one more slice: the jump to the next slab
+        # one more slice: the jump to the next slab
+        slab = windowed(image.slab(start, min(stop + 1, z)), window).double()
         own = slab[..., : stop - start]
         sums[0] += torch.diff(own, dim=0).abs().sum((1, 2)).numpy()
         sums[1] += torch.diff(own, dim=1).abs().sum((0, 2)).numpy()
@@ -41,25 +40,26 @@ def jumps(image: Slabs, window: Window = LUNG) -> list[np.ndarray]:
     return [total / count for total, count in zip(sums, (y * z, x * z, x * y), strict=True)]
 
 
-def seam(found: Sequence[np.ndarray], target: Sequence[np.ndarray], faces: Sequence[Sequence[int]]) -> float:
-    """A result's jumps across faces, relative to those beside and to the target's; NaN where there are none.
+def seam(result: Sequence[np.ndarray], target: Sequence[np.ndarray], faces: Sequence[Sequence[int]]) -> float:
+    """Return a result's jumps across faces, relative to those beside and to the target's; NaN without faces.
 
     Args:
-        found: the result's `jumps`.
-        target: the target's.
+        result: the result's `jumps`.
+        target: the target's `jumps`.
         faces: per axis, the first voxel behind each face.
 
     Returns:
         The mean over the axes that have faces.
     """
     ratios = [
-        contrast(own, places) / contrast(same, places) for own, same, places in zip(found, target, faces, strict=True)
+        contrast(own, places) / contrast(other, places)
+        for own, other, places in zip(result, target, faces, strict=True)
     ]
     return float(np.nanmean(ratios)) if not np.isnan(ratios).all() else np.nan
 
 
 def contrast(axis: np.ndarray, places: Sequence[int]) -> float:
-    """The mean jump at places, over that beside them; NaN where there is none."""
+    """Return the mean jump at places, divided by that beside them; NaN without places."""
     at = {place - 1 for place in places if 0 < place <= len(axis)}
     near = {place + step for place in at for step in (-BESIDE, BESIDE)} & set(range(len(axis))) - at
     beside = axis[sorted(near)].sum() / max(len(near), 1)
@@ -67,7 +67,7 @@ def contrast(axis: np.ndarray, places: Sequence[int]) -> float:
 
 
 def faces_of(windows: Sequence[Sequence[tuple[int, int]]], shape: Sequence[int]) -> list[list[int]]:
-    """Where windows, start and stop, begin and end inside an image, per axis."""
+    """Return where windows, start and stop, begin and end inside an image, per axis."""
     return [
         sorted({edge for window in axis for edge in window if 0 < edge < size})
         for axis, size in zip(windows, shape, strict=True)
@@ -75,7 +75,7 @@ def faces_of(windows: Sequence[Sequence[tuple[int, int]]], shape: Sequence[int])
 
 
 def grid(shape: Sequence[int], side: int, step: int | None = None) -> list[list[tuple[int, int]]]:
-    """Windows of one side, a step apart, the last one moved back into the image, per axis."""
+    """Return windows of one side, a step apart, the last one moved back into the image, per axis."""
     step = step or side
     return [
         [(min(a, max(size - side, 0)), min(a + side, size)) for a in range(0, max(size - side, 0) + step, step)]

@@ -11,9 +11,9 @@ from scipy.stats import ttest_rel
 
 
 def paired_p(ours: Sequence[float] | np.ndarray, other: Sequence[float] | np.ndarray) -> float:
-    """The probability that values that belong together differ by chance; NaN for fewer than two of them.
+    """Return the probability that paired values differ by chance; NaN for fewer than two pairs.
 
-    Where all differ by the same, it is 0, or 1 where they do not differ.
+    If all pairs differ by the same it is 0, or 1 if they are equal.
     """
     difference = np.asarray(ours, float) - np.asarray(other, float)
     if len(difference) < 2:
@@ -21,10 +21,10 @@ def paired_p(ours: Sequence[float] | np.ndarray, other: Sequence[float] | np.nda
     if np.ptp(difference) == 0:
         return float(difference[0] == 0)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # scipy's, where nearly all values are the same
+        warnings.simplefilter("ignore", RuntimeWarning)  # scipy's, if nearly all values are equal
         return float(ttest_rel(ours, other).pvalue)
 
 
 def p_text(p: float) -> str:
-    """A probability as a table shows it."""
+    """Return a probability as text for a table."""
     return "-" if math.isnan(p) else "< 0.0001" if p < 1e-4 else f"{p:.2g}"

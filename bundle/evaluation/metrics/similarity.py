@@ -1,6 +1,6 @@
 """SSIM, MAE and MSE in a window, slice by slice and block by block, in the memory of one slab.
 
-On a volume that fits they are what MONAI's `SSIMMetric` (2D), `MAEMetric` and `MSEMetric` give for its slices.
+On a volume that fits they equal MONAI's `SSIMMetric` (2D), `MAEMetric` and `MSEMetric` of its slices.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from monai.metrics.regression import compute_ssim_and_cs
 from torch import Tensor
 from torch.nn import functional as F
 
-Window = Sequence[float]
+IntensityWindow = Sequence[float]
 LUNG = (-1000.0, 200.0)  # HU, scaled to 0..1
 NAMES = ("ssim", "mae", "mse")
-#: Voxels of a block. Blocks do not overlap, and one that the image does not fill is left out.
+#: Voxels of a block. Blocks do not overlap; incomplete ones are left out.
 BLOCK = (64, 64, SLAB)
 SIDE, SIGMA = 11, 1.5  # of the SSIM's Gaussian window, MONAI's defaults
 
@@ -28,28 +28,28 @@ class Comparison:
     """A result against its target; each metric's values by its name.
 
     Args:
-        slices: one value for each slice.
-        blocks: one for each block of `BLOCK` voxels.
+        slices: one value per slice.
+        blocks: one value per block of `BLOCK` voxels.
     """
 
     slices: dict[str, np.ndarray]
     blocks: dict[str, np.ndarray]
 
     def mean(self, name: str) -> float:
-        """The mean over the slices, which is that over the image."""
+        """Return the mean over the slices, which is that over the image."""
         return float(self.slices[name].mean())
 
 
-def compare(result: Slabs, target: Slabs, window: Window = LUNG) -> Comparison:
+def compare(result: Slabs, target: Slabs, window: IntensityWindow = LUNG) -> Comparison:
     """Compare two images of one grid, slab by slab.
 
     Args:
-        result: what is compared.
-        target: what it is compared with.
-        window: what is scaled to 0..1, in the images' units.
+        result: the image to measure.
+        target: the reference.
+        window: intensities that are scaled to 0..1, in the images' units.
 
     Raises:
-        ValueError: where the shapes differ, or a slice is too small for the SSIM's window.
+        ValueError: If the shapes differ, or a slice is too small for the SSIM's window.
     """
     if result.shape != target.shape or min(target.shape[:2]) < SIDE:
         raise ValueError(
@@ -66,13 +66,13 @@ def compare(result: Slabs, target: Slabs, window: Window = LUNG) -> Comparison:
     return Comparison(*({name: np.concatenate(parts[name]) for name in NAMES} for parts in (slices, blocks)))
 
 
-def windowed(image: Tensor, window: Window = LUNG) -> Tensor:
-    """Scale a window to 0..1, cut beyond it."""
+def windowed(image: Tensor, window: IntensityWindow = LUNG) -> Tensor:
+    """Scale a window to 0..1, clipped beyond it."""
     return (image.clamp(*window) - window[0]) / (window[1] - window[0])
 
 
-def maps(result: Tensor, target: Tensor, window: Window) -> tuple[Tensor, Tensor, Tensor]:
-    """SSIM, absolute and squared error of every voxel of two slabs, `(x, y, z)`: three maps `(z, x, y)`.
+def maps(result: Tensor, target: Tensor, window: IntensityWindow) -> tuple[Tensor, Tensor, Tensor]:
+    """Return SSIM, absolute and squared error of every voxel of two slabs, `(x, y, z)`: three maps `(z, x, y)`.
 
     The SSIM is not-a-number near the border, where its window does not fit.
     """
@@ -84,7 +84,7 @@ def maps(result: Tensor, target: Tensor, window: Window) -> tuple[Tensor, Tensor
 
 
 def block_means(values: Tensor) -> np.ndarray:
-    """The means of the blocks of a map, `(z, x, y)`, one block thick; a smaller image is one block along that axis."""
+    """Return the means of the blocks of a map, `(z, x, y)`, one block thick; a smaller image is one block."""
     sides = [min(side, size) for side, size in zip(BLOCK, values.shape[1:], strict=False)]
     cut = values.double().unfold(1, sides[0], sides[0]).unfold(2, sides[1], sides[1])
     return cut.nanmean((0, 3, 4)).flatten().numpy()

@@ -1,6 +1,6 @@
 """The slices of an image in its planes, as grey pictures for a network: read slab by slab, in the memory of one batch.
 
-A volume has three planes, a 2D image is its own. Slices are spread evenly, and seen as radiologists do::
+A volume has three planes, a 2D image one. Slices are evenly spaced, and oriented as for radiologists::
 
     4 of 12 along an axis    . o . . o . . o . . o .
 """
@@ -15,20 +15,20 @@ from torch import Tensor
 
 
 def planes(image: Slabs, window: Sequence[float], slices: int) -> list[Iterator[Tensor]]:
-    """The pictures of each plane: sagittal, coronal and axial of a volume, one of a 2D image or a single slice.
+    """Return the pictures of each plane: sagittal, coronal and axial of a volume, one of a 2D image or a single slice.
 
     A sagittal or coronal batch takes one pass over the image.
 
     Args:
         image: `(x, y, z)` or `(x, y)`, in its own units.
-        window: lowest and highest value, which become 0 and 1; what lies beyond is cut.
-        slices: how many of each plane, at most.
+        window: lowest and highest value, which become 0 and 1; values beyond are clipped.
+        slices: at most so many of each plane.
 
     Returns:
         For each plane its batches of at most `SLAB` slices, `(batch, 1, rows, columns)`, float32.
 
     Raises:
-        ValueError: where the window is empty, or slices are less than one.
+        ValueError: If the window is empty, or slices is below 1.
     """
     low, high = window
     if not low < high:
@@ -43,18 +43,18 @@ def planes(image: Slabs, window: Sequence[float], slices: int) -> list[Iterator[
             yield stack.mT.flip(-2, -1)[:, None] if len(image.shape) == 3 else stack.mT[:, None]
 
     sides = (*image.shape, 1)[:3]
-    seen = [axis for axis in range(3) if min(sides[:axis] + sides[axis + 1 :]) > 1]
-    return [pictures(axis) for axis in seen or [2]]
+    axes = [axis for axis in range(3) if min(sides[:axis] + sides[axis + 1 :]) > 1]
+    return [pictures(axis) for axis in axes or [2]]
 
 
 def spread(size: int, wanted: int) -> list[int]:
-    """At most so many places, in the middle of equal parts of a size."""
+    """Return at most so many positions, in the middle of equal parts of a size."""
     count = min(size, wanted)
     return [int((i + 0.5) * size / count) for i in range(count)]
 
 
 def cut(image: Slabs, axis: int, places: Sequence[int]) -> Tensor:
-    """The slices at some places along an axis, `(places, *others)`; no more than these and one slab are held."""
+    """Return the slices at some positions along an axis, `(places, *others)`; only these and one slab are held."""
     if len(image.shape) == 2:
         return image.slab(0, image.shape[1])[None]
     if axis == 2:

@@ -1,4 +1,4 @@
-"""What a comparison prints and draws."""
+"""The report of a comparison: its `table` and its `figures`."""
 
 from bundle.evaluation.report.figures import draw_boxes, draw_enlarged, draw_slices, draw_spectra, save
 from bundle.evaluation.report.table import Record, as_csv, markdown, notes

@@ -7,44 +7,42 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
-from bundle.evaluation.metrics import LUNG, Window, flat_places, noise_spectrum
+from bundle.evaluation.metrics import LUNG, IntensityWindow, flat_places, noise_spectrum
 from bundle.images import Picture, Slabs
 from matplotlib.figure import Figure
 
-SPAN = 1 / 6  # of the window: the difference's colours end here
+SPAN = 1 / 6  # of the window: limit of the difference's colours
 DPI = 110
 
 
 def draw_slices(
-    path: Path, images: Mapping[str, Slabs], target: str = "target", window: Window = LUNG, unit: str = "HU"
+    path: Path, images: Mapping[str, Slabs], target: str = "target", window: IntensityWindow = LUNG, unit: str = "HU"
 ) -> None:
     """Draw the middle slice of each image in a window, and below it the difference to the target.
 
-    The patient is seen from the feet, as radiologists do; a picture as it is.
+    The patient is seen from the feet, as in radiology; a 2D image as it is.
 
     Args:
         path: the PNG.
-        images: on one grid, by what they are called, the target the last of them.
-        target: the one that the others are compared with.
+        images: on one grid, by name, the target last.
+        target: name of the image with which the others are compared.
         window: black and white.
         unit: of the images.
     """
     span = SPAN * (window[1] - window[0])
-    turned = turning(images[target])
+    turn = orientation_of(images[target])
     shape, spacing = images[target].shape, images[target].spacing
     z, across = shape[2] // 2, spacing[1] / spacing[0]
-    found = {name: image.slab(z, z + 1)[..., 0].numpy() for name, image in images.items()}
+    slices = {name: image.slab(z, z + 1)[..., 0].numpy() for name, image in images.items()}
     height = 3.2 * shape[1] * across / shape[0]
-    figure = Figure((3.2 * len(found) + 0.6, 2 * height + 0.7), layout="constrained")
-    axes = np.atleast_2d(figure.subplots(2, len(found)))
-    for column, (name, image) in enumerate(found.items()):
+    figure = Figure((3.2 * len(slices) + 0.6, 2 * height + 0.7), layout="constrained")
+    axes = np.atleast_2d(figure.subplots(2, len(slices)))
+    for column, (name, image) in enumerate(slices.items()):
         upper, lower = axes[:, column]
-        upper.imshow(turned(image), cmap="gray", vmin=window[0], vmax=window[1], aspect=across)
+        upper.imshow(turn(image), cmap="gray", vmin=window[0], vmax=window[1], aspect=across)
         upper.set_title(name, fontsize=9)
         if name != target:
-            difference = lower.imshow(
-                turned(image - found[target]), cmap="RdBu_r", vmin=-span, vmax=span, aspect=across
-            )
+            difference = lower.imshow(turn(image - slices[target]), cmap="RdBu_r", vmin=-span, vmax=span, aspect=across)
             lower.set_title(f"{name} - {target}", fontsize=9)
         for panel in (upper, lower):
             panel.set_xticks([])
@@ -54,26 +52,26 @@ def draw_slices(
     save(figure, path)
 
 
-def turning(image: Slabs) -> Callable[[np.ndarray], np.ndarray]:
-    """How a slice `(x, y)` is turned to be shown, `(rows, columns)`."""
+def orientation_of(image: Slabs) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the function that turns a slice `(x, y)` for display, `(rows, columns)`."""
     return np.transpose if isinstance(image, Picture) else lambda voxels: voxels[::-1, ::-1].T
 
 
 def draw_enlarged(
-    path: Path, result: Slabs, target: Slabs, faces: Sequence[Sequence[int]], window: Window = LUNG
+    path: Path, result: Slabs, target: Slabs, faces: Sequence[Sequence[int]], window: IntensityWindow = LUNG
 ) -> None:
-    """Draw the middle slice of a result whole, and a part across tile borders enlarged beside the target's.
+    """Draw the middle slice of a result, and a part across tile borders enlarged beside that of the target.
 
-    The part lies around the crossing of borders where the target shows most; ticks along its edges show them.
+    The part lies around the crossing of borders with the largest contrast in the target; ticks at its edges mark them.
 
     Args:
         path: the PNG.
-        result: an image that was made tile by tile.
+        result: an image that was computed tile by tile.
         target: on the same grid.
-        faces: where the tiles begin, per axis (see `bundle.evaluation.metrics.faces_of`).
+        faces: where tiles begin, per axis (see `bundle.evaluation.metrics.faces_of`).
         window: black and white.
     """
-    turned, z = turning(target), target.shape[2] // 2
+    turn, z = orientation_of(target), target.shape[2] // 2
     whole, truth = (image.slab(z, z + 1)[..., 0].numpy() for image in (result, target))
     side = max(min(whole.shape) // 6, 1)
     crossings = product(*(places or [size // 2] for places, size in zip(faces[:2], whole.shape, strict=True)))
@@ -94,18 +92,18 @@ def draw_enlarged(
     box[part] = 1
     figure = Figure((9.6, 3.5), layout="constrained")
     panels = figure.subplots(1, 3)
-    shown = (("result", whole), ("result, enlarged", whole[part]), ("target, enlarged", truth[part]))
-    for panel, (title, image) in zip(panels, shown, strict=True):
-        panel.imshow(turned(image), cmap="gray", vmin=window[0], vmax=window[1], interpolation="nearest")
+    parts = (("result", whole), ("result, enlarged", whole[part]), ("target, enlarged", truth[part]))
+    for panel, (title, image) in zip(panels, parts, strict=True):
+        panel.imshow(turn(image), cmap="gray", vmin=window[0], vmax=window[1], interpolation="nearest")
         panel.set_title(title, fontsize=9)
         panel.axis("off")
-    panels[0].contour(turned(box), [0.5], colors="tab:orange", linewidths=1)
-    panels[1].contour(turned(marks[part]), [0.5], colors="tab:orange", linewidths=1)
+    panels[0].contour(turn(box), [0.5], colors="tab:orange", linewidths=1)
+    panels[1].contour(turn(marks[part]), [0.5], colors="tab:orange", linewidths=1)
     save(figure, path)
 
 
 def draw_spectra(path: Path, images: Mapping[str, Slabs], target: str = "target") -> bool:
-    """Draw the noise power spectrum of each image at the target's flat places; false where there is no such place."""
+    """Draw the noise power spectrum of each image at the target's flat places; return false if there is none."""
     places = flat_places(images[target])
     if not places:
         return False

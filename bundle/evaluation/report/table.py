@@ -1,4 +1,4 @@
-"""What was measured, as a Markdown table of means and as a CSV file of every case."""
+"""The results, as a Markdown table of means and as a CSV file of every case."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from io import StringIO
 
 import numpy as np
 from bundle.evaluation.methods import Cost
-from bundle.evaluation.metrics import BLOCK, LUNG, NAMES, Comparison, Density, Window, p_text, paired_p
+from bundle.evaluation.metrics import BLOCK, LUNG, NAMES, Comparison, Density, IntensityWindow, p_text, paired_p
 
 HEAD = (
     "method",
@@ -40,9 +40,9 @@ class Record:
         kind: of the pair.
         case: its name.
         key: of the method.
-        name: of the method; with parameters that differ from case to case, if any.
+        name: of the method; with the parameters that differ from case to case, if any.
         comparison: SSIM, MAE and MSE.
-        lung: what densitometry reads off the lung.
+        lung: its density.
         truth: the same of the target.
         seam: see `bundle.evaluation.metrics.seams`.
         cost: seconds and memory.
@@ -60,11 +60,11 @@ class Record:
 
 
 def markdown(records: Sequence[Record], titles: Mapping[str, str], ours: str = "ours") -> str:
-    """The table of one kind of pairs: a row for each method, means over all cases.
+    """Return the table of one kind of pairs: a row for each method, means over all cases.
 
     Args:
         records: of one kind.
-        titles: what each method's row is called, by key, in the order of the rows.
+        titles: of the rows, by key of the method, in their order.
         ours: key of the method that the others are tested against.
     """
     lines = ["| " + " | ".join(HEAD) + " |", "|" + "---|" * len(HEAD)]
@@ -78,7 +78,7 @@ def markdown(records: Sequence[Record], titles: Mapping[str, str], ours: str = "
 
 
 def cells(rows: Sequence[Record], base: Sequence[Record]) -> list[str]:
-    """One row of the table but its title."""
+    """Return one row of the table without its title."""
     scores = []
     for name, digits in zip(NAMES, (4, 5, 6), strict=True):
         values = np.concatenate([row.comparison.slices[name] for row in rows])
@@ -96,7 +96,7 @@ def cells(rows: Sequence[Record], base: Sequence[Record]) -> list[str]:
 
 
 def largest_p(base: Sequence[Record], rows: Sequence[Record]) -> tuple[float, float]:
-    """The largest p of SSIM, MAE and MSE: by cases, and by blocks."""
+    """Return the largest p of SSIM, MAE and MSE: over cases, and over blocks."""
     if not base:
         return math.nan, math.nan
     by_case, by_block = [], []
@@ -108,12 +108,12 @@ def largest_p(base: Sequence[Record], rows: Sequence[Record]) -> tuple[float, fl
     return float(np.max(by_case)), float(np.max(by_block))
 
 
-def notes(records: Sequence[Record], window: Window = LUNG, unit: str = "HU") -> str:
-    """What has to be known to read the table, numbers of cases and blocks among it.
+def notes(records: Sequence[Record], window: IntensityWindow = LUNG, unit: str = "HU") -> str:
+    """Return the notes below the table, with the numbers of cases and blocks.
 
     Args:
         records: of one kind.
-        window: in which images were compared.
+        window: intensities that were compared.
         unit: of the images.
     """
     one = [record for record in records if record.key == records[0].key]
@@ -138,25 +138,25 @@ def notes(records: Sequence[Record], window: Window = LUNG, unit: str = "HU") ->
 
 
 def as_csv(records: Sequence[Record]) -> str:
-    """Every case of every method."""
+    """Return every case of every method as CSV."""
     file = StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(COLUMNS)
     for row in records:
-        found = row.comparison
-        values = [*(found.mean(name) for name in NAMES), row.lung.below, row.lung.below - row.truth.below]
+        comparison = row.comparison
+        values = [*(comparison.mean(name) for name in NAMES), row.lung.below, row.lung.below - row.truth.below]
         values += [row.lung.mean - row.truth.mean, row.seam, row.cost.seconds, row.cost.gibibytes]
-        counts = [len(found.slices["ssim"]), len(found.blocks["ssim"])]
+        counts = [len(comparison.slices["ssim"]), len(comparison.blocks["ssim"])]
         writer.writerow([row.kind, row.case, row.key, row.name, *(f"{value:.7g}" for value in values), *counts])
     return file.getvalue()
 
 
 def mean(values: Iterable[float]) -> float:
-    """The mean of those that are numbers, NaN where none is."""
+    """Return the mean without NaN; NaN if there is nothing else."""
     known = [value for value in values if not math.isnan(value)]
     return float(np.mean(known)) if known else math.nan
 
 
 def number(value: float, form: str) -> str:
-    """A number as the table shows it, a dash where there is none."""
+    """Return a number as text for the table, a dash for NaN."""
     return "-" if math.isnan(value) else form.format(value)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from bundle.examples.phantom import ThoraxPhantom
 from bundle.images import NiftiWriter
 
-SLAB = 16  # slices painted at a time
+SLICES = 16  # painted at a time
 
 
 def write(
@@ -20,14 +20,14 @@ def write(
     """Write a phantom as int16 NIfTI (.nii or .nii.gz) and return its path; arguments as of `ThoraxPhantom`.
 
     Raises:
-        ValueError: for a path of another format, and where `ThoraxPhantom` does.
+        ValueError: If the path is of another format, or `ThoraxPhantom` raises it.
     """
     if not path.endswith((".nii", ".nii.gz")):
-        raise ValueError(f"path {path!r} is no NIfTI name; end it in .nii or .nii.gz.")
+        raise ValueError(f"path {path!r} is not a NIfTI name; end it in .nii or .nii.gz.")
     phantom = ThoraxPhantom(shape, spacing, seed, noise)
     with NiftiWriter(path, phantom.shape, phantom.affine, phantom.dtype) as out:
-        for start in range(0, phantom.shape[-1], SLAB):
-            out.append(phantom[..., start : start + SLAB])
+        for start in range(0, phantom.shape[-1], SLICES):
+            out.append(phantom[..., start : start + SLICES])
     return path
 
 

@@ -1,4 +1,4 @@
-"""Anatomy: the bodies of a thorax in the order in which they are painted, in millimetres and HU.
+"""Anatomy: the bodies of a thorax in the order of painting, in millimetres and HU.
 
 Axes as in DICOM: x to the patient's left, y to the back, z to the head; (0, 0, 0) is the middle of the chest.
 """
@@ -32,7 +32,7 @@ def thorax(seed: int) -> list[Body]:
 
 
 def chest_wall() -> Iterator[Body]:
-    """Fat, muscle, shoulder blades, ribs, and the room for the lungs."""
+    """Fat, muscle, shoulder blades, ribs, and the space of the lungs."""
     yield Ellipsoid((0, 2, 0), (182, 138, 900), FAT, 0.5)
     yield Ellipsoid((0, 3, 0), (170, 124, 800), MUSCLE, 0.5)
     for side in (-1, 1):
@@ -72,7 +72,7 @@ def spine() -> Iterator[Body]:
 
 
 def middle() -> Iterator[Body]:
-    """Diaphragm, the mediastinum's fat, breastbone, heart, great vessels, gullet and the wall of the trachea."""
+    """Diaphragm, the mediastinum's fat, breastbone, heart, great vessels, oesophagus and the wall of the trachea."""
     for centre, radii in DOMES:
         yield Ellipsoid(centre, radii, SOFT + 15, 0.3)
     yield Ellipsoid((0, 18, 10), (30, 84, 260), FAT + 15, 0.4)
@@ -83,7 +83,7 @@ def middle() -> Iterator[Body]:
     aorta = ((4, -22, 10), (-8, -26, 52), (10, -2, 74), (26, 40, 60), (26, 52, 20), (14, 52, -400))
     for start, end in pairwise(aorta):
         yield Tube(start, end, (13, 12.5), BLOOD)
-    yield Tube((-30, -22, 110), (-28, -14, -20), (9, 10), BLOOD)  # upper great vein
+    yield Tube((-30, -22, 110), (-28, -14, -20), (9, 10), BLOOD)  # superior vena cava
     yield Tube((16, -16, 22), (30, 2, 14), (13, 10), BLOOD)  # pulmonary trunk, left and right artery
     yield Tube((16, -16, 22), (-30, 0, 12), (11, 9), BLOOD)
     yield Tube((-4, 44, 400), (4, 46, -400), (6, 6), SOFT)
@@ -91,7 +91,7 @@ def middle() -> Iterator[Body]:
 
 
 def points_in_lung(rng: np.random.Generator, side: int, count: int, margin: float) -> np.ndarray:
-    """Random points of one lung (0 right, 1 left), at least ``margin`` mm from its borders; `(count, 3)`."""
+    """Return random points of one lung (0 right, 1 left), at least ``margin`` mm from its borders; `(count, 3)`."""
     centre, radii = LUNGS[side]
     points = rng.uniform(-1, 1, (40 * count, 3)) * np.array(radii) + np.array(centre)
     keep = Ellipsoid(centre, radii, LUNG, 0.45).inside(points, margin) & (np.abs(points[:, 0]) > 26 + margin)

@@ -1,7 +1,7 @@
-"""Bodies: ellipsoids and tubes in millimetres that say how much of each voxel they fill.
+"""Bodies: ellipsoids and tubes in millimetres, with the share of each voxel that they fill.
 
-Borders run over the width of one voxel in the border's own direction. Only sums, products, quotients and roots, which
-round alike everywhere, so that a voxel's value does not depend on the window that it is computed in.
+A border is one voxel wide in its own direction. Only sums, products, quotients and roots, which round alike
+everywhere, so that a voxel's value does not depend on the window in which it is computed.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ class Ellipsoid:
     Args:
         centre: in mm.
         radii: half axes in mm.
-        value: what it is filled with, HU.
+        value: HU inside.
         square: from 0, an ellipsoid, towards 1, a box with round edges in the axial plane.
         turn: cosine and sine of a turn in the axial plane.
-        lung: whether texture and gravity go on top of ``value``.
+        lung: whether texture and gravity are added to ``value``.
     """
 
     centre: Point
@@ -38,21 +38,21 @@ class Ellipsoid:
     @property
     def box(self) -> np.ndarray:
         """Lowest and highest corner in mm, `(2, 3)`."""
-        reach = np.array(self.radii, dtype=float)
+        extent = np.array(self.radii, dtype=float)
         if self.turn[1]:
-            reach[:2] = reach[:2].max()
-        return np.array(self.centre) + 1.02 * np.array([-reach, reach])
+            extent[:2] = extent[:2].max()
+        return np.array(self.centre) + 1.02 * np.array([-extent, extent])
 
     def inside(self, points: np.ndarray, margin: float = 0.0) -> np.ndarray:
-        """Which of the `(n, 3)` points in mm lie inside, ``margin`` mm from the border; turns do not count."""
+        """Return which of the `(n, 3)` points in mm lie inside, ``margin`` mm from the border; turns are ignored."""
         u, v, w = ((points - np.array(self.centre)) / (np.array(self.radii) - margin)).T ** 2
         return u + v + w - self.square * u * v < 1
 
     def cover(self, grid: Sequence[np.ndarray], voxel: Sequence[float]) -> np.ndarray:
-        """The share of each voxel that the body fills, 0 to 1: half, less the distance from the border in voxels.
+        """Return the share of each voxel that the body fills, 0 to 1: half less the distance from the border in voxels.
 
         Args:
-            grid: the voxels' x, y and z in mm, float32, shaped to combine.
+            grid: the voxels' x, y and z in mm, float32, shaped to broadcast.
             voxel: its sides in mm.
         """
         x, y, z = (axis - np.float32(c) for axis, c in zip(grid, self.centre, strict=True))
@@ -76,8 +76,8 @@ class Tube:
     Args:
         start: in mm.
         end: in mm.
-        radii: in mm; one thinner than a voxel fills it in part.
-        value: what it is filled with, HU.
+        radii: in mm; a tube thinner than a voxel fills it in part.
+        value: HU inside.
     """
 
     start: Point
@@ -88,11 +88,11 @@ class Tube:
     @property
     def box(self) -> np.ndarray:
         """Lowest and highest corner in mm, `(2, 3)`."""
-        ends, reach = np.array([self.start, self.end]), max(self.radii)
-        return np.array([ends.min(0) - reach, ends.max(0) + reach])
+        ends, radius = np.array([self.start, self.end]), max(self.radii)
+        return np.array([ends.min(0) - radius, ends.max(0) + radius])
 
     def cover(self, grid: Sequence[np.ndarray], voxel: Sequence[float]) -> np.ndarray:
-        """The share of each voxel that the tube fills, 0 to 1; arguments as of `Ellipsoid.cover`."""
+        """Return the share of each voxel that the tube fills, 0 to 1; arguments as of `Ellipsoid.cover`."""
         way = [np.float32(e - s) for s, e in zip(self.start, self.end, strict=True)]
         x, y, z = (axis - np.float32(s) for axis, s in zip(grid, self.start, strict=True))
         length2 = np.float32(sum(float(w) ** 2 for w in way)) + TINY

@@ -12,9 +12,10 @@ import numpy as np
 from bundle.examples.phantom.anatomy import FIELD_MM, thorax
 from bundle.examples.phantom.bodies import Body, Ellipsoid
 from bundle.examples.phantom.grain import along, sharp_noise, texture
+from bundle.scanner import HU_RANGE
 
-AIR, LOWEST, HIGHEST = -1000, -1024, 3071  # HU
-GRAVITY = 0.35  # HU that lung tissue gets denser with every mm towards the back
+BACKGROUND = -1000  # HU, air
+GRAVITY = 0.35  # HU by which lung tissue gets denser with every mm towards the back
 TEXTURES = ((14.0, 14.0), (4.0, 16.0))  # of lung tissue: size in mm, strength in HU
 
 
@@ -24,17 +25,17 @@ Bounds = Sequence[tuple[int, int]]
 class ThoraxPhantom:
     """A thorax CT of any size whose windows are computed on demand: ``phantom[window]`` is int16, in HU.
 
-    ``phantom[window]`` equals ``phantom[...][window]`` for every window, bit for bit: a value depends on the seed and
-    on the voxel's place in the whole alone.
+    ``phantom[window]`` equals ``phantom[...][window]`` for every window, bit for bit: a value depends only on the seed
+    and on the voxel's position in the whole.
 
     Args:
         shape: voxels along each of two or three axes.
-        spacing: mm between voxels, one or one an axis; None spreads the thorax over the array, less shows a part.
+        spacing: mm between voxels, one or one per axis; None spreads the thorax over the array, less shows a part.
         seed: chooses vessels, airways, emphysema, nodules, texture and noise.
-        noise: standard deviation in HU of noise as under a sharp kernel; 0 for none.
+        noise: standard deviation in HU of noise as of a sharp kernel; 0 for none.
 
     Raises:
-        ValueError: for a shape, spacing or noise that no image can have.
+        ValueError: If shape, spacing or noise is impossible for an image.
 
     Example:
         >>> ThoraxPhantom((160, 128, 96))[40:104, 40:104, 48].shape
@@ -65,7 +66,7 @@ class ThoraxPhantom:
         # a 2D phantom is painted as a volume of one slice
         self._shape, self._spacing = (*self.shape, 1)[:3], (*self.spacing, self.spacing[0])[:3]
         self._bodies = thorax(self.seed)
-        self._reach = np.array([self._reach_of(body) for body in self._bodies])
+        self._extents = np.array([self._extent(body) for body in self._bodies])
 
     @property
     def affine(self) -> np.ndarray:
@@ -77,28 +78,28 @@ class ThoraxPhantom:
         return affine
 
     def __getitem__(self, window: object) -> np.ndarray:
-        """Compute a window given by integers, slices of step 1 and ``...``, as numpy takes them; int16, in HU.
+        """Compute a window given by integers, slices of step 1 and ``...``, as in numpy; int16, in HU.
 
         Raises:
-            IndexError: for a window with another step, outside of the image, or of more axes.
+            IndexError: If the window has another step, lies outside of the image, or has more axes.
         """
         bounds, dropped = self._bounds(window)
         bounds, dropped = [*bounds, (0, 1)][:3], [*dropped, True][:3]
         shape = [stop - start for start, stop in bounds]
-        values = np.full(shape, AIR, np.float32)
+        values = np.full(shape, BACKGROUND, np.float32)
         if values.size:
             self._paint(values, bounds)
             if self.noise:
                 values += np.float32(self.noise) * sharp_noise([np.arange(*b) for b in bounds], self.seed)
-        image = np.clip(np.rint(values), LOWEST, HIGHEST).astype(self.dtype)
+        image = np.clip(np.rint(values), *HU_RANGE).astype(self.dtype)
         return image[tuple(0 if drop else slice(None) for drop in dropped)]
 
     def _paint(self, values: np.ndarray, bounds: Bounds) -> None:
         """Paint all bodies that reach into the window over its ``values``."""
         low, high = np.array(bounds).T
-        reached = (self._reach[:, 0] < high) & (self._reach[:, 1] > low)
+        reached = (self._extents[:, 0] < high) & (self._extents[:, 1] > low)
         for i in np.flatnonzero(reached.all(1)):
-            start, stop = np.maximum(self._reach[i, 0], low), np.minimum(self._reach[i, 1], high)
+            start, stop = np.maximum(self._extents[i, 0], low), np.minimum(self._extents[i, 1], high)
             axes = [self._position(dim, *span) for dim, span in enumerate(zip(start, stop, strict=True))]
             grid = [along(axis.astype(np.float32), dim, 3) for dim, axis in enumerate(axes)]
             cover = self._bodies[i].cover(grid, self._spacing)
@@ -106,7 +107,7 @@ class ThoraxPhantom:
             view += cover * (self._filling(self._bodies[i], axes) - view)
 
     def _filling(self, body: Body, axes: Sequence[np.ndarray]) -> np.ndarray:
-        """What a body is filled with at the positions ``axes`` (mm): its value; lungs uneven, denser at the back."""
+        """Return the HU of a body at the positions ``axes`` (mm): its value; lungs are uneven, denser at the back."""
         filling: np.ndarray = np.asarray(body.value, np.float32)
         if isinstance(body, Ellipsoid) and body.lung:
             filling = filling + np.float32(GRAVITY) * along(axes[1].astype(np.float32), 1, 3)
@@ -115,16 +116,16 @@ class ThoraxPhantom:
         return filling
 
     def _position(self, dim: int, start: int, stop: int) -> np.ndarray:
-        """Where the voxels from ``start`` to ``stop`` lie along an axis, mm."""
+        """Return the positions of the voxels from ``start`` to ``stop`` along an axis, in mm."""
         return (np.arange(start, stop) - (self._shape[dim] - 1) / 2) * self._spacing[dim]
 
-    def _reach_of(self, body: Body) -> np.ndarray:
-        """The first voxel along each axis that a body can touch, and the one after the last; `(2, 3)`."""
+    def _extent(self, body: Body) -> np.ndarray:
+        """Return the first voxel along each axis that a body can touch, and the one after the last; `(2, 3)`."""
         first, last = body.box / np.array(self._spacing) + (np.array(self._shape) - 1) / 2
         return np.clip([np.floor(first) - 1, np.ceil(last) + 2], 0, self._shape).astype(int)
 
     def _bounds(self, window: object) -> tuple[list[tuple[int, int]], list[bool]]:
-        """Start and stop along every axis, and whether an integer drops the axis."""
+        """Return start and stop along every axis, and whether an integer drops the axis."""
         parts: list = list(window) if isinstance(window, tuple) else [window]
         if Ellipsis in parts:
             at = parts.index(Ellipsis)

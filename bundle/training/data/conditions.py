@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
-from bundle.geometry import crop, pool, read_window, support, upsample
+from bundle.geometry import crop, pool, read_window, upsample, upsampled_window
 from bundle.training.data.packed_image import PackedImage
 from bundle.training.data.patches import step_of
 from monai.config import KeysCollection
@@ -83,11 +83,7 @@ class ScaleConditionsd(MapTransform):
 def previous_window(previous: PackedImage, first: Sequence[int], sides: Sequence[int], factor: Sequence[int]) -> Tensor:
     """A window of a scale, of the result of the scale before: `(1, 1, *sides)`."""
     window = tuple(slice(a, a + side) for a, side in zip(first, sides, strict=True))
-    around = support(window, factor)
-    fine = upsample(previous.window(around)[None], list(factor))
-    for axis, (w, (start, _), step) in enumerate(zip(window, around, factor, strict=True)):
-        fine = fine.narrow(axis + 2, w.start - start * step, w.stop - w.start)
-    return fine
+    return upsampled_window(lambda bounds: previous.window(bounds)[None], window, factor)
 
 
 def _middle(image: Tensor, size: Sequence[int]) -> Tensor:

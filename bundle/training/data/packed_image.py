@@ -9,8 +9,7 @@ from typing import Any
 import nibabel
 import numpy as np
 import torch
-from bundle.geometry import region
-from bundle.geometry.windows import _inside, _repeat
+from bundle.geometry import clip_window, region, repeat_border
 from torch import Tensor
 
 
@@ -35,5 +34,5 @@ class PackedImage:
 
     def window(self, bounds: Sequence[tuple[int, int]]) -> Tensor:
         """A window that may reach over the border, which is repeated there: `(1, *(stop - start))`, float32."""
-        inside = _inside(bounds, self.shape[1:])
-        return _repeat(self[region(inside)][None, None], bounds, inside)[0]
+        inside, padding = clip_window(bounds, self.shape[1:])
+        return repeat_border(self[region(inside)][None, None], padding)[0]

@@ -60,7 +60,7 @@ class Acquisition:
             seed=seed,
             origin=origin,
             slice_thickness=self.slices,
-            digital=self.digital,
+            quantize=self.digital,
         )
         target = image.unfold(-1, self.slices, 1).mean(-1) if image.ndim == 3 else image
         return as_shown(sharp, spacing, self.found), _inner(_inner(target) if self.clean else soft)

@@ -82,7 +82,7 @@ class TestCTKernelTranslationGAN(unittest.TestCase):
         self.assertTrue((self.folder / "output" / "scale_3.pt").is_file())
 
     def test_evaluate_config(self):
-        # a table of methods, which is no workflow of MONAI's kinds: only that it runs
+        # a table of methods, not one of MONAI's workflow types: only that it runs
         scans = self.folder / "scans"
         source, target = str(scans / "scan_0.nii.gz"), str(scans / "scan_1.nii.gz")
         override = {"source": source, "target": target, "slices": 4, "only": ["ours"], "tile_size": 32, "fresh": False}

@@ -1,4 +1,4 @@
-"""The configs for several GPUs run, on as many processes as there are GPUs; on two, on the CPU, where there are none.
+"""The configs for several GPUs run, on as many processes as there are GPUs; without a GPU on two, on the CPU.
 
 In the model zoo's form: from the zoo's folder, with the bundle in `models/ct_kernel_translation_gan`.
 """
