@@ -28,9 +28,11 @@ OVERLAY ?=
 ARGS ?=
 INPUT ?=
 
-# $(call config,train): the config, with the overlay of an experiment where one is given.
+# $(call config,train): the config, with the overlay of an experiment if one is given: x.json for inference, x.json and
+# x_train.json for training, x_evaluate.json for evaluation, which hands x.json on to inference.
 comma := ,
-config = "['configs/$(1).json'$(if $(OVERLAY),$(comma)'$(OVERLAY)')]"
+overlays = $(if $(filter evaluate,$(1)),,$(OVERLAY)) $(wildcard $(OVERLAY:.json=_$(1).json))
+config = "['configs/$(1).json'$(foreach file,$(overlays),$(comma)'$(file)')]"
 
 # MONAI asks for the user's name when it is imported; the user of a container may have none.
 ifndef LOGNAME
@@ -59,31 +61,31 @@ $(VENV)/.run: requirements.txt | $(VENV)/.pip
 	$(PY) -m pip install --disable-pip-version-check --quiet -r requirements.txt
 	@touch $@
 
-$(VENV)/.zoo: requirements-zoo.txt requirements.txt | $(VENV)/.pip
-	$(PY) -m pip install --disable-pip-version-check --quiet -r requirements-zoo.txt
+$(VENV)/.zoo: requirements/zoo.txt requirements.txt | $(VENV)/.pip
+	$(PY) -m pip install --disable-pip-version-check --quiet -r requirements/zoo.txt
 	@touch $@ $(VENV)/.run
 
-$(VENV)/.dev: requirements-dev.txt requirements.txt | $(VENV)/.pip
-	$(PY) -m pip install --disable-pip-version-check --quiet -r requirements-dev.txt
+$(VENV)/.dev: requirements/dev.txt requirements.txt | $(VENV)/.pip
+	$(PY) -m pip install --disable-pip-version-check --quiet -r requirements/dev.txt
 	@touch $@ $(VENV)/.run
 
-$(VENV)/.viewer: requirements-viewer.txt requirements-dev.txt requirements.txt | $(VENV)/.pip
-	$(PY) -m pip install --disable-pip-version-check --quiet -r requirements-viewer.txt
+$(VENV)/.viewer: requirements/viewer.txt requirements/dev.txt requirements.txt | $(VENV)/.pip
+	$(PY) -m pip install --disable-pip-version-check --quiet -r requirements/viewer.txt
 	@touch $@ $(VENV)/.dev $(VENV)/.run
 
-$(DEPLOY)/.ready: requirements-deploy.txt apps/deploy/requirements.txt
+$(DEPLOY)/.ready: requirements/deploy.txt apps/deploy/requirements.txt
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.platform != "linux" or sys.version_info < (3, 11))' \
 		|| { echo "error: MONAI Deploy needs Linux, and streaming Python 3.11 to 3.13; say make PYTHON=/path/to/python3.12"; exit 1; }
 	@$(MAKE) --no-print-directory VENV=$(DEPLOY) $(DEPLOY)/.pip
 	$(DEPLOY)/bin/python -m pip install --disable-pip-version-check --quiet --upgrade "pip>25.1" # which holoscan-cli demands
-	$(DEPLOY)/bin/python -m pip install --disable-pip-version-check --quiet -r requirements-deploy.txt
+	$(DEPLOY)/bin/python -m pip install --disable-pip-version-check --quiet -r requirements/deploy.txt
 	@touch $@
 
-$(LABEL_VENV)/.label: requirements-label.txt requirements-label-alone.txt
+$(LABEL_VENV)/.label: requirements/label.txt requirements/label-alone.txt
 	@test -n "$(LABEL_PYTHON)" || { echo "error: found no Python 3.11 or 3.12; say make LABEL_PYTHON=/path/to/python3.11"; exit 1; }
 	@$(LABEL_PY) -m pip --version >/dev/null 2>&1 || "$(LABEL_PYTHON)" -m venv --clear $(LABEL_VENV)
-	$(LABEL_PY) -m pip install --disable-pip-version-check --quiet -r requirements-label.txt
-	$(LABEL_PY) -m pip install --disable-pip-version-check --quiet --no-deps -r requirements-label-alone.txt
+	$(LABEL_PY) -m pip install --disable-pip-version-check --quiet -r requirements/label.txt
+	$(LABEL_PY) -m pip install --disable-pip-version-check --quiet --no-deps -r requirements/label-alone.txt
 	@touch $@
 
 $(NIIVUE): apps/viewer/package.json apps/viewer/package-lock.json
@@ -122,11 +124,11 @@ view: $(VENV)/.run $(NIIVUE) ## Show SOURCE=image, RESULT=translation and their 
 samples: $(VENV)/.run ## Bring four open thorax CTs into DEST=samples (about 190 MB)
 	$(PY) -m bundle.examples.samples "$(DEST)"
 
-table1: $(VENV)/.run ## Compare with what there is else: SOURCE=sharp TARGET=soft, or DATA=soft CTs; TUNING=other soft CTs; OVERLAY=config
+table1: $(VENV)/.run ## Compare with the baselines: SOURCE=sharp TARGET=soft, or DATA=soft CTs; TUNING=other soft CTs; OVERLAY=config
 	@test -n "$(SOURCE)$(DATA)" || { echo "error: say make table1 SOURCE=... TARGET=... TUNING=..., or DATA=... TUNING=..."; exit 1; }
 	$(PY) -m monai.bundle run evaluating --config_file $(call config,evaluate) --output_dir "$(OUTPUT)/evaluation" \
 		$(if $(SOURCE),--source "$(SOURCE)") $(if $(TARGET),--target "$(TARGET)") $(if $(DATA),--dataset_dir "$(DATA)") \
-		$(if $(TUNING),--tuning_dir "$(TUNING)") $(ARGS)
+		$(if $(TUNING),--tuning_dir "$(TUNING)") $(if $(OVERLAY),--overlay "$(OVERLAY)") $(ARGS)
 
 bench: $(VENV)/.run ## Measure what docs/benchmarks.md shows: a table and a figure each; BENCHMARKS=memory_training ARGS="--limit 1GiB"
 	@for name in $(BENCHMARKS); do \

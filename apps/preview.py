@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -25,13 +26,13 @@ def read(path: str) -> tuple[np.ndarray, tuple[float, ...]]:
         FileNotFoundError: If it does not exist.
         ValueError: If it has neither two nor three axes.
     """
-    from monai.transforms import LoadImage, Orientation
+    from monai.transforms import EnsureChannelFirst, Orientation
 
-    from bundle.images import ScanReader
+    from bundle.images import load_image
 
     if not Path(path).exists():
         raise FileNotFoundError(f"there is no image at {path!r}; give a file, or a folder with one DICOM series.")
-    image = LoadImage(reader=ScanReader, image_only=True, ensure_channel_first=True)(path)
+    image: Any = EnsureChannelFirst()(load_image(path))
     if image.ndim == 4 and image.shape[-1] > 1:
         image = Orientation(axcodes="LPS", labels=(("L", "R"), ("P", "A"), ("I", "S")))(image)
     spacing = tuple(float(s) for s in image.pixdim)

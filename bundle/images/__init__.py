@@ -1,45 +1,47 @@
 """Images in files: found, opened, read in parts, written.
 
-`formats` says which there are, and each has a module: `nifti`, `ome_zarr`, `dicom_series`, `xray`, `raster`.
-`bit_depth`: stored pixel values of X-rays; `derived`: derived DICOM series and X-rays.
+`image` is what every format gives; `formats` the table of them, a module each: `nifti`, `metaimage`, `nrrd`, `mgz`,
+`ome_zarr`, `raster`, `xray`, `dicom_series`; `reader` reads an image whole for MONAI, `volume` as axial slices;
+`results`: their names; `bit_depth`: stored pixel values of X-rays; `derived`: derived DICOM series and X-rays.
 """
 
 from bundle.images.bit_depth import WHITE, GreyToLevelsd, LevelsToGreyd, depth_of, level_type, to_grey, to_levels
-from bundle.images.dicom_series import series_files
-from bundle.images.formats import NIFTI, PHOTO, find_images, is_series, stem, suffix
-from bundle.images.nifti import HEADER, NiftiWriter
-from bundle.images.ome_zarr import ZARR, ZarrScales, open_zarr
-from bundle.images.readers import ScanReader
-from bundle.images.volumes import SLAB, Picture, Slabs, Volume, create, open_slabs, slabs, write
-from bundle.images.voxels import open_voxels
-from bundle.images.writers import TIFF, only_channel, result_folder, write_file, write_tiff, write_zarr
+from bundle.images.dicom_stack import series_files
+from bundle.images.formats import FORMATS, NIFTI, PHOTO, create_image, find_images, is_series, open_image, stem, suffix
+from bundle.images.image import ImageError, LazyImage, Opened, Write, held
+from bundle.images.nifti import HEADER
+from bundle.images.reader import ScanReader, load_image
+from bundle.images.results import check_extension, plan_results, result_path
+from bundle.images.volume import SLAB, Slabs, Volume, create, slabs, write
 
 __all__ = [
+    "FORMATS",
     "HEADER",
     "NIFTI",
     "PHOTO",
     "SLAB",
-    "TIFF",
     "WHITE",
-    "ZARR",
     "GreyToLevelsd",
+    "ImageError",
+    "LazyImage",
     "LevelsToGreyd",
-    "NiftiWriter",
-    "Picture",
+    "Opened",
     "ScanReader",
     "Slabs",
     "Volume",
-    "ZarrScales",
+    "Write",
+    "check_extension",
     "create",
+    "create_image",
     "depth_of",
     "find_images",
+    "held",
     "is_series",
     "level_type",
-    "only_channel",
-    "open_slabs",
-    "open_voxels",
-    "open_zarr",
-    "result_folder",
+    "load_image",
+    "open_image",
+    "plan_results",
+    "result_path",
     "series_files",
     "slabs",
     "stem",
@@ -47,7 +49,4 @@ __all__ = [
     "to_grey",
     "to_levels",
     "write",
-    "write_file",
-    "write_tiff",
-    "write_zarr",
 ]

@@ -1,111 +1,129 @@
-"""Series: the files of a DICOM folder that make one upright stack of slices, in the order of their position."""
+"""DICOM series: a folder of slices, read slice by slice; a CT in HU is written as a derived series.
+
+Pixels are decoded by ITK. Where they lie follows from the slices' own positions and orientation, and from nothing else:
+Spacing Between Slices may be negative, and Slice Thickness is another thing.
+"""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import itk
 import numpy as np
-import pydicom
+from bundle.geometry import Window
+from bundle.images.derived import Derivation, DerivedSeries, is_ct
+from bundle.images.dicom_headers import file_kind, is_dicom, is_wrapped, padding_in_hu, read_header
+from bundle.images.dicom_stack import series_files
+from bundle.images.image import ImageError, LazyImage, Opened, Write, in_order
+from bundle.images.itk_files import TO_LPS
+from pydicom.dataset import Dataset
 
-#: What tells where a slice lies.
-PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
-#: What tells what it is.
-KIND = ("SeriesInstanceUID", "SeriesDescription", "ImageType", "NumberOfFrames", "Rows", "Columns")
-#: What may tell slices of one place apart.
-MOMENT = ("AcquisitionNumber", "AcquisitionTime", "ContentTime", "TemporalPositionIdentifier", "ConvolutionKernel")
-
-#: Slices may lie this far, in shares of their distance, from a regular grid.
-SLICE_TOLERANCE = 0.05
-#: The whole stack may be sheared by this share of a pixel.
-SHEAR_TOLERANCE = 0.5
-#: Positions in mm and direction cosines that are closer than this are the same.
-GRID_TOLERANCE = 1e-4
+#: A folder's name ends in nothing, and so does a result's.
+SUFFIXES: dict[str, str] = {}
+#: What tells where a slice lies, and how its padding is stored.
+PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "SpacingBetweenSlices")
+VALUES = ("RescaleSlope", "RescaleIntercept", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit")
 
 
-def series_files(folder: str | Path, series_uid: str = "") -> list[str]:
-    """The files of one image series in a DICOM folder, in the order of their position.
+def matches(path: Path) -> bool:
+    """Whether the path is a folder that holds slices of a volume itself."""
+    return path.is_dir() and any(
+        file_kind(file) == "slice" for file in path.iterdir() if file.is_file() and is_dicom(file)
+    )
 
-    Segmentations, structure sets, localizers, multi-frame images and other objects that are no slice are left aside.
+
+def open(path: Path, series_uid: str = "", **_: Any) -> Opened:
+    """Open one series of a folder.
 
     Args:
-        folder: holds the files itself.
-        series_uid: Series Instance UID of the series to take; needed only where the folder holds several.
+        path: the folder.
+        series_uid: of a folder with several series, the Series Instance UID of the one to take.
 
     Raises:
-        ValueError: where there is no such series or it has to be chosen, and where its slices are no upright stack of
-            evenly spaced ones: some missing or there several times, of different grids, or sheared by a gantry tilt.
+        ImageError: If the folder does not hold one series that is an upright stack, see
+            `bundle.images.dicom_stack.series_files`.
     """
-    series: dict[str, list[pydicom.Dataset]] = defaultdict(list)
-    for file in sorted(Path(folder).iterdir()):
-        if file.is_file() and pydicom.misc.is_dicom(file):
-            header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=[*PLACE, *KIND, *MOMENT])
-            header.filename = str(file)  # older pydicom names a deflated file after its buffer
-            if _is_slice(header):
-                series[str(header.SeriesInstanceUID)].append(header)
-    where = f"DICOM folder {str(folder)!r}"
-    chosen = [series_uid] if series_uid else list(series)
-    if len(chosen) != 1 or chosen[0] not in series:
-        listed = "; ".join(
-            f"{uid} ({slices[0].get('SeriesDescription') or 'no description'}), {len(slices)} slices"
-            for uid, slices in series.items()
-        )
-        rule = f"has no image series with series_uid {series_uid!r}" if series_uid else "has to hold one image series"
-        way_out = " Choose one by series_uid, or keep one of them." if series else ""
-        raise ValueError(f"{where} {rule}; it holds: {listed or 'none'}.{way_out}")
-    slices = sorted(series[chosen[0]], key=lambda header: (_depth(header), str(header.filename)))
-    _check_stack(where, slices)
-    return [str(header.filename) for header in slices]
+    files = series_files(path, series_uid)
+    tags = (*PLACE, *VALUES, "Columns", "SeriesInstanceUID")
+    first, last = (read_header(file, tags) for file in (files[0], files[-1]))
+    shape = (int(first.Columns), int(first.Rows), len(files))
+
+    def read(window: Window) -> np.ndarray:
+        x, y, z = window
+        return np.stack([read_slice(file, first)[x, y] for file in files[z]], -1)
+
+    return Opened(
+        path,
+        shape,
+        affine_of(first, last, len(files)),
+        np.dtype(np.float32),
+        read,
+        meta={"series_uid": str(first.get("SeriesInstanceUID", ""))},
+        files=tuple(files),
+    )
 
 
-def _is_slice(header: pydicom.Dataset) -> bool:
-    """Whether a header is that of one slice of a volume."""
-    placed = all(header.get(keyword) for keyword in PLACE)
-    return placed and int(header.get("NumberOfFrames") or 1) == 1 and "LOCALIZER" not in (header.get("ImageType") or "")
+def affine_of(first: Dataset, last: Dataset, count: int) -> np.ndarray:
+    """To RAS in mm, from the positions of the first and the last slice; slices lie straight above each other."""
+    row, column = np.reshape(np.asarray(first.ImageOrientationPatient, float), (2, 3))
+    row, column = row / np.linalg.norm(row), column / np.linalg.norm(column)
+    begin, end = (np.asarray(header.ImagePositionPatient, float) for header in (first, last))
+    down, right = (float(side) for side in first.PixelSpacing)
+    normal = np.cross(row, column)
+    own = (abs(float(first.get(keyword) or 0)) for keyword in ("SliceThickness", "SpacingBetweenSlices"))
+    step = float((end - begin) @ normal) / (count - 1) if count > 1 else next(filter(None, own), 1.0)
+    affine = np.eye(4)
+    affine[:3] = np.stack([row * right, column * down, normal * step, begin], 1)
+    return TO_LPS @ affine
 
 
-def _normal(header: pydicom.Dataset) -> np.ndarray:
-    """Direction across a slice, `(3,)`."""
-    row, column = np.reshape(np.asarray(header.ImageOrientationPatient, float), (2, 3))
-    return np.cross(row, column)
+def read_slice(file: str, first: Dataset) -> np.ndarray:
+    """The voxels of a slice, `(columns, rows)`, float32: rescaled, its padding as `padding_in_hu` has it."""
+    try:
+        voxels = itk.array_from_image(itk.imread(file, pixel_type=itk.F))
+    except RuntimeError as error:
+        syntax = read_header(file).file_meta.TransferSyntaxUID
+        way_out = "fetch it again."
+        if syntax.is_compressed:
+            way_out = (
+                f"or ITK cannot decode its transfer syntax {syntax.name} ({syntax}): fetch it again, or write it anew "
+                "without compression, for instance by gdcmconv --raw."
+            )
+        raise ImageError(f"DICOM file {file!r} cannot be read: it is cut short or damaged; {way_out}") from error
+    voxels = voxels.reshape(int(first.Rows), int(first.Columns)).T
+    if "PixelPaddingValue" in first and is_wrapped(header := read_header(file, VALUES)):
+        value = int(header["PixelPaddingValue"].value) % 65536
+        stored = float(header.get("RescaleSlope") or 1) * value + float(header.get("RescaleIntercept") or 0)
+        voxels = np.where(voxels == np.float32(stored), np.float32(padding_in_hu(header)[0]), voxels)
+    return voxels
 
 
-def _depth(header: pydicom.Dataset) -> float:
-    """Position of a slice along the direction across it, in mm."""
-    return float(_normal(header) @ np.asarray(header.ImagePositionPatient, float))
+def result_suffix(path: Path, series_uid: str = "") -> str:
+    """What a result's name ends in: nothing, that of a folder, for a CT in HU; NIfTI for all else."""
+    return "" if is_ct(series_files(path, series_uid)[0]) else ".nii.gz"
 
 
-def _check_stack(where: str, slices: Sequence[pydicom.Dataset]) -> None:
-    """Refuse slices, in the order of their depth, that are no upright, evenly spaced stack on one grid."""
-    grids = np.array([[h.Rows, h.Columns, *h.PixelSpacing, *h.ImageOrientationPatient] for h in slices], float)
-    if np.ptp(grids, axis=0).max() > GRID_TOLERANCE:
-        raise ValueError(f"{where}: the slices differ in shape, pixel spacing or orientation; keep those of one stack.")
-    positions, normal = np.array([header.ImagePositionPatient for header in slices], float), _normal(slices[0])
-    depths = positions @ normal
-    gaps = np.diff(depths)
-    if (gaps < GRID_TOLERANCE).any():
-        at = int(np.argmax(gaps < GRID_TOLERANCE))
-        found = {keyword: [str(header.get(keyword, "")) for header in slices] for keyword in MOMENT}
-        telling = [f"{k}: {', '.join(sorted(set(v))[:8])}" for k, v in found.items() if v[at] != v[at + 1]]
-        raise ValueError(
-            f"{where}: {len(slices)} slices lie at {1 + int((gaps >= GRID_TOLERANCE).sum())} positions. The series "
-            f"holds several time points or reconstructions, or copies ({'; '.join(telling) or 'the headers agree'}); "
-            "move the files of one of them into a folder of its own."
-        )
-    if len(gaps) and np.ptp(gaps) > SLICE_TOLERANCE * np.median(gaps):
-        widest = slices[int(gaps.argmax())], slices[int(gaps.argmax()) + 1]
-        between = " and ".join(repr(Path(str(header.filename)).name) for header in widest)
-        raise ValueError(
-            f"{where}: slices lie {gaps.min():.3f} to {gaps.max():.3f} mm apart, the most between {between}. They have "
-            "to be evenly spaced: one may be missing there; fetch it, or keep the slices on one side."
-        )
-    straight = positions[0] + np.outer(depths - depths[0], normal)
-    shift = float(np.linalg.norm(positions - straight, axis=1).max())
-    if shift > SHEAR_TOLERANCE * min(slices[0].PixelSpacing):
-        tilt = np.degrees(np.arctan2(shift, depths[-1] - depths[0]))
-        raise ValueError(
-            f"{where}: the slices are shifted in their plane, by {shift:.2f} mm from the first to the last: a gantry "
-            f"tilt of {tilt:.1f} degrees. They have to lie straight above each other; resample them, for instance by "
-            "dcm2niix."
-        )
+@contextmanager
+def create(
+    path: Path, like: LazyImage, _dtype: np.dtype, derivation: Derivation | None = None, **_: Any
+) -> Iterator[Write]:
+    """Write a derived series slab by slab, in HU of 16 bits; see `bundle.images.formats.create_image`.
+
+    Raises:
+        ImageError: If the source is no DICOM series.
+    """
+    files = getattr(like, "files", ())
+    if not files:
+        raise ImageError(f"source {str(like.path)!r} is no DICOM series to derive one from; take another output_ext.")
+    with DerivedSeries(files, path, like.shape, like.affine, derivation) as series:
+        index = iter(range(len(files)))
+
+        def append(slab: np.ndarray) -> None:
+            for image in np.moveaxis(slab, -1, 0):
+                series.write(next(index), image)
+
+        with in_order(path, like.shape, append) as write:
+            yield write

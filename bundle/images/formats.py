@@ -1,29 +1,59 @@
-"""Images where they lie: found by path, read whatever the format, sliced beyond their border.
+"""The one table of formats: found, opened and written by path, whatever they are.
 
-Files are read by nibabel, ITK and zarr through MONAI's readers; `bundle.images.dicom_series` tells which files of a
-folder make one series, `bundle.images.xray` which are an image each, and `bundle.images.raster` reads those, PNG, JPEG
-and TIFF.
+A format is a module with `matches`, `open` and `create`, the suffixes that it reads, and what a result's name ends in.
 """
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any, Protocol
 
-from bundle.images.ome_zarr import ZARR, is_zarr
-from bundle.images.xray import is_xray, xray_files
-from pydicom.misc import is_dicom
+import numpy as np
+from bundle.images import dicom_series, metaimage, mgz, nifti, nrrd, ome_zarr, raster, xray
+from bundle.images.bit_depth import level_type
+from bundle.images.dicom_headers import file_kind, is_dicom, name_of, read_header
+from bundle.images.headers import check_references
+from bundle.images.image import ImageError, LazyImage, Opened, Window, Write
+from bundle.runtime.files import PART
 
-#: Suffixes of single files, longest first, and what reads them.
-NIFTI = (".nii.gz", ".nii")
-ITK = (".nrrd", ".mha", ".mhd")
-PHOTO = (".jpeg", ".jpg", ".png", ".tiff", ".tif", ".dcm")
-SUFFIXES = NIFTI + ITK + PHOTO + ZARR
+
+class Format(Protocol):
+    """What a module of a format has."""
+
+    @property
+    def SUFFIXES(self) -> Mapping[str, str]:  # noqa: N802 - a module's constant
+        """The suffixes of its files, in lower case, and what a result in the same format ends in."""
+
+    def matches(self, path: Path, /) -> bool:
+        """Whether a path that exists is of the format."""
+
+    def open(self, path: Path, /, *, series_uid: str) -> Opened:
+        """Open a file; ``series_uid`` chooses one of several series."""
+
+    def create(
+        self, path: Path, like: LazyImage, dtype: np.dtype, /, *, derivation: Any, name: str
+    ) -> AbstractContextManager[Write]:
+        """Write a file, see `create_image`; ``derivation`` says what made it, ``name`` what it was made from."""
+
+
+#: All formats; of those that match, the first one reads.
+FORMATS: tuple[Format, ...] = (nifti, metaimage, nrrd, mgz, raster, ome_zarr, xray, dicom_series)
+#: What reads a suffix, longest first.
+SUFFIXES: dict[str, Format] = {end: form for form in FORMATS for end in sorted(form.SUFFIXES, key=len, reverse=True)}
+#: What a folder of another kind ends in by default.
+NIFTI = tuple(nifti.SUFFIXES)
+PHOTO = (*raster.SUFFIXES, *xray.SUFFIXES)
+#: What macOS puts beside each file on other disks.
+APPLE_DOUBLE = "._"
 
 
 def suffix(path: str | Path) -> str:
     """The image suffix of a file's name, in lower case, or nothing: ``.nii.gz`` is one suffix."""
     name = Path(path).name.lower()
-    return next((end for end in SUFFIXES if name.endswith(end)), "")
+    return max((end for end in SUFFIXES if name.endswith(end)), key=len, default="")
 
 
 def stem(path: str | Path) -> str:
@@ -33,41 +63,156 @@ def stem(path: str | Path) -> str:
 
 
 def is_series(path: str | Path) -> bool:
-    """Whether the path is a folder that holds DICOM files itself, and not X-rays alone, each of which is an image."""
+    """Whether the path is a folder that holds slices of a volume as DICOM itself."""
+    return dicom_series.matches(Path(path))
+
+
+def format_of(path: str | Path) -> Format | None:
+    """What reads a path that exists, or nothing."""
+    return next((form for form in FORMATS if form.matches(Path(path))), None)
+
+
+def open_image(path: str | Path, series_uid: str = "") -> Opened:
+    """Open an image, of which only what is asked for is read as far as its format allows.
+
+    Args:
+        path: any image that `find_images` finds.
+        series_uid: of a DICOM folder with several series, the one to take.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ImageError: If the format is unknown, or the file is no single image of its format.
+    """
     path = Path(path)
-    return path.is_dir() and any(is_dicom(file) for file in path.iterdir() if file.is_file()) and not xray_files(path)
+    if not path.exists():
+        missing = "is a link to a file that is not there" if path.is_symlink() else "does not exist"
+        raise FileNotFoundError(f"image {str(path)!r} {missing}.")
+    form = dicom_series if path.is_dir() and not ome_zarr.matches(path) else format_of(path)
+    if form is None:
+        raise ImageError(
+            f"image {str(path)!r} is of no known format; take one of {', '.join(SUFFIXES)} or a DICOM folder."
+        )
+    if path.is_file() and not path.stat().st_size:
+        raise ImageError(f"image {str(path)!r} is empty: it has 0 bytes; fetch it again.")
+    return form.open(path, series_uid=series_uid)
+
+
+@contextmanager
+def create_image(path: str | Path, like: LazyImage, dtype: Any, derivation: Any = None) -> Iterator[Write]:
+    """Write an image window by window; it appears under its name only when whole.
+
+    Args:
+        path: of the file or folder, made where missing; its suffix tells the format, none a derived DICOM series.
+        like: the image that it is made from, which tells shape and place, and what the format has a place for besides.
+        dtype: of the voxels; a file of levels keeps the type of its source's (`bundle.images.bit_depth`).
+        derivation: of a derived DICOM image, what made it (`bundle.images.derived.Derivation`).
+
+    Yields:
+        What takes a window in the axes of the source's file and its voxels: slabs across the last axis, in order.
+
+    Raises:
+        FileExistsError: If the path is the source itself.
+        ImageError: If the format is unknown, or cannot hold the image.
+        ValueError: On leaving, if the windows did not make up the whole.
+    """
+    path = Path(path)
+    check_not_source(path, like.path)
+    form = SUFFIXES.get(suffix(path), dicom_series)
+    bits = getattr(like, "bits", None)
+    kind = np.dtype(level_type(bits) if bits else dtype)
+    with form.create(path, like, kind, derivation=derivation, name=stem(like.path)) as write:
+
+        def checked(window: Window, voxels: np.ndarray) -> None:
+            whole = (*window, *(slice(0, 1) for _ in like.shape[len(window) :]))
+            write(whole, np.asarray(voxels).reshape([part.stop - part.start for part in whole]))
+
+        yield checked
+
+
+def check_not_source(path: Path, source: Path) -> None:
+    """Refuse to write over the source.
+
+    Raises:
+        FileExistsError: If the path is the source.
+    """
+    if path.resolve() == source.resolve() or (path.exists() and source.exists() and path.samefile(source)):
+        raise FileExistsError(f"path {str(path)!r} is the source itself; take another output_postfix or output_dir.")
 
 
 def find_images(path: str | Path) -> list[str]:
     """The images at a path: a file, a DICOM series folder, or a folder of both, one level deep.
 
-    DICOM X-rays, whatever their suffix, are an image each.
+    DICOM X-rays, whatever their suffix, are an image each. What looks like an image and is none is passed over with a
+    line: files of macOS, links to files that are not there, DICOM that holds no image, 2D images beside slices.
 
     Raises:
-        FileNotFoundError: where there is nothing, or no image in it.
+        FileNotFoundError: If there is nothing, or no image in it.
+        ValueError: If the header of one names files elsewhere (`bundle.images.headers`).
     """
     path = Path(path)
-    if not path.exists():
+    if not path.exists() and not path.is_symlink():
         raise FileNotFoundError(
             f"dataset_dir {str(path)!r} does not exist; give an image, a DICOM folder or a folder of them."
         )
-    if path.is_file() or is_zarr(path) or is_series(path):
-        if path.is_file() and not suffix(path) and not is_dicom(path):
-            raise FileNotFoundError(
-                f"dataset_dir {str(path)!r} is no image: its name ends in none of {', '.join(SUFFIXES)}."
-            )
-        return [str(path)]
-    found = [image for entry in sorted(path.iterdir()) for image in _images_at(entry)]
-    if not found:
+    if not path.exists():
+        raise FileNotFoundError(f"dataset_dir {str(path)!r} is a link to a file that is not there; fetch it.")
+    if path.is_file() and (path.name.startswith(APPLE_DOUBLE) or not format_of(path)):
         raise FileNotFoundError(
-            f"dataset_dir {str(path)!r} holds no image ({', '.join(SUFFIXES)}) and no DICOM series."
+            f"dataset_dir {str(path)!r} is no image: its name ends in none of {', '.join(SUFFIXES)}."
         )
-    return found
+    if path.is_file() or ome_zarr.matches(path):
+        check_references(path)
+        return [str(path)]
+    found, passed = _images_in(path)
+    for entry in sorted(path.iterdir()):
+        if entry.is_dir() and not entry.name.startswith(PART):  # which an interrupted run has left
+            inner, over = ([str(entry)], []) if ome_zarr.matches(entry) else _images_in(entry, dicom_alone=True)
+            found, passed = found + inner, passed + over
+    for line in passed:
+        print(f"passed over: {line}", file=sys.stderr)
+    if not found:
+        told = f"; passed over: {'; '.join(passed[:8])}" if passed else ""
+        raise FileNotFoundError(
+            f"dataset_dir {str(path)!r} holds no image ({', '.join(SUFFIXES)}) and no DICOM series, in itself or in "
+            f"its folders{told}."
+        )
+    for image in found:
+        check_references(image)
+    return sorted(found)
 
 
-def _images_at(entry: Path) -> list[str]:
-    """The images that an entry of a folder is or holds."""
-    if entry.is_file():
-        taken = is_xray(entry) if is_dicom(entry) else suffix(entry)
-        return [str(entry)] if taken else []
-    return [str(entry)] if is_zarr(entry) or is_series(entry) else xray_files(entry)
+def _images_in(folder: Path, dicom_alone: bool = False) -> tuple[list[str], list[str]]:
+    """The images in a folder, which may be one itself, and what is passed over."""
+    found: list[str] = []
+    flat: list[str] = []
+    passed: list[str] = []
+    has_slices = False
+    for entry in sorted(folder.iterdir()):
+        end = suffix(entry)
+        if entry.name.startswith(APPLE_DOUBLE):
+            passed += [f"{entry}, which macOS wrote beside a file"] if not dicom_alone else []
+        elif entry.is_symlink() and not entry.exists():
+            passed.append(f"{entry}, a link to a file that is not there")
+        elif not entry.is_file():
+            continue
+        elif end and end not in xray.SUFFIXES:
+            if not dicom_alone:
+                (flat if end in raster.SUFFIXES else found).append(str(entry))
+        elif is_dicom(entry):
+            kind = "slice" if has_slices else file_kind(entry)  # the others of a stack are looked at when it is opened
+            has_slices |= kind == "slice"
+            flat += [str(entry)] if kind == "xray" else []
+            passed += [] if kind else [f"{entry}, DICOM of the kind {_kind(entry)}, which holds no image"]
+        elif end and not dicom_alone:
+            flat.append(str(entry))
+    if has_slices:
+        return [*found, str(folder)], passed + [f"{entry}, beside the slices of a volume" for entry in flat]
+    return [*found, *flat], passed
+
+
+def _kind(file: Path) -> str:
+    """What a DICOM file is, in words."""
+    try:
+        return name_of(read_header(file, ("Modality",)))
+    except ImageError as error:
+        return str(error)

@@ -1,84 +1,118 @@
-"""NIfTI files written slab by slab: no more of the image is in memory than one slab."""
+"""NIfTI: ``.nii`` is read where it is asked for, ``.nii.gz`` from its start or from a place that was passed before.
+
+A result in the same format keeps the source's header: description, units, codes, both transforms and extensions; what
+speaks of the source's own voxels (type, slope, display window) is new.
+"""
 
 from __future__ import annotations
 
 import gzip
-import os
-from collections.abc import Sequence
-from contextlib import ExitStack
+import math
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO, cast
 
 import nibabel
 import numpy as np
+from bundle.images.image import MILLIMETRES, ImageError, LazyImage, Opened, Write, in_order, named, one_channel
+from bundle.images.readback import check_nifti, least_bytes
+from bundle.runtime.files import atomic
+from nibabel.nifti1 import Nifti1Header
+from nibabel.nifti2 import Nifti2Header
 
-#: Bytes of the header, where it has no extension.
+#: What names end in, and what results' names do.
+SUFFIXES = {".nii.gz": ".nii.gz", ".nii": ".nii"}
+#: Bytes of the header, if it has no extension.
 HEADER = 352
+#: The longest axis of the first version of the format.
+LONGEST = 32767
 
 
-class NiftiWriter:
-    """Write a ``.nii`` or ``.nii.gz`` along its last axis; it appears under its name only when whole.
+def matches(path: Path) -> bool:
+    """Whether the path is named like a file of the format."""
+    return path.name.lower().endswith(tuple(SUFFIXES))
 
-    Args:
-        path: of the file; its folder is made where missing.
-        shape: voxels per axis.
-        affine: to RAS, in mm.
-        dtype: of the voxels; they are stored as they are, without a slope.
-        like: a header whose description, units and codes are kept.
+
+def open(path: Path, **_: Any) -> Opened:
+    """Open a file.
 
     Raises:
-        ValueError: on leaving, where the slabs did not make up the shape.
+        ImageError: If it cannot be read, has more than one channel, or names no voxel size.
     """
+    with named(path):
+        image = nibabel.load(path)
+        assert isinstance(image, nibabel.Nifti1Image)
+        header = image.header
+        stored = header.get_data_dtype()
+        shape = one_channel(path, image.shape, stored)
+        most = header.get_data_offset() + math.prod(image.shape) * stored.itemsize
+        if not path.name.lower().endswith(".gz") and path.stat().st_size < most:
+            raise ImageError(
+                f"image {str(path)!r} is cut short: it has {path.stat().st_size} of {most} bytes; fetch it again."
+            )
+        units = _units(header)
+        scale = np.diag([*[MILLIMETRES[units]] * 3, 1.0])
+        affine = scale @ _affine(path, header)
+    proxy, more = image.dataobj, (0,) * (len(image.shape) - len(shape))
+    return Opened(path, shape, affine, stored, lambda window: proxy[(*window, *more)], units, header=header)
 
-    def __init__(
-        self, path: str | Path, shape: Sequence[int], affine: np.ndarray, dtype: Any, like: Any | None = None
-    ) -> None:
-        self.path, self.dtype, self._left = Path(path), np.dtype(dtype), int(shape[-1])
-        self._shape = tuple(int(side) for side in shape)
-        if like is None:
-            header = nibabel.Nifti1Header()
-            header.set_xyzt_units("mm", "sec")
-        else:
-            header = nibabel.Nifti1Header.from_header(like, check=False)
-        codes = (int(header["sform_code"]) or 1, int(header["qform_code"])) if like is not None else (1, 1)
-        header.set_data_dtype(self.dtype)
-        header.set_data_shape(self._shape)
-        header.set_slope_inter(1, 0)
-        header.set_sform(affine, code=codes[0])
-        header.set_qform(affine, code=codes[1])
-        for name in ("cal_min", "cal_max"):  # a viewer's window for other values
-            header[name] = 0
-        header["vox_offset"], header["magic"] = HEADER, b"n+1"
-        self._header = header
-        self._part = self.path.with_name(f".{os.getpid()}_{self.path.name}")
-        self._stack = ExitStack()
 
-    def __enter__(self) -> NiftiWriter:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        raw = self._stack.enter_context(self._part.open("wb"))
-        self._file: BinaryIO = raw
-        if self.path.name.endswith(".gz"):
+@contextmanager
+def create(path: Path, like: LazyImage, dtype: np.dtype, **_: Any) -> Iterator[Write]:
+    """Write a file slab by slab along its last axis, little endian; see `bundle.images.formats.create_image`."""
+    header = header_for(like, dtype)
+    packed = path.name.lower().endswith(".gz")
+    needed = least_bytes(like.shape, dtype, path.suffix.lower())
+    with atomic(path, needed, lambda part: check_nifti(part, like.shape, dtype)) as part, ExitStack() as stack:
+        file: BinaryIO = stack.enter_context(part.open("wb"))
+        if packed:
             # Level 1, as nibabel: of noise, higher ones save little. No name and time: same voxels, same bytes.
-            zipped = gzip.GzipFile(filename="", mode="wb", compresslevel=1, fileobj=raw, mtime=0)
-            self._file = cast(BinaryIO, self._stack.enter_context(zipped))
-        self._header.write_to(self._file)
-        self._file.write(b"\0" * (HEADER - self._file.tell()))
-        return self
+            zipped = gzip.GzipFile(filename="", mode="wb", compresslevel=1, fileobj=file, mtime=0)
+            file = cast(BinaryIO, stack.enter_context(zipped))
+        header.write_to(file)
+        file.write(b"\0" * (int(header["vox_offset"]) - file.tell()))
+        stored = dtype.newbyteorder("<")
+        with in_order(path, like.shape, lambda slab: file.write(slab.astype(stored).tobytes("F"))) as write:
+            yield write
 
-    def append(self, slab: np.ndarray) -> None:
-        """Write the next slices along the last axis."""
-        self._left -= slab.shape[-1]
-        self._file.write(np.asarray(slab, self.dtype).tobytes(order="F"))
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.close()
-        try:
-            if kind is None:
-                if self._left:
-                    raise ValueError(f"{self.path.name} lacks {self._left} of {self._shape[-1]} slices.")
-                self._part.replace(self.path)
-        finally:
-            self._part.unlink(missing_ok=True)
+def header_for(like: LazyImage, dtype: np.dtype) -> Nifti1Header:
+    """The header of a result: the source's own if it has one, else with the affine in mm."""
+    own = getattr(like, "header", None)
+    if isinstance(own, Nifti1Header):
+        header = own.as_byteswapped("<")
+        header.extensions = type(own.extensions)(own.extensions)
+    else:
+        header = (Nifti2Header if max(like.shape) > LONGEST else Nifti1Header)(endianness="<")
+        header.set_xyzt_units("mm", "sec")
+    header.set_data_dtype(dtype)
+    header.set_data_shape(like.shape)
+    header.set_slope_inter(1, 0)
+    if own is not header and not isinstance(own, Nifti1Header):
+        header.set_sform(like.affine, code=1)
+        header.set_qform(like.affine, code=1)
+    for name in ("cal_min", "cal_max"):  # a viewer's window for other values
+        header[name] = 0
+    header["vox_offset"], header["magic"] = 0, header.single_magic
+    return header
+
+
+def _units(header: Nifti1Header) -> str:
+    """The unit of space; unknown for a code that is none."""
+    try:
+        return header.get_xyzt_units()[0]
+    except KeyError:
+        return "unknown"
+
+
+def _affine(path: Path, header: Nifti1Header) -> np.ndarray:
+    """The first transform that is one: of sform, qform and voxel size, as the standard ranks them."""
+    found = [header.get_sform()] if int(header["sform_code"]) > 0 else []
+    found += [header.get_qform()] if int(header["qform_code"]) > 0 else []
+    for affine in (*found, header.get_base_affine()):
+        if np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 0:
+            return np.asarray(affine, float)
+    raise ImageError(
+        f"image {str(path)!r} names no voxel size: sform, qform and pixdim are zero or no numbers; write them anew."
+    )

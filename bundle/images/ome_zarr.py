@@ -1,151 +1,248 @@
-"""OME-Zarr images, read and written in chunks, all scales of one beside each other.
+"""OME-Zarr and plain zarr arrays, read and written in chunks; a result has coarser scales beside it.
 
-Axes are z, y, x on disk, as the format wants them, and x, y, z here. The format knows voxel sizes but no direction, so
-the affine is kept beside it, as an attribute of the group.
+Axes lie on disk in any order that their names tell, and are x, y, z here; a plain array has z, y, x. The format knows
+voxel sizes but no direction, so the affine of a result is kept beside it, as an attribute of the group, in mm.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import errno
+import math
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from bundle.geometry import Tile, coarser_affine, even, pool, pyramid, shapes, tiles
+from bundle.geometry.pyramid import finer
+from bundle.images.image import MILLIMETRES, ImageError, LazyImage, Opened, Write, named, one_channel
+from bundle.images.readback import least_bytes
+from bundle.runtime import parse_bytes
+from bundle.runtime.files import atomic
 
 try:
     import zarr
 except ImportError:  # zarr 3 needs Python 3.11
     zarr = None  # type: ignore[assignment]
 
-#: What a name ends in, longest first.
-ZARR = (".ome.zarr", ".zarr")
+SUFFIXES = {".ome.zarr": ".ome.zarr", ".zarr": ".zarr"}
 CHUNK = 64  # voxels a side
+#: Scales of a result: the finest, and coarser ones for whoever looks at it.
+SCALES = 4
+#: Bytes of float32 that are pooled at once.
+BLOCK = "32MiB"
+#: Units of the format by their names here; what else it may have is told as unknown.
+UNITS = {"mm": "millimeter", "micron": "micrometer", "meter": "meter"}
 
 
 def needs_zarr(what: str) -> None:
-    """Refuse what zarr is needed for where it is not installed.
+    """Refuse what zarr is needed for if it is not installed.
 
     Raises:
-        RuntimeError: there.
+        RuntimeError: If it is not.
     """
     if zarr is None:
         raise RuntimeError(f"{what} needs zarr 3, which needs Python 3.11 or later: install it (pip install zarr).")
 
 
-def is_zarr(path: str | Path) -> bool:
+def matches(path: Path) -> bool:
     """Whether the path is a folder that zarr has written."""
-    return any((Path(path) / name).is_file() for name in ("zarr.json", ".zgroup", ".zarray"))
+    return any((path / name).is_file() for name in ("zarr.json", ".zgroup", ".zarray"))
 
 
-class Reversed:
-    """An array with its axes reversed; those in front of the last three have one voxel and are left out.
-
-    ::
-
-        on disk   t c z y x        here   x y z
+def open(path: Path, **_: Any) -> Opened:
+    """Open an array, or the finest scale of an OME-Zarr image.
 
     Raises:
-        ValueError: where there is more than one channel or time point.
-    """
-
-    def __init__(self, array: Any, path: str | Path) -> None:
-        self._array = array
-        self._more = max(array.ndim - 3, 0)
-        while array.ndim - self._more > 2 and array.shape[self._more] == 1:
-            self._more += 1
-        if any(side != 1 for side in array.shape[: self._more]):
-            raise ValueError(
-                f"zarr image {str(path)!r} of shape {array.shape} holds more than one channel or time point; choose "
-                "one of them."
-            )
-        self.shape: tuple[int, ...] = tuple(array.shape[self._more :][::-1])
-
-    def __getitem__(self, index: Sequence[slice]) -> np.ndarray:
-        return np.asarray(self._array[(*(0,) * self._more, *index[::-1])]).T
-
-
-def open_zarr(path: str | Path) -> tuple[Reversed, np.ndarray]:
-    """Open a zarr array, or the finest scale of an OME-Zarr image: its voxels, x, y, z, and its affine to RAS.
-
-    Where a group does not hold an affine, it follows from the scale and translation of its metadata.
-
-    Raises:
-        RuntimeError: where zarr is not installed.
-        ValueError: where the group is no image, or holds several.
+        RuntimeError: If zarr is not installed.
+        ImageError: If the group is no image, holds several channels or time points, or leads out of its folder.
     """
     needs_zarr(f"reading {str(path)!r}")
-    node = zarr.open(store=str(path), mode="r")
-    affine = np.eye(4)
+    _check_links(path)
+    with named(path):
+        node: Any = zarr.open(store=str(path), mode="r")
+    affine, units = np.eye(4), "mm"
     if isinstance(node, zarr.Group):
         noted: dict[str, Any] = dict(node.attrs)
         try:
-            finest = noted.get("ome", noted)["multiscales"][0]["datasets"][0]
-        except (KeyError, IndexError) as error:
-            raise ValueError(f"zarr group {str(path)!r} is no OME-Zarr image: it has no multiscales.") from error
-        affine = np.asarray(noted["affine"], float) if "affine" in noted else _affine(finest)
-        node = node[finest["path"]]
-    return Reversed(node, path), affine
+            scales = noted.get("ome", noted)["multiscales"][0]
+            finest = scales["datasets"][0]
+        except (KeyError, IndexError, TypeError) as error:
+            raise ImageError(f"zarr group {str(path)!r} is no OME-Zarr image: it has no multiscales.") from error
+        with named(path):
+            node = node[_inside(path, finest["path"])]
+        names = _names(path, scales, node.ndim)
+        affine, units = _affine(path, scales, finest, names)
+        affine = np.asarray(noted["affine"], float) if "affine" in noted else affine
+    else:
+        names = _names(path, {}, node.ndim)
+    space = [names.index(name) for name in "xyz" if name in names]
+    shape = [int(node.shape[axis]) for axis in space]
+    other = [int(size) for axis, size in enumerate(node.shape) if axis not in space]
+    if any(size != 1 for size in other):
+        raise ImageError(
+            f"zarr image {str(path)!r} of shape {node.shape} holds more than one channel or time point; choose one of "
+            "them."
+        )
+
+    def read(window: Sequence[slice]) -> np.ndarray:
+        index: list[Any] = [0] * node.ndim
+        for axis, part in zip(space, window, strict=False):
+            index[axis] = part
+        kept = [axis for axis in range(node.ndim) if isinstance(index[axis], slice)]
+        return np.asarray(node[tuple(index)]).transpose([kept.index(axis) for axis in space[: len(window)]])
+
+    return Opened(path, one_channel(path, shape, node.dtype), affine, node.dtype, read, units)
 
 
-def _affine(scale: dict[str, Any]) -> np.ndarray:
-    """The affine of the transformations of one scale."""
+def _names(path: Path, scales: dict[str, Any], dims: int) -> list[str]:
+    """The names of the axes in lower case; older versions name none, and have the order t, c, z, y, x."""
+    axes = scales.get("axes") or ["t", "c", "z", "y", "x"][-dims:]
+    names = [str(axis["name"] if isinstance(axis, dict) else axis).lower() for axis in axes]
+    if len(names) != dims or len(set(names)) != dims or not {"x", "y"} <= set(names):
+        raise ImageError(
+            f"zarr group {str(path)!r} names the axes {', '.join(names)} for an array of {dims}; x and y, and z of a "
+            "volume, each once, are needed: correct its multiscales."
+        )
+    return names
+
+
+def _affine(path: Path, scales: dict[str, Any], finest: dict[str, Any], names: Sequence[str]) -> tuple[np.ndarray, str]:
+    """The affine in mm of the finest scale, by its own transformations and then those of all scales; the unit."""
+    size, origin = np.ones(len(names)), np.zeros(len(names))
+    for step in (*finest.get("coordinateTransformations", ()), *scales.get("coordinateTransformations", ())):
+        kind = step.get("type")
+        if kind == "identity":
+            continue
+        values = np.asarray(step.get(kind, ()), float) if kind in ("scale", "translation") else np.empty(0)
+        if values.shape != size.shape or not np.isfinite(values).all():
+            raise ImageError(
+                f"zarr group {str(path)!r} has a coordinate transformation {step}; a scale or a translation of "
+                f"{len(names)} numbers is read: write its voxel size so."
+            )
+        size, origin = (size * values, origin * values) if kind == "scale" else (size, origin + values)
+    axes = {str(a["name"]).lower(): a for a in scales.get("axes") or () if isinstance(a, dict)}
+    found = [axes.get(name, {}).get("unit") for name in "xyz" if name in names]
+    known = {word: unit for unit, word in UNITS.items()}
     affine = np.eye(4)
-    for step in scale.get("coordinateTransformations", []):
-        values = np.asarray(step[step["type"]], float)[::-1][:3]
-        if step["type"] == "scale":
-            affine[range(len(values)), range(len(values))] = values
-        else:
-            affine[: len(values), 3] = values
-    return affine
+    for axis, name in enumerate(name for name in "xyz" if name in names):
+        millimetres = MILLIMETRES[known.get(found[axis] or "millimeter", "unknown")]
+        affine[axis, axis], affine[axis, 3] = (numbers[names.index(name)] * millimetres for numbers in (size, origin))
+    if not all(affine[axis, axis] > 0 for axis in range(3)):
+        raise ImageError(f"zarr group {str(path)!r} has a voxel size that is not above zero; correct its multiscales.")
+    alike = len(set(found)) == 1 and found[0] in known
+    return affine, known[str(found[0])] if alike else "mm"
 
 
-class ZarrScales:
-    """Write an OME-Zarr image of several scales, the finest first; version 0.5, which is zarr 3.
+def _inside(path: Path, name: Any) -> str:
+    """The name of a scale, which has to be one of the group's own arrays."""
+    parts = str(name).split("/")
+    if not isinstance(name, str) or not all(parts) or {".", ".."} & set(parts) or "\\" in name or ":" in name:
+        raise ImageError(
+            f"zarr group {str(path)!r}: the path {name!r} of its multiscales is not that of an array in the group; "
+            "only what lies in its folder is read: copy the array into it and name it there."
+        )
+    return name
 
-    Args:
-        folder: of the image; made anew.
-        shapes: of each scale, x, y, z.
-        spacings: voxel size of each scale in mm, x, y, z.
-        origins: where the first voxel of each scale lies, in mm from that of the finest along x, y, z.
-        affine: of the finest scale, to RAS.
-        dtype: of the voxels.
-        name: of the image.
+
+def _check_links(path: Path) -> None:
+    """Refuse a folder with a symbolic link that leads out of it."""
+    whole = path.resolve()
+    for folder, folders, files in os.walk(path):
+        for link in (Path(folder, name) for name in (*folders, *files)):
+            if link.is_symlink() and not link.resolve().is_relative_to(whole):
+                raise ImageError(
+                    f"zarr folder {str(path)!r}: {str(link.relative_to(path))!r} is a symbolic link that leads out of "
+                    "it; only what lies in the folder is read: copy the folder with 'cp -rL'."
+                )
+
+
+@contextmanager
+def create(path: Path, like: LazyImage, dtype: np.dtype, name: str = "", **_: Any) -> Iterator[Write]:
+    """Write an image of several scales in windows, version 0.5; see `bundle.images.formats.create_image`.
+
+    The coarser scales are the finest one pooled, as the cascade's are.
 
     Raises:
-        RuntimeError: where zarr is not installed.
+        RuntimeError: If zarr is not installed.
     """
+    needs_zarr("writing OME-Zarr")
+    dims = len(like.shape)
+    factors = pyramid(list(like.spacing), SCALES - 1)
+    grids = shapes(like.shape, factors)[::-1]
+    if path.is_dir() and not matches(path) and any(path.iterdir()):
+        raise FileExistsError(f"folder {str(path)!r} is not of zarr; move it away, or take another output_dir.")
 
-    def __init__(
-        self,
-        folder: str | Path,
-        shapes: Sequence[Sequence[int]],
-        spacings: Sequence[Sequence[float]],
-        origins: Sequence[Sequence[float]],
-        affine: np.ndarray,
-        dtype: Any,
-        name: str = "",
-    ) -> None:
-        needs_zarr("writing OME-Zarr")
-        group = zarr.open_group(store=str(folder), mode="w", zarr_format=3)
-        axes = ("x", "y", "z")[: len(shapes[0])][::-1]
-        self._arrays: list[Any] = []
-        datasets = []
-        for level, (shape, spacing, origin) in enumerate(zip(shapes, spacings, origins, strict=True)):
-            sides = tuple(shape)[::-1]
-            chunks = tuple(min(CHUNK, side) for side in sides)
-            self._arrays.append(
-                group.create_array(name=str(level), shape=sides, chunks=chunks, dtype=dtype, dimension_names=axes)
+    def verify(part: Path) -> None:
+        group: Any = zarr.open_group(store=str(part), mode="r")
+        for level, grid in enumerate(grids):
+            array = group[str(level)]
+            if array.shape != grid[::-1] or array.dtype != dtype:
+                raise OSError(errno.EIO, f"its scale {level} was read back as {array.shape}, {array.dtype}")
+        for file in part.rglob("*"):
+            if file.is_file() and not file.stat().st_size:
+                raise OSError(errno.EIO, f"its file {str(file.relative_to(part))!r} was read back empty")
+
+    with atomic(path, least_bytes(like.shape, dtype, path.suffix.lower()), verify) as part:
+        group = zarr.open_group(store=str(part), mode="w", zarr_format=3)
+        axes = ("x", "y", "z")[:dims][::-1]
+        arrays: list[Any] = []
+        affine, datasets = torch.from_numpy(like.affine), []
+        unit = like.units if like.units in UNITS else "mm"
+        for level, grid in enumerate(grids):
+            if level:
+                affine = coarser_affine(affine, [*factors[level - 1], *(1,) * (3 - dims)])
+            arrays.append(
+                group.create_array(
+                    name=str(level),
+                    shape=grid[::-1],
+                    chunks=tuple(min(CHUNK, side) for side in grid[::-1]),
+                    dtype=dtype,
+                    dimension_names=axes,
+                )
             )
-            steps = [
-                {"type": "scale", "scale": [float(mm) for mm in spacing[::-1]]},
-                {"type": "translation", "translation": [float(mm) for mm in origin[::-1]]},
-            ]
-            datasets.append({"path": str(level), "coordinateTransformations": steps})
-        named = [{"name": axis, "type": "space", "unit": "millimeter"} for axis in axes]
-        scales: dict[str, Any] = {"name": name, "axes": named, "datasets": datasets}
+            datasets.append({"path": str(level), "coordinateTransformations": _steps(like, affine.numpy(), unit)})
+        scales: dict[str, Any] = {
+            "name": name,
+            "axes": [{"name": axis, "type": "space", "unit": UNITS[unit]} for axis in axes],
+            "datasets": datasets,
+        }
         group.attrs["ome"] = {"version": "0.5", "multiscales": [scales]}
-        group.attrs["affine"] = np.asarray(affine, float).tolist()
+        group.attrs["affine"] = like.affine.tolist()
 
-    def write(self, level: int, window: Sequence[slice], voxels: np.ndarray) -> None:
-        """Write a window of one scale, x, y, z."""
-        self._arrays[level][tuple(window)[::-1]] = voxels.T
+        def write(window: Sequence[slice], voxels: np.ndarray) -> None:
+            arrays[0][tuple(window)[::-1]] = voxels.T
+
+        yield write
+        for fine, coarse, factor in zip(arrays, arrays[1:], factors, strict=False):
+            _pool(fine, coarse, list(factor))
+
+
+def _steps(like: LazyImage, affine: np.ndarray, unit: str) -> list[dict[str, Any]]:
+    """The transformations of a scale: where its first voxel lies, along the image's axes."""
+    dims = len(like.shape)
+    sizes = np.linalg.norm(affine[:3, :dims], axis=0)
+    along = like.affine[:3, :dims] / np.linalg.norm(like.affine[:3, :dims], axis=0)
+    origin = affine[:3, 3] @ along
+    return [
+        {"type": kind, kind: (numbers / MILLIMETRES[unit])[::-1].tolist()}
+        for kind, numbers in (("scale", sizes), ("translation", origin))
+    ]
+
+
+def _pool(fine: Any, coarse: Any, factor: list[int]) -> None:
+    """Write the means of blocks, slab by slab; the border is repeated, as everywhere."""
+    shape, whole = coarse.shape[::-1], fine.shape[::-1]
+    depth = max(parse_bytes(BLOCK) // (4 * math.prod(whole[:-1]) * factor[-1]), 1)
+
+    def pooled(tile: Tile) -> np.ndarray:
+        window = finer(tile.write, factor, whole)
+        block = torch.from_numpy(np.asarray(fine[window[::-1]], np.float32).T.copy())[None, None]
+        means = pool(block, factor)[0, 0].numpy()
+        return means.astype(fine.dtype) if fine.dtype.kind == "f" else np.rint(means).astype(fine.dtype)
+
+    for tile in tiles(shape, (*shape[:-1], even(shape[-1], depth)), (0,) * len(shape)):
+        coarse[tile.write[::-1]] = pooled(tile).T

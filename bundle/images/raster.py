@@ -1,125 +1,192 @@
-"""Photos: single 2D images of PNG, JPEG, TIFF and DICOM as MONAI reads them, each with the depth of its file.
+"""PNG, JPEG and TIFF: single 2D images in grey, colour turned to grey, each with the depth of its file; read whole.
 
-Arrays are `(columns, rows)`. The metadata name the ``bits`` of a level; a TIFF of numbers that are no levels, signed or
-of floating point, has none.
+Arrays are `(columns, rows)`, the way round that the file's Orientation says (EXIF, TIFF). The metadata name the
+``bits`` of a level; a TIFF of numbers that are no levels, signed or of floating point, has none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import errno
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import itk
 import numpy as np
-from bundle.images.xray import read_xray, spacing_of_xray
-from monai.data import ImageReader, ITKReader
-from monai.utils import ensure_tuple
-from PIL import Image, ImageFile
+from bundle.images.bit_depth import level_type
+from bundle.images.image import ImageError, LazyImage, Opened, Write, held, in_order
+from bundle.images.readback import check_pixels, least_bytes
+from bundle.runtime.files import atomic
+from PIL import Image, ImageFile, ImageOps
 
-#: Tag of a TIFF, Photometric Interpretation: 0 where high values are dark.
-PHOTOMETRIC = 262
-
-
-class PhotoReader(ImageReader):
-    """Read a PNG, JPEG, TIFF or DICOM image in grey, colour turned to grey; high levels are bright."""
-
-    def verify_suffix(self, filename: Any) -> bool:
-        """Whether these are files."""
-        return all(Path(name).is_file() for name in ensure_tuple(filename))
-
-    def read(self, data: Any, **kwargs: Any) -> tuple[np.ndarray, dict]:
-        """Read one file: its array, and what is told of it.
-
-        Raises:
-            ValueError: where the file is broken, or holds anything but one image in grey or plain colour.
-        """
-        (path,) = ensure_tuple(data)
-        name = str(path).lower()
-        if name.endswith((".png", ".jpg", ".jpeg")):
-            return _of(_read_by_pillow(path))
-        if name.endswith((".tif", ".tiff")):
-            return _read_tiff(path)
-        levels, header = read_xray(path)
-        return _of(levels, spacing_of_xray(header), int(header.BitsStored))
-
-    def get_data(self, img: Any) -> tuple[np.ndarray, dict]:
-        """As they were read."""
-        return img
+SUFFIXES = {".jpeg": ".png", ".jpg": ".png", ".png": ".png", ".tiff": ".tiff", ".tif": ".tif"}
+TIFF = (".tif", ".tiff")
+#: What Pillow may take a file for, whatever its name: others run programs, as PostScript does.
+FORMATS = ("PNG", "JPEG", "TIFF")
+#: Tags of a TIFF: Photometric Interpretation, 0 where high values are dark; Orientation; resolution; tiles.
+PHOTOMETRIC, ORIENTATION, RESOLUTION, RESOLUTION_UNIT, TILE_WIDTH = 262, 274, (282, 283), 296, 322
+#: Millimetres of a resolution's unit.
+UNITS = {2: 25.4, 3: 10.0}
 
 
-def _of(image: np.ndarray, spacing: Sequence[float] = (1.0, 1.0), bits: int | None = None) -> tuple[np.ndarray, dict]:
-    """An image with its metadata; the bits are by default those of its type."""
-    meta: dict[str, Any] = {"affine": np.diag([*spacing, 1.0, 1.0]), "spatial_shape": np.asarray(image.shape)}
-    meta["original_affine"], meta["original_channel_dim"] = meta["affine"].copy(), float("nan")
-    if bits or image.dtype in (np.uint8, np.uint16):
-        meta["bits"] = bits or 8 * image.dtype.itemsize
-    return image, meta
+def matches(path: Path) -> bool:
+    """Whether the path is named like a file of these formats."""
+    return path.name.lower().endswith(tuple(SUFFIXES))
+
+
+def open(path: Path, **_: Any) -> Opened:
+    """Read one file.
+
+    Raises:
+        ImageError: If the file is broken, or holds anything but one image in grey or plain colour.
+    """
+    spacing = (1.0, 1.0)
+    if path.name.lower().endswith(TIFF):
+        image, spacing = _read_tiff(path)
+    else:
+        image = _read_by_pillow(path)
+    bits = 8 * image.dtype.itemsize if image.dtype in (np.uint8, np.uint16) else None
+    return held(image, np.diag([*spacing, 1.0, 1.0]), path, {"bits": bits} if bits else {})
 
 
 @contextmanager
-def _opened(path: str | Path) -> Iterator[ImageFile.ImageFile]:
+def create(path: Path, like: LazyImage, dtype: np.dtype, **_: Any) -> Iterator[Write]:
+    """Write a PNG of 8 or 16 bits, or a TIFF with its pixel size; see `bundle.images.formats.create_image`.
+
+    Raises:
+        ImageError: If the format cannot hold the values, or the image is a volume.
+    """
+    if len(like.shape) != 2:
+        raise ImageError(f"a {path.suffix} holds no volume of {like.shape} voxels; take output_ext '.nii.gz'.")
+    parts: list[np.ndarray] = []
+    written: list[np.ndarray] = []
+
+    def verify(part: Path) -> None:
+        if end == ".png":
+            with Image.open(part, formats=["PNG"]) as picture:
+                found = np.asarray(picture).astype(written[0].dtype)
+        else:
+            found = itk.array_from_image(itk.imread(str(part), imageio=itk.TIFFImageIO.New()))
+        check_pixels(part, found, written[0])
+
+    end = path.suffix.lower()
+    with atomic(path, least_bytes(like.shape, dtype, end), verify) as part:
+        with in_order(path, like.shape, parts.append) as write:
+            yield write
+        voxels = np.concatenate(parts, -1)
+        bits = getattr(like, "bits", None)
+        if end == ".png" or bits:
+            voxels = _as_levels(voxels, bits, end)
+        rows = np.ascontiguousarray(voxels.astype(voxels.dtype if end == ".png" or bits else dtype).T)
+        written.append(rows)
+        if end == ".png":
+            Image.fromarray(rows).save(part)
+            return
+        picture = itk.image_from_array(rows)
+        picture.SetSpacing([float(side) for side in like.spacing])
+        try:
+            itk.imwrite(picture, str(part))
+        except RuntimeError as error:  # of which ITK tells no number
+            raise OSError(errno.EIO, f"ITK could not write it: {str(error).splitlines()[-1]}") from error
+
+
+def _as_levels(voxels: np.ndarray, bits: int | None, end: str) -> np.ndarray:
+    """Whole numbers in the type of the image's depth, or in a larger one if they need it; never wrapped."""
+    low, high = float(voxels.min()), float(voxels.max())
+    if low < 0 or high > 65535:
+        raise ImageError(
+            f"the image holds {low:g} to {high:g} and a {end} holds 0 to 65535; take output_ext '.nii.gz', or clip it."
+        )
+    return np.rint(voxels).astype(level_type(bits or 8) if high <= 255 else "uint16")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
     """A file opened by Pillow, of any size: its limit is meant for what strangers upload."""
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
-        with Image.open(path) as photo:
+        with Image.open(path, formats=FORMATS) as photo:
             yield photo
     finally:
         Image.MAX_IMAGE_PIXELS = limit
 
 
-def _read_by_pillow(path: str | Path) -> np.ndarray:
-    """Levels of 8 bits, of 16 where the file has grey ones."""
+@contextmanager
+def _decoding(path: Path) -> Iterator[None]:
+    """Name a file that cannot be decoded."""
     try:
-        with _opened(path) as photo:
-            return _grey(path, photo)
-    except (OSError, SyntaxError) as error:
-        raise ValueError(
-            f"image {str(path)!r} cannot be decoded ({error}); it may be cut short: fetch it again."
+        yield
+    except (OSError, RuntimeError, SyntaxError) as error:
+        said = str(error).strip().splitlines() or [type(error).__name__]
+        raise ImageError(
+            f"image {str(path)!r} cannot be decoded ({said[-1].strip()}); it may be cut short: fetch it again."
         ) from error
 
 
-def _grey(path: str | Path, photo: ImageFile.ImageFile) -> np.ndarray:
-    """The levels of an opened photo."""
-    how: Any = photo.tile[0][3]
+def _read_by_pillow(path: Path) -> np.ndarray:
+    """Levels of 8 bits, of 16 if the file has grey ones."""
+    with _decoding(path), _opened(path) as photo:
+        return _grey(path, photo)
+
+
+def _grey(path: Path, photo: ImageFile.ImageFile) -> np.ndarray:
+    """The levels of an opened photo, the right way round."""
+    how: Any = photo.tile[0][3] if photo.tile else ""
     packed = how[0] if isinstance(how, tuple) else how
     if "16" in str(packed) and not photo.mode.startswith("I"):
-        raise ValueError(
+        raise ImageError(
             f"image {str(path)!r} has colours or alpha of 16 bits, which would lose 8; save it in grey of 16 bits."
         )
     if photo.has_transparency_data and np.asarray(photo.convert("RGBA"))[..., 3].min() < 255:
-        raise ValueError(
+        raise ImageError(
             f"image {str(path)!r} has transparent pixels, which have no grey of their own; save it without alpha."
         )
-    if photo.mode.startswith("I"):
-        return np.asarray(photo).astype(np.uint16).T
-    return np.asarray(photo.convert("L")).T
+    upright: Image.Image = ImageOps.exif_transpose(photo)
+    if upright.mode.startswith("I"):
+        return np.asarray(upright).astype(np.uint16).T
+    return np.asarray(upright.convert("L")).T
 
 
-def _read_tiff(path: str | Path) -> tuple[np.ndarray, dict]:
-    """By ITK, which knows the pixel size and more kinds of numbers; colours by Pillow."""
-    dark = 1
+def _read_tiff(path: Path) -> tuple[np.ndarray, tuple[float, float]]:
+    """By ITK, which knows more kinds of numbers; colours and tiles by Pillow."""
+    dark, pages, mode, tags = 1, 1, "F", {}
     try:
         with _opened(path) as photo:
-            pages, mode, dark = getattr(photo, "n_frames", 1), photo.mode, photo.getexif().get(PHOTOMETRIC, 1)
+            pages, mode, tags = getattr(photo, "n_frames", 1), photo.mode, dict(photo.getexif())
+            dark = tags.get(PHOTOMETRIC, 1)
     except (OSError, SyntaxError, EOFError):
-        pages, mode = 1, "F"  # broken, or of numbers that Pillow does not know: ITK will tell
+        pass  # broken, or of numbers that Pillow does not know: ITK will tell
     if pages > 1:
-        raise ValueError(
+        raise ImageError(
             f"image {str(path)!r} has {pages} pages; one is needed: save the page to translate, of a pyramid the "
             "largest, as its own file."
         )
+    spacing = _spacing(tags)
+    turned = int(tags.get(ORIENTATION, 1))
+    if turned in (5, 6, 7, 8):
+        spacing = spacing[::-1]
     if mode not in ("L", "F") and not mode.startswith("I"):
-        return _of(_read_by_pillow(path))
-    try:
-        found = itk.imread(str(path))
-    except RuntimeError as error:
-        raise ValueError(f"image {str(path)!r} cannot be decoded; it may be cut short: fetch it again.") from error
-    image, _ = ITKReader().get_data(found)
+        return _read_by_pillow(path), spacing
+    if TILE_WIDTH in tags or turned != 1:  # of which ITK makes colours
+        with _decoding(path), _opened(path) as photo:
+            upright = np.asarray(ImageOps.exif_transpose(photo))
+        if dark == 0 and mode == "I;16":  # which Pillow turns in 8 bits alone
+            upright = np.iinfo(upright.dtype).max - upright
+        return upright.T, spacing
+    with _decoding(path):
+        image = itk.array_from_image(itk.imread(str(path), imageio=itk.TIFFImageIO.New()))
     if image.ndim != 2:
-        raise ValueError(f"image {str(path)!r} has the shape {image.shape}; one page in grey is needed: save it so.")
-    spacing = [float(side) for side in found.GetSpacing()]
+        raise ImageError(
+            f"image {str(path)!r} has the shape {image.shape[::-1]}; one page in grey is needed: save it so."
+        )
     if dark == 0 and image.dtype in (np.uint8, np.uint16):
         image = np.iinfo(image.dtype).max - image
-    return _of(image, spacing)
+    return image.T, spacing
+
+
+def _spacing(tags: dict[int, Any]) -> tuple[float, float]:
+    """Pixel size in mm, along a row and along a column, as ITK has it; 1 if there is none."""
+    unit = UNITS.get(int(tags.get(RESOLUTION_UNIT, 2)))
+    across, down = (float(tags.get(tag) or 0) for tag in RESOLUTION)
+    return (unit / across, unit / down) if unit and across > 0 and down > 0 else (1.0, 1.0)

@@ -1,108 +1,93 @@
-"""X-rays: the DICOM files that are an image each, without a place in a volume, and their grey levels.
-
-A file stores its levels in one of several ways; here they all run from 0, as dark as air, to 2 ** BitsStored - 1:
-
-- signed values start at 0 (Pixel Representation);
-- where high values are dark, levels are turned: MONOCHROME1, or a falling rescale (PS3.3, C.7.6.3.1.2 and C.11.1.1.2).
-
-Rescaling is linear, so that of the whole range only its direction counts; slope and intercept themselves do not.
-"""
+"""X-rays: the DICOM files that are an image each, without a place in a volume, and their grey levels."""
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import itk
 import numpy as np
 import pydicom
 from bundle.images.bit_depth import level_type
+from bundle.images.derived import Derivation, write_derived_xray
+from bundle.images.dicom_headers import XRAY, file_kind, is_dicom, read_header, settle
+from bundle.images.dicom_levels import levels_of, stored_type
+from bundle.images.image import ImageError, LazyImage, Opened, Write, in_order
 from pydicom.dataset import Dataset, FileDataset
-from pydicom.errors import InvalidDicomError
-from pydicom.misc import is_dicom
 from pydicom.uid import SecondaryCaptureImageStorage
 
-#: Modalities of single images, whatever else their header holds: computed and digital radiography, mammography.
-XRAY = ("CR", "DX", "MG")
-#: What tells what a file is.
-KIND = ("Modality", "Rows", "ImagePositionPatient")
+SUFFIXES = {".dcm": ".dcm"}
+#: What a result's name ends in if the source's has no suffix.
+END = ".dcm"
+
+
+def matches(path: Path) -> bool:
+    """Whether the path is named like a DICOM file, or is one."""
+    return path.name.lower().endswith(END) or is_dicom(path)
 
 
 def is_xray(file: str | Path) -> bool:
-    """Whether a file is DICOM and an image by itself, if one that `read_xray` refuses: it has no place in a volume."""
-    return is_dicom(file) and _kind(file) == "xray"
+    """Whether a file is DICOM and an image by itself, if one that `open` refuses: it has no place in a volume."""
+    return is_dicom(file) and file_kind(file) == "xray"
 
 
-def xray_files(folder: str | Path) -> list[str]:
-    """The X-rays among the files of a folder; none where it holds a slice of a volume as well, which goes first."""
-    found = []
-    for file in sorted(Path(folder).iterdir()):
-        if file.is_file() and is_dicom(file):
-            kind = _kind(file)
-            if kind == "slice":
-                return []
-            found += [str(file)] if kind == "xray" else []
-    return found
-
-
-def _kind(file: str | Path) -> str:
-    """Whether a DICOM file is an ``xray``, a ``slice``, or neither."""
-    header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(KIND))
-    modality = header.get("Modality")
-    if not header.get("Rows") or modality == "SEG":
-        return ""
-    return "slice" if header.get("ImagePositionPatient") and modality not in XRAY else "xray"
-
-
-def read_xray(file: str | Path) -> tuple[np.ndarray, Dataset]:
-    """The levels of an X-ray, `(columns, rows)`, 8 or 16 bits unsigned, and its header.
+def open(path: Path, **_: Any) -> Opened:
+    """Open a file; its pixels are decoded when the first are asked for.
 
     Raises:
-        ValueError: where the file is no X-ray of one frame in grey, or cannot be decoded.
+        ImageError: If the file is no X-ray of one frame in grey.
     """
-    try:
-        header = pydicom.dcmread(file)
-    except InvalidDicomError as error:
-        raise ValueError(f"X-ray {str(file)!r} is no DICOM file; give one, or a PNG, JPEG or TIFF.") from error
-    _check(file, header)
-    return levels_of(_stored(file, header), header).T, header
-
-
-def levels_of(stored: np.ndarray, header: Dataset) -> np.ndarray:
-    """Levels of stored values, 8 or 16 bits unsigned: from 0, as dark as air."""
-    bits = int(header.BitsStored)
-    levels = stored.astype(np.int32) + _lowest(header)
-    levels = 2**bits - 1 - levels if _is_turned(header) else levels
-    return levels.astype(level_type(bits))
-
-
-def stored_of(levels: np.ndarray, header: Dataset) -> np.ndarray:
-    """The inverse of `levels_of`, little endian in the bits that the header allocates."""
-    values = levels.astype(np.int32)
-    values = 2 ** int(header.BitsStored) - 1 - values if _is_turned(header) else values
-    return (values - _lowest(header)).astype(_kind_of_value(header))
-
-
-def spacing_of_xray(header: Dataset) -> tuple[float, float]:
-    """Pixel size along a row and along a column in mm: in the patient, else on the detector, else 1."""
+    if not is_dicom(path):
+        raise ImageError(
+            f"X-ray {str(path)!r} is no DICOM file, or cut short within its preamble; give one, or a PNG, JPEG or TIFF."
+        )
+    header = read_header(path)
+    _check(path, header)
     down, right = header.get("PixelSpacing") or header.get("ImagerPixelSpacing") or (1, 1)
-    return float(right), float(down)
+    decoded: list[np.ndarray] = []
+
+    def read(window: tuple[slice, ...]) -> np.ndarray:
+        if not decoded:
+            decoded.append(read_levels(path))
+        return decoded[0][window]
+
+    bits = int(header.BitsStored)
+    shape = int(header.Columns), int(header.Rows)
+    affine = np.diag([float(right), float(down), 1.0, 1.0])
+    return Opened(path, shape, affine, np.dtype(level_type(bits)), read, meta={"bits": bits})
 
 
-def _kind_of_value(header: Dataset) -> str:
-    """The type of the stored values, little endian."""
-    return f"<{'i' if header.PixelRepresentation else 'u'}{header.BitsAllocated // 8}"
+def read_levels(path: Path) -> np.ndarray:
+    """The levels of an X-ray, `(columns, rows)`, 8 or 16 bits unsigned.
+
+    Raises:
+        ImageError: If the file cannot be decoded.
+    """
+    header = pydicom.dcmread(path, force=True)
+    settle(header)
+    if "PixelData" not in header:
+        raise ImageError(f"X-ray {str(path)!r} holds no pixels; one image is needed: leave the file out.")
+    return levels_of(_stored(path, header), header).T
 
 
-def _lowest(header: Dataset) -> int:
-    """How far the lowest value lies below zero."""
-    return 2 ** (int(header.BitsStored) - 1) if header.PixelRepresentation else 0
+@contextmanager
+def create(
+    path: Path, like: LazyImage, _dtype: np.dtype, derivation: Derivation | None = None, **_: Any
+) -> Iterator[Write]:
+    """Write a derived X-ray; see `bundle.images.formats.create_image`.
 
-
-def _is_turned(header: Dataset) -> bool:
-    """Whether high stored values are dark."""
-    falling = float(header.get("RescaleSlope") or 1) < 0
-    return (header.PhotometricInterpretation == "MONOCHROME1") != falling
+    Raises:
+        ImageError: If the source is no X-ray.
+    """
+    if not is_dicom(like.path):
+        raise ImageError(f"source {str(like.path)!r} is no DICOM X-ray to derive one from; take another output_ext.")
+    parts: list[np.ndarray] = []
+    with in_order(path, like.shape, parts.append) as write:
+        yield write
+    write_derived_xray(like.path, path, np.concatenate(parts, -1), derivation or Derivation())
 
 
 def _check(file: str | Path, header: Dataset) -> None:
@@ -110,19 +95,24 @@ def _check(file: str | Path, header: Dataset) -> None:
     where, modality = f"X-ray {str(file)!r}", header.get("Modality") or ""
     frames, kind = int(header.get("NumberOfFrames") or 1), header.get("PhotometricInterpretation") or "nothing"
     if header.get("ImagePositionPatient") and modality not in XRAY:
-        raise ValueError(f"{where} is one slice of a volume, by its modality {modality!r}; give the series' folder.")
-    if "PixelData" not in header:
-        raise ValueError(f"{where} holds no pixels, modality {modality!r}; one image is needed: leave the file out.")
+        raise ImageError(f"{where} is one slice of a volume, by its modality {modality!r}; give the series' folder.")
+    if not header.get("Rows"):
+        raise ImageError(f"{where} holds no pixels, modality {modality!r}; one image is needed: leave the file out.")
+    if frames > 1 and modality not in ("", *XRAY):
+        raise ImageError(
+            f"{where} has {frames} frames; a volume of several frames is not read: write it anew as one file a slice, "
+            "for instance by dcm4che's emf2sf, and give their folder; or as NIfTI, by dcm2niix."
+        )
     if frames > 1:
-        raise ValueError(f"{where} has {frames} frames; one is needed: save the frame to translate as its own image.")
+        raise ImageError(f"{where} has {frames} frames; one is needed: save the frame to translate as its own image.")
     if header.get("SamplesPerPixel", 1) != 1 or kind not in ("MONOCHROME1", "MONOCHROME2"):
-        raise ValueError(
+        raise ImageError(
             f"{where} is stored as {kind}, {header.get('SamplesPerPixel', 1)} samples a pixel; grey is needed, "
             "MONOCHROME1 or MONOCHROME2: leave it out, or save it as a PNG, which is read as grey."
         )
     bits, allocated = header.get("BitsStored"), header.get("BitsAllocated")
     if allocated not in (8, 16) or not bits or not 2 <= bits <= allocated or header.get("HighBit") != bits - 1:
-        raise ValueError(
+        raise ImageError(
             f"{where} stores {bits} of {allocated} bits up to bit {header.get('HighBit')}; 2 to 16 of 8 or 16, from "
             "bit 0 on, are read: write it anew, for instance as a 16-bit PNG."
         )
@@ -134,13 +124,13 @@ def _stored(file: str | Path, header: Dataset) -> np.ndarray:
     try:
         values = _decoded(header) if syntax.is_compressed else header.pixel_array
     except (AttributeError, RuntimeError, ValueError) as error:
-        raise ValueError(
+        raise ImageError(
             f"X-ray {str(file)!r}: its pixels, of the transfer syntax {syntax.name} ({syntax}), cannot be decoded. The "
             "file may be cut short: fetch it again; or write it anew without compression, for instance by gdcmconv "
             "--raw."
         ) from error
     unused = header.BitsAllocated - header.BitsStored  # which may hold overlays
-    return (values.astype(_kind_of_value(header)) << unused) >> unused
+    return (values.astype(stored_type(header)) << unused) >> unused
 
 
 def _decoded(header: Dataset) -> np.ndarray:

@@ -1,26 +1,34 @@
 """The machine: files, memory, processes.
 
-- `hashes` of files; `bytes`: memory sizes given as text;
+- `files`: atomic files and folders, and their hashes; `typed`: paths as they were typed; `errors`: one last line;
+- `choose`: settings by one key; `bytes`: memory sizes given as text; `free_memory`: what the host has left;
 - `malloc`: the C library's heap; `precision`: whether a device computes in bfloat16;
 - `prefetch`: reading and writing while computing; `ranks`: the processes of one run.
 """
 
 from bundle.runtime.bytes import parse_bytes
-from bundle.runtime.hashes import file_hash
+from bundle.runtime.choose import choose
+from bundle.runtime.files import file_hash, fingerprint
+from bundle.runtime.free_memory import free_memory
 from bundle.runtime.malloc import trim_malloc
 from bundle.runtime.precision import has_bfloat16
 from bundle.runtime.prefetch import prefetch
-from bundle.runtime.ranks import first, leave, rank, wait, world
+from bundle.runtime.ranks import first, rank, shutdown, wait, world
+from bundle.runtime.typed import typed_path
 
 __all__ = [
+    "choose",
     "file_hash",
+    "fingerprint",
     "first",
+    "free_memory",
     "has_bfloat16",
-    "leave",
     "parse_bytes",
     "prefetch",
     "rank",
+    "shutdown",
     "trim_malloc",
+    "typed_path",
     "wait",
     "world",
 ]

@@ -1,4 +1,8 @@
-"""The processes of one run, as torchrun starts them; a process alone is the first and only one."""
+"""The processes of one inference, as torchrun starts them; a process alone is the first and only one.
+
+Training asks `ignite.distributed` instead. Inference cannot: ignite's first question is answered by all processes
+together, and a process without images never asks.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +32,7 @@ def wait() -> None:
         dist.barrier()
 
 
-def leave(seconds: float = 1.0) -> None:
+def shutdown(seconds: float = 1.0) -> None:
     """Leave the other processes, and let this one end.
 
     What ``DistributedDataParallel`` leaves behind keeps gloo's threads alive. One that still has a tensor to free when

@@ -1,7 +1,7 @@
 """One scale's GAN for MONAI's `AdversarialTrainer`.
 
-`data`: its patches. `batches`: what generator and discriminator are given; `losses`; `diffaugment`; `validation`;
-`handlers`: what is done beside the iterations; `weights`: of one scale, of all; `averaging`: their running average;
+`data`: its patches. `batches`: the inputs of generator and discriminator; `losses`; `diffaugment`; `validation`;
+`handlers`: what is done beside the iterations; `weights`: of one scale and of all; `averaging`: their running average;
 `crossfitting`: previous scales by cascades that have not seen the image; `resuming`: an interrupted training resumes;
 `record`: its settings.
 """
@@ -9,9 +9,9 @@
 from bundle.training.averaging import warm_average
 from bundle.training.batches import THIN, PrepareScaleBatch, ScaleDiscriminator, ScaleGenerator
 from bundle.training.crossfitting import CrossFitting, images_of
-from bundle.training.handlers import KeepBest, SeedEpochs, clip_gradients, stop_on_nan
+from bundle.training.handlers import ClipGradients, KeepBest, SeedEpochs, StopOnNaN, UpdateAverage
 from bundle.training.losses import AdversarialLosses
-from bundle.training.record import write_record
+from bundle.training.record import record_settings, settings_of, write_record
 from bundle.training.resuming import resumable
 from bundle.training.validation import FixedPatches
 from bundle.training.weights import gather, load_trained, scale_parameters
@@ -19,6 +19,7 @@ from bundle.training.weights import gather, load_trained, scale_parameters
 __all__ = [
     "THIN",
     "AdversarialLosses",
+    "ClipGradients",
     "CrossFitting",
     "FixedPatches",
     "KeepBest",
@@ -26,13 +27,15 @@ __all__ = [
     "ScaleDiscriminator",
     "ScaleGenerator",
     "SeedEpochs",
-    "clip_gradients",
+    "StopOnNaN",
+    "UpdateAverage",
     "gather",
     "images_of",
     "load_trained",
+    "record_settings",
     "resumable",
     "scale_parameters",
-    "stop_on_nan",
+    "settings_of",
     "warm_average",
     "write_record",
 ]

@@ -9,19 +9,19 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 def warm_average(momentum: float) -> Callable[[Any, Any, Any], None]:
-    """What torch's `AveragedModel` takes: an exponential average that forgets its untrained start.
+    """An exponential average for torch's `AveragedModel` that forgets its untrained start.
 
-    After n steps the newest weights count for 9 / (10 + n), and never for less than the momentum. With the momentum
-    alone, a training from scratch would be a third untrained after as many steps as the average is long.
+    After n steps the newest weights have a weight of 9 / (10 + n), and never less than the momentum. With the momentum
+    alone, a third of the average would still be untrained after as many steps as it is long.
 
     Args:
-        momentum: share of the newest weights, once warm.
+        momentum: weight of the newest weights after the first steps.
 
     Raises:
-        ValueError: where it is not above 0 and at most 1.
+        ValueError: If it is not above 0 and at most 1.
     """
     if not 0 < momentum <= 1:
-        raise ValueError(f"ema_momentum {momentum} must be above 0 and at most 1; 1 averages nothing.")
+        raise ValueError(f"momentum {momentum} of the average must be above 0 and at most 1; 1 averages nothing.")
 
     def update(averaged: Any, current: Any, number: Any) -> None:
         get_ema_multi_avg_fn(1 - max(momentum, 9 / (10 + int(number))))(averaged, current, number)

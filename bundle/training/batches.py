@@ -12,24 +12,24 @@ from typing import Any
 import torch
 from bundle.cascade import Cascade
 from bundle.geometry import channels_last, crop
-from bundle.training.diffaugment import augmented
+from bundle.training.diffaugment import diffaugment
 from monai.engines import PrepareBatch
 from monai.inferers import Inferer
 from torch import Tensor
 
-#: Of fewer voxels a side, a layer of the discriminator of `configs/train.json` is given less than its kernel spans, and
-#: PyTorch's library for CPUs then finds wrong gradients of its weights in bfloat16 (2.13).
+#: With fewer voxels a side, the input of a layer of the discriminator in `configs/train.json` is smaller than its
+#: kernel, and PyTorch's library for CPUs then computes wrong gradients of its weights in bfloat16 (2.13).
 THIN = 20
 
 
 def halving(image: Tensor, half: bool) -> torch.autocast:
-    """Compute in bfloat16 what is entered with this, where that is asked for and right for an image."""
+    """A context that computes in bfloat16, if ``half`` is set and gradients are right for images of that size."""
     right = image.device.type != "cpu" or min(image.shape[2:]) >= THIN
     return torch.autocast(image.device.type, torch.bfloat16, enabled=half and right)
 
 
 class PrepareScaleBatch(PrepareBatch):
-    """Take a batch of patches apart: the target, what the generator sees, and what the discriminator sees.
+    """Split a batch of patches into the target, what the generator sees, and what the discriminator sees.
 
     Args:
         cascade: gives the sketch and the reach.
@@ -38,6 +38,13 @@ class PrepareScaleBatch(PrepareBatch):
 
     def __init__(self, cascade: Cascade, scale: int) -> None:
         self.cascade, self.scale = cascade, scale
+        self.scratch = cascade.conditioning == "none"
+        self.sees_image = bool(cascade.sees_image[scale]) and not self.scratch
+
+    @property
+    def seen_channels(self) -> int:
+        """Channels of ``seen``: sketch; image, if the generator sees it; previous scale, above scale 0."""
+        return int(not self.scratch) + int(self.sees_image) + int(self.scale > 0)
 
     def __call__(
         self,
@@ -48,19 +55,18 @@ class PrepareScaleBatch(PrepareBatch):
     ) -> tuple[Tensor, Tensor, tuple, dict[str, Tensor]]:
         """Return target, target, no arguments, and ``condition`` and ``seen``.
 
-        ``condition`` is what `Cascade.forward` takes at that scale; ``seen`` is what its generator makes of it (sketch;
-        image, where it sees it; previous scale), cropped to the target. From scratch, noise stands for the image.
+        ``condition`` is the input of `Cascade.forward` at that scale; ``seen`` is what its generator computes from it
+        (sketch; image, if it sees it; previous scale), cropped to the target. From scratch, noise replaces the image.
         """
         batch = {
             key: batchdata[key].as_subclass(Tensor).to(device, non_blocking=non_blocking, **kwargs)
             for key in ("image", "label", *(("coarse",) if self.scale else ()))
         }
         image, target = batch["image"], batch["label"]
-        scratch = self.cascade.conditioning == "none"
-        if scratch:
+        if self.scratch:
             image = torch.randn_like(image)
         with torch.no_grad():
-            given = self.cascade.conditions(image, self.cascade.sees_image[self.scale] and not scratch)
+            given = self.cascade.conditions(image, self.sees_image)
         conditions = torch.cat([crop(image, self.cascade.margin)[:, :0], *given], 1)  # from scratch there are none
         seen = crop(conditions, [(s - t) // 2 for s, t in zip(conditions.shape[2:], target.shape[2:], strict=True)])
         if not self.scale:
@@ -75,7 +81,7 @@ class ScaleGenerator(Inferer):
 
     Args:
         scale: the scale to train.
-        half: whether to compute in bfloat16 (torch's autocast), but for thin images on a CPU.
+        half: compute in bfloat16 (torch's autocast), except for thin images on a CPU.
     """
 
     def __init__(self, scale: int, half: bool = False) -> None:
@@ -83,7 +89,7 @@ class ScaleGenerator(Inferer):
         self.scale, self.half = scale, half
 
     def __call__(self, inputs: Tensor, network: Any, *args: Any, **kwargs: Any) -> Tensor:
-        """Return the fake for ``condition``; ``inputs``, the real image, is not looked at."""
+        """Return the fake for ``condition``; ``inputs``, the real image, is not used."""
         with halving(inputs, self.half):
             return network(kwargs["condition"], self.scale).float()
 
@@ -92,24 +98,28 @@ class ScaleDiscriminator(Inferer):
     """Run the discriminator on an image beside the conditions: D(x, y) of the paper's objective, section 2.1.
 
     Args:
-        half: whether to compute in bfloat16 (torch's autocast), but for thin images on a CPU.
-        augment: how much of what it is shown is moved and blotted out, from 0 to 1 (see `augmented`).
-        spread: whether it is shown how the images of a batch differ as well, voxel by voxel, so that a generator which
-            always makes the same image gives itself away (Karras et al., Progressive growing of GANs, ICLR 2018).
-        detail: above scale 0, by how much it is shown what an image adds to the previous scale, in place of the image:
-            fine detail is faint beside the whole. 0 shows the image.
+        half: compute in bfloat16 (torch's autocast), except for thin images on a CPU.
+        diffaugment: strength of random translation and cutout, from 0 to 1 (see `diffaugment`).
+        minibatch_std: append the standard deviation over the batch, voxel by voxel, so that a generator which always
+            makes the same image is found out (Karras et al., Progressive growing of GANs, ICLR 2018).
+        residual_gain: above scale 0, show what an image adds to the previous scale, times this factor, in place of the
+            image, because fine detail is faint beside the whole. 0 shows the image.
     """
 
-    def __init__(self, half: bool = False, augment: float = 0.0, spread: bool = False, detail: float = 0.0) -> None:
+    def __init__(
+        self, half: bool = False, diffaugment: float = 0.0, minibatch_std: bool = False, residual_gain: float = 0.0
+    ) -> None:
         super().__init__()
-        self.half, self.augment, self.spread, self.detail = half, augment, spread, detail
+        self.half, self.diffaugment = half, diffaugment
+        self.minibatch_std, self.residual_gain = minibatch_std, residual_gain
 
     def __call__(self, inputs: Tensor, network: Any, *args: Any, **kwargs: Any) -> Tensor:
-        """Return the logits, one for each patch that MONAI's `PatchDiscriminator` looks at."""
+        """Return the logits, one for each patch of MONAI's `PatchDiscriminator`."""
         with halving(inputs, self.half):
             seen = kwargs["seen"]
-            shown = torch.cat([seen, self.detail * (inputs - seen[:, -1:]) if self.detail else inputs], 1)
-            if self.spread:
+            gain = self.residual_gain
+            shown = torch.cat([seen, gain * (inputs - seen[:, -1:]) if gain else inputs], 1)
+            if self.minibatch_std:
                 shown = torch.cat([shown, inputs.std(0, keepdim=True).expand_as(inputs)], 1)
-            shown = augmented(shown, self.augment)
+            shown = diffaugment(shown, self.diffaugment)
             return network(channels_last(shown))[-1].float()

@@ -1,7 +1,7 @@
 """Previous scales made by cascades that were not trained on the image: cross-fitting.
 
-What a cascade makes of the images it was trained on is better than what it makes of others. A scale that learns from
-the former alone trusts its previous scale too much (`docs/brain.md` has figures).
+A cascade translates the images it was trained on better than others. A scale that learns from the former alone trusts
+its previous scale too much (`docs/brain.md` has figures).
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ class CrossFitting:
     """Choose, for each image, the cascades that were not trained on it.
 
     Args:
-        cascade: tells the networks; it is left as it is.
-        folders: of other trainings, each with weights and records of the scales before; none for no cross-fitting.
+        cascade: cascade with the networks; its weights are not changed.
+        folders: folders of other trainings, each with weights and records of the scales before; empty for no
+            cross-fitting.
         scale: the scale to train.
     """
 
@@ -30,10 +31,10 @@ class CrossFitting:
         self.seen = {Path(folder): images_of(Path(folder), scale) for folder in folders}
 
     def unseen(self, image: str | Path) -> list[Path]:
-        """The trainings that have not seen an image; none where none are given.
+        """The trainings that have not seen an image; none if no folders are given.
 
         Raises:
-            ValueError: where each has seen it.
+            ValueError: If each has seen it.
         """
         name = Path(image).name
         folders = [folder for folder, names in self.seen.items() if name not in names]
@@ -56,7 +57,7 @@ def images_of(folder: Path, scales: int) -> set[str]:
     """The names of the images that the first scales of a training were trained on.
 
     Raises:
-        FileNotFoundError: where the weights or the record of a scale are missing.
+        FileNotFoundError: If the weights or the record of a scale are missing.
     """
     names: set[str] = set()
     for scale in range(scales):

@@ -1,4 +1,4 @@
-"""What a training does beside its iterations: seed its epochs, keep its best weights, stop where it fails."""
+"""What a training does beside its iterations: seed its epochs, keep its best weights, stop if it fails."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ from typing import Any
 import torch
 from bundle.cascade import Cascade
 from bundle.training.weights import own_weights, save_whole
+from ignite import distributed
 from ignite.engine import Engine, Events
+from torch.optim.swa_utils import AveragedModel
 
 
 class SeedEpochs:
     """Seed every epoch by its number, so that a resumed training draws what an uninterrupted one would have drawn.
 
     Args:
-        seed: of the training.
-        transform: a random transform of the main process; the loader's workers take their seeds from torch's.
-        rank: number of the process, where several train together: each draws its own.
+        seed: seed of the training; each of several processes that train together adds its own rank.
+        transform: a random transform of the main process; the loader's workers take their seeds from torch.
     """
 
-    def __init__(self, seed: int, transform: Any, rank: int = 0) -> None:
-        self.seed, self.transform, self.rank = seed, transform, rank
+    def __init__(self, seed: int, transform: Any) -> None:
+        self.seed, self.transform = seed, transform
 
     def attach(self, engine: Engine) -> None:
         """Seed at the start of each epoch of an engine."""
@@ -30,48 +31,41 @@ class SeedEpochs:
 
     def __call__(self, engine: Engine) -> None:
         """Seed one epoch."""
-        seed = (self.seed * 1_000_003 + self.rank * 10_007 + engine.state.epoch) % 2**31
+        seed = (self.seed * 1_000_003 + distributed.get_rank() * 10_007 + engine.state.epoch) % 2**31
         torch.manual_seed(seed)
         self.transform.set_random_state(seed=seed)
 
 
 class KeepBest:
-    """Save the weights of the best validation, a flat state dict; remember its metric when a training is resumed.
+    """Save the weights of the best validation as a flat state dict, and remember its metric if a training is resumed.
 
-    MONAI's `CheckpointSaver` does the first, but a new process would take its own first validation for the best.
+    MONAI's `CheckpointSaver` does the first, but in a new process it takes the first validation for the best.
 
     Args:
         network: the cascade, or its average.
-        path: where its state dict goes.
+        path: where its state dict is written; of several processes that train together, the first one writes.
         scale: the scale that is trained.
-        joined: a checkpoint of all scales, in which the weights of this one are replaced as well; null for none.
-        newest: whether to save at every validation, where no metric tells which images from scratch are better.
-        write: whether this process saves; of several that train together, one does.
+        joined: a checkpoint of all scales, in which the weights of this scale are replaced as well; null for none.
+        save_last: save at every validation, because no metric tells which images from scratch are better.
     """
 
     def __init__(
-        self,
-        network: Cascade,
-        path: str | Path,
-        scale: int,
-        joined: str | Path | None = None,
-        newest: bool = False,
-        write: bool = True,
+        self, network: Cascade, path: str | Path, scale: int, joined: str | Path | None = None, save_last: bool = False
     ) -> None:
         self.network, self.path, self.scale, self.joined = network, Path(path), scale, joined
-        self.newest, self.write = newest, write
+        self.save_last = save_last
         self.best = math.inf
 
     def attach(self, engine: Engine) -> None:
-        """Look at the key metric, an error, at the end of each validation of an engine."""
+        """Check the key metric, an error, at the end of each validation of an engine."""
         engine.add_event_handler(Events.COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
-        """Save where the metric is lower than ever, or always."""
+        """Save if the metric is lower than ever, or always."""
         metric = float(engine.state.metrics[vars(engine.state)["key_metric_name"]])
-        if metric < self.best or self.newest:
+        if metric < self.best or self.save_last:
             self.best = metric
-            if not self.write:
+            if distributed.get_rank() > 0:
                 return
             state = self.network.state_dict()
             save_whole(state, self.path)
@@ -84,36 +78,68 @@ class KeepBest:
         return {"best": self.best}
 
     def load_state_dict(self, state: dict[str, float]) -> None:
-        """Go on from a best metric."""
+        """Continue from a best metric."""
         self.best = float(state["best"])
 
 
-def clip_gradients(optimizer: torch.optim.Optimizer, max_norm: float | None) -> None:
-    """Shorten the gradient of every step to a length, all parameters together, so that one odd batch undoes nothing.
+class ClipGradients:
+    """Clip the gradient of every step of an optimizer, so that one odd batch cannot undo a training.
 
     Args:
-        optimizer: whose steps.
-        max_norm: longest gradient (Euclidean); null for any.
+        optimizer: optimizer whose steps are clipped.
+        max_norm: longest gradient (Euclidean, over all parameters together); null for no limit.
     """
-    if max_norm is None:
-        return
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
-    def clip(*_: Any) -> None:
-        torch.nn.utils.clip_grad_norm_(parameters, max_norm)
+    def __init__(self, optimizer: torch.optim.Optimizer, max_norm: float | None) -> None:
+        self.optimizer, self.max_norm = optimizer, max_norm
 
-    optimizer.register_step_pre_hook(clip)
+    def attach(self, engine: Engine) -> None:  # noqa: ARG002 (handlers are attached to an engine)
+        """Clip from now on."""
+        if self.max_norm is not None:
+            self.optimizer.register_step_pre_hook(self)
+
+    def __call__(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        """Clip the gradient of one step."""
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        torch.nn.utils.clip_grad_norm_(parameters, self.max_norm or math.inf)
 
 
-def stop_on_nan(engine: Any) -> None:
-    """Handler of every iteration: end the run where the loss is no number any more; what was saved before stays.
+class UpdateAverage:
+    """Update the average of a network's weights after every iteration.
 
-    Raises:
-        FloatingPointError: where it is not.
+    Args:
+        average: the average.
+        network: the network that is trained.
     """
-    loss = engine.state.output["reconstruction_loss"].item()
-    if not math.isfinite(loss):
-        raise FloatingPointError(
-            f"the loss of iteration {engine.state.iteration} is {loss}, no finite number; train with --amp False or "
-            "a lower --learning_rate. The best weights so far are in output_dir."
-        )
+
+    def __init__(self, average: AveragedModel, network: torch.nn.Module) -> None:
+        self.average, self.network = average, network
+
+    def attach(self, engine: Engine) -> None:
+        """Update after each iteration of an engine."""
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:  # noqa: ARG002 (ignite passes the engine)
+        """Update once."""
+        self.average.update_parameters(self.network)
+
+
+class StopOnNaN:
+    """End a run as soon as its loss is not a finite number; what was saved before stays."""
+
+    def attach(self, engine: Engine) -> None:
+        """Check after each iteration of an engine."""
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+
+    def __call__(self, engine: Any) -> None:
+        """Check one iteration.
+
+        Raises:
+            FloatingPointError: If its loss is not a finite number.
+        """
+        loss = engine.state.output["reconstruction_loss"].item()
+        if not math.isfinite(loss):
+            raise FloatingPointError(
+                f"the loss of iteration {engine.state.iteration} is {loss}, not a finite number; train with "
+                "--amp False or a lower --learning_rate. The best weights so far are in output_dir."
+            )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import platform
 from collections.abc import Mapping
@@ -11,14 +12,37 @@ from typing import Any
 import bundle
 import monai
 import torch
+from ignite import distributed
+from monai.bundle.reference_resolver import ReferenceResolver
+
+#: Stands for what is not plain data: a network, a function.
+OTHER = object()
+
+
+def record_settings(path: str | Path, **more: Any) -> None:
+    """Write the settings of the config that this is called from, as they were resolved, overrides included.
+
+    Every key is written whose value is plain: a number, a text, a truth value, null, or a list of these; so a new key
+    cannot be forgotten. Disabled blocks are left out. Of several processes the first one writes.
+
+    Args:
+        path: a ``.json`` file; its folder is made if missing.
+        more: further entries.
+
+    Raises:
+        RuntimeError: If it is not called from a MONAI config.
+    """
+    settings = {**settings_of(_calling_resolver()), **more}
+    if distributed.get_rank() == 0:
+        write_record(path, settings)
 
 
 def write_record(path: str | Path, settings: Mapping[str, Any]) -> None:
-    """Write the settings as they were resolved, overrides included, and the versions of what ran, as JSON.
+    """Write settings, and the versions of the software, as JSON.
 
     Args:
-        path: a ``.json`` file; its folder is made where missing.
-        settings: names and values; what JSON does not know is written as text.
+        path: a ``.json`` file; its folder is made if missing.
+        settings: names and values; values that JSON does not know are written as text.
     """
     versions = {
         "bundle": bundle.__version__,
@@ -30,3 +54,62 @@ def write_record(path: str | Path, settings: Mapping[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"settings": dict(settings), "versions": versions}, indent=4, default=str)
     path.write_text(text + "\n", encoding="utf-8")
+
+
+def settings_of(resolver: ReferenceResolver) -> dict[str, Any]:
+    """The settings in a parsed config, nested as they are there.
+
+    Args:
+        resolver: the ``ref_resolver`` of a `ConfigParser` that has parsed its config.
+    """
+    root = resolver.get_item("")
+    found = _settings(resolver, "", {} if root is None else root.get_config())
+    return found if isinstance(found, dict) else {}
+
+
+def _settings(resolver: ReferenceResolver, name: str, config: Any) -> Any:
+    """The settings at an id of the config and below."""
+    if not isinstance(config, dict):
+        value = _value(resolver, name, config)
+        return value if _plain(value) and not isinstance(value, dict) else OTHER
+    if _value(resolver, f"{name}::_disabled_", config.get("_disabled_")) is True:
+        return OTHER
+    below = {key: _settings(resolver, f"{name}::{key}".removeprefix("::"), value) for key, value in config.items()}
+    return {key: value for key, value in below.items() if value is not OTHER and not key.startswith("_")} or OTHER
+
+
+def _value(resolver: ReferenceResolver, name: str, config: Any) -> Any:
+    """The value at an id, if it can be told without making a component or running a list of expressions."""
+    if name in resolver.resolved_content:
+        value = resolver.resolved_content[name]
+        return str(value) if isinstance(value, (torch.device, Path)) else value
+    if isinstance(config, dict):
+        values = {key: _value(resolver, f"{name}::{key}", value) for key, value in config.items()}
+        return OTHER if "_target_" in config else values
+    if isinstance(config, str) and config[:1] in ("$", "@"):
+        names = ReferenceResolver.match_refs_pattern(config)
+        items = {other: resolver.get_item(other) for other in names}
+        known = all(item and _plain(_value(resolver, other, item.get_config())) for other, item in items.items())
+        return resolver.get_resolved_content(name) if names and known else OTHER
+    return config
+
+
+def _plain(value: Any) -> bool:
+    """Whether a value is plain data, without expressions."""
+    if isinstance(value, dict):
+        return all(map(_plain, value.values()))
+    if isinstance(value, (list, tuple)):
+        return all(_plain(item) and not (isinstance(item, str) and item[:1] in ("$", "@")) for item in value)
+    return value is None or isinstance(value, (bool, int, float, str))
+
+
+def _calling_resolver() -> ReferenceResolver:
+    """The resolver that is making the component from which this is called: MONAI hands it to nobody."""
+    frame = inspect.currentframe()
+    while frame is not None:
+        if isinstance(caller := frame.f_locals.get("self"), ReferenceResolver):
+            return caller
+        frame = frame.f_back
+    raise RuntimeError(
+        "record_settings is not called from a MONAI config; write_record writes settings that are given."
+    )

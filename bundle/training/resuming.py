@@ -1,4 +1,4 @@
-"""A training that goes on where it was interrupted."""
+"""An interrupted training resumes where it stopped."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ def resumable(
     resume: bool = True,
     max_minutes: float = 0,
 ) -> None:
-    """Save all that a training consists of after every epoch, and begin with what an interrupted one has left.
+    """Save the state of a training after every epoch, and resume from the state that an interrupted one has left.
 
-    The checkpoint of a finished training is removed: what remains are its weights, and the next one begins anew.
+    The checkpoint of a finished training is removed. Its weights remain, and the next training starts afresh.
 
     Args:
-        trainer: its `Progress` is saved as well.
-        states: names and objects with a ``state_dict``.
-        folder: of the checkpoints.
-        scale: of the training; each has its own.
-        device: where the states go.
-        resume: whether to look for an interrupted training.
-        max_minutes: after which the training stops at the end of an epoch, to be gone on with; 0 for no limit.
+        trainer: the trainer; its `Progress` is saved as well.
+        states: names, and objects with a ``state_dict``.
+        folder: folder of the checkpoints.
+        scale: the scale that is trained; each has its own checkpoint.
+        device: device that the states are loaded to.
+        resume: look for an interrupted training.
+        max_minutes: minutes after which the training stops at the end of an epoch, to be resumed; 0 for no limit.
     """
     states = {**states, "progress": Progress(trainer)}
     found = latest(folder, scale) if resume else None
     if found:
         loader = CheckpointLoader(found, dict(states), map_location=device)  # type: ignore[arg-type]
         loader.attach(trainer)
-    # Of several processes that train together the first one writes; ignite wants all of them to have the handler.
+    # Of several processes that train together the first one writes; ignite needs the handler in all of them.
     CheckpointSaver(
         str(folder), states, file_prefix=f"resume_{scale}", save_interval=1, n_saved=1, epoch_level=True
     ).attach(trainer)
@@ -57,7 +57,7 @@ def resumable(
 
 
 class Progress:
-    """How far a trainer is: all of its state that is no network's or optimizer's, which MONAI's would save whole.
+    """How far a trainer is: its state without networks and optimizers, which MONAI would save as a whole.
 
     Args:
         trainer: an engine.
@@ -71,11 +71,11 @@ class Progress:
         return {"epoch": self.trainer.state.epoch, "iteration": self.trainer.state.iteration}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on after them."""
+        """Continue after them."""
         self.trainer.state.epoch, self.trainer.state.iteration = state["epoch"], state["iteration"]
 
 
 def latest(folder: str | Path, scale: int) -> str | None:
-    """The checkpoint from which an interrupted training of a scale goes on; nothing where there is none."""
+    """The checkpoint from which an interrupted training of a scale resumes; None if there is none."""
     found = sorted(Path(folder).glob(f"resume_{scale}_*.pt"), key=lambda file: file.stat().st_mtime_ns)
     return str(found[-1]) if found else None

@@ -1,4 +1,4 @@
-"""Patches to validate on, the same every time."""
+"""Validation patches that stay the same."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from monai.data import Dataset
 
 
 class FixedPatches(Dataset):
-    """The same patches at every validation: drawn once, volume after volume.
+    """Patches that are drawn once, volume after volume, and are the same at every validation.
 
     Args:
         data: images, as for `monai.data.Dataset`.
-        transform: what loads one.
-        patching: random transforms that make a patch of it.
-        number: how many patches.
-        seed: of the patches.
+        transform: transform that loads an image.
+        patching: random transform that makes a patch of it.
+        number: number of patches.
+        seed: seed of the patches.
 
     Raises:
-        ValueError: where there is no image.
+        ValueError: If there is no image.
     """
 
     def __init__(self, data: Sequence, transform: Any, patching: Any, number: int, seed: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""The weights of one scale, of all scales together, and of a run to go on with."""
+"""The weights of one scale and of all scales together."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from bundle.cascade import Cascade
+from bundle.runtime.files import atomic
 from torch import Tensor, nn
 
 
@@ -15,7 +16,7 @@ def scale_parameters(cascade: Cascade, scale: int) -> list[nn.Parameter]:
     """The parameters of one scale's generator.
 
     Raises:
-        ValueError: where the cascade has no such scale.
+        ValueError: If the cascade has no such scale.
     """
     if not 0 <= scale < cascade.num_scales:
         raise ValueError(f"scale {scale} is not one of 0 to {cascade.num_scales - 1}, the scales of the cascade.")
@@ -23,27 +24,24 @@ def scale_parameters(cascade: Cascade, scale: int) -> list[nn.Parameter]:
 
 
 def prefix_of(scale: int) -> str:
-    """What the names of one scale's weights begin with."""
+    """The prefix of the names of one scale's weights."""
     return f"fine.{scale - 1}." if scale else "coarse."
 
 
 def save_whole(state: Mapping[str, Any], path: str | Path) -> None:
-    """Write a checkpoint; under its name stands the older one or all of the new one."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    torch.save(state, part)
-    part.replace(path)
+    """Write a checkpoint. At any time the file is either the older one or the whole new one."""
+    with atomic(path) as part:
+        torch.save(state, part)
 
 
 def load_trained(cascade: Cascade, folder: str | Path, scales: int, joined: str | Path) -> bool:
-    """Load the first scales of a cascade, as far as they are trained, and tell whether all of them are.
+    """Load the first scales of a cascade that are trained; return whether all of them are.
 
     Args:
-        cascade: is loaded into.
-        folder: of a training; holds ``scale_0.pt`` and so on.
-        scales: how many.
-        joined: a checkpoint of all scales, from which those come that the folder lacks.
+        cascade: cascade whose weights are replaced.
+        folder: folder of a training, with ``scale_0.pt`` and so on.
+        scales: number of scales.
+        joined: a checkpoint of all scales, for those that the folder lacks.
     """
     state, missing = cascade.state_dict(), []
     for scale in range(scales):
@@ -55,26 +53,26 @@ def load_trained(cascade: Cascade, folder: str | Path, scales: int, joined: str 
             missing.append(scale)
     cascade.load_state_dict(state)
     if missing:
-        print(f"scales {missing} are not trained: no share of the previous scale's results is trained on.")
+        print(f"scales {missing} are not trained: this scale is not trained on results of the previous one.")
     return not missing
 
 
 def own_weights(trained: Mapping[str, Tensor], scale: int) -> dict[str, Tensor]:
-    """The weights of one scale out of those of all."""
+    """The weights of one scale, taken from those of all."""
     return {key: value for key, value in trained.items() if key.startswith(prefix_of(scale))}
 
 
 def gather(cascade: Cascade, folder: str | Path, path: str | Path) -> Path:
-    """Put the weights of scales trained one by one into one checkpoint, a flat state dict of the cascade.
+    """Join the weights of scales that were trained one by one to one checkpoint, a flat state dict of the cascade.
 
     Args:
-        cascade: tells the names and shapes.
-        folder: holds ``scale_0.pt``, ``scale_1.pt`` and so on, each a state dict of the whole cascade.
-        path: where to write; what is there is replaced only by a whole file.
+        cascade: cascade with the names and shapes of the weights.
+        folder: folder with ``scale_0.pt``, ``scale_1.pt`` and so on, each a state dict of the whole cascade.
+        path: file to write; an older one is replaced only by a whole file.
 
     Raises:
-        FileNotFoundError: where a scale is missing.
-        ValueError: where a scale's file lacks its weights.
+        FileNotFoundError: If a scale is missing.
+        ValueError: If a scale's file lacks its weights.
     """
     state = cascade.state_dict()
     for scale in range(cascade.num_scales):

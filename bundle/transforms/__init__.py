@@ -1,24 +1,26 @@
 """The MONAI dictionary transforms that `configs/inference.json` names: load, match, paste, save.
 
-In memory (`load`, `save`) or `streaming`; `percentiles`: intensities without a unit on one scale; `lungs`: where they
-are.
+`prepare` and `finish` run them on an image in memory, or slab by slab on one that is too large for that; `percentiles`:
+intensities without a unit on one scale; `lungs`: where they are.
 """
 
+from bundle.transforms.finish import FinishImaged
 from bundle.transforms.load import LoadImageOrSeriesd
 from bundle.transforms.lungs import lungs
 from bundle.transforms.match_kernel import MatchKerneld
 from bundle.transforms.paste import MarkInsided, PasteIntoSourced, RoundAndCastd
+from bundle.transforms.prepare import PrepareImaged, collate
 from bundle.transforms.save import SaveImageAsSourced
-from bundle.transforms.streaming import OpenScand, SaveScand
 
 __all__ = [
+    "FinishImaged",
     "LoadImageOrSeriesd",
     "MarkInsided",
     "MatchKerneld",
-    "OpenScand",
     "PasteIntoSourced",
+    "PrepareImaged",
     "RoundAndCastd",
     "SaveImageAsSourced",
-    "SaveScand",
+    "collate",
     "lungs",
 ]

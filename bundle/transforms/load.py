@@ -1,4 +1,4 @@
-"""MONAI transforms around the cascade, a thin wrapper each: load a scan, mark, paste back, save as it came."""
+"""Load any image: MONAI's transform around `bundle.images.reader.ScanReader`."""
 
 from __future__ import annotations
 
@@ -13,18 +13,21 @@ from monai.transforms import LoadImaged
 class LoadImageOrSeriesd(LoadImaged):
     """Load any image that `bundle.images.find_images` finds, a DICOM series folder among them.
 
-    The format follows from the path, so that a broken file gives its own error and not one of every reader tried.
+    The format follows from the path, and no other reader is tried: a broken file gives its own error.
 
     Args:
-        keys: paths.
+        keys: paths, or images that are open already (`bundle.images.Opened`).
         series_uid: of DICOM folders with several series, the Series Instance UID of the one to take.
+        spatial_dims: how many axes are needed; null for two or three.
         kwargs: of MONAI's `LoadImaged`.
     """
 
-    def __init__(self, keys: KeysCollection, series_uid: str = "", **kwargs: Any) -> None:
-        super().__init__(keys, reader=ScanReader, **kwargs)
-        self.reader = ScanReader(series_uid)
+    def __init__(
+        self, keys: KeysCollection, series_uid: str = "", spatial_dims: int | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(keys, reader=ScanReader, **{"expanduser": False, **kwargs})
+        self.reader = ScanReader(series_uid, spatial_dims)
 
     def __call__(self, data: Mapping[Hashable, Any], reader: Any = None) -> dict[Hashable, Any]:
-        """Load the paths under the keys as `(*spatial)`."""
+        """Load the images under the keys as `(*spatial)`."""
         return super().__call__(data, reader or self.reader)

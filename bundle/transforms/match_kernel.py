@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from bundle.geometry import spacing_of
 from bundle.scanner import find_kernel, matched
+from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from torch import Tensor
@@ -21,8 +22,14 @@ class MatchKerneld(MapTransform):
 
     Args:
         keys: CTs in HU, `(1, x, y, z)`, slices in the first two axes.
-        allow_missing_keys: whether a missing key is no error.
+        kernel_key: the kernel of a CT of which only some slices are given, or none if it was not found; if missing, it
+            is found in the CT itself.
+        allow_missing_keys: do not raise if a key is missing.
     """
+
+    def __init__(self, keys: KeysCollection, kernel_key: str = "kernel", allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.kernel_key = kernel_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Filter each CT."""
@@ -30,7 +37,7 @@ class MatchKerneld(MapTransform):
         for key in self.key_iterator(out):
             image = out[key]
             voxels, spacing = torch.as_tensor(image).as_subclass(Tensor)[0], spacing_of(image, 3)
-            kernel = find_kernel(voxels, spacing)
+            kernel = out[self.kernel_key] if self.kernel_key in out else find_kernel(voxels, spacing)
             if kernel is not None:
                 shown = matched(voxels, spacing, kernel)[None]
                 out[key] = MetaTensor(shown, meta=image.meta, applied_operations=image.applied_operations)

@@ -14,10 +14,10 @@ from typing import Any
 import fire
 import numpy as np
 import torch
-from bundle.images import NIFTI, PHOTO, WHITE, NiftiWriter, ScanReader, find_images, stem, suffix, write_file
+from bundle.images import NIFTI, PHOTO, WHITE, create_image, find_images, held, load_image, stem, suffix
 from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import FillHoles, LoadImage, MapTransform
+from monai.transforms import FillHoles, MapTransform
 from torch import Tensor
 
 #: What the percentiles become, and what nothing exceeds.
@@ -121,18 +121,16 @@ def store(image: str | Path, destination: str | Path, lower: float = 1.0, upper:
     name, grey = str(destination), suffix(destination) == ".png"
     if not grey and not name.endswith(NIFTI):
         raise ValueError(f"destination {name!r} must end in .nii, .nii.gz or, of a 2D image, .png.")
-    voxels = LoadImage(reader=ScanReader(), image_only=True)(str(image))
+    voxels = load_image(image)
     if grey and voxels.ndim != 2:
         raise ValueError(f"destination {name!r} must end in .nii or .nii.gz: {str(image)!r} is a volume.")
     window = percentile_window(voxels, lower, upper)
     whole = scaled(voxels[None], window)[0].as_subclass(Tensor)
-    Path(name).parent.mkdir(parents=True, exist_ok=True)
     if grey:
-        levels = (whole * (WHITE / TOP)).clamp(max=WHITE).round()[None]
-        write_file(MetaTensor(levels, meta={"filename_or_obj": name, "bits": 8}), Path(name).parent, "", ".png", None)
-    else:
-        with NiftiWriter(name, whole.shape, np.asarray(voxels.affine), np.int16) as writer:
-            writer.append(whole.round().to(torch.int16).numpy())
+        whole = (whole * (WHITE / TOP)).clamp(max=WHITE)
+    stored = whole.round().to(torch.uint8 if grey else torch.int16).numpy()
+    with create_image(name, held(stored, voxels.affine, meta={"bits": 8} if grey else {}), stored.dtype) as write:
+        write(tuple(slice(0, size) for size in stored.shape), stored)
     print(f"written: {name}; {window[0]:g} became 0, {window[1]:g} became {WHITE if grey else TOP:g}")
 
 

@@ -47,7 +47,7 @@ def chromium() -> str | None:
 def lacking(browser: str | None) -> str:
     """What this test needs and does not find, and where it is to be had."""
     if importlib.util.find_spec("playwright") is None:
-        return "playwright: pip install -r requirements-viewer.txt, or make test-viewer"
+        return "playwright: pip install -r requirements/viewer.txt, or make test-viewer"
     if not NIIVUE.exists():
         return "NiiVue: npm ci --prefix apps/viewer, or make test-viewer"
     if not browser:

@@ -22,10 +22,10 @@ from benchmarks.memory_training import (
     step,
     table,
 )
-from bundle.training.data import RandScalePatchd, ScaleConditionsd
+from bundle.training.data import RandScalePatchd, RandWholeImaged, ScaleConditionsd
 
 ROOT = Path(__file__).parents[2]
-FINEST = "$@num_scales - 1"
+FINEST = "$@network_def.num_scales - 1"
 
 
 def images_share(make, spatial_dims, side):
@@ -57,9 +57,10 @@ def test_ours_needs_the_same_for_every_image(scale, spatial_dims):
     expected = {key: x.shape[1:] for key, x in scale_batch(cascade, scale, side, torch.device("cpu")).items()}
     for steps in (1, 2, 3):
         image = torch.zeros(1, *[8 * 2**steps] * spatial_dims)
-        keys, options = ["image", "label"], {"patch_size": side, "margin": cascade.reach[scale]}
-        number = {"scale": steps if scale else 0, "num_scales": steps + 1}
-        transform = Compose([RandScalePatchd(keys, **number, **options), ScaleConditionsd(keys, **number, **options)])
+        keys, options = ["image", "label"], {"patch_size": side, "num_scales": steps + 1}
+        number = {"scale": steps if scale else 0, "margin": cascade.reach[scale]}
+        cut = RandScalePatchd(keys, **number, **options) if scale else RandWholeImaged(keys, **options)
+        transform = Compose([cut, ScaleConditionsd(keys, **number, **options)])
         batch = transform({"image": image, "label": image})
         assert {key: x.shape for key, x in batch.items()} == expected
 

@@ -12,10 +12,11 @@ import pydicom
 import pytest
 import torch
 from monai.bundle import ComponentLocator, ConfigParser, ConfigWorkflow, ckpt_export, load, verify_net_in_out
+from monai.bundle.reference_resolver import ReferenceResolver
 from monai.transforms import SaveImaged
 from PIL import Image
 
-from bundle.cascade import CascadeInferer
+from bundle.cascade import CONDITIONINGS, CascadeInferer
 from bundle.examples.phantom import ThoraxPhantom
 from bundle.examples.phantom.__main__ import write
 from bundle.images import ScanReader
@@ -24,9 +25,11 @@ from tests.laws import image
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted((ROOT / "configs").glob("*.json"))
-INFERENCE, TRAIN, METADATA = (str(ROOT / "configs" / f"{name}.json") for name in ("inference", "train", "metadata"))
+INFERENCE, TRAIN, EVALUATE, METADATA = (
+    str(ROOT / "configs" / f"{name}.json") for name in ("inference", "train", "evaluate", "metadata")
+)
 #: What both files declare: MONAI Label reads each alone.
-SHARED = ["spatial_dims", "window", "limits", "edges", "hu_per_unit", "conditions", "in_slice", "network_def"]
+SHARED = ["spatial_dims", "window", "limits", "source", "target", "edges", "network_def"]
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +65,57 @@ def test_inference_and_training_declare_the_same_network():
     inference, train = json.loads(Path(INFERENCE).read_text()), json.loads(Path(TRAIN).read_text())
     assert {key: inference[key] for key in SHARED} == {key: train[key] for key in SHARED}
     assert inference["displayable_configs"]["conditioning"] == train["conditioning"]
+    ours, theirs = (
+        {"default": config["mode"]["default"], **config["mode"]["options"]} for config in (inference, train)
+    )
+    assert ours.keys() == theirs.keys() == {"default", *CONDITIONINGS}
+    for name, settings in ours.items():  # training has more, but loads no weights
+        settings.pop("strict", None)
+        assert settings == {key: theirs[name][key] for key in settings}
+
+
+def leaves(node, name=""):
+    """Every text in a config, with the id that it stands at."""
+    if isinstance(node, (dict, list)):
+        for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+            yield from leaves(value, f"{name}#{key}".removeprefix("#"))
+    elif isinstance(node, str):
+        yield name, node
+
+
+@pytest.mark.parametrize(("path", "most"), [(TRAIN, 65), (INFERENCE, 55), (EVALUATE, 30)])
+def test_a_config_has_few_keys(path, most):
+    assert len(json.loads(Path(path).read_text())) <= most
+
+
+@pytest.mark.parametrize("path", [TRAIN, INFERENCE, EVALUATE])
+def test_every_reference_leads_somewhere(path):
+    """As it is written, and not by a place in a list."""
+    parser = ConfigParser()
+    parser.read_config(path)
+    found = 0
+    for name, text in leaves(parser.config):
+        if text.startswith("%"):
+            assert text[1:] in parser, (name, text)
+        for reference in ReferenceResolver.match_refs_pattern(text):
+            assert reference in parser, (name, text)
+            assert not any(part.isdigit() for part in reference.split("::")), (name, text)
+            found += 1
+    assert found > 30
+
+
+@pytest.mark.parametrize("path", [TRAIN, INFERENCE])
+def test_what_depends_on_the_conditioning_stands_in_one_table(path):
+    assert not [text for _, text in leaves(json.loads(Path(path).read_text())) if "@conditioning " in text]
+
+
+def test_a_conditioning_that_is_not_known_is_told():
+    parser = ConfigParser()
+    parser.read_config(TRAIN)
+    parser["conditioning"] = "edges"
+    with pytest.raises(RuntimeError) as error:
+        parser.get_parsed_content("network_def")
+    assert "conditioning 'edges' is not known; take one of image, anchored, sketch, none." in str(error.value.__cause__)
 
 
 def test_inference_has_all_that_monai_asks_for(scans, tmp_path):
@@ -88,8 +142,7 @@ def test_training_has_all_that_monai_asks_for(scans, tmp_path):
         dataset_dir=str(scans),
         output_dir=str(tmp_path),
         num_folds=2,
-        num_workers=0,
-        val_patches=1,
+        **{"train#dataloader#num_workers": 0, "validate#dataset#number": 1},
     )
     workflow.initialize()
     assert workflow.check_properties() == []
@@ -139,12 +192,16 @@ def test_other_programs_find_what_they_look_for():
     assert list(meta["network_data_format"]["outputs"]) == ["pred"]
     assert "channel_def" not in meta["network_data_format"]["outputs"]["pred"]
     steps = {
-        part: [config[step[1:]] if isinstance(step, str) else step for step in config[part]["transforms"]]
-        for part in ("preprocessing", "postprocessing")
+        part: [config[step[1:]] if isinstance(step, str) else step for step in listed]
+        for part, listed in {
+            "opening": config["opening"],
+            "postprocessing": config["postprocessing"]["transforms"],
+        }.items()
     }
     before, after = ([step["_target_"] for step in part] for part in steps.values())
     assert "LoadImage" in before[0] and "SaveImage" in after[-1]
-    assert {"keys": "image_path", "_target_": "DeleteItemsd"} in config["preprocessing"]["transforms"]
+    assert config["preprocessing"]["transforms"] == "$@opening + @showing"
+    assert {"keys": "image_path", "_target_": "DeleteItemsd"} in config["opening"]
     assert {"keys": "result_dtype", "_target_": "DeleteItemsd"} in config["postprocessing"]["transforms"]
     inverts = [step for step in steps["postprocessing"] if step["_target_"] == "Invertd"]
     assert inverts and inverts[0]["nearest_interp"] is False

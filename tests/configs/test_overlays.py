@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import nibabel
@@ -15,15 +16,26 @@ from bundle.examples.phantom import ThoraxPhantom
 from bundle.scanner import SOFT
 
 ROOT = Path(__file__).parents[2]
-BASES = [ROOT / "configs" / f"{name}.json" for name in ("inference", "train", "evaluate")]
 OVERLAYS = [ROOT / "configs" / f"{name}.json" for name in ("xray_2d", "brain_t1_t2", "low_dose", "generate")]
 XRAY, BRAIN, LOW_DOSE, GENERATE = OVERLAYS
+BASES = ("inference", "train", "evaluate")
 overlays = pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.stem)
+bases = pytest.mark.parametrize("base", BASES)
+
+
+SMALL = {"train#dataloader#num_workers": 0, "validate#dataset#number": 2, "patch#patch_size": 16}
+
+
+def files(base, overlay):
+    """The configs of a run: what inference needs, and what training or evaluation needs besides or instead."""
+    own = overlay.with_name(f"{overlay.stem}_{base}.json")
+    after = {"inference": [overlay], "train": [overlay, own], "evaluate": [own]}[base]
+    return [str(ROOT / "configs" / f"{base}.json"), *map(str, after)]
 
 
 def parser(base, overlay, **keys):
     found = ConfigParser()
-    found.read_config([str(ROOT / "configs" / f"{base}.json"), str(overlay)])
+    found.read_config(files(base, overlay))
     found.update({"bundle_root": str(ROOT), "device": torch.device("cpu"), **keys})
     return found
 
@@ -40,7 +52,7 @@ def random_weights(overlay, path, **keys):
 
 def run(base, overlay, run_id, **keys):
     workflow = ConfigWorkflow(
-        [str(ROOT / "configs" / f"{base}.json"), str(overlay)],
+        files(base, overlay),
         workflow_type="train" if base == "train" else "infer",
         logging_file=False,
         init_id="initialize",
@@ -60,25 +72,44 @@ def grey(shape, seed=0):
     return ((picture.clip(-1000, 200) + 1000) * 255 / 1200).round().astype(np.uint8)
 
 
+@bases
 @overlays
-def test_an_overlay_holds_no_network(overlay):
-    text = overlay.read_text()
-    assert "network_def" not in text and "bundle.cascade.cascade" not in text and "UNet" not in text
+def test_an_overlay_holds_no_network(base, overlay):
+    for file in files(base, overlay)[1:]:
+        text = Path(file).read_text()
+        assert '"network_def":' not in text and "bundle.cascade.Cascade" not in text and "UNet" not in text
 
 
 @overlays
 def test_every_key_of_an_overlay_is_of_some_use(overlay):
-    own = json.loads(overlay.read_text())
-    known = set().union(*(json.loads(base.read_text()) for base in BASES))
-    run_ids = {"generating", "comparing"}
-    assert all(key in known | run_ids or f"@{key}" in overlay.read_text() for key in own)
+    """Each is one of a config that it lies on, a run id, or used by another of its keys."""
+    for base in ("inference", "train", "evaluate"):
+        under, *others = files(base, overlay)
+        known = ConfigParser()
+        known.read_config([str(ROOT / "configs" / "inference.json"), under] if base == "train" else under)
+        for file in others:
+            text = Path(file).read_text()
+            own = json.loads(text)
+            names = {re.sub("^mode#options#[a-z]+", "mode#default", key) for key in own} - {"generating", "comparing"}
+            assert [name for name in names if name not in known and f"@{name}" not in text] == []
 
 
 @overlays
-def test_an_overlay_leaves_what_is_run(overlay):
+def test_an_overlay_is_short(overlay):
+    assert all(len(json.loads(Path(file).read_text())) <= 22 for base in BASES for file in files(base, overlay)[1:])
+
+
+@bases
+@overlays
+def test_an_overlay_leaves_what_is_run(base, overlay):
     """A key of the same name would be run in its place, without a word."""
-    own = json.loads(overlay.read_text())
-    assert not {"initialize", "run", "inference", "training", "evaluating", "gather"} & own.keys()
+    for file in files(base, overlay)[1:]:
+        own = json.loads(Path(file).read_text())
+        assert not {"initialize", "run", "inference", "training", "evaluating", "gather"} & own.keys()
+
+
+def test_x_rays_that_are_evaluated_were_not_trained_on():
+    assert parser("train", XRAY)["held_out"] == parser("evaluate", XRAY)["cases#names"]
 
 
 @overlays
@@ -107,7 +138,7 @@ def test_training_on_pictures(tmp_path, overlay, scale):
     made = run(
         "train", overlay, "training", dataset_dir=str(tmp_path), output_dir=str(tmp_path / "out"), scale=scale,
         held_out=[], num_folds=2, max_epochs=1, iterations_per_epoch=2, batch_size=2 if overlay == GENERATE else 1,
-        num_workers=0, val_patches=2, patch_size=16, progress=False, weights=str(tmp_path / "none.pt"),
+        progress=False, weights=str(tmp_path / "none.pt"), **SMALL,
     )  # fmt: skip
     assert all(value.isfinite().all() for value in torch.load(tmp_path / "out" / f"scale_{scale}.pt").values())
     folds = made.parser.get_parsed_content("folds")
@@ -126,7 +157,7 @@ def test_training_from_real_pairs(tmp_path, scale):
     run(
         "train", BRAIN, "training", dataset_dir=str(tmp_path / "t1"), label_dir=str(tmp_path / "t2"),
         output_dir=str(tmp_path / "out"), scale=scale, max_epochs=1, iterations_per_epoch=2, batch_size=1,
-        num_workers=0, val_patches=2, patch_size=16, progress=False, weights=str(tmp_path / "none.pt"),
+        progress=False, weights=str(tmp_path / "none.pt"), **SMALL,
     )  # fmt: skip
     assert all(value.isfinite().all() for value in torch.load(tmp_path / "out" / f"scale_{scale}.pt").values())
 
@@ -183,16 +214,18 @@ def test_a_sample_is_its_seed_s_whatever_the_tiles(tmp_path):
         assert sample.size == (190, 130) and np.asarray(sample).std() > 1
 
 
-@overlays
+@pytest.mark.parametrize("overlay", [XRAY, BRAIN, LOW_DOSE], ids=lambda path: path.stem)
 def test_shipped_weights_are_evaluated(overlay):
-    weights = parser("evaluate", overlay).get_parsed_content("weights")
+    translation = parser("evaluate", overlay).get_parsed_content("translation")
+    weights = translation.parser().get_parsed_content("weights")
     assert weights == parser("inference", overlay).get_parsed_content("weights")
     assert Path(weights).is_file()
 
 
 def test_weights_of_a_conditioning_are_evaluated():
     found = parser("evaluate", BRAIN, overrides={"percentiles": None, "conditioning": "sketch"})
-    assert found.get_parsed_content("weights").endswith("model_t1_t2_sketch.pt")
+    keys = found.get_parsed_content("translation").parser()
+    assert keys.get_parsed_content("weights").endswith("model_t1_t2_sketch.pt")
 
 
 def test_pictures_are_evaluated_from_their_own_sketch(tmp_path):
@@ -200,8 +233,8 @@ def test_pictures_are_evaluated_from_their_own_sketch(tmp_path):
         Image.fromarray(grey((96, 90), ord(name)).T).save(tmp_path / f"{name}.png")
     weights = random_weights(XRAY, tmp_path / "random.pt")
     run(
-        "evaluate", XRAY, "evaluating", source=str(tmp_path), names=["a"], weights=weights, patch_weights=weights,
-        output_dir=str(tmp_path / "out"), fresh=False, tile_size=48,
+        "evaluate", XRAY, "evaluating", source=str(tmp_path), weights=weights, patch_weights=weights,
+        output_dir=str(tmp_path / "out"), tile_size=48, **{"cases#names": ["a"], "evaluation#fresh": False},
     )  # fmt: skip
     rows = list(csv.DictReader((tmp_path / "out" / "table.csv").read_text().splitlines()))
     assert [row["method"] for row in rows] == ["ours", "small", "patch", "target"]
@@ -213,7 +246,7 @@ def test_pictures_are_evaluated_from_their_own_sketch(tmp_path):
 
 
 def test_low_dose_is_acquired_with_the_kernel_of_the_target():
-    (acquisition,) = parser("evaluate", LOW_DOSE).get_parsed_content("kernels")
+    (acquisition,) = parser("evaluate", LOW_DOSE).get_parsed_content("cases#kernels")
     assert acquisition.kernel == SOFT
 
 
@@ -222,7 +255,8 @@ def test_low_dose_is_evaluated_with_frechet_distances(tmp_path):
     nibabel.Nifti1Image(voxels, np.diag([1.5, 1.5, 2.5, 1])).to_filename(tmp_path / "scan.nii")
     run(
         "evaluate", LOW_DOSE, "evaluating", dataset_dir=str(tmp_path / "scan.nii"), output_dir=str(tmp_path / "out"),
-        weights=random_weights(LOW_DOSE, tmp_path / "random.pt"), fresh=False, tile_size=48, only=["ours"], slices=16,
+        weights=random_weights(LOW_DOSE, tmp_path / "random.pt"), tile_size=48,
+        **{"evaluation#fresh": False, "evaluation#only": ["ours"], "evaluation#slices": 16},
     )  # fmt: skip
     report = (tmp_path / "out" / "report.md").read_text()
     assert "Simulated low dose on real CT" in report and "Frechet distances, EfficientNet-Lite0" in report

@@ -270,8 +270,7 @@ def workflow(folder, **keys):
         bundle_root=str(ROOT),
         output_dir=str(folder),
         device="cpu",
-        fresh=False,
-        **keys,
+        **{"evaluation#fresh": False, **keys},
     )
     made.initialize()
     return made
@@ -290,8 +289,8 @@ def test_evaluating_as_configured(scans, weights, tmp_path, capsys):
     out = tmp_path / "out"
     only = ["gaussian", "radial", "patch", "ours", "gaussian_ceiling"]
     workflow(
-        out, dataset_dir=str(scans), source=str(scans), target=str(scans), tuning_dir=str(scans), slices=8,
-        tile_size=32, weights=weights, patch_weights="nowhere.pt", only=only,
+        out, dataset_dir=str(scans), source=str(scans), target=str(scans), tuning_dir=str(scans),
+        tile_size=32, weights=weights, patch_weights="nowhere.pt", **{"evaluation#slices": 8, "evaluation#only": only},
     ).run()  # fmt: skip
     report = (out / "report.md").read_text()
     assert capsys.readouterr().out.strip() == report.strip()
@@ -327,9 +326,9 @@ def test_what_cannot_run_is_told_before_anything_is_written(scans, weights, tmp_
     out = tmp_path / "out"
     given = {"dataset_dir": str(scans), "weights": weights}
     for more, message in (
-        ({"only": ["magic"]}, "only names 'magic', which is not a method; take some of non_local_means"),
+        ({"evaluation#only": ["magic"]}, "only names 'magic', which is not a method; take some of non_local_means"),
         (
-            {"only": ["ours"], "weights": "nowhere.pt"},
+            {"evaluation#only": ["ours"], "weights": "nowhere.pt"},
             "ours cannot run: its weights 'nowhere.pt' do not exist; train it",
         ),
     ):

@@ -243,7 +243,7 @@ def test_a_torchscript_file_is_a_network(tmp_path):
 
 
 def test_an_onnx_file_is_a_network(tmp_path):
-    pytest.importorskip("onnxruntime", reason="needs onnxruntime: pip install -r requirements-frechet.txt")
+    pytest.importorskip("onnxruntime", reason="needs onnxruntime: pip install -r requirements/frechet.txt")
     helper = pytest.importorskip("onnx", reason="needs onnx, which writes the file: make zoo-check").helper
     layer = Tiny().layer
     weights = [
@@ -276,7 +276,7 @@ def test_what_is_no_network_is_refused(tmp_path, monkeypatch):
         FileFeatures(tmp_path / "flat.pt", side=4)(torch.rand(4, 1, 9, 9))
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     (tmp_path / "tiny.onnx").touch()
-    with pytest.raises(ImportError, match=r"needs onnxruntime; pip install -r requirements-frechet\.txt"):
+    with pytest.raises(ImportError, match=r"needs onnxruntime; pip install -r requirements/frechet\.txt"):
         FileFeatures(tmp_path / "tiny.onnx")
 
 

@@ -44,7 +44,7 @@ def test_window_equals_whole(spatial_dims, slice_thickness):
     cut = tuple(slice(a, a + n) for a, n in zip(first, size, strict=True))[:spatial_dims]
     margin = acquisition_margin(spatial_dims, slice_thickness)
     kept = tuple(slice(a, a + n - 2 * r) for a, n, r in zip(first, size, margin, strict=False))
-    common = {"spacing": SPACING[:spatial_dims], "seed": 3, "slice_thickness": slice_thickness, "digital": False}
+    common = {"spacing": SPACING[:spatial_dims], "seed": 3, "slice_thickness": slice_thickness, "quantize": False}
     origin = (-5, 100, 7)[:spatial_dims]
     whole = acquire(image, origin=origin, **common)
     window = acquire(image[cut], origin=[o + a for o, a in zip(origin, first, strict=False)], **common)

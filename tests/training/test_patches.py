@@ -10,7 +10,14 @@ from monai.transforms import Compose, RandHistogramShiftd
 
 from bundle.examples.phantom import ThoraxPhantom
 from bundle.geometry import crop, pool, pyramid, upsample
-from bundle.training.data import RandContrastd, RandKernelPaird, RandScalePatchd, ScaleConditionsd, kernel_pair_reach
+from bundle.training.data import (
+    RandContrastd,
+    RandKernelPaird,
+    RandScalePatchd,
+    RandWholeImaged,
+    ScaleConditionsd,
+    kernel_pair_reach,
+)
 
 SPACING = (0.8, 0.8, 2.5)  # z is pooled at the last step only
 NUM_SCALES, PATCH = 4, 8
@@ -30,12 +37,18 @@ def ct(spatial_dims):
     return MetaTensor(torch.from_numpy(phantom[...].astype(np.float32))[None], affine=affine)
 
 
-def transforms(spatial_dims, scale, spare=None, far=None, **kernel):
+def transforms(spatial_dims, scale, crop_margin=None, far=None, **kernel):
     """The three of `configs/train.json`, in its order."""
     common = {"scale": scale, "num_scales": NUM_SCALES, "patch_size": PATCH, "margin": far or margin(spatial_dims)}
-    spare = kernel_pair_reach(spatial_dims) if spare is None else spare
-    window = RandScalePatchd("image", spare=spare, **common)
-    return window, RandKernelPaird("image", **kernel), ScaleConditionsd(("image", "label"), spare=spare, **common)
+    taken = kernel_pair_reach(spatial_dims) if crop_margin is None else crop_margin
+    window = cutting("image", crop_margin=taken, **common)
+    return window, RandKernelPaird("image", **kernel), ScaleConditionsd(("image", "label"), crop_margin=taken, **common)
+
+
+def cutting(keys, scale, num_scales, patch_size, margin, **more):
+    """The transform that cuts for a scale."""
+    common = {"num_scales": num_scales, "patch_size": patch_size, **more}
+    return RandScalePatchd(keys, scale=scale, margin=margin, **common) if scale else RandWholeImaged(keys, **common)
 
 
 def draw(spatial_dims, scale, seed=0, **kernel):
@@ -44,7 +57,7 @@ def draw(spatial_dims, scale, seed=0, **kernel):
 
 def unpaired(spatial_dims, scale, image, seed=0, far=None):
     """Patches without the scanner: source and target are the image itself."""
-    window, _, conditions = transforms(spatial_dims, scale, spare=0, far=far)
+    window, _, conditions = transforms(spatial_dims, scale, crop_margin=0, far=far)
     cut = window.set_random_state(seed)({"image": image})
     return conditions({**cut, "label": cut["image"].clone()})
 
@@ -87,10 +100,12 @@ def test_patches_and_pairs_differ_from_draw_to_draw(spatial_dims):
 def test_a_soft_image_is_its_own_target(spatial_dims, scale):
     """With the same kernel for both, source and target are one image; with a huge dose it is the CT itself."""
     far, dose = margin(spatial_dims), (1e12, 1e13)
-    out = draw(spatial_dims, scale, same=1.0, dose=dose, thickness=(0.6, 0.7), found=0.0)
+    out = draw(spatial_dims, scale, same_kernel_prob=1.0, dose=dose, thickness=(0.6, 0.7), found_prob=0.0)
     middle = crop(out["image"][None], far)[0] if scale else out["image"][(0, *(slice(m, -m) for m in far))][None]
     assert torch.equal(middle, out["label"])
-    window, pair, _ = transforms(spatial_dims, scale, same=1.0, dose=dose, thickness=(0.6, 0.7), found=0.0)
+    window, pair, _ = transforms(
+        spatial_dims, scale, same_kernel_prob=1.0, dose=dose, thickness=(0.6, 0.7), found_prob=0.0
+    )
     cut = window.set_random_state(0)({"image": ct(spatial_dims)})
     made = pair(cut)
     inner = crop(cut["image"][None], list(kernel_pair_reach(spatial_dims)))[0]
@@ -101,7 +116,7 @@ def test_a_soft_image_is_its_own_target(spatial_dims, scale):
 @scales
 def test_source_and_target_show_the_same_place(spatial_dims, scale):
     """A sharp source is more like its target than like the target moved by a voxel."""
-    out = draw(spatial_dims, scale, same=0.0, dose=(1e12, 1e13), found=0.0, seed=3)
+    out = draw(spatial_dims, scale, same_kernel_prob=0.0, dose=(1e12, 1e13), found_prob=0.0, seed=3)
     source, target = crop(out["image"][None], margin(spatial_dims)), out["label"][None]
     assert not torch.equal(source, target)
     for dim in range(2, 2 + spatial_dims):
@@ -111,7 +126,7 @@ def test_source_and_target_show_the_same_place(spatial_dims, scale):
 
 def test_source_and_target_are_of_one_acquisition(spatial_dims):
     """Noise is in both, and more of it in the sharp one."""
-    window, pair, _ = transforms(spatial_dims, 3, same=0.0, found=0.0)
+    window, pair, _ = transforms(spatial_dims, 3, same_kernel_prob=0.0, found_prob=0.0)
     water = torch.zeros_like(ct(spatial_dims))
     made = pair.set_random_state(0)(window.set_random_state(0)({"image": water}))
     assert made["image"].std() > made["label"].std() > 0
@@ -129,7 +144,7 @@ def test_a_ramp_is_its_own_previous_scale(spatial_dims, scale):
     ramp = torch.stack([weight * axis for weight, axis in zip((1.0, 0.37, -0.61), axes, strict=False)]).sum(0)
     image = MetaTensor(ramp[None], affine=ct(spatial_dims).affine)
     for seed in range(20):
-        window, _, _ = transforms(spatial_dims, scale, spare=0)
+        window, _, _ = transforms(spatial_dims, scale, crop_margin=0)
         cut = window.set_random_state(seed)({"image": image})["image"]
         gradient = [cut.diff(dim=axis + 1).min() for axis in range(spatial_dims)]
         if all(gradient):  # nothing of it is the border, repeated
@@ -154,7 +169,7 @@ def test_coarse_is_the_target_pooled_and_upsampled(spatial_dims, scale):
 @scales
 def test_a_window_is_a_part_of_the_image_at_full_resolution(spatial_dims, scale):
     """Whatever the place, beyond the border too: the border is repeated."""
-    window, _, _ = transforms(spatial_dims, scale, spare=3)
+    window, _, _ = transforms(spatial_dims, scale, crop_margin=3)
     image = ct(spatial_dims)
     cut = window.set_random_state(5)({"image": image})
     assert cut["spacing"] == pytest.approx(SPACING[:spatial_dims])
@@ -189,7 +204,7 @@ def test_finer_pixels_make_a_window_of_the_same_shape_and_the_size_they_say(spat
     image = MetaTensor(ramp.expand(ct(spatial_dims).shape).clone(), affine=affine)
     common = {"scale": scale, "num_scales": NUM_SCALES, "patch_size": PATCH, "margin": [1] * spatial_dims}
     plain = RandScalePatchd("image", **common).set_random_state(0)({"image": image})
-    finer = RandScalePatchd("image", pixel=(0.5, 0.5), **common).set_random_state(0)({"image": image})
+    finer = RandScalePatchd("image", pixel_size_range=(0.5, 0.5), **common).set_random_state(0)({"image": image})
     assert finer["spacing"][0] == pytest.approx(0.5, rel=0.05) and finer["spacing"][2:] == plain["spacing"][2:]
     assert finer["image"].shape[2:3] == plain["image"].shape[2:3] or scale < NUM_SCALES - 1
     middle = finer["image"][0].reshape(finer["image"].shape[1], -1)[:, 0]
@@ -200,7 +215,9 @@ def test_finer_pixels_make_a_window_of_the_same_shape_and_the_size_they_say(spat
 
 def test_pixels_that_are_fine_already_are_left_alone(spatial_dims):
     common = {"scale": 3, "num_scales": NUM_SCALES, "patch_size": PATCH, "margin": [1] * spatial_dims}
-    out = RandScalePatchd("image", pixel=(0.9, 1.5), **common).set_random_state(0)({"image": ct(spatial_dims)})
+    out = RandScalePatchd("image", pixel_size_range=(0.9, 1.5), **common).set_random_state(0)(
+        {"image": ct(spatial_dims)}
+    )
     assert out["spacing"] == pytest.approx(SPACING[:spatial_dims])
 
 
@@ -208,7 +225,7 @@ def test_at_scale_0_a_drawn_share_of_the_image_is_kept(spatial_dims):
     """Every axis at least that share and a patch, not always the same, and the parts lie all over the image."""
     image = ct(spatial_dims)
     least = 2 * 8  # a patch of 2 voxels, in voxels of the finest scale
-    window = RandScalePatchd("image", 0, NUM_SCALES, 2, margin(spatial_dims), share=0.2).set_random_state(0)
+    window = RandWholeImaged("image", NUM_SCALES, 2, crop_fraction=0.2).set_random_state(0)
     seen, starts = set(), set()
     for _ in range(20):
         out = window({"image": image})
@@ -223,12 +240,10 @@ def test_at_scale_0_a_drawn_share_of_the_image_is_kept(spatial_dims):
     assert len(starts) > 5
 
 
-def test_at_scale_0_axes_are_stretched_each_for_itself(spatial_dims):
+def test_at_scale_0_axes_are_zoomed_each_for_itself(spatial_dims):
     """Within the range; the voxel size follows, and what lies in the middle stays there."""
     image = ct(spatial_dims)
-    window = RandScalePatchd("image", 0, NUM_SCALES, PATCH, margin(spatial_dims), stretch=(0.7, 1.4)).set_random_state(
-        0
-    )
+    window = RandWholeImaged("image", NUM_SCALES, PATCH, zoom_range=(0.7, 1.4)).set_random_state(0)
     factors = set()
     for _ in range(10):
         out = window({"image": image})
@@ -245,10 +260,11 @@ def test_at_scale_0_axes_are_stretched_each_for_itself(spatial_dims):
 @pytest.mark.parametrize("clipped", [0.0, 1.0])
 def test_a_clean_target_is_the_image_itself_or_has_nothing_below_air(clipped, spatial_dims):
     image = torch.randn((1, *(64,) * spatial_dims), generator=torch.Generator().manual_seed(0)) * 100 - 1000
-    pairing = RandKernelPaird("image", clean=True, clipped=clipped, thickness=(0.1, 0.1)).set_random_state(seed=0)
+    pairing = RandKernelPaird("image", clean_target=True, clip_prob=clipped, thickness=(0.1, 0.1)).set_random_state(
+        seed=0
+    )
     label = pairing({"image": image, "spacing": (0.8,) * spatial_dims})["label"]
-    spare = kernel_pair_reach(spatial_dims)
-    inner = image[(slice(None), *(slice(far, -far) for far in spare))]
+    inner = image[(slice(None), *(slice(far, -far) for far in kernel_pair_reach(spatial_dims)))]
     assert torch.equal(label, inner.clamp(min=-1000.0) if clipped else inner)
 
 
@@ -264,3 +280,17 @@ def test_a_patch_that_is_flat_but_for_rounding_is_not_bent():
         assert torch.equal(bent["flat"], flat)
         assert torch.equal(bent["ramp"], alone({"ramp": ramp})["ramp"])
         assert not torch.equal(bent["ramp"], ramp)
+
+
+def test_at_scale_0_every_image_is_resized_to_a_size(spatial_dims):
+    """Of voxels of that scale."""
+    image = ct(spatial_dims)
+    out = RandWholeImaged("image", NUM_SCALES, PATCH, resize_to=6)({"image": image})
+    for factor in out["factors"]:
+        out["image"] = pool(out["image"][None], factor)[0]
+    assert list(out["image"].shape) == [1, *[6] * spatial_dims]
+
+
+def test_patches_are_not_of_scale_0():
+    with pytest.raises(ValueError, match="RandWholeImaged cuts for scale 0"):
+        RandScalePatchd("image", 0, NUM_SCALES, PATCH, margin(2))

@@ -11,7 +11,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from ignite.engine import Events
+from ignite.engine import Engine, Events
 from monai.bundle import ConfigWorkflow
 from monai.networks.nets import PatchDiscriminator
 from monai.transforms import Compose, Lambdad, RandGaussianNoised
@@ -23,17 +23,17 @@ from bundle.geometry import channels_last, crop, upsample
 from bundle.training import (
     THIN,
     AdversarialLosses,
+    ClipGradients,
     CrossFitting,
     FixedPatches,
     KeepBest,
     PrepareScaleBatch,
     ScaleDiscriminator,
     ScaleGenerator,
-    clip_gradients,
+    StopOnNaN,
     gather,
     images_of,
     scale_parameters,
-    stop_on_nan,
     warm_average,
     write_record,
 )
@@ -314,13 +314,13 @@ def configured(folder, output, dims, scale, **more):
         "max_epochs": 1,
         "iterations_per_epoch": 2,
         "batch_size": 1,
-        "num_workers": 0,
-        "patch_size": 12,  # the least that the discriminator takes
-        "val_patches": 8 if dims == 2 else 1,  # 8: each of the random transforms does something once
+        "train#dataloader#num_workers": 0,
+        "patch#patch_size": 12,  # the least that the discriminator takes
+        "validate#dataset#number": 8 if dims == 2 else 1,  # 8: each of the random transforms does something once
         "val_interval": 1,
         "num_folds": 2,
         "progress": False,
-        "generated_scans": 1,
+        "generate_previous#number": 1 if more.get("conditioning") != "none" else 0,
     }
     return ConfigWorkflow(
         str(ROOT / "configs" / "train.json"),
@@ -351,7 +351,7 @@ def configured(folder, output, dims, scale, **more):
         (2, 0, {"conditioning": "anchored"}),
         (2, 0, {"conditioning": "none"}),
         (2, 1, {"conditioning": "none"}),
-        (2, 2, {"previous": False, "criterion": "bce"}),
+        (2, 2, {"conditions#previous": False, "losses#adversarial_loss": "bce"}),
     ],
 )
 def test_training_as_configured(scans, tmp_path, dims, scale, more):
@@ -381,7 +381,7 @@ def test_training_as_configured(scans, tmp_path, dims, scale, more):
 def test_a_loss_that_is_no_number_ends_the_run(loss):
     engine = SimpleNamespace(state=SimpleNamespace(iteration=7, output={"reconstruction_loss": torch.tensor(loss)}))
     with pytest.raises(FloatingPointError, match="iteration 7"):
-        stop_on_nan(engine)
+        StopOnNaN()(engine)
 
 
 @pytest.mark.parametrize("sides", [(16, 20, 32), (32, 32, 32), (20, 24, 40)])
@@ -398,7 +398,7 @@ def test_bfloat16_finds_the_gradients_of_float32_for_thin_images_too(sides):
 
 
 def test_a_finite_loss_goes_on():
-    stop_on_nan(SimpleNamespace(state=SimpleNamespace(iteration=1, output={"reconstruction_loss": torch.tensor(0.5)})))
+    StopOnNaN()(SimpleNamespace(state=SimpleNamespace(iteration=1, output={"reconstruction_loss": torch.tensor(0.5)})))
 
 
 # Interrupted, together, with real pairs
@@ -423,7 +423,7 @@ def kill(_):
 def test_a_long_gradient_is_shortened_and_a_short_one_left_alone(max_norm, moved):
     weights = [torch.zeros(1, requires_grad=True) for _ in range(2)]
     optimizer = torch.optim.SGD(weights, lr=1.0)
-    clip_gradients(optimizer, max_norm)
+    ClipGradients(optimizer, max_norm).attach(Engine(lambda *_: None))
     (3 * weights[0] + 4 * weights[1]).backward()
     optimizer.step()
     assert torch.cat(weights).tolist() == pytest.approx(moved, abs=1e-5)
@@ -431,7 +431,8 @@ def test_a_long_gradient_is_shortened_and_a_short_one_left_alone(max_norm, moved
 
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_a_killed_training_goes_on_to_the_same_losses(scans, tmp_path, num_workers):
-    common = {"max_epochs": 4, "iterations_per_epoch": 3, "num_workers": num_workers, "val_interval": 2}
+    common = {"max_epochs": 4, "iterations_per_epoch": 3, "train#dataloader#num_workers": num_workers}
+    common["val_interval"] = 2
     (tmp_path / "whole").mkdir()
     (tmp_path / "parts").mkdir()
     workflow = configured(scans / "2", tmp_path / "whole", 2, 3, **common)
@@ -501,7 +502,7 @@ def test_real_pairs_of_two_folders(scans, tmp_path):
     workflow = configured(scans / "3", tmp_path, 3, 3, label_dir=str(tmp_path / "targets"))
     workflow.initialize()
     patch = workflow.parser.get_parsed_content("validate#dataset")[0]
-    inner = crop(patch["image"][None], workflow.parser.get_parsed_content("margin"))[0]
+    inner = crop(patch["image"][None], workflow.parser.get_parsed_content("patch#margin"))[0]
     torch.testing.assert_close(patch["label"] - inner, torch.full_like(inner, 100 / 600), atol=0.2, rtol=0)
     assert (patch["label"] - inner - 100 / 600).abs().median() < 0.02
     workflow.run()
@@ -521,7 +522,7 @@ def test_the_settings_stand_beside_the_weights(scans, tmp_path):
 
 def test_generated_previous_scales_are_those_of_inference(scans, tmp_path):
     """A patch of a simulated scan is given what the scales before made of that very scan, at its very place."""
-    workflow = configured(scans / "3", tmp_path, 3, 3, generated=1.0, num_folds=2)
+    workflow = configured(scans / "3", tmp_path, 3, 3, num_folds=2, **{"generated#prob": 1.0})
     workflow.initialize()
     parser = workflow.parser
     cascade = parser.get_parsed_content("network_def")
@@ -555,7 +556,8 @@ def test_generated_previous_scales_are_those_of_inference(scans, tmp_path):
     window = item["coarse"][0]
     side = list(window.shape)
     margin = [
-        window_side(12, m) - size for m, size in zip(parser.get_parsed_content("margin"), window.shape, strict=True)
+        window_side(12, m) - size
+        for m, size in zip(parser.get_parsed_content("patch#margin"), window.shape, strict=True)
     ]
     first = [start + far + gap // 2 for start, far, gap in zip(origin, spare, margin, strict=True)]
     for axis, (start, size, extent) in enumerate(zip(first, side, fine.shape, strict=True)):
@@ -568,7 +570,7 @@ def test_generated_previous_scales_are_those_of_inference(scans, tmp_path):
 @pytest.mark.parametrize("conditioning", ["sketch", "anchored"])
 def test_without_pairs_the_target_s_own_image_is_the_source(scans, tmp_path, conditioning):
     """And the generated previous scale is what the scales before make of it."""
-    workflow = configured(scans / "3", tmp_path, 3, 3, generated=1.0, conditioning=conditioning)
+    workflow = configured(scans / "3", tmp_path, 3, 3, conditioning=conditioning, **{"generated#prob": 1.0})
     workflow.initialize()
     parser = workflow.parser
     for scale in range(3):
@@ -576,7 +578,7 @@ def test_without_pairs_the_target_s_own_image_is_the_source(scans, tmp_path, con
     workflow.run()
     assert len(list((tmp_path / "packed").glob("*_scale_3_0.nii"))) == 1
     patch = parser.get_parsed_content("train#dataset")[0]
-    assert torch.equal(crop(patch["image"][None], parser.get_parsed_content("margin"))[0], patch["label"])
+    assert torch.equal(crop(patch["image"][None], parser.get_parsed_content("patch#margin"))[0], patch["label"])
 
 
 RANKS = """
@@ -587,7 +589,8 @@ workflow = ConfigWorkflow(
     [f"{root}/configs/train.json", f"{root}/configs/multi_gpu_train.json"], workflow_type="train", logging_file=False,
     init_id="initialize", run_id="training", final_id="finalize", bundle_root=root, dataset_dir=data, output_dir=output,
     weights=output + "/model.pt", spatial_dims=2, scale=3, max_epochs=1, iterations_per_epoch=2, batch_size=1,
-    num_workers=0, patch_size=12, val_patches=1, val_interval=1, num_folds=2, progress=False,
+    val_interval=1, num_folds=2, progress=False,
+    **{"train#dataloader#num_workers": 0, "patch#patch_size": 12, "validate#dataset#number": 1},
 )
 workflow.initialize()
 workflow.run()
@@ -631,7 +634,7 @@ def test_the_average_forgets_its_untrained_start_and_then_follows_the_momentum()
 
 @pytest.mark.parametrize("momentum", [0.0, -0.1, 1.5])
 def test_an_average_of_nothing_is_refused(momentum):
-    with pytest.raises(ValueError, match="ema_momentum"):
+    with pytest.raises(ValueError, match="momentum"):
         warm_average(momentum)
 
 
@@ -649,7 +652,9 @@ def test_previous_scales_are_made_by_each_training_that_has_not_seen_the_image(s
 
     halves, seen, own = [tmp_path / "half_0", tmp_path / "half_1", tmp_path / "again_1"], [], []
     for half, fold, seed in zip(halves, (0, 1, 1), (0, 0, 1), strict=True):
-        workflow = configured(scans / "2", half, 2, 0, conditioning="sketch", stretch=None, fold=fold, seed=seed)
+        workflow = configured(
+            scans / "2", half, 2, 0, conditioning="sketch", fold=fold, seed=seed, **{"whole_image#zoom_range": None}
+        )
         workflow.initialize()
         workflow.run()
         seen.append(images_of(half, 1))

@@ -1,7 +1,7 @@
 """A scan is loaded, a result is pasted into it and saved as the scan came: values and grid stay."""
 
+import errno
 import hashlib
-from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -12,7 +12,7 @@ from monai.data import MetaTensor
 from PIL import Image
 from pydicom.uid import MRImageStorage
 
-from bundle.images import writers as sinks
+from bundle.images import nifti
 from bundle.scanner import SHARP, SOFT, acquire
 from bundle.transforms import (
     LoadImageOrSeriesd,
@@ -191,16 +191,16 @@ def test_output_ext_overrides_the_source_s_format(tmp_path, end):
 def test_a_failing_writer_leaves_nothing(tmp_path, monkeypatch):
     """Neither half a file under the result's name nor a temporary folder, and an older result stays."""
 
-    def full_disk(folder, *_, **__):
-        Path(folder, "scan_translated.nii").write_bytes(b"half")
-        raise OSError("No space left on device")
+    def full_disk(_, shape, append):
+        append(np.zeros((*shape[:-1], 1)))
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     nibabel.Nifti1Image(extremes(), AFFINE).to_filename(tmp_path / "scan.nii")
     image = load(tmp_path / "scan.nii")
     path = save(image, tmp_path / "out")
     before = path.read_bytes()
-    monkeypatch.setattr(sinks, "SaveImage", full_disk)
-    with pytest.raises(OSError, match="No space"):
+    monkeypatch.setattr(nifti, "in_order", full_disk)
+    with pytest.raises(OSError, match=r"disk full: .*scan_translated\.nii' needs at least 420 bytes, and \d+"):
         save(image, tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == [path]
     assert path.read_bytes() == before

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from bundle.images import Picture, Volume, create, open_slabs, slabs, stem
+from bundle.images import Volume, create, slabs, stem
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class RealCase:
         Raises:
             ValueError: If the two do not lie on one grid.
         """
-        a, b = open_slabs(self.source), open_slabs(self.target)
+        a, b = Volume(self.source), Volume(self.target)
         if a.shape != b.shape or not np.allclose(
             a.affine @ (*a.shape, 1), b.affine @ (*a.shape, 1), atol=min(a.spacing)
         ):
@@ -50,7 +50,7 @@ class RealCase:
                 f"source {self.source!r}, {a.shape} voxels of {_mm(a)} mm, and target {self.target!r}, {b.shape} of "
                 f"{_mm(b)} mm, do not lie on one grid; take two reconstructions of one acquisition, or resample one."
             )
-        axes = 2 if isinstance(a, Picture) else 3
+        axes = 2 if a.is_picture else 3
         start, stop = central(a.shape[2], slices)
         pair = pair_in(stem(self.source), self.kind, folder)
         if self.source == self.target:
@@ -82,5 +82,5 @@ def pair_in(name: str, kind: str, folder: Path) -> Pair:
     return Pair(name, kind, folder / f"{name}_source.nii", folder / f"{name}_target.nii")
 
 
-def _mm(image: Volume | Picture) -> str:
+def _mm(image: Volume) -> str:
     return " x ".join(f"{mm:.3g}" for mm in image.spacing)

@@ -63,11 +63,7 @@ class Ours(Method):
     """
 
     translation: Translation
-
-    @property
-    def name(self) -> str:
-        """The title of its row."""
-        return "**ours**"
+    title: ClassVar[str] = "**ours**"
 
     def modify(self, parser: ConfigParser) -> None:
         """Apply the method's changes to the config."""
@@ -107,10 +103,7 @@ class Ours(Method):
 class Small(Ours):
     """Scale 0 alone, upsampled: the paper's small network, which needs no tiles."""
 
-    @property
-    def name(self) -> str:
-        """The title of its row."""
-        return "small: scale 0, upsampled"
+    title: ClassVar[str] = "small: scale 0, upsampled"
 
     def modify(self, parser: ConfigParser) -> None:
         """Replace the inferer."""
@@ -125,13 +118,14 @@ class Small(Ours):
 class Windowed(Ours):
     """The same cascade by MONAI's sliding window: windows are translated alone, and averaged where they overlap."""
 
+    title: ClassVar[str] = "MONAI's sliding window"
     side: ClassVar[int] = 96
     overlap: ClassVar[int] = 24  # a quarter, MONAI's default
 
     @property
     def name(self) -> str:
-        """The title of its row."""
-        return f"MONAI's sliding window, {self.side} voxels, {self.overlap} overlap"
+        """The title with side and overlap."""
+        return f"{self.title}, {self.side} voxels, {self.overlap} overlap"
 
     def modify(self, parser: ConfigParser) -> None:
         """Replace the inferer."""
@@ -151,13 +145,9 @@ class Windowed(Ours):
 class Patch(Windowed):
     """The finest generator alone, trained without a previous scale, patch by patch: the paper's patch baseline."""
 
+    title: ClassVar[str] = "patch: finest scale alone"
     side: ClassVar[int] = 32
     overlap: ClassVar[int] = 5
-
-    @property
-    def name(self) -> str:
-        """The title of its row."""
-        return f"patch: finest scale alone, {self.side} voxels, {self.overlap} overlap"
 
     @staticmethod
     def translate(window: Tensor, cascade: Any, spacing: list[float]) -> Tensor:  # noqa: ARG004 - there is no pyramid

@@ -18,10 +18,12 @@ from torch import Tensor
 class Method(ABC):
     """One row of the table."""
 
+    title: ClassVar[str]
+
     @property
-    @abstractmethod
     def name(self) -> str:
         """The title of the row, with its own parameters."""
+        return self.title
 
     @abstractmethod
     def job(self, source: Path, destination: Path) -> Callable[[], None]:
@@ -53,7 +55,6 @@ class Method(ABC):
 class Filter(Method):
     """A filter in HU, before windowing; at most one of its fields is tuned."""
 
-    title: ClassVar[str]
     #: The field to tune if it is null, empty for none; and how its value is shown after the title.
     parameter: ClassVar[str] = ""
     label: ClassVar[str] = ""

@@ -188,7 +188,7 @@ def onnx(path: Path, device: torch.device | str) -> Callable[[Tensor], Tensor]: 
         import onnxruntime
     except ImportError as error:
         raise ImportError(
-            f"features: {path.name!r} needs onnxruntime; pip install -r requirements-frechet.txt."
+            f"features: {path.name!r} needs onnxruntime; pip install -r requirements/frechet.txt."
         ) from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from bundle.evaluation.metrics import LUNG, IntensityWindow, flat_places, noise_spectrum
-from bundle.images import Picture, Slabs
+from bundle.images import Slabs
 from matplotlib.figure import Figure
 
 SPAN = 1 / 6  # of the window: limit of the difference's colours
@@ -54,7 +54,7 @@ def draw_slices(
 
 def orientation_of(image: Slabs) -> Callable[[np.ndarray], np.ndarray]:
     """Return the function that turns a slice `(x, y)` for display, `(rows, columns)`."""
-    return np.transpose if isinstance(image, Picture) else lambda voxels: voxels[::-1, ::-1].T
+    return np.transpose if getattr(image, "is_picture", False) else lambda voxels: voxels[::-1, ::-1].T
 
 
 def draw_enlarged(

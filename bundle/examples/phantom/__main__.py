@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 from bundle.examples.phantom import ThoraxPhantom
-from bundle.images import NiftiWriter
+from bundle.images import create_image, held
 
 SLICES = 16  # painted at a time
 
@@ -25,9 +26,11 @@ def write(
     if not path.endswith((".nii", ".nii.gz")):
         raise ValueError(f"path {path!r} is not a NIfTI name; end it in .nii or .nii.gz.")
     phantom = ThoraxPhantom(shape, spacing, seed, noise)
-    with NiftiWriter(path, phantom.shape, phantom.affine, phantom.dtype) as out:
+    like = held(np.broadcast_to(np.zeros((), phantom.dtype), phantom.shape), phantom.affine)
+    with create_image(path, like, phantom.dtype) as put:
         for start in range(0, phantom.shape[-1], SLICES):
-            out.append(phantom[..., start : start + SLICES])
+            slab = phantom[..., start : start + SLICES]
+            put((*(slice(0, size) for size in slab.shape[:-1]), slice(start, start + slab.shape[-1])), slab)
     return path
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import numpy as np
-import pydicom
 from bundle.images.derived.image import Derivation, derived_image
+from bundle.images.dicom_headers import padding_in_hu, read_header
 from monai.utils import ensure_tuple
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.uid import CTImageStorage
@@ -22,7 +21,7 @@ TYPE_2 = ("PatientPosition", "PositionReferenceIndicator", "AcquisitionNumber", 
 
 def is_ct(file: str | Path) -> bool:
     """Whether a DICOM file is a single-frame CT image in HU, of which a series can be derived."""
-    header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["SOPClassUID", "RescaleType"])
+    header = read_header(file, ("SOPClassUID", "RescaleType"))
     return header.get("SOPClassUID") == CTImageStorage and (header.get("RescaleType") or "US") in ("HU", "US")
 
 
@@ -49,20 +48,8 @@ def _set_pixels(derived: Dataset, source: Dataset, pixels: bytes) -> None:
     derived.SamplesPerPixel, derived.PhotometricInterpretation = 1, "MONOCHROME2"
     derived.BitsAllocated, derived.BitsStored, derived.HighBit, derived.PixelRepresentation = 16, 16, 15, 1
     derived.RescaleIntercept, derived.RescaleSlope, derived.RescaleType = 0, 1, "HU"
-    padding = _padding(source)
+    padding = [round(value) for value in padding_in_hu(source)]
     if all(-32768 <= value < AIR for value in padding):
         for tag, value in zip((0x00280120, 0x00280121), padding, strict=False):
             derived.add_new(tag, "SS", value)
     derived.add_new(0x7FE00010, "OW", pixels)
-
-
-def _padding(source: Dataset) -> list[int]:
-    """A source's Pixel Padding Value and, where there is one, Range Limit, in HU (C.7.5.1.1.2)."""
-    stored = [source[keyword].value for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit") if keyword in source]
-    if "PixelPaddingValue" not in source:
-        return []
-    # stored like a pixel, but often under the wrong one of two value representations, unsigned or signed
-    units = np.array([value % 65536 for value in stored], np.uint16)
-    units = units.view(np.int16) if source.PixelRepresentation else units
-    slope, intercept = float(source.get("RescaleSlope", 1)), float(source.get("RescaleIntercept", 0))
-    return [round(slope * int(value) + intercept) for value in units]

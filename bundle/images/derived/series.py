@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
-import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
-import pydicom
 from bundle.images.derived.ct import derived_slice, is_ct
 from bundle.images.derived.image import UNNAMED, Derivation, uid_of
+from bundle.images.dicom_headers import read_header
+from bundle.images.readback import check_tail, least_bytes
+from bundle.runtime.files import atomic
 from pydicom.uid import UID
 
 #: A result may lie this far off its source's grid, in shares of the smaller pixel side.
@@ -55,10 +58,7 @@ class DerivedSeries:
             raise ValueError(f"source {str(self.source[0])!r} is no CT image in HU; take output_ext '.nii.gz' instead.")
         _check_grid(self.source, tuple(shape), np.asarray(affine, float))
         self._check_folder()
-        self.folder.parent.mkdir(parents=True, exist_ok=True)
-        self._temporary = tempfile.TemporaryDirectory(dir=self.folder.parent, prefix=".part_")
-        self._part = Path(self._temporary.name) / self.folder.name
-        self._part.mkdir()
+        self._needed = least_bytes(shape, np.int16, "")
         self._uids: dict[int, UID] = {}  # of the images written so far
 
     def write(self, index: int, image: Any) -> None:
@@ -75,7 +75,7 @@ class DerivedSeries:
         if not 0 <= index < len(self.source) or index in self._uids:
             rule = "is written already" if index in self._uids else f"is none of the source's {len(self.source)}"
             raise IndexError(f"slice {index} {rule}; write slices 0 to {len(self.source) - 1}, each once.")
-        header = pydicom.dcmread(self.source[index], stop_before_pixels=True)
+        header = read_header(self.source[index])
         values, shape = np.asarray(image), (header.Columns, header.Rows)
         if values.shape != shape:
             raise ValueError(
@@ -86,21 +86,28 @@ class DerivedSeries:
             raise ValueError(f"slice {index} holds voxels that are no finite numbers; check weights and source.")
         pixels = np.rint(values).clip(-32768, 32767).astype("<i2").T.tobytes()
         derived = derived_slice(header, pixels, self.derivation)
-        derived.save_as(self._part / f"{index + 1:05d}.dcm")
+        file = self._part / f"{index + 1:05d}.dcm"
+        derived.save_as(file)
+        check_tail(file, pixels)
         self._uids[index] = derived.SOPInstanceUID
 
     def __enter__(self) -> DerivedSeries:
+        with ExitStack() as stack:
+            self._part = stack.enter_context(atomic(self.folder, self._needed, self._verify))
+            self._part.mkdir()
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(
-        self, error: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self._temporary:
-            if error is None:
-                self._finish()
+        with self._stack:
+            if error is not None:
+                raise error
+            self._finish()
 
     def _finish(self) -> None:
-        """Name the series after its images, and move it to its place."""
+        """Name the series after its images."""
         missing = [index for index in range(len(self.source)) if index not in self._uids]
         if missing:
             raise ValueError(
@@ -112,10 +119,12 @@ class DerivedSeries:
             with file.open("r+b") as stream:
                 stream.seek(stream.read().index(UNNAMED.encode()))
                 stream.write(uid.encode())
+
+    def _verify(self, part: Path) -> None:
+        """Refuse a folder that does not hold every slice, or one that has been put in its place meanwhile."""
+        if len(list(part.iterdir())) != len(self.source):
+            raise OSError(errno.EIO, f"{len(self.source)} slices were written and others read back")
         self._check_folder()
-        if self.folder.exists():
-            self.folder.rename(self._part.with_name(".replaced"))
-        self._part.rename(self.folder)
 
     def _check_folder(self) -> None:
         """Refuse to replace the source, or anything but an earlier result."""
@@ -131,7 +140,7 @@ class DerivedSeries:
 
 def _check_grid(source: Sequence[Path], shape: tuple[int, ...], affine: np.ndarray) -> None:
     """Refuse a result whose voxels do not lie where those of the source's files do (C.7.6.2.1.1)."""
-    first, last = (pydicom.dcmread(file, stop_before_pixels=True) for file in (source[0], source[-1]))
+    first, last = (read_header(file) for file in (source[0], source[-1]))
     own = (first.Columns, first.Rows, len(source))
     if shape != own:
         raise ValueError(f"the result has {shape} voxels, its source {own}; it has to lie on its source's grid.")

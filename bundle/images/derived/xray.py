@@ -6,15 +6,16 @@ window stay (DICOM PS3.3, A.2 CR and A.26 DX Image IOD).
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pydicom
 from bundle.images.derived.image import Derivation, derived_image, uid_of
-from bundle.images.xray import stored_of
+from bundle.images.dicom_headers import read_header
+from bundle.images.dicom_levels import stored_of
+from bundle.images.readback import check_tail
+from bundle.runtime.files import atomic
 
 #: What these images have to have besides, if empty (type 2), by modality.
 DIGITAL = (
@@ -45,7 +46,7 @@ def write_derived_xray(source: str | Path, path: str | Path, levels: Any, deriva
     source, path, values = Path(source), Path(path), np.asarray(levels)
     if path.resolve() == source.resolve():
         raise FileExistsError(f"path {str(path)!r} is the source itself; take another output_postfix.")
-    header = pydicom.dcmread(source, stop_before_pixels=True)
+    header = read_header(source)
     shape, top = (header.Columns, header.Rows), 2**header.BitsStored - 1
     if values.shape != shape:
         raise ValueError(
@@ -59,7 +60,7 @@ def write_derived_xray(source: str | Path, path: str | Path, levels: Any, deriva
     )
     derived.SeriesInstanceUID = uid_of(header.SeriesInstanceUID, *astuple(derivation))
     wide = header.BitsAllocated > 8
-    derived.add_new(0x7FE00010, "OW" if wide else "OB", pixels + bytes(len(pixels) % 2))
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".part_") as part:
-        derived.save_as(Path(part) / path.name)
-        (Path(part) / path.name).replace(path)
+    stored = pixels + bytes(len(pixels) % 2)
+    derived.add_new(0x7FE00010, "OW" if wide else "OB", stored)
+    with atomic(path, len(stored), lambda part: check_tail(part, stored)) as part:
+        derived.save_as(part)

@@ -7,7 +7,7 @@ from typing import Any
 
 from bundle.geometry import crop, pool, read_window, upsample, upsampled_window
 from bundle.training.data.packed_image import PackedImage
-from bundle.training.data.patches import step_of
+from bundle.training.data.windows import voxels_per_step
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
 from monai.utils import ensure_tuple_rep
@@ -18,16 +18,16 @@ class ScaleConditionsd(MapTransform):
     """Pool a windowed pair down to one scale, and put the previous scale of the target beside it.
 
     Args:
-        keys: source, `(1, *spatial)`, and target, the same, as `RandScalePatchd` cut them; each replaced by its image
-            of the scale.
-        coarse_key: where the upsampled previous scale goes: the target's, or what the scales before made of the source
-            (`RandGeneratedd`); nothing at scale 0.
+        keys: source, `(1, *spatial)`, and target, the same, as `RandScalePatchd` or `RandWholeImaged` cut them; each is
+            replaced by its image of the scale.
+        coarse_key: key of the upsampled previous scale: the target's, or what the scales before made of the source
+            (`RandGeneratedd`); absent at scale 0.
         scale: the scale to train.
         num_scales: number of scales of the cascade.
         patch_size: as in `RandScalePatchd`.
-        margin: as in `RandScalePatchd`; the source and the previous scale keep it, the target does not.
-        spare: as in `RandScalePatchd`.
-        previous: whether there is a previous scale; without, zeros stand for it, as in a network of patches alone.
+        margin: as in `RandScalePatchd`; source and previous scale keep it, the target does not.
+        crop_margin: as in `RandScalePatchd`.
+        previous: give the previous scale; otherwise zeros stand for it, as in a network of patches alone.
     """
 
     def __init__(
@@ -37,14 +37,14 @@ class ScaleConditionsd(MapTransform):
         num_scales: int,
         patch_size: int,
         margin: Sequence[int],
-        spare: Sequence[int] | int = 0,
+        crop_margin: Sequence[int] | int = 0,
         coarse_key: str = "coarse",
         previous: bool = True,
     ) -> None:
         super().__init__(keys)
         self.coarse_key, self.scale, self.steps = coarse_key, scale, num_scales - 1
         self.patch_size, self.margin, self.previous = patch_size, list(margin), previous
-        self.spare = ensure_tuple_rep(spare, len(self.margin))
+        self.crop_margin = ensure_tuple_rep(crop_margin, len(self.margin))
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Replace source and target, add the previous scale."""
@@ -66,11 +66,11 @@ class ScaleConditionsd(MapTransform):
         if generated is None:
             coarse = _middle(upsample(pool(images[target_key], factor), factor), grown)
         else:
-            step = step_of(factors, self.steps, self.scale)
+            step = voxels_per_step(factors, self.steps - self.scale)
             first = [
                 (start + extra) // s + (size - side) // 2
                 for start, extra, s, size, side in zip(
-                    origin, self.spare, step, images[source_key].shape[2:], grown, strict=True
+                    origin, self.crop_margin, step, images[source_key].shape[2:], grown, strict=True
                 )
             ]
             coarse = previous_window(generated.previous, first, grown, factor)

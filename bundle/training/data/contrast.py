@@ -12,10 +12,10 @@ FLAT = 1e-4
 
 
 class RandContrastd(RandHistogramShiftd):
-    """MONAI's `RandHistogramShiftd`, which makes not-a-numbers of a patch that is flat but for rounding: of air."""
+    """MONAI's `RandHistogramShiftd`, which would turn a patch that is flat up to rounding, such as air, into NaNs."""
 
     def __call__(self, data: dict[Hashable, NdarrayOrTensor]) -> dict[Hashable, NdarrayOrTensor]:
-        """Bend the grey values, but of flat patches."""
+        """Bend the grey values, except of flat patches."""
         out = super().__call__(data)
         flat = [key for key in self.key_iterator(dict(data)) if data[key].max() - data[key].min() < FLAT]
         return out | {key: data[key] for key in flat}

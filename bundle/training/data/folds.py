@@ -1,4 +1,4 @@
-"""Folds: images split for cross-validation, so that no patient is in two of them."""
+"""Folds: images split for cross-validation, with each patient in one fold."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def partition_by_patient(
     """Split images into folds, the same ones every time (Uzunova et al. 2019, section 3.2).
 
     Args:
-        data: the images, each with its path as ``image``.
-        num_folds: how many folds.
-        patients: a CSV file with the columns ``file`` and ``patient``, files with any suffix; an image of none, or of
-            patient ``unknown``, is a patient of its own. Null: every image is.
+        data: images, each with its path as ``image``.
+        num_folds: number of folds.
+        patients: a CSV file with the columns ``file`` and ``patient``, files with any suffix; an image without patient,
+            or of patient ``unknown``, counts as a patient of its own. Null: every image does.
 
     Raises:
-        FileNotFoundError: where there is no such file.
-        ValueError: where it lacks a column, or there are more folds than patients.
+        FileNotFoundError: If there is no such file.
+        ValueError: If it lacks a column, or there are more folds than patients.
     """
     known = _known(Path(patients)) if patients else {}
     groups: dict[str, list[Mapping[str, Any]]] = {}

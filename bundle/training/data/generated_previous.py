@@ -1,13 +1,12 @@
-"""What the scales before made of a simulated scan: the previous scale as inference has it, errors and all.
+"""Results of the scales before on simulated scans: the previous scale as in inference, with its errors.
 
-The noise of a simulated scan is a function of seed and position (`bundle.scanner`), so that a patch cut later is a part
-of the very scan that the scales before have seen.
+The noise of a simulated scan is a function of seed and position (`bundle.scanner`), so that a patch that is cut later
+is a part of the scan that the scales before have seen.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
@@ -18,6 +17,7 @@ import nibabel
 import numpy as np
 import torch
 from bundle.geometry import spacing_of
+from bundle.runtime.files import atomic
 from bundle.scanner import Kernel
 from bundle.training.data.packed_image import PackedImage
 from bundle.training.data.simulated_pairs import Acquisition, RandKernelPaird, kernel_pair_reach
@@ -37,13 +37,13 @@ class Generated:
 
 
 class RandGeneratedd(Randomizable, MapTransform):
-    """Now and then, choose a simulated scan of which the previous scale's result is at hand, as ``generated``.
+    """Randomly choose a simulated scan for which there is a result of the previous scale, as ``generated``.
 
     Args:
         keys: the image, a `PackedImage`.
-        folder: where `generate` left what it made; an image of which there is nothing is left as it is.
+        folder: folder that `generate` has written to; an image without results is left as it is.
         scale: the scale to train.
-        prob: share of the patches.
+        prob: fraction of the patches.
     """
 
     def __init__(self, keys: KeysCollection, folder: str | Path, scale: int, prob: float) -> None:
@@ -66,7 +66,7 @@ class RandGeneratedd(Randomizable, MapTransform):
 
 
 def restored(facts: Mapping[str, Any]) -> Acquisition:
-    """The acquisition that `dataclasses.asdict` made a dictionary of."""
+    """The acquisition that `dataclasses.asdict` turned into a dictionary."""
     kernels = {name: Kernel(**facts[name]) if facts[name] else None for name in ("kernel", "found")}
     return Acquisition(**{**facts, **kernels})
 
@@ -84,20 +84,20 @@ def generate(
     seed: int = 0,
     unseen: Callable[[str], Iterable[torch.nn.Module]] | None = None,
 ) -> None:
-    """Send every image through the simulated scanner and the scales before, a few times; what is there is kept.
+    """Send every image through the simulated scanner and the scales before, a few times; results that exist are kept.
 
     Args:
-        data: the training images.
-        opening: opens one as a `PackedImage` under ``image``.
-        pairing: draws the scans; null: the scales before are given the images themselves, once.
-        windowing: HU to what the network sees, under ``image``.
-        inferer: a `bundle.cascade.CascadeInferer` that walks the scales before.
-        network: the cascade, these scales trained.
-        folder: where the results go.
-        scale: the scale to train; nothing happens for 0.
-        number: scans of each image and cascade.
-        seed: of the scans.
-        unseen: given an image's path, the cascades to send it through instead, or none for ``network``
+        data: training images.
+        opening: opens an image as a `PackedImage` under ``image``.
+        pairing: draws the scans; null: the scales before translate the images themselves, once.
+        windowing: maps the image's units to the network's, under ``image`` and ``label``.
+        inferer: a `bundle.cascade.CascadeInferer` for the scales before.
+        network: the cascade, with these scales trained.
+        folder: folder to write to.
+        scale: the scale to train; nothing is done for 0.
+        number: number of scans for each image and cascade.
+        seed: seed of the scans.
+        unseen: cascades for an image's path, which are used instead of ``network`` if there are any
             (`bundle.training.CrossFitting`).
     """
     folder = Path(folder)
@@ -115,16 +115,15 @@ def generate(
             if pairing:
                 pairing.set_random_state(seed=drawn)
                 scan = pairing.acquisition(spacing, torch.Generator().manual_seed(drawn))
-                spare = kernel_pair_reach(dims)
-                bounds = [(-extra, size + extra) for extra, size in zip(spare, image.shape[1:], strict=True)]
-                source = scan.pair(image.window(bounds)[0], spacing, drawn, [-extra for extra in spare])[0][None]
+                margin = kernel_pair_reach(dims)
+                bounds = [(-extra, size + extra) for extra, size in zip(margin, image.shape[1:], strict=True)]
+                source = scan.pair(image.window(bounds)[0], spacing, drawn, [-extra for extra in margin])[0][None]
             else:
                 source = image[0, ...][None]
             shown = windowing({"image": source, "label": source})["image"].as_subclass(Tensor)
             made = inferer(MetaTensor(shown[None], affine=image.affine), cascade.eval())
-            folder.mkdir(parents=True, exist_ok=True)
-            part = folder / f".{os.getpid()}.nii"
-            nibabel.Nifti1Image(made[0, 0].cpu().numpy().astype(np.float32), np.eye(4)).to_filename(part)
-            part.replace(file.with_suffix(".nii"))
-            file.write_text(json.dumps({"seed": drawn, "scan": asdict(scan) if scan else None}))
+            with atomic(file.with_suffix(".nii")) as part:
+                nibabel.Nifti1Image(made[0, 0].cpu().numpy().astype(np.float32), np.eye(4)).to_filename(part)
+            with atomic(file) as part:
+                part.write_text(json.dumps({"seed": drawn, "scan": asdict(scan) if scan else None}))
     network.train()

@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 class PackedImage:
-    """A one-channel image of a plain ``.nii`` file, read window by window: nothing of it stays in memory.
+    """A one-channel image in a plain ``.nii`` file. Windows are read from disk; the image is never held in memory.
 
     Args:
         path: an uncompressed NIfTI file, see `bundle.training.data.packing.pack`.
@@ -28,7 +28,7 @@ class PackedImage:
         self.affine = torch.as_tensor(header.affine)
 
     def __getitem__(self, index: Any) -> Tensor:
-        """The voxels of an index over `(1, *spatial)`, of which the first axis has to be 0 or an ellipsis."""
+        """The voxels at an index over `(1, *spatial)`, float32; the index must begin with 0 or an ellipsis."""
         index = index[1:] if isinstance(index, tuple) and index[0] == 0 else index
         return torch.from_numpy(np.array(nibabel.Nifti1Image.from_filename(self.path).dataobj[index], np.float32))
 

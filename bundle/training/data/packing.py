@@ -1,4 +1,4 @@
-"""Images packed for training: each one once, oriented, as a plain file that windows are read from.
+"""Images packed for training: each is written once, oriented, as a plain file that windows are read from.
 
 ``python -m bundle.training.data.packing FOLDER DESTINATION --limit 50MB`` packs a data set small enough to travel.
 """
@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,24 +15,27 @@ import nibabel
 import numpy as np
 import torch
 from bundle.geometry import coarser_affine, pool, pyramid, spacing_of
-from bundle.images import ScanReader, depth_of, find_images, stem, to_grey
+from bundle.images import depth_of, find_images, load_image, stem, to_grey
+from bundle.images.readback import check_nifti, least_bytes
 from bundle.runtime import parse_bytes
+from bundle.runtime.files import atomic
 from bundle.training.data.packed_image import PackedImage
+from bundle.training.data.windows import AIR
 from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import Compose, EnsureChannelFirst, LoadImage, MapTransform, Orientation
+from monai.transforms import EnsureChannelFirst, MapTransform, Orientation
 from torch import Tensor
 
 
 class OpenPackedd(MapTransform):
-    """Open images for reading by windows, packing each one the first time that it is met.
+    """Open images for reading by windows. An image is packed the first time that it is opened.
 
     Args:
-        keys: paths of images, any that `bundle.images.find_images` finds.
-        folder: where the packed images are kept.
-        steps: how many steps of the pyramid they are pooled first.
-        limits: what pooled images are clipped to before, as the cascade's input is; null for nothing.
-        allow_missing_keys: whether a missing key is no error.
+        keys: paths of images that `bundle.images.find_images` finds.
+        folder: folder of the packed images.
+        steps: number of pyramid steps that they are pooled.
+        limits: range that they are clipped to before pooling, as the cascade's input is; null for none.
+        allow_missing_keys: do not raise if a key is missing.
     """
 
     def __init__(
@@ -58,15 +60,15 @@ class OpenPackedd(MapTransform):
 def find_pairs(
     images: str | Path, labels: str | Path | None = None, held_out: Sequence[str] = ()
 ) -> list[dict[str, str]]:
-    """The images to train on, each with its target where there is a folder of them.
+    """Training images, each with its target if there is a folder of targets.
 
     Args:
-        images: what `bundle.images.find_images` takes.
-        labels: folder of the targets, of the same names and on the same grids; null for images alone.
-        held_out: names, with or without suffix, that are left aside.
+        images: a path, as for `bundle.images.find_images`.
+        labels: folder of the targets, with the same names and grids; null for images alone.
+        held_out: names of images that are left out, with or without suffix.
 
     Raises:
-        FileNotFoundError: where there is no image, or one has no target.
+        FileNotFoundError: If there is no image, or an image has no target.
     """
     pairs = []
     for path in find_images(images):
@@ -83,11 +85,14 @@ def find_pairs(
 
 
 def read(path: str | Path) -> Tensor:
-    """An image `(1, *spatial)` with its affine; a volume in RAS, so that slices lie in the first two axes.
+    """Read an image `(1, *spatial)` with its affine; a volume in RAS, so that the first two axes span a slice.
 
-    X-rays, which have a depth, are read as grey, 0 to 255 (`bundle.images.bit_depth`).
+    X-rays, which have a bit depth, are read as grey values, 0 to 255 (`bundle.images.bit_depth`).
+
+    Raises:
+        ValueError: If it has more than one channel.
     """
-    image = Compose([LoadImage(reader=ScanReader(), image_only=True), EnsureChannelFirst()])(str(path))
+    image = EnsureChannelFirst()(load_image(path))
     bits = depth_of(image)
     image = image if bits is None else to_grey(image, bits)
     if image.shape[0] != 1:
@@ -96,17 +101,17 @@ def read(path: str | Path) -> Tensor:
 
 
 def pack(path: str | Path, folder: str | Path, steps: int = 0, limits: tuple[float, float] | None = None) -> Path:
-    """Write an image as an uncompressed ``.nii``, whole numbers as 16 bits; what is there already is kept.
+    """Write an image as an uncompressed ``.nii``, whole numbers as 16 bits. A file that exists is kept.
 
     Args:
-        path: the image. Its place, size and time of change are in the packed file's name: a changed image is new.
-        folder: made where missing; pooled images go into one of their own in it.
-        steps: how many steps of the pyramid the image is pooled first, for the training of a coarser scale.
-        limits: what it is clipped to before that; null for nothing.
+        path: the image. The packed file's name depends on its path, size and time of change: a changed image is new.
+        folder: folder to write to, made if missing; pooled images go into a subfolder.
+        steps: number of pyramid steps that the image is pooled, for the training of a coarser scale.
+        limits: range that it is clipped to before pooling; null for none.
 
     Raises:
-        FileNotFoundError: where there is no such image.
-        ValueError: where it has more than one channel.
+        FileNotFoundError: If there is no such image.
+        ValueError: If it has more than one channel.
     """
     path, folder = Path(path), Path(folder) / (f"pooled_{steps}" if steps else "")
     if not path.exists():
@@ -121,7 +126,7 @@ def pack(path: str | Path, folder: str | Path, steps: int = 0, limits: tuple[flo
 
 
 def _pooled(image: Tensor, steps: int, limits: tuple[float, float] | None) -> Tensor:
-    """An image, `(1, *spatial)`, so many steps of its pyramid coarser, clipped first."""
+    """Clip an image, `(1, *spatial)`, and pool it by a number of pyramid steps."""
     dims = image.ndim - 1
     out = torch.as_tensor(image).as_subclass(Tensor).float()[None]
     affine = getattr(image, "affine", torch.eye(dims + 1, dtype=torch.float64))
@@ -132,31 +137,30 @@ def _pooled(image: Tensor, steps: int, limits: tuple[float, float] | None) -> Te
 
 
 def _write(image: Tensor, path: Path) -> None:
-    """Write voxels and affine, whole or not at all."""
+    """Write voxels and affine; the file appears only when it is whole."""
     voxels = torch.as_tensor(image)[0].as_subclass(Tensor).numpy()
     limits = np.iinfo(np.int16)
     if np.array_equal(voxels, np.clip(np.round(voxels), limits.min, limits.max)):
         voxels = voxels.astype(np.int16)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{os.getpid()}_{path.name}")
     affine = np.asarray(image.affine) if hasattr(image, "affine") else np.eye(4)
-    nibabel.Nifti1Image(voxels, affine).to_filename(part)
-    part.replace(path)
+    needed = least_bytes(voxels.shape, voxels.dtype, path.suffix)
+    with atomic(path, needed, lambda part: check_nifti(part, voxels.shape, voxels.dtype)) as part:
+        nibabel.Nifti1Image(voxels, affine).to_filename(part)
 
 
-def shrink(folder: str | Path, destination: str | Path, limit: str | int = "50MB", air: float = -950.0) -> None:
-    """Pack the images of a folder into compressed files that are small together: bodies cropped, slices left out.
+def shrink(folder: str | Path, destination: str | Path, limit: str | int = "50MB", air: float = AIR) -> None:
+    """Pack the images of a folder into compressed files of a limited total size: bodies cropped, slices left out.
 
-    Every image keeps the same share of its slices, a stack in its middle, the largest share with which all fit.
+    Every image keeps the same fraction of its slices, a stack in its middle: the largest with which all images fit.
 
     Args:
-        folder: of images.
-        destination: folder, made where missing.
-        limit: bytes of all together, a number or text such as ``50MB``.
-        air: what lies above is body.
+        folder: folder of images.
+        destination: folder to write to, made if missing.
+        limit: total size in bytes, a number or text such as ``50MB``.
+        air: value that air does not exceed; what lies above is body.
 
     Raises:
-        ValueError: where not even a tenth of the slices fits.
+        ValueError: If not even a tenth of the slices fits.
     """
     allowed, target = parse_bytes(limit), Path(destination)
     for share in (1.0, 0.85, 0.7, 0.55, 0.4, 0.3, 0.2, 0.1):

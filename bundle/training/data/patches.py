@@ -1,4 +1,4 @@
-"""A window of an image at full resolution, large enough for one patch of one scale."""
+"""A window of an image at full resolution, large enough for one patch of a scale above 0."""
 
 from __future__ import annotations
 
@@ -6,39 +6,38 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
-from bundle.geometry import pyramid, read_window, spacing_of
-from bundle.training.data.packed_image import PackedImage
+from bundle.geometry import pyramid, spacing_of
+from bundle.training.data.windows import AIR, cut, enlarge, shape_of_all, spacing_after, voxels_per_step
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, Randomizable
 from monai.utils import ensure_tuple_rep
-from torch import Tensor
-from torch.nn import functional as F
+
+#: How often another place is drawn for a patch whose centre is not in the body.
+TRIES = 20
 
 
 class RandScalePatchd(Randomizable, MapTransform):
     """Cut a window at full resolution, large enough for one patch of one scale.
 
-    Scale 0 is trained on whole images, the others on patches (Uzunova et al. 2019, section 2.1).
+    The scales above 0 are trained on patches (Uzunova et al. 2019, section 2.1); `RandWholeImaged` cuts for scale 0.
 
     Args:
         keys: images of one grid, `(1, *spatial)`, in memory or a `PackedImage`, of which the window is read.
-        scale: the scale to train, 0 for the whole image.
+        scale: the scale to train, 1 or above.
         num_scales: number of scales of the cascade.
-        patch_size: voxels a side, at that scale, of what the loss is taken on.
-        margin: voxels a side, at that scale, that the network needs around it (``Cascade.reach``).
-        spare: voxels a side, at full resolution, that a later transform takes off (`kernel_pair_reach`).
-        foreground: share of patches whose centre must lie above ``air`` and so inside the body.
-        air: what air and background do not exceed, in the images' units.
-        pixel: range of pixel sizes in mm, drawn log-uniformly for each patch: where the image's are larger, the window
-            is enlarged in the slice, since a kernel changes fine pixels more than coarse ones. Null leaves them.
-        zoom: by how much a window is enlarged at most.
-        share: at scale 0, the least share of each axis that is kept, drawn for each image and axis, but no less than
-            ``patch_size`` voxels of that scale; 1 for all of it.
-        stretch: at scale 0, range of factors by which each axis is stretched, drawn log-uniformly for each image and
-            axis; null for none.
-        side: at scale 0, voxels a side of that scale that every image is stretched to; null for its own.
-        allow_missing_keys: whether a missing key is no error.
+        patch_size: voxels a side of the patch, at that scale.
+        margin: voxels a side that the network needs around the patch, at that scale (``Cascade.reach``).
+        crop_margin: voxels a side that a later transform crops, at full resolution (`kernel_pair_reach`).
+        foreground: share of patches whose centre must lie above ``air``, and so inside the body.
+        air: the largest value of air and background, in the images' units.
+        pixel_size_range: range of pixel sizes in mm, drawn log-uniformly for each patch. If the image's pixels are
+            larger, the window is enlarged in the slice, since a kernel changes fine pixels more than coarse ones.
+            Null leaves them.
+        max_zoom: the most that a window is enlarged.
+        allow_missing_keys: do not raise if a key is missing.
+
+    Raises:
+        ValueError: If the scale is 0.
     """
 
     def __init__(
@@ -48,117 +47,67 @@ class RandScalePatchd(Randomizable, MapTransform):
         num_scales: int,
         patch_size: int,
         margin: Sequence[int],
-        spare: Sequence[int] | int = 0,
+        crop_margin: Sequence[int] | int = 0,
         foreground: float = 0.9,
-        air: float = -950.0,
-        pixel: tuple[float, float] | None = None,
-        zoom: float = 1.8,
-        share: float = 1.0,
-        stretch: tuple[float, float] | None = None,
-        side: int | None = None,
+        air: float = AIR,
+        pixel_size_range: tuple[float, float] | None = None,
+        max_zoom: float = 1.8,
         allow_missing_keys: bool = False,
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
-        self.pixel, self.zoom, self.share, self.stretch, self.side = pixel, zoom, share, stretch, side
+        if scale < 1:
+            raise ValueError(f"scale {scale} must be at least 1; RandWholeImaged cuts for scale 0.")
+        self.pixel_size_range, self.max_zoom = pixel_size_range, max_zoom
         self.scale, self.steps, self.patch_size = scale, num_scales - 1, patch_size
         self.margin = tuple(margin)
-        self.spare = ensure_tuple_rep(spare, len(self.margin))
+        self.crop_margin = ensure_tuple_rep(crop_margin, len(self.margin))
         self.foreground, self.air = foreground, air
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Cut the window; ``spacing``, ``origin`` and the ``factors`` of the pyramid are put beside it.
+        """Cut the window; put ``spacing``, ``origin`` and the ``factors`` of the pyramid beside it.
 
-        Where results of the scales before are at hand (`RandGeneratedd`) the window is not enlarged, and begins where
-        their voxels do.
+        A window for which the scales before have a result (`RandGeneratedd`) is not enlarged, and begins where their
+        voxels begin.
 
         Raises:
-            ValueError: where the images are not of one shape.
+            ValueError: If the images differ in shape.
         """
         out = dict(data)
-        shapes = {key: tuple(out[key].shape) for key in self.key_iterator(out)}
-        if len(set(shapes.values())) > 1:
-            raise ValueError(f"images of one pair must lie on one grid; got {shapes}. Resample one onto the other.")
-        image = out[self.first_key(out)]
-        shape = image.shape[1:]
-        native = spacing_of(image, len(shape))
-        zoom = [1.0] * len(shape)
-        if self.pixel and self.scale and "generated" not in out:
-            drawn = float(np.exp(self.R.uniform(*np.log(self.pixel))))
-            zoom[:2] = [min(max(native[0] / drawn, 1.0), self.zoom)] * 2
-        spacing = [size / factor for size, factor in zip(native, zoom, strict=True)]
-        factors = pyramid(spacing, self.steps)
-        if self.scale == 0:
-            bounds = []
-            steps = step_of(factors, self.steps, 0) if factors else [1] * len(shape)
-            for size, extra, voxels in zip(shape, self.spare, steps, strict=True):
-                length = min(max(round(size * self.R.uniform(self.share, 1.0)), self.patch_size * voxels), size)
-                start = int(self.R.randint(size - length + 1))
-                bounds.append((start - extra, start + length + extra))
-            sides = [stop - start for start, stop in bounds]
-            if self.stretch:
-                sides = [round(side * float(np.exp(self.R.uniform(*np.log(self.stretch))))) for side in sides]
-            if self.side:
-                sides = [self.side * voxels for voxels in steps]
-        else:
-            step = step_of(factors, self.steps, self.scale)
-            # A multiple of two, and one coarse voxel more a side for the upsampling.
-            sides = [
-                window_side(self.patch_size, m) * s + 2 * extra
-                for m, s, extra in zip(self.margin, step, self.spare, strict=True)
-            ]
-            for _ in range(20):
-                centre = [int(self.R.randint(size)) for size in shape]
-                if self.R.rand() > self.foreground or float(image[(0, *centre)]) > self.air:
-                    break
-            lengths = [round(side / factor) for side, factor in zip(sides, zoom, strict=True)]
-            starts = [c - length // 2 for c, length in zip(centre, lengths, strict=True)]
-            if "generated" in out:
-                starts = [
-                    (start + extra) // (2 * s) * 2 * s - extra
-                    for start, extra, s in zip(starts, self.spare, step, strict=True)
-                ]
-            bounds = [(start, start + length) for start, length in zip(starts, lengths, strict=True)]
-        for key in self.key_iterator(out):
-            part = _cut(out[key], bounds)
-            resized = (self.stretch or self.side) and self.scale == 0
-            out[key] = stretched(part, sides) if resized else enlarge(part, sides[:2])
-        out["origin"] = [start for start, _ in bounds]
-        out["spacing"] = [
-            size * (stop - start) / side for size, (start, stop), side in zip(native, bounds, sides, strict=True)
+        images = {key: out[key] for key in self.key_iterator(out)}
+        image, shape = next(iter(images.values())), shape_of_all(images)
+        native, zoom = spacing_of(image, len(shape)), [1.0] * len(shape)
+        if self.pixel_size_range and "generated" not in out:
+            drawn = float(np.exp(self.R.uniform(*np.log(self.pixel_size_range))))
+            zoom[:2] = [min(max(native[0] / drawn, 1.0), self.max_zoom)] * 2
+        factors = pyramid([size / factor for size, factor in zip(native, zoom, strict=True)], self.steps)
+        step = voxels_per_step(factors, self.steps - self.scale)
+        sides = [
+            window_side(self.patch_size, m) * s + 2 * extra
+            for m, s, extra in zip(self.margin, step, self.crop_margin, strict=True)
         ]
-        out["factors"] = factors
-        return out
+        lengths = [round(side / factor) for side, factor in zip(sides, zoom, strict=True)]
+        starts = [c - length // 2 for c, length in zip(self.draw_centre(image, shape), lengths, strict=True)]
+        if "generated" in out:
+            starts = [
+                (start + extra) // (2 * s) * 2 * s - extra
+                for start, extra, s in zip(starts, self.crop_margin, step, strict=True)
+            ]
+        bounds = [(start, start + length) for start, length in zip(starts, lengths, strict=True)]
+        out |= {key: enlarge(cut(other, bounds), sides[:2]) for key, other in images.items()}
+        return out | {"origin": starts, "spacing": spacing_after(native, bounds, sides), "factors": factors}
 
-
-def step_of(factors: Sequence[Sequence[int]], steps: int, scale: int) -> list[int]:
-    """Voxels of full resolution in one of a scale, per axis."""
-    step = [1] * len(factors[0])
-    for factor in factors[: steps - scale]:
-        step = [a * b for a, b in zip(step, factor, strict=True)]
-    return step
+    def draw_centre(self, image: Any, shape: Sequence[int]) -> list[int]:
+        """Draw the voxel in the middle of the window."""
+        for _ in range(TRIES):
+            centre = [int(self.R.randint(size)) for size in shape]
+            if self.R.rand() > self.foreground or float(image[(0, *centre)]) > self.air:
+                break
+        return centre
 
 
 def window_side(patch_size: int, margin: int) -> int:
-    """Voxels of a scale that a window spans along one axis: even, with two more a side than patch and margin."""
+    """Voxels of a scale that a window spans along one axis.
+
+    A multiple of two, and at least two voxels more a side than patch and margin, for the upsampling.
+    """
     return (patch_size + 2 * margin + 5) // 2 * 2
-
-
-def enlarge(image: Tensor, size: Sequence[int]) -> Tensor:
-    """Interpolate the slices of an image, `(1, x, y)` or `(1, x, y, z)`, to a size; cubic, to keep them as sharp."""
-    if tuple(image.shape[1:3]) == tuple(size):
-        return image
-    slices = image[0].reshape(*image.shape[1:3], -1).movedim(-1, 0)[None]
-    larger = F.interpolate(slices, tuple(size), mode="bicubic")[0].movedim(0, -1)
-    return larger.reshape(1, *size, *image.shape[3:])
-
-
-def stretched(image: Tensor, size: Sequence[int]) -> Tensor:
-    """Interpolate an image, `(1, *spatial)`, linearly to a size."""
-    return F.interpolate(image[None], tuple(size), mode="trilinear" if len(size) == 3 else "bilinear")[0]
-
-
-def _cut(image: Tensor | PackedImage, bounds: Sequence[tuple[int, int]]) -> Tensor:
-    """A window of an image, from memory or disk."""
-    if isinstance(image, PackedImage):
-        return image.window(bounds)
-    return read_window(torch.as_tensor(image).as_subclass(Tensor).float()[None], bounds)[0]

@@ -1,4 +1,4 @@
-"""A sharp source and its soft target: of a simulated acquisition drawn anew for every patch, or a real pair."""
+"""A sharp source and its soft target: a simulated scan, drawn for every patch, or a real pair."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ from torch import Tensor
 
 #: Most slices that are averaged into a thicker one.
 MOST_SLICES = 5
-AIR = -1000.0  # HU
+#: HU below which some programs write nothing.
+NO_LOWER = -1000.0
 
 
 @dataclass(frozen=True)
 class Acquisition:
-    """One scan of one patient, as the network will meet it.
+    """One simulated scan of one patient.
 
     Args:
-        kernel: of the source; the target's is `scanner.SOFT`.
+        kernel: kernel of the source; that of the target is `scanner.SOFT`.
         dose: see `bundle.scanner.acquire`.
-        slices: how many are averaged, odd.
-        digital: whether the source is rounded and clipped to the 12 bits of a scanner.
-        found: the kernel that is taken for the source's, to which it is matched; null where none was found.
-        clean: whether the target is the image itself, without the noise of this acquisition.
-        clipped: whether the image has nothing below air, -1000 HU, as some programs write it.
+        slices: number of slices that are averaged, odd.
+        digital: round the source and clip it to the 12 bits of a scanner.
+        found: kernel that is taken for the source's when the source is matched; null if none was found.
+        clean: take the image itself for the target, without the noise of this scan.
+        clipped: clip the image at -1000 HU, as some programs do.
     """
 
     kernel: scanner.Kernel
@@ -45,13 +46,13 @@ class Acquisition:
     def pair(
         self, image: Tensor, spacing: Sequence[float], seed: int | torch.Generator, origin: Sequence[int] | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Source and target of an image `(*spatial)` in HU, `kernel_pair_reach` voxels smaller a side."""
+        """Source and target of an image `(*spatial)` in HU, each smaller by `kernel_pair_reach` voxels a side."""
         if self.clipped:
-            image = image.clamp(min=AIR)
+            image = image.clamp(min=NO_LOWER)
         if image.ndim == 3:
-            spare = (MOST_SLICES - self.slices) // 2
-            image = image[..., spare : image.shape[2] - spare]
-            origin = None if origin is None else (*origin[:2], origin[2] + spare)
+            extra = (MOST_SLICES - self.slices) // 2
+            image = image[..., extra : image.shape[2] - extra]
+            origin = None if origin is None else (*origin[:2], origin[2] + extra)
         soft, sharp = scanner.acquire(
             image,
             spacing,
@@ -67,25 +68,25 @@ class Acquisition:
 
 
 class RandKernelPaird(Randomizable, MapTransform):
-    """Make a sharp source and its soft target from a soft-kernel CT, by the simulated scanner.
+    """Simulate a sharp source and its soft target from a soft-kernel CT.
 
-    Kernel, dose, slice thickness and noise are drawn anew for every image: a network trained on the pairs is blind to
-    the scanner. The source is matched to the soft kernel as inference does it (`bundle.scanner.matched_window`), with
-    the errors that finding a kernel makes, and now and then not at all. Where the target is there already, the pair is
-    a real one, and only the matching is left to do.
+    Kernel, dose, slice thickness and noise are drawn for every image, so that the network does not depend on the
+    scanner. The source is matched to the soft kernel as in inference (`bundle.scanner.matched_window`), with the errors
+    that estimating a kernel makes, and sometimes not at all. If a target is present, the pair is a real one, and is
+    only matched.
 
     Args:
-        keys: the CT in HU, `(1, *spatial)`, replaced by the source, `kernel_pair_reach` voxels smaller a side.
-        label_key: where the target goes.
+        keys: the CT in HU, `(1, *spatial)`; replaced by the source, `kernel_pair_reach` voxels smaller a side.
+        label_key: key of the target.
         dose: range of the dose, drawn log-uniformly (see `bundle.scanner.acquire`).
-        thickness: range of the slice thickness in mm, drawn log-uniformly, made by averaging up to ``MOST_SLICES``.
-        same: probability that source and target are of the same kernel, so that a soft image is left alone.
-        clean: whether the target is the CT itself, of a higher dose than the source, not an acquisition as noisy.
-        clipped: probability that the CT is made one without values below air, -1000 HU.
-        digital: probability that the source is rounded and clipped to the 12 bits of a scanner.
-        found: probability that the source's kernel was found, and so matched.
-        error: standard deviation of what was found, relative to the kernel's parameters (see `misjudged`).
-        wrong: probability that what was found is any other kernel.
+        thickness: range of the slice thickness in mm, drawn log-uniformly; up to ``MOST_SLICES`` are averaged.
+        same_kernel_prob: probability that source and target have the same kernel, so that a soft image is left alone.
+        quantize_prob: probability that the source is rounded and clipped to the 12 bits of a scanner.
+        found_prob: probability that the source's kernel was found, so that the source is matched.
+        found_error: standard deviation of the found kernel's parameters, relative to the true ones (see `misjudged`).
+        wrong_prob: probability that the found kernel is any other kernel.
+        clean_target: take the CT itself for the target, which has a higher dose than the source, not a scan as noisy.
+        clip_prob: probability that the CT is clipped at -1000 HU, as some programs do.
     """
 
     def __init__(
@@ -94,21 +95,22 @@ class RandKernelPaird(Randomizable, MapTransform):
         label_key: str = "label",
         dose: tuple[float, float] = (15.0, 1000.0),
         thickness: tuple[float, float] = (0.6, 8.0),
-        same: float = 0.05,
-        digital: float = 0.5,
-        found: float = 0.9,
-        error: float = 0.04,
-        wrong: float = 0.03,
-        clean: bool = False,
-        clipped: float = 0.0,
+        same_kernel_prob: float = 0.05,
+        quantize_prob: float = 0.5,
+        found_prob: float = 0.9,
+        found_error: float = 0.04,
+        wrong_prob: float = 0.03,
+        clean_target: bool = False,
+        clip_prob: float = 0.0,
     ) -> None:
         MapTransform.__init__(self, keys)
         self.label_key, self.dose, self.thickness = label_key, dose, thickness
-        self.same, self.digital, self.found, self.error, self.wrong = same, digital, found, error, wrong
-        self.clean, self.clipped = clean, clipped
+        self.same_kernel_prob, self.quantize_prob, self.clip_prob = same_kernel_prob, quantize_prob, clip_prob
+        self.found_prob, self.found_error, self.wrong_prob = found_prob, found_error, wrong_prob
+        self.clean_target = clean_target
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Put source and target in place of the CT, or of source and target where both are there."""
+        """Replace the CT by source and target; of a real pair, replace both."""
         out = dict(data)
         spacing = tuple(out["spacing"])
         for key in self.key_iterator(out):
@@ -131,7 +133,7 @@ class RandKernelPaird(Randomizable, MapTransform):
 
     def acquisition(self, spacing: Sequence[float], generator: torch.Generator) -> Acquisition:
         """Draw a scan."""
-        kernel = scanner.SOFT if self.R.rand() < self.same else scanner.Kernel.random(generator)
+        kernel = scanner.SOFT if self.R.rand() < self.same_kernel_prob else scanner.Kernel.random(generator)
         slices = 1
         if len(spacing) == 3:
             wanted = float(np.exp(self.R.uniform(*np.log(self.thickness)))) / spacing[2]
@@ -140,24 +142,24 @@ class RandKernelPaird(Randomizable, MapTransform):
             kernel,
             dose=float(np.exp(self.R.uniform(*np.log(self.dose)))),
             slices=slices,
-            digital=bool(self.R.rand() < self.digital),
-            found=self.misjudge(kernel, generator) if self.R.rand() < self.found else None,
-            clean=self.clean,
-            clipped=bool(self.R.rand() < self.clipped),
+            digital=bool(self.R.rand() < self.quantize_prob),
+            found=self.misjudge(kernel, generator) if self.R.rand() < self.found_prob else None,
+            clean=self.clean_target,
+            clipped=bool(self.R.rand() < self.clip_prob),
         )
 
     def misjudge(self, kernel: scanner.Kernel, generator: torch.Generator) -> scanner.Kernel:
-        """The kernel as it might be found from its noise: a little off, now and then altogether."""
-        drawn = misjudged(kernel, self.error, self.R)
-        return scanner.Kernel.random(generator) if self.R.rand() < self.wrong else drawn
+        """The kernel as it might be estimated from its noise: slightly wrong, sometimes wrong altogether."""
+        drawn = misjudged(kernel, self.found_error, self.R)
+        return scanner.Kernel.random(generator) if self.R.rand() < self.wrong_prob else drawn
 
 
 class FindKerneld(MapTransform):
-    """Put the kernel of real source images, found from their noise, beside them as ``kernel``.
+    """Estimate the kernel of real source images from their noise, and add it as ``kernel``.
 
     Args:
-        keys: the source, a `PackedImage`; looked at only where a target is there, each file once.
-        label_key: the target.
+        keys: the source, a `PackedImage`; estimated only if there is a target, once for each file.
+        label_key: key of the target.
     """
 
     def __init__(self, keys: KeysCollection, label_key: str = "label") -> None:
@@ -166,7 +168,7 @@ class FindKerneld(MapTransform):
         self.known: dict[str, scanner.Kernel | None] = {}
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Add the kernel, or nothing where there is no target or too little flat tissue."""
+        """Add the kernel, if there is a target and enough flat tissue."""
         out = dict(data)
         for key in self.key_iterator(out):
             image: PackedImage = out[key]
@@ -177,13 +179,14 @@ class FindKerneld(MapTransform):
         return out
 
 
-def kernel_pair_reach(spatial_dims: int) -> tuple[int, ...]:
-    """The voxels that `RandKernelPaird` takes away at each side, per axis."""
-    return (2 * scanner.RADIUS, 2 * scanner.RADIUS, MOST_SLICES // 2)[:spatial_dims]
+def kernel_pair_reach(spatial_dims: int, kernel_pairs: bool = True) -> tuple[int, ...]:
+    """Voxels that `RandKernelPaird` crops at each side, per axis; zeros without kernel pairs."""
+    sides = (2 * scanner.RADIUS, 2 * scanner.RADIUS, MOST_SLICES // 2) if kernel_pairs else (0, 0, 0)
+    return sides[:spatial_dims]
 
 
 def as_shown(sharp: Tensor, spacing: Sequence[float], found: scanner.Kernel | None) -> Tensor:
-    """The source as inference shows it to the cascade, `RADIUS` voxels smaller a side in the slice."""
+    """The source as the cascade sees it in inference, `RADIUS` voxels smaller a side in the slice."""
     if found is None:
         return _inner(sharp)
     volume = sharp[..., None] if sharp.ndim == 2 else sharp
@@ -192,7 +195,7 @@ def as_shown(sharp: Tensor, spacing: Sequence[float], found: scanner.Kernel | No
 
 
 def misjudged(kernel: scanner.Kernel, error: float, random: np.random.RandomState) -> scanner.Kernel:
-    """A kernel a little off: half and position by ``error``, order and edge, which noise tells less well, by more."""
+    """A slightly wrong kernel: half and position by ``error``, order and edge, which noise tells less well, by more."""
     half, order, edge, position = random.normal(size=4) * error
     return scanner.Kernel(
         half=kernel.half * float(np.exp(half)),
@@ -204,5 +207,5 @@ def misjudged(kernel: scanner.Kernel, error: float, random: np.random.RandomStat
 
 
 def _inner(image: Tensor) -> Tensor:
-    """The image less `RADIUS` voxels a side in the slice."""
+    """The image without `RADIUS` voxels a side in the slice."""
     return image[scanner.RADIUS : -scanner.RADIUS, scanner.RADIUS : -scanner.RADIUS]

@@ -21,9 +21,9 @@ TRAINING = {
     "max_epochs": 1,
     "iterations_per_epoch": 1,
     "batch_size": 1,
-    "patch_size": 12,
-    "val_patches": 1,
-    "num_workers": 0,
+    "patch#patch_size": 12,
+    "validate#dataset#number": 1,
+    "train#dataloader#num_workers": 0,
     "num_folds": 2,
     "progress": False,
 }
@@ -85,7 +85,8 @@ class TestCTKernelTranslationGAN(unittest.TestCase):
         # a table of methods, not one of MONAI's workflow types: only that it runs
         scans = self.folder / "scans"
         source, target = str(scans / "scan_0.nii.gz"), str(scans / "scan_1.nii.gz")
-        override = {"source": source, "target": target, "slices": 4, "only": ["ours"], "tile_size": 32, "fresh": False}
+        override = {"source": source, "target": target, "tile_size": 32}
+        override |= {"evaluation#slices": 4, "evaluation#only": ["ours"], "evaluation#fresh": False}
         self.run_config("evaluate.json", None, properties=False, **override)
         self.assertIn("**ours**", (self.folder / "output" / "report.md").read_text())
 

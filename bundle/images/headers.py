@@ -1,0 +1,225 @@
+"""Headers that name other files: a MetaImage or NRRD may keep its voxels in files of their own, below its own folder.
+
+========================  ==========================================================================================
+MetaImage                 ``ElementDataFile = LOCAL | NAME | LIST [k] + lines | PATTERN MIN MAX STEP``
+NRRD                      ``data file: NAME | LIST [k] + lines | PATTERN MIN MAX STEP [k]``, or none
+========================  ==========================================================================================
+
+ITK follows such a name wherever it leads. So the header is read here first, more strictly than ITK reads it: whatever
+ITK could take in two ways is refused. Zarr is checked in
+`bundle.images.ome_zarr`; the other formats name no other file.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+#: A header is no longer than this, in bytes, its list of files included.
+LIMIT = 2**20
+#: A pattern names no more files.
+MOST_FILES = 2**16
+#: White space within a line.
+BLANK = " \t\r"
+#: Spellings of "in this very file" that ITK knows.
+LOCAL = ("LOCAL", "Local", "local")
+#: What ITK tries behind a name that it does not find.
+COMPRESSED = ("", ".gz", ".Z")
+#: How many numbers a MetaImage's field holds: so many, an axis each ("n"), or a square matrix ("nn").
+NUMBERS: dict[str, int | str] = {
+    **dict.fromkeys(("NDims", "ID", "ParentID", "CompressedDataSize", "CompressionLevel", "HeaderSize"), 1),
+    **dict.fromkeys(("ElementMin", "ElementMax", "ElementNumberOfChannels", "ElementNBits"), 1),
+    **dict.fromkeys(("ElementToIntensityFunctionSlope", "ElementToIntensityFunctionOffset"), 1),
+    "Color": 4,
+    **dict.fromkeys(("DimSize", "Position", "Origin", "Offset", "CenterOfRotation", "ElementSpacing"), "n"),
+    **dict.fromkeys(("ImagePosition", "SequenceID", "ElementSize"), "n"),
+    **dict.fromkeys(("TransformMatrix", "Rotation", "Orientation"), "nn"),
+}
+
+
+def check_references(path: str | Path) -> None:
+    """Refuse an image file whose header names a file outside of its own folder; nothing but the header is opened.
+
+    Args:
+        path: of a file, whatever its format.
+
+    Raises:
+        FileNotFoundError: If a file that the header names does not exist.
+        ValueError: If the header names a file by an absolute path, through ``..``, or by a symbolic link that leads out
+            of the header's folder, or if it cannot be read in one way only.
+    """
+    path = Path(path)
+    name = path.name.lower()
+    if name.endswith((".mha", ".mhd")):
+        _check_meta_image(path)
+    elif name.endswith(".nrrd"):
+        _check_nrrd(path)
+
+
+def _check_meta_image(path: Path) -> None:
+    key, text = "ElementDataFile", _text(path)
+    numbers: dict[str, list[float]] = {}
+    for line, end in _lines(text, r"\n"):
+        if not line.strip(BLANK):
+            continue
+        found = re.fullmatch(r"[ \t]*([^=: \t][^=:]*?)[ \t]*[=:]([^\r]*)\r?", line)
+        if not found or _has_control(line.rstrip("\r")):
+            raise _refusal(path, "header line", line, "is not written 'Key = value'", "write the file anew")
+        name, value = found[1], found[2].strip(BLANK)
+        if name == key:
+            _check_meta_image_data(path, value, text, end, [int(side) for side in numbers.get("DimSize", [])])
+            return
+        if re.sub(r"[ \t_-]", "", name).lower() == key.lower():
+            raise _refusal(path, "header line", line, f"is not spelled '{key} = value'", "correct the header")
+        if name in NUMBERS:
+            if name in numbers:
+                raise _refusal(path, name, value, "is given twice", "correct the header")
+            numbers[name] = _numbers(path, name, value, int(numbers.get("NDims", [0])[0]))
+    if len(text) > LIMIT:
+        raise _refusal(path, "header", text[:20], f"has no {key} in its first {LIMIT} bytes", "write the file anew")
+
+
+def _numbers(path: Path, name: str, value: str, dims: int) -> list[float]:
+    """The numbers of a field, as many as it has to hold: ITK would look for a missing one in the next line."""
+    kind = NUMBERS[name]
+    count = kind if isinstance(kind, int) else dims ** len(kind)
+    words = re.split(f"[{BLANK}]+", value)
+    plain = [word for word in words if re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,2})?", word)]
+    if len(words) != count or len(plain) != count or not 0 <= dims <= 10:
+        raise _refusal(path, name, value, f"has to be {count} numbers, after NDims", "correct the header")
+    return [float(word) for word in words]
+
+
+def _check_meta_image_data(path: Path, value: str, text: str, end: int, shape: Sequence[int]) -> None:
+    """Check an ``ElementDataFile`` and what follows it."""
+    key = "ElementDataFile"
+    if value in LOCAL:
+        if key in text[end:]:
+            raise _refusal(path, key, value, "is given twice", "keep one")
+        return
+    listed = re.fullmatch(r"LIST(?:[ \t]+(\d)D?)?", value)
+    if value.startswith("LIST") and not listed:
+        raise _refusal(path, key, value, "has to be 'LIST' or 'LIST k' for files of k axes", "correct the header")
+    if listed and not text.endswith("\n"):  # of which ITK makes voxels out of nowhere
+        raise _refusal(path, key, value, "is followed by a last line without a line break", "add one")
+    if listed:
+        names = _list(path, key, text, end)
+    elif "%" in value:
+        names = _pattern(path, key, value, (4,))
+    else:
+        if text[end:].strip(BLANK + "\n"):
+            raise _refusal(path, key, value, "is followed by more lines", "keep it as the header's last line")
+        _check_name(path, key, value, COMPRESSED)
+        return
+    axes = int(listed[1]) if listed and listed[1] else len(shape) - 1
+    needed = math.prod(shape[axes:])
+    if not 0 < axes < len(shape) or len(names) != needed:
+        raise _refusal(
+            path, key, value, f"names {len(names)} files for DimSize {list(shape)}", f"name {needed}, one each"
+        )
+    for name in names:
+        _check_name(path, key, name)
+
+
+def _check_nrrd(path: Path) -> None:
+    text = _text(path)
+    if not text.startswith("NRRD"):
+        return  # which ITK refuses
+    names: list[str] | None = None
+    for line, end in _lines(text, r"\r\n|\r|\n"):
+        if not line:
+            break
+        if _has_control(line):
+            raise _refusal(path, "header line", line, "holds control characters", "write the file anew")
+        if re.sub(r"[ \t_-]", "", line.partition(":")[0]).lower() != "datafile":
+            continue
+        found = re.fullmatch(r"(data ?file): ([^ \t](?:.*[^ \t])?)", line, re.IGNORECASE)
+        if not found or names is not None:
+            rule = "is not spelled 'data file: NAME'" if names is None else "is given twice"
+            raise _refusal(path, "header line", line, rule, "correct the header")
+        value = found[2]
+        if value.startswith("LIST") and not re.fullmatch(r"LIST(?: \d)?", value):
+            raise _refusal(path, found[1], value, "has to be 'LIST' or 'LIST k' for files of k axes", "correct it")
+        if value.startswith("LIST"):
+            names = _list(path, found[1], text, end)
+            break
+        names = _pattern(path, found[1], value, (4, 5)) if "%" in value else [value]
+    else:
+        if len(text) > LIMIT:
+            raise _refusal(path, "header", text[:20], f"does not end in its first {LIMIT} bytes", "write the file anew")
+    for name in names or ():
+        _check_name(path, "data file", name)
+
+
+def _text(path: Path) -> str:
+    """The first bytes of a file as characters, one more than a header may have."""
+    with path.open("rb") as file:
+        return file.read(LIMIT + 1).decode("latin-1")
+
+
+def _lines(text: str, ends: str) -> Iterator[tuple[str, int]]:
+    """Each line of a text, and where the next one starts."""
+    start = 0
+    for found in re.finditer(f"{ends}|$", text):
+        if start < len(text):
+            yield text[start : found.start()], found.end()
+        start = found.end()
+
+
+def _list(path: Path, key: str, text: str, end: int) -> list[str]:
+    """The names below a ``LIST``."""
+    if len(text) > LIMIT:
+        raise _refusal(path, key, "LIST", f"is longer than {LIMIT} bytes", "keep the voxels in one file")
+    return text[end:].rstrip("\r\n").replace("\r\n", "\n").split("\n")
+
+
+def _pattern(path: Path, key: str, value: str, words: Sequence[int]) -> list[str]:
+    """The names that a pattern and its numbers stand for."""
+    parts = re.split(f"[{BLANK}]+", value)
+    plain = re.fullmatch(r"[^%]*%(0?[1-9])?d[^%]*", parts[0])
+    whole = [re.fullmatch(r"\d{1,9}", part) for part in parts[1:]]
+    if not plain or not all(whole) or len(parts) not in words or int(parts[3]) < 1:
+        raise _refusal(path, key, value, "has to be a name with one '%d' or '%03d', then MIN MAX STEP", "correct it")
+    numbers = range(int(parts[1]), int(parts[2]) + 1, int(parts[3]))
+    if not 0 < len(numbers) <= MOST_FILES:
+        raise _refusal(path, key, value, f"stands for {len(numbers)} files, not 1 to {MOST_FILES}", "correct it")
+    return [parts[0] % number for number in numbers]
+
+
+def _check_name(path: Path, key: str, name: str, ends: Sequence[str] = ("",)) -> None:
+    """Refuse a name that leads out of the header's folder, or that two programs may read differently."""
+    way_out = "copy the file into the folder of the header and name it there"
+    if not name or name != name.strip(BLANK) or re.search("  |\t", name) or _has_control(name):
+        raise _refusal(path, key, name, "is not a plain file name", "rename the file")
+    if name[0] in "/~-" or name[1:2] == ":":
+        raise _refusal(path, key, name, "is an absolute path, or not a file's name", way_out)
+    if "\\" in name or ".." in name.split("/"):
+        raise _refusal(path, key, name, "leads out of its folder by '..', or has a backslash", way_out)
+    folder = path.parent.resolve()
+    files = [folder / (os.fsdecode(name.encode("latin-1")) + end) for end in ends]
+    for file in files:
+        try:
+            inside = file.resolve().is_relative_to(folder)
+        except (OSError, RuntimeError):  # a link to itself
+            inside = False
+        if not inside:
+            raise _refusal(path, key, name, "is a symbolic link that leads out of its folder", way_out)
+    if not any(file.is_file() for file in files):
+        raise FileNotFoundError(f"image {str(path)!r}: its {key} names {name!r}, which is not a file; put it there.")
+
+
+def _has_control(text: str) -> bool:
+    """Whether a text holds control characters, tabs aside."""
+    return re.search(r"[\x00-\x08\x0a-\x1f\x7f]", text) is not None
+
+
+def _refusal(path: Path, key: str, value: str, rule: str, way_out: str) -> ValueError:
+    """The error of a header: file, key, value, rule and way out."""
+    shown = value if len(value) <= 120 else value[:120] + "..."
+    return ValueError(
+        f"image {str(path)!r}: its {key} {shown!r} {rule}. Only files in the folder of the header or below are read; "
+        f"{way_out}."
+    )

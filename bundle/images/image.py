@@ -1,0 +1,222 @@
+"""One image, whatever its format: what is known of it, and its voxels, of which only what is asked for is read.
+
+::
+
+    file, any axes order     Opened, the axes of the file     image[2:5, 0:9, 4:6]
+    [. . . . . . . . .]  --> shape, affine, dtype, units  --> voxels of the window, `(3, 9, 2)`
+
+In memory is the same image read whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from bundle.geometry import Window
+
+#: Millimetres of each unit of space; a file that names none is taken to be in mm.
+MILLIMETRES = {"mm": 1.0, "micron": 1e-3, "meter": 1e3, "unknown": 1.0}
+#: What takes a window, in the axes of the file, and its voxels.
+Write = Callable[[Window, np.ndarray], None]
+
+
+class ImageError(ValueError):
+    """An image that cannot be read or written, and why."""
+
+
+class LazyImage(Protocol):
+    """An image of one channel in a file, `(*spatial)`, in the axes of the file."""
+
+    @property
+    def path(self) -> Path:
+        """The file or folder."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Voxels per axis, two or three."""
+
+    @property
+    def affine(self) -> np.ndarray:
+        """From voxels to mm to the patient's right, front and head, `(4, 4)`."""
+
+    @property
+    def spacing(self) -> tuple[float, ...]:
+        """Voxel size in mm per axis."""
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The type of the voxels as they are stored."""
+
+    @property
+    def units(self) -> str:
+        """The unit of space in the file: a key of `MILLIMETRES`."""
+
+    def __getitem__(self, index: Window) -> np.ndarray:
+        """The voxels of a window, in the image's own units of intensity, such as HU."""
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A `LazyImage` that was opened from a path, or is held in memory.
+
+    Args:
+        path: of the file or folder.
+        shape: voxels per axis.
+        affine: to RAS in mm, `(4, 4)`.
+        dtype: of the stored voxels.
+        read: is given a window inside the image and returns its voxels.
+        units: of space in the file.
+        meta: what the metadata of the image in memory tell: ``bits`` of a file of levels (`bundle.images.bit_depth`),
+            ``series_uid`` of a DICOM series.
+        files: of a DICOM series, in the order of their position.
+        header: the format's own, for a result in the same format.
+    """
+
+    path: Path
+    shape: tuple[int, ...]
+    affine: np.ndarray
+    dtype: np.dtype
+    read: Callable[[Window], Any]
+    units: str = "mm"
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    files: tuple[str, ...] = ()
+    header: Any = None
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @property
+    def bits(self) -> int | None:
+        """Of a level, if the file holds levels."""
+        return self.meta.get("bits")
+
+    @property
+    def spacing(self) -> tuple[float, ...]:
+        """Voxel size in mm per axis."""
+        return tuple(np.linalg.norm(self.affine[:3, : len(self.shape)], axis=0).tolist())
+
+    def __getitem__(self, index: Window) -> np.ndarray:
+        """Read a window, in the byte order of this machine.
+
+        Raises:
+            ImageError: If the file cannot be read there, or holds NaN, infinity or what is no 32-bit number.
+        """
+        window = tuple(slice(*part.indices(size)[:2]) for part, size in zip(index, self.shape, strict=True))
+        shape = tuple(max(part.stop - part.start, 0) for part in window)
+        if 0 in shape:
+            return np.empty(shape, self.dtype.newbyteorder("="))
+        with named(self.path):
+            voxels = np.asarray(self.read(window))
+        if voxels.dtype.kind == "f":
+            low, high, most = voxels.min(), voxels.max(), np.finfo(np.float32).max
+            if not (low >= -most and high <= most):
+                raise ImageError(
+                    f"image {str(self.path)!r} holds voxels that are no finite numbers (NaN, infinity, or beyond 32 "
+                    "bits); replace them first, outside of the field of view for instance by the value of air."
+                )
+        return voxels.astype(voxels.dtype.newbyteorder("="), copy=False).reshape(shape)
+
+    def whole(self) -> np.ndarray:
+        """All voxels."""
+        return self[tuple(slice(0, size) for size in self.shape)]
+
+    def part(self, window: Window) -> Opened:
+        """A window of the image, at its place, as an image."""
+        starts = [part.start for part in window]
+        affine = self.affine.copy()
+        affine[:3, 3] += affine[:3, : len(starts)] @ np.asarray(starts)
+
+        def read(inner: Window) -> np.ndarray:
+            return self[tuple(slice(w.start + start, w.stop + start) for w, start in zip(inner, starts, strict=True))]
+
+        shape = tuple(part.stop - part.start for part in window)
+        return replace(self, shape=shape, affine=affine, read=read, header=None)
+
+    def loaded(self) -> Opened:
+        """The same, held in memory."""
+        return replace(self, read=self.whole().__getitem__)
+
+    def of_dims(self, dims: int) -> Opened:
+        """The same with so many axes: those behind them have one voxel and are left out.
+
+        Raises:
+            ImageError: If there are fewer axes, or one behind them has more voxels.
+        """
+        if len(self.shape) < dims or any(size != 1 for size in self.shape[dims:]):
+            raise ImageError(
+                f"image {str(self.path)!r} has the shape {self.shape}; {dims} axes of one channel are needed."
+            )
+        more = tuple(slice(0, 1) for _ in self.shape[dims:])
+        return replace(self, shape=self.shape[:dims], read=lambda window: self[(*window, *more)]) if more else self
+
+
+def held(voxels: np.ndarray, affine: Any, path: str | Path = "", meta: Mapping[str, Any] | None = None) -> Opened:
+    """An image that is in memory."""
+    place = np.asarray(affine, float)
+    return Opened(Path(path), voxels.shape, place, voxels.dtype, voxels.__getitem__, meta=meta or {})
+
+
+def one_channel(path: str | Path, shape: Sequence[int], dtype: np.dtype) -> tuple[int, ...]:
+    """The shape of the first three axes, if those behind them, of time and channels, have one voxel.
+
+    Raises:
+        ImageError: If one has more, or the voxels are no real numbers.
+    """
+    shape = tuple(int(size) for size in shape)
+    if any(size != 1 for size in shape[3:]) or len(shape) < 2:
+        raise ImageError(
+            f"image {str(path)!r} has the shape {shape}; one channel and one time point are needed: choose it first."
+        )
+    if dtype.kind not in "biuf":
+        raise ImageError(f"image {str(path)!r} holds voxels of the type {dtype}, no single number each; choose one.")
+    return shape[:3]
+
+
+@contextmanager
+def named(path: str | Path) -> Iterator[None]:
+    """Name the file that a library cannot read, in one line.
+
+    Raises:
+        ImageError: If it cannot.
+    """
+    try:
+        yield
+    except (ImageError, FileNotFoundError, MemoryError):
+        raise
+    except Exception as error:  # whatever a library of a format raises
+        said = next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
+        way_out = "check its permissions" if isinstance(error, PermissionError) else "fetch it again"
+        damage = "" if isinstance(error, PermissionError) else "; it is cut short, damaged, or of another format"
+        raise ImageError(f"image {str(path)!r} cannot be read{damage} ({said}): {way_out}.") from error
+
+
+@contextmanager
+def in_order(path: Path, shape: Sequence[int], append: Callable[[np.ndarray], Any]) -> Iterator[Write]:
+    """Take windows that are slabs across the last axis, one behind the other, as a file has them.
+
+    Args:
+        path: of the result, for errors.
+        shape: of the whole.
+        append: is given the voxels of each.
+
+    Raises:
+        ValueError: If a window is no such slab, or, on leaving, if some are missing.
+    """
+    done = 0
+
+    def write(window: Window, voxels: np.ndarray) -> None:
+        nonlocal done
+        across = all(part == slice(0, size) for part, size in zip(window[:-1], shape[:-1], strict=True))
+        if not across or window[-1].start != done:
+            raise ValueError(f"{path.name}: window {window} does not follow slice {done} of {tuple(shape)} voxels.")
+        append(voxels)
+        done = window[-1].stop
+
+    yield write
+    if done != shape[-1]:
+        raise ValueError(f"{path.name} lacks {shape[-1] - done} of {shape[-1]} slices.")

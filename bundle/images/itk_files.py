@@ -1,0 +1,127 @@
+"""What formats share that ITK reads: geometry, voxel types, parts of a file; and the words of a result's header."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import itk
+import numpy as np
+from bundle.geometry import Window
+from bundle.images.headers import check_references
+from bundle.images.image import ImageError, LazyImage, Opened, Write, in_order, named, one_channel
+from bundle.images.readback import check_itk, least_bytes
+from bundle.runtime.files import atomic
+
+#: From patient's right, front and head, as in NIfTI, to left, back and head, as ITK has it; and back.
+TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+#: ITK's names of component types.
+TYPES = {
+    "unsigned_char": "u1",
+    "char": "i1",
+    "unsigned_short": "u2",
+    "short": "i2",
+    "unsigned_int": "u4",
+    "int": "i4",
+    "unsigned_long": "u8",
+    "long": "i8",
+    "unsigned_long_long": "u8",
+    "long_long": "i8",
+    "float": "f4",
+    "double": "f8",
+}
+
+
+def open_by_itk(path: Path, image_io: Any, in_parts: bool) -> Opened:
+    """Open a file of a format that names its voxels' place, and look at its header alone.
+
+    Args:
+        path: of the file.
+        image_io: ITK's reader of the format.
+        in_parts: whether ITK may read a part of the file; else all of it is read when the first part is asked for.
+
+    Raises:
+        ImageError: If it cannot be read, or has more than one channel.
+        ValueError: If its header names files elsewhere (`bundle.images.headers`).
+    """
+    check_references(path)
+    with named(path):
+        image_io.SetFileName(str(path))
+        image_io.ReadImageInformation()
+        dims = image_io.GetNumberOfDimensions()
+        size = [int(image_io.GetDimensions(axis)) for axis in range(dims)]
+        stored = np.dtype(TYPES[image_io.GetComponentTypeAsString(image_io.GetComponentType())])
+        components = int(image_io.GetNumberOfComponents())
+    if components != 1:
+        raise ImageError(f"image {str(path)!r} has {components} channels; one is needed: choose it first.")
+    shape = one_channel(path, size, stored)
+    reader = _parts(path, image_io) if in_parts and image_io.CanStreamRead() else _whole(path, image_io)
+    more = (slice(0, 1),) * (dims - len(shape))
+    return Opened(path, shape, _affine(image_io), stored, lambda window: reader((*window, *more)))
+
+
+def _affine(image_io: Any) -> np.ndarray:
+    """To RAS; axes behind the third are left out."""
+    dims = min(image_io.GetNumberOfDimensions(), 3)
+    affine = np.eye(4)
+    for axis in range(dims):
+        affine[:dims, axis] = np.asarray(image_io.GetDirection(axis))[:dims] * image_io.GetSpacing(axis)
+        affine[axis, 3] = image_io.GetOrigin(axis)
+    return TO_LPS @ affine
+
+
+def _parts(path: Path, image_io: Any) -> Callable[[Window], np.ndarray]:
+    """What reads a window of a file."""
+    opened: list[Any] = []
+
+    def read(window: Window) -> np.ndarray:
+        if not opened:
+            opened.append(itk.ImageFileReader.New(FileName=str(path), ImageIO=image_io))
+            opened[0].UpdateOutputInformation()
+        region = itk.ImageRegion[len(window)]()
+        region.SetIndex([part.start for part in window])
+        region.SetSize([part.stop - part.start for part in window])
+        part = itk.RegionOfInterestImageFilter.New(opened[0].GetOutput(), RegionOfInterest=region)
+        part.Update()
+        return np.array(itk.array_view_from_image(part.GetOutput(), keep_axes=False).T)
+
+    return read
+
+
+def _whole(path: Path, image_io: Any) -> Callable[[Window], np.ndarray]:
+    """What reads all of a file when it is first asked."""
+    voxels: list[np.ndarray] = []
+
+    def read(window: Window) -> np.ndarray:
+        if not voxels:
+            voxels.append(itk.array_from_image(itk.imread(str(path), imageio=image_io)).T)
+        return voxels[0][window]
+
+    return read
+
+
+@contextmanager
+def create_raw(path: Path, like: LazyImage, dtype: np.dtype, header: str) -> Iterator[Write]:
+    """Write a text header, and the voxels behind it, little endian, slab by slab along the last axis."""
+    stored, needed = dtype.newbyteorder("<"), least_bytes(like.shape, dtype, path.suffix.lower())
+    with (
+        atomic(path, needed, lambda part: check_itk(part, like.shape, dtype)) as part,
+        part.open("wb") as file,
+        in_order(path, like.shape, lambda slab: file.write(slab.astype(stored).tobytes("F"))) as write,
+    ):
+        file.write(header.encode("ascii"))
+        yield write
+
+
+def axes_of(like: LazyImage) -> tuple[np.ndarray, np.ndarray]:
+    """The step from voxel to voxel along each axis, `(axes, axes)`, and the first voxel's place, in LPS and mm."""
+    dims = len(like.shape)
+    affine = TO_LPS @ like.affine
+    return affine[:dims, :dims].T, affine[:dims, 3]
+
+
+def text_of(numbers: Sequence[float] | np.ndarray, between: str = " ") -> str:
+    """Numbers as text that says all their digits."""
+    return between.join(f"{float(number) + 0.0:.17g}" for number in numbers)

@@ -1,0 +1,65 @@
+"""MetaImage, ``.mha`` and ``.mhd``: read where it is asked for, if the file is not compressed; else whole, once."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import itk
+import numpy as np
+from bundle.images.image import ImageError, LazyImage, Opened, Write
+from bundle.images.itk_files import axes_of, create_raw, open_by_itk, text_of
+
+SUFFIXES = {".mha": ".mha", ".mhd": ".mha"}
+#: The format's names of voxel types.
+TYPES = {
+    "uint8": "MET_UCHAR",
+    "int8": "MET_CHAR",
+    "uint16": "MET_USHORT",
+    "int16": "MET_SHORT",
+    "uint32": "MET_UINT",
+    "int32": "MET_INT",
+    "uint64": "MET_ULONG_LONG",
+    "int64": "MET_LONG_LONG",
+    "float32": "MET_FLOAT",
+    "float64": "MET_DOUBLE",
+}
+
+
+def matches(path: Path) -> bool:
+    """Whether the path is named like a file of the format."""
+    return path.name.lower().endswith(tuple(SUFFIXES))
+
+
+def open(path: Path, **_: Any) -> Opened:
+    """Open a file; errors as of `bundle.images.itk_files.open_by_itk`."""
+    # by its own reader, which ITK itself finds for lower-case names only
+    return open_by_itk(path, itk.MetaImageIO.New(), in_parts=True)
+
+
+def create(path: Path, like: LazyImage, dtype: np.dtype, **_: Any) -> AbstractContextManager[Write]:
+    """Write an ``.mha`` slab by slab along its last axis; see `bundle.images.formats.create_image`.
+
+    Raises:
+        ImageError: If the format does not know the voxel type.
+    """
+    if dtype.name not in TYPES:
+        raise ImageError(f"output_dtype {dtype.name!r} is unknown to .mha; take one of {', '.join(TYPES)}.")
+    steps, origin = axes_of(like)
+    spacing = np.linalg.norm(steps, axis=1)
+    lines = {
+        "ObjectType": "Image",
+        "NDims": len(like.shape),
+        "BinaryData": "True",
+        "BinaryDataByteOrderMSB": "False",
+        "CompressedData": "False",
+        "TransformMatrix": text_of((steps / spacing[:, None]).ravel()),
+        "Offset": text_of(origin),
+        "CenterOfRotation": text_of(np.zeros(len(like.shape))),
+        "ElementSpacing": text_of(spacing),
+        "DimSize": " ".join(map(str, like.shape)),
+        "ElementType": TYPES[dtype.name],
+        "ElementDataFile": "LOCAL",
+    }
+    return create_raw(path, like, dtype, "".join(f"{key} = {value}\n" for key, value in lines.items()))

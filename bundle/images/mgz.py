@@ -1,0 +1,64 @@
+"""FreeSurfer's ``.mgz`` and ``.mgh``: read where it is asked for, a compressed one from its start."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import nibabel
+import numpy as np
+from bundle.images.image import ImageError, LazyImage, Opened, Write, in_order, named, one_channel
+from bundle.images.readback import check_mgz, least_bytes
+from bundle.runtime.files import atomic
+
+SUFFIXES = {".mgz": ".mgz", ".mgh": ".mgh"}
+#: Voxel types that the format knows.
+TYPES = ("uint8", "int16", "int32", "float32")
+
+
+def matches(path: Path) -> bool:
+    """Whether the path is named like a file of the format."""
+    return path.name.lower().endswith(tuple(SUFFIXES))
+
+
+def open(path: Path, **_: Any) -> Opened:
+    """Open a file.
+
+    Raises:
+        ImageError: If it cannot be read, or has more than one frame.
+    """
+    with named(path):
+        image = nibabel.load(path)
+        assert isinstance(image, nibabel.MGHImage)
+        stored = image.get_data_dtype()
+        shape = one_channel(path, image.shape, stored)
+    proxy, more = image.dataobj, (0,) * (len(image.shape) - len(shape))
+    return Opened(path, shape, np.asarray(image.affine, float), stored, lambda window: proxy[(*window, *more)])
+
+
+@contextmanager
+def create(path: Path, like: LazyImage, dtype: np.dtype, **_: Any) -> Iterator[Write]:
+    """Write a file slab by slab along its last axis; see `bundle.images.formats.create_image`.
+
+    Raises:
+        ImageError: If the format does not know the voxel type.
+    """
+    if dtype.name not in TYPES:
+        raise ImageError(f"output_dtype {dtype.name!r} is unknown to {path.suffix}; take one of {', '.join(TYPES)}.")
+    shape = (*like.shape, *(1,) * (3 - len(like.shape)))
+    header = nibabel.MGHImage(np.broadcast_to(np.zeros((), dtype), shape), like.affine).header
+    needed = least_bytes(like.shape, dtype, path.suffix.lower())
+    with atomic(path, needed, lambda part: check_mgz(part, shape, dtype)) as part, ExitStack() as stack:
+        file: BinaryIO = stack.enter_context(part.open("wb"))
+        if path.name.lower().endswith(".mgz"):
+            zipped = gzip.GzipFile(filename="", mode="wb", compresslevel=1, fileobj=file, mtime=0)
+            file = cast(BinaryIO, stack.enter_context(zipped))
+        header.writehdr_to(file)
+        file.write(b"\0" * (header.get_data_offset() - file.tell()))
+        stored = dtype.newbyteorder(">")
+        with in_order(path, like.shape, lambda slab: file.write(slab.astype(stored).tobytes("F"))) as write:
+            yield write
+        header.writeftr_to(file)

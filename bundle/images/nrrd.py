@@ -1,0 +1,93 @@
+"""NRRD, ``.nrrd``: read whole when the first part is asked for, written in parts."""
+
+from __future__ import annotations
+
+import re
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import itk
+import numpy as np
+from bundle.images.image import ImageError, LazyImage, Opened, Write
+from bundle.images.itk_files import axes_of, create_raw, open_by_itk, text_of
+
+SUFFIXES = {".nrrd": ".nrrd"}
+#: The format's names of voxel types.
+TYPES = {
+    "uint8": "uchar",
+    "int8": "signed char",
+    "uint16": "ushort",
+    "int16": "short",
+    "uint32": "uint",
+    "int32": "int",
+    "uint64": "ulonglong",
+    "int64": "longlong",
+    "float32": "float",
+    "float64": "double",
+}
+#: Encodings that ITK reads.
+ENCODINGS = ("raw", "gzip", "gz", "txt", "text", "ascii", "hex")
+#: Kinds of axes that are places.
+PLACES = ("domain", "space")
+
+
+def matches(path: Path) -> bool:
+    """Whether the path is named like a file of the format."""
+    return path.name.lower().endswith(tuple(SUFFIXES))
+
+
+def open(path: Path, **_: Any) -> Opened:
+    """Open a file; errors besides those of `bundle.images.itk_files.open_by_itk`.
+
+    Raises:
+        ImageError: If the file is compressed as ITK does not know, or one of its axes is none of space.
+    """
+    fields = _fields(path)
+    encoding = fields.get("encoding", "raw").lower()
+    if encoding not in ENCODINGS:
+        raise ImageError(
+            f"image {str(path)!r} has the encoding {encoding!r}; one of {', '.join(ENCODINGS[:2])} is read: save it so."
+        )
+    other = [kind for kind in fields.get("kinds", "").lower().split() if kind not in PLACES]
+    if other:
+        raise ImageError(
+            f"image {str(path)!r} has an axis of the kind {other[0]!r}, which is none of space; a volume of "
+            "one channel and one time point is needed: save it without that axis."
+        )
+    return open_by_itk(path, itk.NrrdImageIO.New(), in_parts=False)
+
+
+def _fields(path: Path) -> dict[str, str]:
+    """The fields of a header, by their names in lower case."""
+    fields = {}
+    with path.open("rb") as file:
+        for line in iter(lambda: file.readline(2**16).decode("latin-1").rstrip("\r\n"), ""):
+            if found := re.fullmatch(r"([^#:][^:]*): (.*)", line):
+                fields[found[1].lower()] = found[2].strip()
+    return fields
+
+
+def create(path: Path, like: LazyImage, dtype: np.dtype, **_: Any) -> AbstractContextManager[Write]:
+    """Write a file slab by slab along its last axis; see `bundle.images.formats.create_image`.
+
+    Raises:
+        ImageError: If the format does not know the voxel type.
+    """
+    if dtype.name not in TYPES:
+        raise ImageError(f"output_dtype {dtype.name!r} is unknown to .nrrd; take one of {', '.join(TYPES)}.")
+    steps, origin = axes_of(like)
+    dims, vectors = len(like.shape), [f"({text_of(step, ',')})" for step in steps]
+    lines = [
+        "NRRD0004",
+        f"type: {TYPES[dtype.name]}",
+        f"dimension: {dims}",
+        "space: left-posterior-superior" if dims == 3 else f"space dimension: {dims}",
+        f"sizes: {' '.join(map(str, like.shape))}",
+        f"space directions: {' '.join(vectors)}",
+        f"kinds: {' '.join(['domain'] * dims)}",
+        "endian: little",
+        "encoding: raw",
+        f"space origin: ({text_of(origin, ',')})",
+    ]
+    return create_raw(path, like, dtype, "\n".join(lines) + "\n\n")

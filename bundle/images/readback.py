@@ -1,0 +1,123 @@
+"""Read back: whether a file that was just written holds the image, by its header and its size, or its very pixels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import itk
+import nibabel
+import numpy as np
+from nibabel.openers import ImageOpener
+
+#: Formats whose files are as large as their voxels; others are compressed.
+PLAIN = (".nii", ".mha", ".nrrd", ".mgh", ".dcm", ".tif", ".tiff", "")
+#: A compressed result takes at least this share of its voxels' bytes: what is noise does not get smaller.
+COMPRESSED = 1 / 8
+#: What stands between the header and the voxels of ITK's formats.
+BORDER = {".mha": b"ElementDataFile = LOCAL\n", ".nrrd": b"\n\n"}
+
+
+def least_bytes(shape: Sequence[int], dtype: Any, end: str) -> int:
+    """Bytes that an image takes at least as a file, or as a folder of files.
+
+    Args:
+        shape: voxels per axis.
+        dtype: of the voxels, as NumPy knows it.
+        end: suffix of the format; nothing for a DICOM series.
+    """
+    return int(math.prod(shape) * np.dtype(dtype).itemsize * (1 if end in PLAIN else COMPRESSED))
+
+
+def check_nifti(path: Path, shape: Sequence[int], dtype: Any) -> None:
+    """Check header and size of a ``.nii`` or ``.nii.gz``.
+
+    Raises:
+        OSError: If it is not whole.
+    """
+    with ImageOpener(str(path)) as opened:
+        header = nibabel.Nifti1Header.from_fileobj(opened, check=False)
+    found, kind = header.get_data_shape(), header.get_data_dtype()
+    size = int(header["vox_offset"]) + math.prod(found) * kind.itemsize
+    _expect(path, (_squeezed(found), kind.name), (_squeezed(shape), np.dtype(dtype).name))
+    if path.name.endswith(".gz"):
+        _expect(path, _unpacked(path), size % 2**32)
+    else:
+        _expect(path, path.stat().st_size, size)
+
+
+def check_mgz(path: Path, shape: Sequence[int], dtype: Any) -> None:
+    """Check header and size of an ``.mgz`` or ``.mgh``.
+
+    Raises:
+        OSError: If it is not whole.
+    """
+    with ImageOpener(str(path)) as opened:
+        header = nibabel.freesurfer.mghformat.MGHHeader.from_fileobj(opened)
+    _expect(path, _squeezed(header.get_data_shape()), _squeezed(shape))
+    _expect(path, header.get_data_dtype().newbyteorder("=").name, np.dtype(dtype).name)
+    size = header.get_footer_offset() + header._ftrdtype.itemsize
+    _expect(path, _unpacked(path) if path.name.lower().endswith(".mgz") else path.stat().st_size, size % 2**32)
+
+
+def _unpacked(path: Path) -> int:
+    """Bytes of what a gzip file holds, modulo 2 ** 32: its last four bytes."""
+    with path.open("rb") as file:
+        file.seek(-4, 2)
+        return int.from_bytes(file.read(), "little")
+
+
+def check_itk(path: Path, shape: Sequence[int], dtype: Any) -> None:
+    """Check header and size of a MetaImage or NRRD that is not compressed.
+
+    Raises:
+        OSError: If it is not whole.
+    """
+    end = path.suffix
+    imageio = (itk.NrrdImageIO if end == ".nrrd" else itk.MetaImageIO).New()
+    imageio.SetFileName(str(path))
+    try:
+        imageio.ReadImageInformation()
+    except RuntimeError as error:
+        raise OSError(f"file {str(path)!r} cannot be read back: its header is cut short.") from error
+    found = [imageio.GetDimensions(axis) for axis in range(imageio.GetNumberOfDimensions())]
+    _expect(path, _squeezed(found), _squeezed(shape))
+    with path.open("rb") as file:
+        header = file.read(2**20).partition(BORDER[end])[0]
+    _expect(path, path.stat().st_size, len(header) + len(BORDER[end]) + math.prod(shape) * np.dtype(dtype).itemsize)
+
+
+def check_pixels(path: Path, found: np.ndarray, written: np.ndarray) -> None:
+    """Check the pixels of a file that were read again.
+
+    Raises:
+        OSError: If they are not those that were written.
+    """
+    _expect(path, (found.shape, found.dtype.name), (written.shape, written.dtype.name))
+    _expect(path, np.array_equal(found, written), True)
+
+
+def check_tail(path: Path, tail: bytes) -> None:
+    """Check that a file ends in its pixels, as DICOM does.
+
+    Raises:
+        OSError: If it does not.
+    """
+    with path.open("rb") as file:
+        file.seek(-min(len(tail), path.stat().st_size), 2)
+        _expect(path, file.read() == tail, True)
+
+
+def _squeezed(shape: Sequence[int]) -> tuple[int, ...]:
+    """A shape without the last axes of one voxel, which formats leave out."""
+    sides = [int(side) for side in shape]
+    while len(sides) > 1 and sides[-1] == 1:
+        sides.pop()
+    return tuple(sides)
+
+
+def _expect(path: Path, found: Any, written: Any) -> None:
+    if found != written:
+        raise OSError(5, f"it was read back as {found}, not as {written}", str(path.name))

@@ -1,0 +1,94 @@
+"""Results: the name that each image's gets, and which cannot be; settled before the first is translated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from bundle.images.dicom_series import result_suffix
+from bundle.images.formats import SUFFIXES, check_not_source, is_series, stem, suffix
+from bundle.images.image import ImageError
+from bundle.images.xray import END
+
+
+def result_path(
+    source: str | Path,
+    output_dir: str | Path,
+    output_postfix: str = "translated",
+    output_ext: str = "",
+    root: str | Path | None = None,
+    series_uid: str = "",
+) -> Path:
+    """Where the result of an image goes.
+
+    Args:
+        source: the image.
+        output_dir: folder of the results.
+        output_postfix: what the name gets.
+        output_ext: such as ``.nii.gz``; empty for the source's own: a derived series for a CT series of DICOM,
+            ``.nii.gz`` for one of another modality, ``.png`` for a JPEG, ``.mha`` for an ``.mhd``.
+        root: folder whose subfolders results keep, so that the names of files may come twice.
+        series_uid: of a DICOM folder with several series, the one to take.
+
+    Raises:
+        ImageError: If the extension is that of no format that is written.
+    """
+    source, folder = Path(source), Path(output_dir)
+    check_extension(output_ext)
+    if root is not None and source.is_file() and Path(root) in source.parents:
+        folder = folder / source.parent.relative_to(root)
+    end = output_ext.lower() or suffix(source)
+    if is_series(source):
+        end = output_ext.lower() or result_suffix(source, series_uid)
+        name = source.absolute().name
+    else:
+        name = stem(source) or "image"
+        end = end or (END if source.is_file() else ".nii.gz")
+    end = SUFFIXES[end].SUFFIXES[end] if end else ""
+    return folder / f"{'_'.join(filter(None, (name, output_postfix)))}{end}"
+
+
+def check_extension(output_ext: str) -> None:
+    """Refuse the extension of no format that is written.
+
+    Raises:
+        ImageError: If it is none.
+    """
+    if output_ext and output_ext.lower() not in SUFFIXES:
+        known = ", ".join(dict.fromkeys(form.SUFFIXES[end] for end, form in SUFFIXES.items()))
+        raise ImageError(f"output_ext {output_ext!r} is that of no format that is written; take one of {known}.")
+
+
+def plan_results(
+    images: Sequence[str],
+    output_dir: str | Path,
+    output_postfix: str = "translated",
+    output_ext: str = "",
+    root: str | Path | None = None,
+    series_uid: str = "",
+) -> dict[str, Path]:
+    """The result of each image, by the image's path; arguments as of `result_path`.
+
+    Raises:
+        FileExistsError: If a result would take the place of an image.
+        ImageError: If two results have one name, or the extension is unknown.
+    """
+    check_extension(output_ext)
+    results: dict[str, Path] = {}
+    owners: dict[Path, str] = {}
+    for image in images:
+        try:
+            path = result_path(image, output_dir, output_postfix, output_ext, root, series_uid)
+        except ImageError:
+            continue  # a broken series, which is named when its turn comes
+        results[image] = path
+        other = owners.setdefault(path.resolve(), image)
+        if other != image:
+            raise ImageError(
+                f"images {other!r} and {image!r} would both give {str(path)!r}; rename one, or translate them into "
+                "different folders."
+            )
+    sources = {Path(image).resolve(): image for image in images}
+    for image, path in results.items():
+        check_not_source(path, Path(sources.get(path.resolve(), image)))
+    return {image: results.get(image, Path(output_dir)) for image in images}

@@ -1,0 +1,200 @@
+"""Files and folders: atomic ones, which appear under their name only when they are whole; space, hashes.
+
+::
+
+    results/.part_k3x9/scan.nii   --flush, read back-->   results/scan.nii
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+#: What the names of temporary folders begin with.
+PART = ".part_"
+#: What the system calls a full disk.
+FULL = {
+    errno.ENOSPC: "disk full",
+    errno.EDQUOT: "disk quota used up",
+    errno.EFBIG: "file larger than allowed (see 'ulimit -f')",
+}
+
+
+class NotWrittenError(OSError):
+    """A file or folder could not be written whole, and nothing of it is left."""
+
+
+@contextmanager
+def atomic(path: str | Path, needed: int = 0, verify: Callable[[Path], object] | None = None) -> Iterator[Path]:
+    """Write a file or folder, which appears under its name only when it is whole.
+
+    Args:
+        path: of the file or folder; its parent is made if missing, and an earlier file or folder there is replaced.
+        needed: bytes that it takes at least; 0 if not known.
+        verify: is given the written file or folder before it gets its name; raises `OSError` if it is not whole.
+
+    Yields:
+        The path to write to, of the same name in a temporary folder beside ``path``, on the same disk.
+
+    Raises:
+        NotWrittenError: If the disk has less than the needed bytes free, before anything is written; or if the system
+            refuses to write, to flush or to move it. Nothing is left then, and what was there before stays.
+        FileExistsError: If a folder is there in place of the file, or a file in place of the folder.
+    """
+    path = Path(path)
+    check_space(path, needed)
+    full = False
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        holder = Path(tempfile.mkdtemp(dir=path.parent, prefix=PART))
+        part = holder / path.name
+        try:
+            yield part
+            _flush(part)
+            if verify:
+                verify(part)
+            _move(part, path, holder)
+        except (OSError, RuntimeError) as error:
+            full = _is_full(error) or needed - size_of(part) > shutil.disk_usage(holder).free
+            raise
+        finally:
+            shutil.rmtree(holder, ignore_errors=True)
+    except NotWrittenError:
+        raise
+    except (OSError, RuntimeError) as error:
+        if full or _code(error) is not None:
+            raise not_written(path, error, needed, full or _is_full(error)) from error
+        raise
+
+
+def check_space(path: str | Path, needed: int) -> None:
+    """Refuse what the disk has no room for.
+
+    Args:
+        path: of the file or folder that is to be written; it need not exist.
+        needed: bytes that it takes at least.
+
+    Raises:
+        NotWrittenError: If less is free.
+    """
+    if needed > free_space(path):
+        raise not_written(path, OSError(errno.ENOSPC, ""), needed, True)
+
+
+def free_space(path: str | Path) -> int:
+    """Bytes that are free on the disk of a path, which need not exist."""
+    place = Path(path).absolute()
+    while not place.exists():
+        place = place.parent
+    return shutil.disk_usage(place).free
+
+
+def not_written(path: str | Path, error: Exception, needed: int = 0, full: bool = False) -> NotWrittenError:
+    """The error of a file that could not be written: cause, file, what it needs, what is free, and the way out."""
+    code = _code(error)
+    if full:
+        needs = f"needs at least {needed} bytes, and " if needed else "needs more; "
+        cause = FULL.get(code or 0, FULL[errno.ENOSPC])
+        text = f"{cause}: {str(path)!r} {needs}{free_space(path)} bytes are free on its disk. Free some space"
+    else:
+        why = " ".join(str(error).split())
+        text = f"not written: {str(path)!r}: {why}. Check the disk and the permissions of its folder"
+    told = NotWrittenError(f"{text}, or take another output_dir.")
+    told.errno = code
+    return told
+
+
+@contextmanager
+def telling_space(path: str | Path, needed: int = 0) -> Iterator[None]:
+    """Say in one line if the disk of a path is full, while something is written there bit by bit.
+
+    Raises:
+        NotWrittenError: If it is.
+    """
+    try:
+        yield
+    except OSError as error:
+        if not isinstance(error, NotWrittenError) and _is_full(error):
+            raise not_written(path, error, needed, True) from error
+        raise
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder; 0 if there is none."""
+    if path.is_dir():
+        return sum(size_of(entry) for entry in path.iterdir())
+    return path.stat().st_size if path.exists() else 0
+
+
+def file_hash(path: str | Path) -> str:
+    """The SHA-256 of a file, such as of weights."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def fingerprint(path: str | Path) -> str:
+    """What changes when an image does: its place, and size and time of change of its files."""
+    path = Path(path)
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    told = [f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files]
+    return hashlib.sha256("\n".join([str(path.resolve()), *told]).encode()).hexdigest()
+
+
+def _code(error: BaseException | None) -> int | None:
+    """The system's number of an error, or of what it was made from: pydicom's have none."""
+    while isinstance(error, (OSError, RuntimeError)):
+        if isinstance(error, OSError) and error.errno is not None:
+            return error.errno
+        error = error.__cause__
+    return None
+
+
+def _is_full(error: BaseException) -> bool:
+    return _code(error) in FULL
+
+
+def _flush(path: Path) -> None:
+    """Have the system write a file, or a folder and all in it, to the disk, which tells if that fails."""
+    if path.is_dir():
+        for entry in path.iterdir():
+            _flush(entry)
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _move(part: Path, path: Path, holder: Path) -> None:
+    """Give what was written its name; what had it before goes only when that has worked."""
+    if path.exists() and path.is_dir() != part.is_dir():
+        kind = "folder" if path.is_dir() else "file"
+        raise FileExistsError(f"{str(path)!r} is a {kind}; move it away, or take another output_dir.")
+    if path.is_dir():
+        before = path.rename(holder / ".replaced")
+        try:
+            part.rename(path)
+        except OSError:
+            before.rename(path)
+            raise
+    else:
+        part.replace(path)
+    if os.name == "posix":
+        _flush_folder(path.parent)
+
+
+def _flush_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

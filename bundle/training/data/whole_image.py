@@ -1,0 +1,74 @@
+"""An image at full resolution, or a large part of it, for scale 0."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from bundle.geometry import pyramid, spacing_of
+from bundle.training.data.windows import cut, resize, shape_of_all, spacing_after, voxels_per_step
+from monai.config import KeysCollection
+from monai.transforms import MapTransform, Randomizable
+from monai.utils import ensure_tuple_rep
+
+
+class RandWholeImaged(Randomizable, MapTransform):
+    """Cut a whole image at full resolution, or a random part of it, and zoom it.
+
+    Scale 0 is trained on whole images (Uzunova et al. 2019, section 2.1); `RandScalePatchd` cuts for the others.
+
+    Args:
+        keys: images of one grid, `(1, *spatial)`, in memory or a `PackedImage`.
+        num_scales: number of scales of the cascade.
+        patch_size: the least voxels a side that are kept, at scale 0.
+        crop_margin: voxels a side that a later transform crops, at full resolution (`kernel_pair_reach`).
+        crop_fraction: the least fraction of each axis that is kept, drawn for each image and axis; 1 keeps all.
+        zoom_range: range of factors by which each axis is zoomed, drawn log-uniformly for each image and axis; null
+            for none.
+        resize_to: voxels a side, at scale 0, that every image is resized to; null keeps its own.
+        allow_missing_keys: do not raise if a key is missing.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        num_scales: int,
+        patch_size: int,
+        crop_margin: Sequence[int] | int = 0,
+        crop_fraction: float = 1.0,
+        zoom_range: tuple[float, float] | None = None,
+        resize_to: int | None = None,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        MapTransform.__init__(self, keys, allow_missing_keys)
+        self.steps, self.patch_size, self.crop_margin = num_scales - 1, patch_size, crop_margin
+        self.crop_fraction, self.zoom_range, self.resize_to = crop_fraction, zoom_range, resize_to
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Cut the image; put ``spacing``, ``origin`` and the ``factors`` of the pyramid beside it.
+
+        Raises:
+            ValueError: If the images differ in shape.
+        """
+        out = dict(data)
+        images = {key: out[key] for key in self.key_iterator(out)}
+        shape = shape_of_all(images)
+        native = spacing_of(next(iter(images.values())), len(shape))
+        factors = pyramid(native, self.steps)
+        steps = voxels_per_step(factors, self.steps) if factors else [1] * len(shape)
+        bounds = []
+        for size, extra, voxels in zip(shape, ensure_tuple_rep(self.crop_margin, len(shape)), steps, strict=True):
+            length = min(max(round(size * self.R.uniform(self.crop_fraction, 1.0)), self.patch_size * voxels), size)
+            start = int(self.R.randint(size - length + 1))
+            bounds.append((start - extra, start + length + extra))
+        sides = [stop - start for start, stop in bounds]
+        if self.zoom_range:
+            sides = [round(side * float(np.exp(self.R.uniform(*np.log(self.zoom_range))))) for side in sides]
+        if self.resize_to:
+            sides = [self.resize_to * voxels for voxels in steps]
+        for key, image in images.items():
+            part = cut(image, bounds)
+            out[key] = resize(part, sides) if self.zoom_range or self.resize_to else part
+        origin = [start for start, _ in bounds]
+        return out | {"origin": origin, "spacing": spacing_after(native, bounds, sides), "factors": factors}

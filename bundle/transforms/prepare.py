@@ -1,0 +1,183 @@
+"""Prepare an image for the cascade: whole in memory, or slab by slab on disk, by the same transforms.
+
+::
+
+    file --whole, or slab by slab--> opening: in RAS --> showing: as the cascade sees it --> tensor, or image on disk
+
+An image in memory is the case of one slab.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from bundle import __version__
+from bundle.cascade import ScratchImage, barrier, create_array, open_group, pending_tiles, write_tile
+from bundle.geometry import Tile, even, tiles
+from bundle.images import Opened, Volume, level_type, open_image, result_path, stem, suffix
+from bundle.images.readback import least_bytes
+from bundle.runtime import file_hash, fingerprint, first, free_memory, parse_bytes, prefetch, trim_malloc, world
+from bundle.runtime.files import PART, check_space, size_of
+from bundle.scanner import find_kernel
+from monai.config import KeysCollection
+from monai.data import list_data_collate
+from monai.transforms import MapTransform
+from torch import Tensor
+
+try:
+    import zarr
+except ImportError:  # zarr 3 needs Python 3.11
+    zarr = None  # type: ignore[assignment]
+
+#: Bytes of a slab of float32; what is done with one takes a few times that.
+SLAB = "32MiB"
+#: Longest side of a chunk of the image, in voxels.
+CHUNK = 64
+#: What an image in memory takes at most, its scales and results among it, measured: bytes a voxel.
+VOXEL = 28
+#: The share of the free memory that it may take before it goes to disk.
+SHARE = 4
+
+
+class PrepareImaged(MapTransform):
+    """Prepare images in memory, or on disk if they are too large for that.
+
+    Args:
+        keys: paths of images, any that `bundle.images.find_images` finds.
+        preprocessing: all transforms of an image, from its path to what the network sees; on disk none of them may look
+            at more than slices.
+        streaming: whether the scales lie on disk; null: if the image in memory would take more than a quarter of the
+            memory that is free.
+        folder: where images on disk are kept until their result is written, each in a folder of its own.
+        match_kernel: whether the kernel of a CT has to be found first, see `bundle.transforms.MatchKerneld`.
+        spatial_dims: 2 or 3.
+        weights: the checkpoint. An interrupted run resumes if image, weights, settings and the bundle's version are the
+            same.
+        settings: whatever else the result depends on, for JSON to write.
+        series_uid: of a DICOM folder with several series, the one to take.
+        whole: a reason why the image has to be whole in memory; null for none.
+        output_ext: of the results, for which the disk has to have room.
+        output_dtype: of the results.
+        allow_missing_keys: do not raise if a key is missing.
+
+    Raises:
+        ValueError: If streaming is asked for and there is such a reason.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        preprocessing: Any,
+        streaming: bool | None = None,
+        folder: str | Path = "output",
+        match_kernel: bool = False,
+        spatial_dims: int = 3,
+        weights: str | Path | None = None,
+        settings: Sequence[Any] = (),
+        series_uid: str = "",
+        whole: str | None = None,
+        output_ext: str = "",
+        output_dtype: str = "int16",
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        if whole and streaming:
+            raise ValueError(f"streaming does not go with {whole}, which needs the whole image in memory; leave one.")
+        self.preprocessing, self.whole = preprocessing, whole
+        self.streaming, self.output_ext, self.output_dtype = streaming, output_ext, output_dtype
+        self.folder, self.spatial_dims, self.match_kernel = Path(folder), spatial_dims, match_kernel
+        self.weights, self.settings, self.series_uid = weights, [*settings, series_uid], series_uid
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Replace each path by a MetaTensor `(1, *spatial)`, or by a `ScratchImage`.
+
+        Raises:
+            NotWrittenError: If the disk has no room for the result, and on disk for the image and the scales.
+        """
+        out = dict(data)
+        for key in self.key_iterator(out):
+            if not isinstance(out[key], (str, Path)):
+                return self.preprocessing(out)
+            image = open_image(out[key], self.series_uid)
+            if first():
+                self.check_space(image)
+            if not self.on_disk(image):
+                return self.preprocessing({**out, key: image})
+            out[key] = self.put_on_disk(image, key)
+        return out
+
+    def on_disk(self, image: Opened) -> bool:
+        """Whether an image goes to disk."""
+        if self.streaming is not None:
+            return self.streaming
+        if self.whole or zarr is None or world() > 1:
+            return False
+        return VOXEL * math.prod(image.shape) > free_memory() / SHARE
+
+    def check_space(self, image: Opened) -> None:
+        """Refuse to begin what the disk has no room for: the result, and on disk two images of 32 bits."""
+        end = suffix(result_path(image.path, self.folder, "", self.output_ext))
+        needed = least_bytes(image.shape, level_type(image.bits) if image.bits else self.output_dtype, end)
+        if self.on_disk(image):
+            group = self.job_folder(image)
+            needed += max(2 * least_bytes(image.shape, np.float32, "") - size_of(group), 0)
+        check_space(self.folder / image.path.name, needed)
+
+    def job_folder(self, image: Opened) -> Path:
+        """Where an image lies on disk."""
+        return self.folder / f"{PART}{stem(image.path)}"
+
+    def put_on_disk(self, image: Opened, key: Hashable) -> ScratchImage:
+        """One image on disk, as the network sees it; what a run before has put there is not put there again."""
+        volume, dims = Volume(image.of_dims(self.spatial_dims)), self.spatial_dims
+        job = {
+            "bundle": __version__,
+            "image": fingerprint(image.path),
+            "weights": file_hash(self.weights) if self.weights else None,
+            "settings": self.settings,
+        }
+        group = open_group(self.job_folder(image), job)
+        shape = volume.shape[:dims]
+        slab = (*shape[:-1], slab_depth(shape))
+        chunks = [min(CHUNK, side) for side in slab[:-1]]
+        create_array(group, "image", shape, (*chunks, slab[-1]))
+        scratch = ScratchImage(group, "image", torch.from_numpy(volume.affine))
+        scratch.about = {"source": image, "volume": volume}
+        walk = list(pending_tiles(scratch, tiles(shape, slab, (0,) * dims)))
+        kernel = find_kernel(volume, volume.spacing) if self.match_kernel and walk else None
+
+        def read(tile: Tile) -> Opened:
+            return volume.image.part(in_file(volume, tile.write)).loaded()
+
+        def seen(_: Tile, part: Opened) -> Tensor:
+            shown = self.preprocessing({key: part, "kernel": kernel})[key]
+            return torch.as_tensor(shown).as_subclass(Tensor)[None]
+
+        for _ in trim_malloc(prefetch(walk, read, seen, partial(write_tile, scratch))):
+            pass
+        barrier(scratch)
+        return scratch
+
+
+def in_file(volume: Volume, window: Sequence[slice]) -> tuple[slice, ...]:
+    """The window of the file of a window in RAS."""
+    bounds = [(part.start, part.stop) for part in window]
+    return volume.in_file([*bounds, *[(0, 1)] * (3 - len(bounds))])
+
+
+def slab_depth(shape: Sequence[int]) -> int:
+    """How many slices across the last axis make a slab."""
+    return even(shape[-1], max(1, parse_bytes(SLAB) // (4 * math.prod(shape[:-1]))))
+
+
+def collate(items: Sequence[dict[Hashable, Any]]) -> Any:
+    """A batch of one image on disk as it is, of images in memory as MONAI makes it."""
+    (first, *others) = items
+    on_disk = any(isinstance(value, ScratchImage) for value in first.values())
+    return first if on_disk and not others else list_data_collate(items)
