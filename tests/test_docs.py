@@ -68,6 +68,15 @@ def test_keys_of_the_readme_s_table_exist():
     assert len(named) > 5 and set(named) <= set(config)
 
 
+def test_keys_of_blocks_that_pages_name_exist():
+    bases = [configs(f"configs/{name}.json") for name in ("train", "inference", "evaluate")]
+    named = {
+        key for page in PAGES for key in re.findall(r"`([a-z_0-9]+(?:#[a-z_0-9]+)+)`", page.read_text(encoding="utf-8"))
+    }
+    assert len(named) > 20
+    assert [key for key in named if not any(key in base for base in bases)] == []
+
+
 def test_processes_on_one_machine_meet_at_the_loopback_address():
     """`--standalone` resolves the name of the machine, and not every container can."""
     blocks = [

@@ -99,8 +99,10 @@ def _plain(value: Any) -> bool:
     if isinstance(value, dict):
         return all(map(_plain, value.values()))
     if isinstance(value, (list, tuple)):
-        return all(_plain(item) and not (isinstance(item, str) and item[:1] in ("$", "@")) for item in value)
-    return value is None or isinstance(value, (bool, int, float, str))
+        return all(map(_plain, value))
+    if isinstance(value, str):
+        return value[:1] not in ("$", "@")
+    return value is None or isinstance(value, (bool, int, float))
 
 
 def _calling_resolver() -> ReferenceResolver:

@@ -111,6 +111,25 @@ def test_training_and_inference_show_the_network_the_same():
     assert back.flatten().tolist() == pytest.approx([-1024, -1000, 0, 1000, 2000], abs=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("keys", "window"),
+    [
+        ({"label_dir": "ct"}, "source"),
+        ({"mode#options#image#kernel_pairs": True}, "source"),
+        ({}, "target"),
+        ({"conditioning": "sketch"}, "target"),
+    ],
+)
+def test_an_image_that_is_its_own_target_has_the_target_s_window(keys, window):
+    """Without pairs the images to train on are of the target's modality."""
+    parser = configured("train", **{**OVERLAY, **keys})
+    assert parser.get_parsed_content("image") == OVERLAY[window]
+    made = parser.get_parsed_content("windowing")(
+        {"image": torch.full((1, 4, 4), -500.0), "label": torch.zeros(1, 4, 4)}
+    )
+    assert made["image"].max().item() == pytest.approx({"source": -1.0, "target": -0.5}[window])
+
+
 @pytest.mark.parametrize(("target", "kept"), [([-1000.0, 200.0], True), ([-1000.0, 1000.0], False)])
 def test_the_source_is_kept_beyond_its_limits_where_windows_are_one(target, kept):
     """Between modalities its values mean nothing."""

@@ -30,6 +30,7 @@ CONFIG = {
     "network": {"_target_": "types.SimpleNamespace", "width": "@scale"},
     "steps": ["@block", {"_target_": MADE, "inline": 1}],
     "lambda": "$lambda x: x",
+    "later": [{"_target_": MADE, "width": "@scale"}],
     "run": ["$1 / 0", "$1 / (2 - @scale)"],
     "record": {"_target_": "bundle.training.record_settings", "path": "@path", "trained_on": ["a", "b"]},
     "path": "",
@@ -56,7 +57,7 @@ def test_settings_are_recorded_block_by_block_as_they_were_resolved(recorded):
 
 
 def test_what_is_disabled_or_no_setting_is_left_out(recorded):
-    assert not {"off", "lambda", "steps", "run", "imports", "chosen"} & recorded["settings"].keys()
+    assert not {"off", "lambda", "steps", "later", "run", "imports", "chosen"} & recorded["settings"].keys()
 
 
 def test_outside_of_a_config_there_is_nothing_to_record(tmp_path):

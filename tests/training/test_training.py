@@ -534,10 +534,10 @@ def test_generated_previous_scales_are_those_of_inference(scans, tmp_path):
     files = list((tmp_path / "packed").glob("*_scale_3_0.nii"))
     assert files
     patching = parser.get_parsed_content("train#preprocessing").transforms
-    item = Compose(patching[:4])(parser.get_parsed_content("train#dataset#data")[0])
+    item = Compose(patching[:5])(parser.get_parsed_content("train#dataset#data")[0])
     assert str(files[0]) == item["generated"].previous.path
     origin, spare, item_generated = item["origin"], kernel_pair_reach(3), item["generated"]
-    item = Compose(patching[4:7])(item)
+    item = Compose(patching[5:8])(item)
     assert set(item) == {"image", "label", "coarse"}
     # What was stored is the cascade's own result of three scales on the matched, windowed scan ...
     facts = json.loads(files[0].with_suffix(".json").read_text())
