@@ -142,14 +142,15 @@ def by_noise(pair: Pair) -> Tensor | None:
     return matched(pair.source, pair.spacing, kernel) if kernel else None
 
 
-def main(data: str, only: str | Sequence[str] = "") -> None:
+def main(data: str, only: str | Sequence[str] = "", rows: str | Sequence[str] = "") -> None:
     """Print the table.
 
     Args:
         data: folder of the pairs.
         only: words; pairs whose title has none of them are left out.
+        rows: words; methods whose title has none of them are left out.
     """
-    words = [only] if isinstance(only, str) else list(only)
+    words, wanted = ([each] if isinstance(each, str) else list(each) for each in (only, rows))
     torch.set_grad_enabled(False)
     print("| pair, method | SSIM | MAE | SSIM in the body | MAE in the body | LAA-950 | mean | Perc15 |")
     print("|---|---|---|---|---|---|---|---|")
@@ -164,6 +165,8 @@ def main(data: str, only: str | Sequence[str] = "") -> None:
         fellows = [(a, b) for name, a, b in PAIRS if same and name != title and name.startswith("L067")]
         others = [Pair.read(Path(data), a, b) for a, b in fellows if (Path(data) / f"{a}.nii.gz").exists()]
         for name, make, judged in methods(pair, others):
+            if not any(word in name for word in wanted):
+                continue
             result = make()
             if result is None:
                 print(f"| {title}, {name} | not found |", flush=True)

@@ -32,7 +32,7 @@ BRIGHTEST = 300.0  # HU of the target: above are bone, contrast agent and metal
 STRIPS = 8  # parts of a slice: the gains' deviation is found by leaving out one after the other
 LEVELS = (-1000.0, -960.0, -850.0, -600.0, -150.0, 0.0, 150.0)  # HU: air, lung and soft tissue
 _PRIOR = 200.0  # voxels' weight of no shift, at each level
-_RIDGE = 1e-6  # keeps gains near their neighbour's where the image has no such frequency
+_SMOOTHNESS = 1e-3  # weight of the second differences, of the mean energy around a knot
 
 
 #: Source and target, `(x, y)` in HU, and the voxels to fit, boolean, or None for all.
@@ -159,7 +159,15 @@ def calibrate(pair: Iterable[Slices], spacing: Sequence[float], name: str = "", 
 
 
 def _solved(products: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Solve the normal equations; a gain that the image does not determine is that of the knot before."""
-    steps = np.eye(len(targets)) - np.eye(len(targets), k=-1)
-    steps[0] = 0
-    return np.linalg.solve(products + _RIDGE * np.trace(products) / len(targets) * steps.T @ steps, targets)
+    """Solve the normal equations, with a small weight on the gains' second differences.
+
+    Where pixels are small, a filter's reach does not tell neighbouring knots apart, and where an image has no such
+    frequencies, nothing does: there the gains go on smoothly.
+    """
+    n = len(targets)
+    bends = np.diff(np.eye(n + 1), 2, axis=0)  # of the gains from knot 0 on, whose gain is 1
+    weight = _SMOOTHNESS * np.trace(products) / n
+    weak = weight * 1e-3 * np.eye(n)[-1:].T @ np.eye(n)[-1:]  # the last gain alone is drawn to 0
+    return np.linalg.solve(
+        products + weight * bends[:, 1:].T @ bends[:, 1:] + weak, targets - weight * bends[:, 1:].T @ bends[:, 0]
+    )
