@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 from bundle.images.bit_depth import level_type
+from bundle.images.dicom_pixels import stored_type
 from pydicom.dataset import Dataset
 
 
@@ -28,11 +29,6 @@ def stored_of(levels: np.ndarray, header: Dataset) -> np.ndarray:
     values = levels.astype(np.int32)
     values = 2 ** int(header.BitsStored) - 1 - values if _is_turned(header) else values
     return (values - _lowest(header)).astype(stored_type(header))
-
-
-def stored_type(header: Dataset) -> str:
-    """The type of the stored values, little endian."""
-    return f"<{'i' if header.PixelRepresentation else 'u'}{header.BitsAllocated // 8}"
 
 
 def _lowest(header: Dataset) -> int:

@@ -1,21 +1,21 @@
 """DICOM series: a folder of slices, read slice by slice; a CT in HU is written as a derived series.
 
-Pixels are decoded by ITK. Where they lie follows from the slices' own positions and orientation, and from nothing else:
+Where the slices lie follows from the slices' own positions and orientation, and from nothing else:
 Spacing Between Slices may be negative, and Slice Thickness is another thing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import itk
 import numpy as np
 from bundle.geometry import Window
 from bundle.images.derived import Derivation, DerivedSeries, is_ct
 from bundle.images.dicom_headers import file_kind, is_dicom, is_wrapped, padding_in_hu, read_header
+from bundle.images.dicom_pixels import read_stored
 from bundle.images.dicom_stack import series_files
 from bundle.images.image import ImageError, LazyImage, Opened, Write, in_order
 from bundle.images.itk_files import TO_LPS
@@ -23,10 +23,10 @@ from pydicom.dataset import Dataset
 
 #: A folder's name ends in nothing, and so does a result's.
 SUFFIXES: dict[str, str] = {}
-#: What tells where a slice lies, and how its padding is stored.
+#: What tells where a slice lies.
 PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "SpacingBetweenSlices")
+#: What tells the reconstruction kernel, by its key in the metadata.
 KERNEL = {"convolution_kernel": "ConvolutionKernel", "manufacturer": "Manufacturer"}
-VALUES = ("RescaleSlope", "RescaleIntercept", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit")
 
 
 def matches(path: Path) -> bool:
@@ -48,13 +48,13 @@ def open(path: Path, series_uid: str = "", **_: Any) -> Opened:
             `bundle.images.dicom_stack.series_files`.
     """
     files = series_files(path, series_uid)
-    tags = (*PLACE, *VALUES, "Columns", "SeriesInstanceUID", *KERNEL.values())
+    tags = (*PLACE, "Columns", "SeriesInstanceUID", *KERNEL.values())
     first, last = (read_header(file, tags) for file in (files[0], files[-1]))
     shape = (int(first.Columns), int(first.Rows), len(files))
 
     def read(window: Window) -> np.ndarray:
         x, y, z = window
-        return np.stack([read_slice(file, first)[x, y] for file in files[z]], -1)
+        return np.stack([read_slice(file, shape[:2])[x, y] for file in files[z]], -1)
 
     return Opened(
         path,
@@ -88,25 +88,20 @@ def affine_of(first: Dataset, last: Dataset, count: int) -> np.ndarray:
     return TO_LPS @ affine
 
 
-def read_slice(file: str, first: Dataset) -> np.ndarray:
-    """The voxels of a slice, `(columns, rows)`, float32: rescaled, its padding as `padding_in_hu` has it."""
-    try:
-        voxels = itk.array_from_image(itk.imread(file, pixel_type=itk.F))
-    except RuntimeError as error:
-        syntax = read_header(file).file_meta.TransferSyntaxUID
-        way_out = "fetch it again."
-        if syntax.is_compressed:
-            way_out = (
-                f"or ITK cannot decode its transfer syntax {syntax.name} ({syntax}): fetch it again, or write it anew "
-                "without compression, for instance by gdcmconv --raw."
-            )
-        raise ImageError(f"DICOM file {file!r} cannot be read: it is cut short or damaged; {way_out}") from error
-    voxels = voxels.reshape(int(first.Rows), int(first.Columns)).T
-    if "PixelPaddingValue" in first and is_wrapped(header := read_header(file, VALUES)):
-        value = int(header["PixelPaddingValue"].value) % 65536
-        stored = float(header.get("RescaleSlope") or 1) * value + float(header.get("RescaleIntercept") or 0)
-        voxels = np.where(voxels == np.float32(stored), np.float32(padding_in_hu(header)[0]), voxels)
-    return voxels
+def read_slice(file: str, shape: Sequence[int]) -> np.ndarray:
+    """The voxels of a slice, `(columns, rows)`, float32: rescaled, its padding as `padding_in_hu` has it.
+
+    Raises:
+        ImageError: If it cannot be decoded.
+    """
+    stored, header = read_stored(file)
+    slope, intercept = (
+        float(header.get(key) or usual) for key, usual in (("RescaleSlope", 1), ("RescaleIntercept", 0))
+    )
+    voxels = (stored * slope + intercept).astype(np.float32)
+    if is_wrapped(header):
+        voxels[stored == int(header["PixelPaddingValue"].value) % 65536] = padding_in_hu(header)[0]
+    return voxels.T.reshape(shape)
 
 
 def result_suffix(path: Path, series_uid: str = "") -> str:

@@ -84,6 +84,7 @@ def open_image(path: str | Path, series_uid: str = "") -> Opened:
         ImageError: If the format is unknown, or the file is no single image of its format.
     """
     path = Path(path)
+    path = path.absolute() if str(path).startswith("~") else path  # which libraries would take for a home
     if not path.exists():
         missing = "is a link to a file that is not there" if path.is_symlink() else "does not exist"
         raise FileNotFoundError(f"image {str(path)!r} {missing}.")

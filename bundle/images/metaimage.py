@@ -15,7 +15,6 @@ SUFFIXES = {".mha": ".mha", ".mhd": ".mha"}
 #: The format's names of voxel types.
 TYPES = {
     "uint8": "MET_UCHAR",
-    "int8": "MET_CHAR",
     "uint16": "MET_USHORT",
     "int16": "MET_SHORT",
     "uint32": "MET_UINT",

@@ -13,6 +13,9 @@ import numpy as np
 from bundle.images.image import ImageError, LazyImage, Opened, Write, in_order, named, one_channel
 from bundle.images.readback import check_mgz, least_bytes
 from bundle.runtime.files import atomic
+from nibabel.arrayproxy import ArrayProxy
+from nibabel.freesurfer.mghformat import MGHHeader
+from nibabel.openers import ImageOpener
 
 SUFFIXES = {".mgz": ".mgz", ".mgh": ".mgh"}
 #: Voxel types that the format knows.
@@ -31,12 +34,12 @@ def open(path: Path, **_: Any) -> Opened:
         ImageError: If it cannot be read, or has more than one frame.
     """
     with named(path):
-        image = nibabel.load(path)
-        assert isinstance(image, nibabel.MGHImage)
-        stored = image.get_data_dtype()
-        shape = one_channel(path, image.shape, stored)
-    proxy, more = image.dataobj, (0,) * (len(image.shape) - len(shape))
-    return Opened(path, shape, np.asarray(image.affine, float), stored, lambda window: proxy[(*window, *more)])
+        with ImageOpener(str(path)) as file:  # nibabel's own way leaves it open
+            header = MGHHeader.from_fileobj(file)
+        stored, whole = header.get_data_dtype(), header.get_data_shape()
+        shape = one_channel(path, whole, stored)
+    proxy, more = ArrayProxy(str(path), header), (0,) * (len(whole) - len(shape))
+    return Opened(path, shape, np.asarray(header.get_affine()), stored, lambda window: proxy[(*window, *more)])
 
 
 @contextmanager

@@ -16,7 +16,6 @@ SUFFIXES = {".nrrd": ".nrrd"}
 #: The format's names of voxel types.
 TYPES = {
     "uint8": "uchar",
-    "int8": "signed char",
     "uint16": "ushort",
     "int16": "short",
     "uint32": "uint",

@@ -106,7 +106,8 @@ def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
     """A file opened by Pillow, of any size: its limit is meant for what strangers upload."""
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
-        with Image.open(path, formats=FORMATS) as photo:
+        # by its stream: by its name Pillow would map it into memory, and take turned rows for columns
+        with path.open("rb") as stream, Image.open(stream, formats=FORMATS) as photo:
             yield photo
     finally:
         Image.MAX_IMAGE_PIXELS = limit

@@ -10,6 +10,7 @@ from typing import Any
 import itk
 import nibabel
 import numpy as np
+from nibabel.freesurfer.mghformat import MGHHeader
 from nibabel.openers import ImageOpener
 
 #: Formats whose files are as large as their voxels; others are compressed.
@@ -55,7 +56,7 @@ def check_mgz(path: Path, shape: Sequence[int], dtype: Any) -> None:
         OSError: If it is not whole.
     """
     with ImageOpener(str(path)) as opened:
-        header = nibabel.freesurfer.mghformat.MGHHeader.from_fileobj(opened)
+        header = MGHHeader.from_fileobj(opened)
     _expect(path, _squeezed(header.get_data_shape()), _squeezed(shape))
     _expect(path, header.get_data_dtype().newbyteorder("=").name, np.dtype(dtype).name)
     size = header.get_footer_offset() + header._ftrdtype.itemsize

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import itk
 import numpy as np
-import pydicom
 from bundle.images.bit_depth import level_type
 from bundle.images.derived import Derivation, write_derived_xray
-from bundle.images.dicom_headers import XRAY, file_kind, is_dicom, read_header, settle
-from bundle.images.dicom_levels import levels_of, stored_type
+from bundle.images.dicom_headers import XRAY, file_kind, is_dicom, read_header
+from bundle.images.dicom_levels import levels_of
+from bundle.images.dicom_pixels import read_stored
 from bundle.images.image import ImageError, LazyImage, Opened, Write, in_order
-from pydicom.dataset import Dataset, FileDataset
-from pydicom.uid import SecondaryCaptureImageStorage
+from pydicom.dataset import Dataset
 
 SUFFIXES = {".dcm": ".dcm"}
 #: What a result's name ends in if the source's has no suffix.
@@ -66,11 +63,8 @@ def read_levels(path: Path) -> np.ndarray:
     Raises:
         ImageError: If the file cannot be decoded.
     """
-    header = pydicom.dcmread(path, force=True)
-    settle(header)
-    if "PixelData" not in header:
-        raise ImageError(f"X-ray {str(path)!r} holds no pixels; one image is needed: leave the file out.")
-    return levels_of(_stored(path, header), header).T
+    stored, header = read_stored(path)
+    return levels_of(stored, header).T
 
 
 @contextmanager
@@ -116,36 +110,3 @@ def _check(file: str | Path, header: Dataset) -> None:
             f"{where} stores {bits} of {allocated} bits up to bit {header.get('HighBit')}; 2 to 16 of 8 or 16, from "
             "bit 0 on, are read: write it anew, for instance as a 16-bit PNG."
         )
-
-
-def _stored(file: str | Path, header: Dataset) -> np.ndarray:
-    """The stored values, `(rows, columns)`: those of compressed files are decoded by ITK, as those of series are."""
-    syntax = header.file_meta.TransferSyntaxUID
-    try:
-        values = _decoded(header) if syntax.is_compressed else header.pixel_array
-    except (AttributeError, RuntimeError, ValueError) as error:
-        raise ImageError(
-            f"X-ray {str(file)!r}: its pixels, of the transfer syntax {syntax.name} ({syntax}), cannot be decoded. The "
-            "file may be cut short: fetch it again; or write it anew without compression, for instance by gdcmconv "
-            "--raw."
-        ) from error
-    unused = header.BitsAllocated - header.BitsStored  # which may hold overlays
-    return (values.astype(stored_type(header)) << unused) >> unused
-
-
-def _decoded(header: Dataset) -> np.ndarray:
-    """Compressed pixels under a header so plain that ITK takes them for stored values: nothing rescaled or turned."""
-    # the one way that pydicom 2.4 and 3 share to make a file
-    plain = FileDataset(
-        "", {}, file_meta=header.file_meta, preamble=bytes(128), is_implicit_VR=False, is_little_endian=True
-    )
-    plain.SOPClassUID, plain.SOPInstanceUID = SecondaryCaptureImageStorage, header.SOPInstanceUID
-    plain.SamplesPerPixel, plain.PhotometricInterpretation = 1, "MONOCHROME2"
-    for keyword in ("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"):
-        setattr(plain, keyword, header[keyword].value)
-    plain.add(header["PixelData"])
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "plain.dcm"
-        plain.save_as(file)
-        values = itk.array_from_image(itk.imread(str(file)))
-    return values.reshape(header.Rows, header.Columns)

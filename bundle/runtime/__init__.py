@@ -1,7 +1,7 @@
 """The machine: files, memory, processes.
 
 - `files`: atomic files and folders, and their hashes; `typed`: paths as they were typed; `errors`: one last line;
-- `choose`: settings by one key; `bytes`: memory sizes given as text; `free_memory`: what the host has left;
+- `choose`: settings by one key; `bytes`: memory sizes given as text; `host_memory`: what the host has left;
 - `malloc`: the C library's heap; `precision`: whether a device computes in bfloat16;
 - `prefetch`: reading and writing while computing; `ranks`: the processes of one run.
 """
@@ -9,7 +9,7 @@
 from bundle.runtime.bytes import parse_bytes
 from bundle.runtime.choose import choose
 from bundle.runtime.files import file_hash, fingerprint
-from bundle.runtime.free_memory import free_memory
+from bundle.runtime.host_memory import free_memory
 from bundle.runtime.malloc import trim_malloc
 from bundle.runtime.precision import has_bfloat16
 from bundle.runtime.prefetch import prefetch

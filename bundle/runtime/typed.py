@@ -12,6 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+#: The module that calls what a command names.
+FIRE = "fire.core"
+
 
 def typed_path(name: str, value: Any) -> str:
     """The path that an option was given on the command line, as it was typed there.
@@ -49,6 +52,6 @@ def _words() -> Sequence[str]:
     frame = sys._getframe()
     while frame.f_back:
         frame = frame.f_back
-        if frame.f_globals.get("__name__") == "fire.core" and frame.f_code.co_name == "Fire":
+        if frame.f_globals.get("__name__") == FIRE and frame.f_code.co_name == "Fire":
             return [str(word) for word in frame.f_locals.get("args", ())]
     return sys.argv[1:]

@@ -148,8 +148,8 @@ BROKEN = [
     (metadata.version, with_meta(version="9.9.9"), "is not in the changelog"),
     (
         metadata.version,
-        with_meta(changelog={**META["changelog"], "0.10.0": "ahead"}),
-        "older than the changelog's 0.10.0",
+        with_meta(changelog={**META["changelog"], "10.0.0": "ahead"}),
+        "older than the changelog's 10.0.0",
     ),
     (metadata.schema, with_meta(schema="https://x.org/other.json"), "schema other.json is not in tests/"),
     (metadata.schema, with_meta(copyright=None), "'copyright' is a required property"),

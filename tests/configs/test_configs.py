@@ -353,7 +353,7 @@ def test_a_dicom_series_goes_in_and_one_comes_out(tmp_path):
     header = pydicom.dcmread(next((tmp_path / "out" / "study_translated").iterdir()))
     assert header.SeriesDescription == "Synthetic soft kernel: B80f"
     weights = hashlib.sha256((ROOT / "models" / "model.pt").read_bytes()).hexdigest()
-    assert header.SoftwareVersions == [json.loads(Path(METADATA).read_text())["version"], weights]
+    assert header.SoftwareVersions == [weights, json.loads(Path(METADATA).read_text())["version"]]
 
 
 @pytest.mark.filterwarnings("ignore:Image with name:UserWarning")

@@ -88,8 +88,8 @@ def test_what_is_written_comes_back_and_half_of_it_does_not_stay(tmp_path):
 def test_what_no_volume_is_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nowhere\.nii' does not exist"):
         Volume("nowhere.nii")
-    with pytest.raises(ValueError, match=r"shape \(4, 5\); 3 axes of one channel are needed"):
-        Volume(save(tmp_path / "flat.nii", torch.zeros(4, 5)))
+    with pytest.raises(ValueError, match=r"shape \(4, 5, 6, 2\); "):
+        Volume(save(tmp_path / "channels.nii", torch.zeros(4, 5, 6, 2)))
 
 
 # Metrics

@@ -95,8 +95,9 @@ def test_a_volume_has_three_planes_seen_as_radiologists_do():
 def test_a_2d_image_and_a_single_slice_are_one_picture(tmp_path):
     pixels = np.arange(12, dtype=np.uint8).reshape(3, 4)
     Image.fromarray(pixels).save(tmp_path / "image.png")
-    (plane,) = planes(Volume(tmp_path / "image.png", 2), (0, 255), 8)
-    assert torch.equal((255 * torch.cat(list(plane)))[0, 0].round(), torch.from_numpy(pixels).float())
+    (plane,) = planes(Volume(tmp_path / "image.png"), (0, 255), 8)
+    seen = (255 * torch.cat(list(plane)))[0, 0].round()
+    assert torch.equal(seen, torch.from_numpy(pixels[::-1, ::-1].copy()).float())  # turned as an axial slice is
     (plane,) = planes(Whole(torch.zeros(6, 5, 1)), (0, 1), 8)
     assert [tuple(batch.shape) for batch in plane] == [(1, 1, 5, 6)]
 

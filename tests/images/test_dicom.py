@@ -166,13 +166,13 @@ def test_the_equipment_is_the_bundle_and_the_scanner_contributed(tmp_path):
     (header,) = derive(tmp_path / "source", tmp_path / "result")
     metadata = json.loads((ROOT / "metadata.json").read_text())
     assert (header.Manufacturer, header.ManufacturerModelName) == (metadata["authors"], metadata["name"])
-    assert header.SoftwareVersions == [__version__, WEIGHTS]
+    assert header.SoftwareVersions == [WEIGHTS, __version__]
     assert "StationName" not in header and "InstitutionName" not in header
     scanner, bundle = header.ContributingEquipmentSequence
     assert (scanner.Manufacturer, scanner.StationName, scanner.InstitutionName) == ("ACME", "CT7", "Hospital")
     assert scanner.SoftwareVersions == ["syngo", "A1"]
     assert scanner.PurposeOfReferenceCodeSequence[0].CodeMeaning == "Acquisition Equipment"
-    assert bundle.SoftwareVersions == [__version__, WEIGHTS]
+    assert bundle.SoftwareVersions == [WEIGHTS, __version__]
     assert bundle.PurposeOfReferenceCodeSequence[0].CodeMeaning == "Processing Equipment"
 
 

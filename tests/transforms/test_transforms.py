@@ -120,7 +120,7 @@ def test_a_ct_series_comes_back_as_one(tmp_path):
     np.testing.assert_array_equal(result[0], volume - 10)
     np.testing.assert_allclose(result.affine, AFFINE, atol=1e-4)
     header = pydicom.dcmread(next(path.iterdir()))
-    assert header.SoftwareVersions[1] == hashlib.sha256(b"weights").hexdigest()
+    assert header.SoftwareVersions[0] == hashlib.sha256(b"weights").hexdigest()
     assert header.SeriesDescription == "Drawn by hand: synthetic"
 
 

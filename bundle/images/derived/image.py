@@ -153,7 +153,8 @@ def _set_equipment(derived: Dataset, source: Dataset, derivation: Derivation) ->
     ours = {
         "Manufacturer": MANUFACTURER,
         "ManufacturerModelName": MODEL,
-        "SoftwareVersions": [text for text in (derivation.version, derivation.weights) if text],
+        # The hash, of the 64 characters that LO allows, is not the last: a space may be added to that.
+        "SoftwareVersions": [text for text in (derivation.weights, derivation.version) if text],
     }
     theirs = {element.keyword: element.value for element in source if EQUIPMENT.fullmatch(element.keyword)}
     theirs["Manufacturer"] = source.get("Manufacturer") or "unknown"
@@ -166,7 +167,7 @@ def _set_equipment(derived: Dataset, source: Dataset, derivation: Derivation) ->
         _set(
             Dataset(),
             **ours,
-            ContributionDescription="software versions: of the bundle, then the SHA-256 of the weights",
+            ContributionDescription="software versions: the SHA-256 of the weights, then the version of the bundle",
             PurposeOfReferenceCodeSequence=[processing],
         ),
     ]

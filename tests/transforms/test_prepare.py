@@ -1,0 +1,86 @@
+"""An image goes to disk if it would take too much of the memory, and only then."""
+
+import importlib.util
+import math
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from monai.transforms import Compose, Orientationd
+
+from bundle.cascade import ScratchImage
+from bundle.images import open_image
+from bundle.runtime import free_memory
+from bundle.transforms import LoadImageOrSeriesd, PrepareImaged, collate, prepare
+from bundle.transforms.prepare import SHARE, VOXEL
+
+HAS_ZARR = importlib.util.find_spec("zarr") is not None
+SHAPE = (9, 8, 7)
+
+
+@pytest.fixture
+def scan(tmp_path):
+    path = tmp_path / "scan.nii"
+    nibabel.Nifti1Image(np.arange(504, dtype=np.int16).reshape(SHAPE), np.diag([-1.0, 1, 1, 1])).to_filename(path)
+    return path
+
+
+def preparing(folder, **keys):
+    loading = LoadImageOrSeriesd("image", ensure_channel_first=True)
+    return PrepareImaged("image", Compose([loading, Orientationd("image", "RAS", labels=None)]), folder=folder, **keys)
+
+
+@pytest.mark.skipif(not HAS_ZARR, reason="zarr 3 needs Python 3.11")
+@pytest.mark.parametrize("more", [0, 1])
+def test_the_free_memory_decides(tmp_path, scan, monkeypatch, more):
+    """More than a quarter of it goes to disk; both are the same image."""
+    monkeypatch.setattr(prepare, "free_memory", lambda: SHARE * VOXEL * math.prod(SHAPE) - more)
+    image = preparing(tmp_path / "out")({"image": str(scan)})["image"]
+    assert isinstance(image, ScratchImage) == bool(more)
+    voxels = image[..., slice(0, 9), slice(0, 8), slice(0, 7)][0] if more else image.as_tensor()
+    assert torch.equal(voxels[0], torch.arange(504.0).reshape(SHAPE).flip(0))
+
+
+def test_true_and_false_force_it(tmp_path, scan, monkeypatch):
+    monkeypatch.setattr(prepare, "free_memory", lambda: 0)
+    assert torch.is_tensor(preparing(tmp_path / "out", streaming=False)({"image": str(scan)})["image"])
+    if HAS_ZARR:
+        monkeypatch.setattr(prepare, "free_memory", lambda: 10**15)
+        image = preparing(tmp_path / "out", streaming=True)({"image": str(scan)})["image"]
+        assert isinstance(image, ScratchImage) and collate([{"image": image}])["image"] is image
+
+
+def test_what_needs_the_whole_image_stays_in_memory_or_is_refused(tmp_path, scan, monkeypatch):
+    monkeypatch.setattr(prepare, "free_memory", lambda: 0)
+    assert torch.is_tensor(preparing(tmp_path / "out", whole="crop_lungs")({"image": str(scan)})["image"])
+    with pytest.raises(ValueError, match="streaming does not go with percentiles, which needs"):
+        preparing(tmp_path / "out", whole="percentiles", streaming=True)
+
+
+def test_without_zarr_images_stay_in_memory(tmp_path, scan, monkeypatch):
+    """As on Python 3.10; asked for, streaming is refused in one line."""
+    monkeypatch.setattr(prepare, "free_memory", lambda: 0)
+    monkeypatch.setattr(prepare, "zarr", None)
+    monkeypatch.setattr("bundle.cascade.scratch.zarr", None)
+    assert torch.is_tensor(preparing(tmp_path / "out")({"image": str(scan)})["image"])
+    with pytest.raises(RuntimeError, match=r"streaming needs zarr 3, which needs Python 3\.11"):
+        preparing(tmp_path / "out", streaming=True)({"image": str(scan)})
+
+
+def test_an_image_that_is_open_is_not_opened_again(scan):
+    loaded = LoadImageOrSeriesd("image")({"image": open_image(scan)})["image"]
+    assert loaded.meta["filename_or_obj"] == str(scan) and loaded.shape == SHAPE
+
+
+def test_the_free_memory_is_some():
+    assert 2**20 < free_memory() < 2**50
+
+
+def test_a_container_s_limit_counts(tmp_path, monkeypatch):
+    (tmp_path / "max").write_text("1000000\n")
+    (tmp_path / "current").write_text("400000\n")
+    monkeypatch.setattr("bundle.runtime.host_memory.LIMITS", ((tmp_path / "max", tmp_path / "current"),))
+    assert free_memory() == 600000
+    (tmp_path / "max").write_text("max\n")
+    assert free_memory() > 2**20
