@@ -68,23 +68,6 @@ class Transfer:
         return _interpolated(frequency, self.knots, self.deviations)
 
 
-@dataclass(frozen=True)
-class Product:
-    """The product of two transfer functions, or their quotient.
-
-    Args:
-        one: a transfer function.
-        other: the second factor.
-    """
-
-    one: TransferFunction
-    other: TransferFunction
-
-    def transfer(self, frequency: Tensor) -> Tensor:
-        """Return the gain at each radial `frequency` in cycles/mm, same shape; 1 at 0."""
-        return self.one.transfer(frequency) * self.other.transfer(frequency)
-
-
 def sampled(kernel: TransferFunction, knots: Sequence[float]) -> tuple[float, ...]:
     """Return the gains of a kernel at knots in cycles/mm."""
     return tuple(kernel.transfer(torch.tensor(knots, dtype=torch.float64)).tolist())
