@@ -56,7 +56,10 @@ def check_mgz(path: Path, shape: Sequence[int], dtype: Any) -> None:
         OSError: If it is not whole.
     """
     with ImageOpener(str(path)) as opened:
-        header = MGHHeader.from_fileobj(opened)
+        try:
+            header = MGHHeader.from_fileobj(opened)
+        except TypeError as error:  # NumPy's, of too few bytes
+            raise OSError(f"file {str(path)!r}, read back, ends within its header.") from error
     _expect(path, _squeezed(header.get_data_shape()), _squeezed(shape))
     _expect(path, header.get_data_dtype().newbyteorder("=").name, np.dtype(dtype).name)
     size = header.get_footer_offset() + header._ftrdtype.itemsize
