@@ -24,6 +24,7 @@ INCLUDED = (
     "configs/*.conf",
     "models/*.pt",
     "bundle/**/*.py",
+    "bundle/scanner/kernels.json",
     "docs/*.md",
     "docs/*.txt",
     "docs/*.csv",
