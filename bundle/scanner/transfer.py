@@ -44,7 +44,8 @@ class Transfer:
 
     def __post_init__(self) -> None:
         what = f"kernel {self.name!r}"
-        if len(self.knots) < 2 or self.knots[0] != 0 or not all(a < b for a, b in zip(self.knots, self.knots[1:])):  # noqa: B905 - pairs of neighbours
+        rising = all(a < b for a, b in zip(self.knots, self.knots[1:], strict=False))
+        if len(self.knots) < 2 or self.knots[0] != 0 or not rising:
             raise ValueError(f"{what}: knots {self.knots} do not increase from 0; give at least two.")
         if len(self.gains) != len(self.knots) or self.gains[0] != 1:
             raise ValueError(

@@ -58,14 +58,7 @@ class KernelChoice:
     def settings(self) -> list[Any]:
         """Return what the result depends on: the values of the keys, and the content of files."""
         values = [self.source_kernel, self.target_kernel]
-        content = [
-            None
-            if value is None or not (path := Path(value)).exists()
-            else fingerprint(path)
-            if path.is_dir()
-            else file_hash(path)
-            for value in values
-        ]
+        content = [content_hash(value) for value in values]
         return [*values, *content, self.allow_sharper]
 
     def __call__(
@@ -217,3 +210,10 @@ def _frequencies() -> torch.Tensor:
 
 def _is_file(path: str) -> bool:
     return path.endswith(".json") and Path(path).is_file()
+
+
+def content_hash(value: str | None) -> str | None:
+    """Return what changes with the content of a file or folder; nothing if the value names none."""
+    if value is None or not Path(value).exists():
+        return None
+    return fingerprint(value) if Path(value).is_dir() else file_hash(value)
