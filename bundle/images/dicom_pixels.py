@@ -43,7 +43,7 @@ def read_stored(file: str | Path) -> tuple[np.ndarray, Dataset]:
     try:
         values = _decoded(header) if syntax.is_compressed else header.pixel_array
         values = values.reshape(int(header.Rows), int(header.Columns))
-    except (AttributeError, RuntimeError, ValueError, NotImplementedError) as error:
+    except (AttributeError, RuntimeError, ValueError) as error:
         way_out = "fetch it again"
         if syntax.is_compressed:
             way_out += (
