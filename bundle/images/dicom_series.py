@@ -25,6 +25,8 @@ from pydicom.dataset import Dataset
 SUFFIXES: dict[str, str] = {}
 #: What tells where a slice lies.
 PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "SpacingBetweenSlices")
+#: What tells the reconstruction kernel, by its key in the metadata.
+KERNEL = {"convolution_kernel": "ConvolutionKernel", "manufacturer": "Manufacturer"}
 
 
 def matches(path: Path) -> bool:
@@ -46,7 +48,7 @@ def open(path: Path, series_uid: str = "", **_: Any) -> Opened:
             `bundle.images.dicom_stack.series_files`.
     """
     files = series_files(path, series_uid)
-    tags = (*PLACE, "Columns", "SeriesInstanceUID")
+    tags = (*PLACE, "Columns", "SeriesInstanceUID", *KERNEL.values())
     first, last = (read_header(file, tags) for file in (files[0], files[-1]))
     shape = (int(first.Columns), int(first.Rows), len(files))
 
@@ -60,9 +62,16 @@ def open(path: Path, series_uid: str = "", **_: Any) -> Opened:
         affine_of(first, last, len(files)),
         np.dtype(np.float32),
         read,
-        meta={"series_uid": str(first.get("SeriesInstanceUID", ""))},
+        meta={"series_uid": str(first.get("SeriesInstanceUID", "")), **kernel_of(first)},
         files=tuple(files),
     )
+
+
+def kernel_of(header: Dataset) -> dict[str, str]:
+    """What a header tells of the reconstruction kernel; several values are joined by a backslash."""
+    found = {key: header.get(name) for key, name in KERNEL.items()}
+    texts = {key: value if isinstance(value, str) else "\\".join(value) for key, value in found.items() if value}
+    return {key: text for key, text in texts.items() if text}
 
 
 def affine_of(first: Dataset, last: Dataset, count: int) -> np.ndarray:

@@ -55,11 +55,11 @@ def check_mgz(path: Path, shape: Sequence[int], dtype: Any) -> None:
     Raises:
         OSError: If it is not whole.
     """
-    try:
-        with ImageOpener(str(path)) as opened:
+    with ImageOpener(str(path)) as opened:
+        try:
             header = MGHHeader.from_fileobj(opened)
-    except TypeError as error:  # of too few bytes
-        raise OSError(f"file {str(path)!r} cannot be read back: its header is cut short.") from error
+        except TypeError as error:  # NumPy's, of too few bytes
+            raise OSError(f"file {str(path)!r}, read back, ends within its header.") from error
     _expect(path, _squeezed(header.get_data_shape()), _squeezed(shape))
     _expect(path, header.get_data_dtype().newbyteorder("=").name, np.dtype(dtype).name)
     size = header.get_footer_offset() + header._ftrdtype.itemsize

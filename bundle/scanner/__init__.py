@@ -2,16 +2,22 @@
 
 - `kernel`: transfer functions; `filters`: filters of bounded reach from them;
 - `acquisition`: one acquisition reconstructed with several kernels;
+- `transfer`: measured transfer functions; `calibration`: the `conversion` between two kernels, fitted to a pair;
+- `edge_spread`: a scan's transfer function, read off its skin;
 - `flat`: noise in flat soft tissue; `matching`: a scan's kernel found and undone; `clipping`: values clipped at
   -1024 HU, restored in the mean.
 """
 
 from bundle.scanner.acquisition import HU_RANGE, acquire, acquisition_margin
+from bundle.scanner.calibration import Calibration, calibrate, calibrated
 from bundle.scanner.clipping import FLOOR, unclipped
+from bundle.scanner.conversion import Conversion, converted
+from bundle.scanner.edge_spread import EdgeSpread, edge_kernel, edge_ratio, edge_spread
 from bundle.scanner.filters import RADIUS
 from bundle.scanner.flat import SIDE, mean_power, spread_slices, tissue_patches
 from bundle.scanner.kernel import NOISE_POWER, SHARP, SOFT, Kernel, frequencies, noise_power, ratio
 from bundle.scanner.matching import FILTER_RANGE, find_kernel, matched, matched_window
+from bundle.scanner.transfer import Transfer, TransferFunction
 
 __all__ = [
     "FILTER_RANGE",
@@ -22,9 +28,20 @@ __all__ = [
     "SHARP",
     "SIDE",
     "SOFT",
+    "Calibration",
+    "Conversion",
+    "EdgeSpread",
     "Kernel",
+    "Transfer",
+    "TransferFunction",
     "acquire",
     "acquisition_margin",
+    "calibrate",
+    "calibrated",
+    "converted",
+    "edge_kernel",
+    "edge_ratio",
+    "edge_spread",
     "find_kernel",
     "frequencies",
     "matched",

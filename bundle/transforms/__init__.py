@@ -5,6 +5,7 @@ intensities without a unit on one scale; `lungs`: where they are.
 """
 
 from bundle.transforms.finish import FinishImaged
+from bundle.transforms.kernel_choice import KernelChoice
 from bundle.transforms.load import LoadImageOrSeriesd
 from bundle.transforms.lungs import lungs
 from bundle.transforms.match_kernel import MatchKerneld
@@ -14,6 +15,7 @@ from bundle.transforms.save import SaveImageAsSourced
 
 __all__ = [
     "FinishImaged",
+    "KernelChoice",
     "LoadImageOrSeriesd",
     "MarkInsided",
     "MatchKerneld",

@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 from bundle.geometry import spacing_of
-from bundle.scanner import find_kernel, matched
+from bundle.scanner import Conversion, converted, matched
+from bundle.transforms.kernel_choice import KernelChoice
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
@@ -25,11 +26,18 @@ class MatchKerneld(MapTransform):
         kernel_key: the kernel of a CT of which only some slices are given, or none if it was not found; if missing, it
             is found in the CT itself.
         allow_missing_keys: do not raise if a key is missing.
+        choice: of the kernels to convert from and to; null to find the CT's by its noise, and for the soft one.
     """
 
-    def __init__(self, keys: KeysCollection, kernel_key: str = "kernel", allow_missing_keys: bool = False) -> None:
+    def __init__(
+        self,
+        keys: KeysCollection,
+        kernel_key: str = "kernel",
+        allow_missing_keys: bool = False,
+        choice: KernelChoice | None = None,
+    ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.kernel_key = kernel_key
+        self.kernel_key, self.choice = kernel_key, choice or KernelChoice()
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Filter each CT."""
@@ -37,8 +45,11 @@ class MatchKerneld(MapTransform):
         for key in self.key_iterator(out):
             image = out[key]
             voxels, spacing = torch.as_tensor(image).as_subclass(Tensor)[0], spacing_of(image, 3)
-            kernel = out[self.kernel_key] if self.kernel_key in out else find_kernel(voxels, spacing)
+            kernel = out[self.kernel_key] if self.kernel_key in out else self.choice(voxels, spacing, image.meta)
             if kernel is not None:
-                shown = matched(voxels, spacing, kernel)[None]
+                if isinstance(kernel, Conversion):
+                    shown = converted(voxels, spacing, kernel)[None]
+                else:
+                    shown = matched(voxels, spacing, kernel)[None]
                 out[key] = MetaTensor(shown, meta=image.meta, applied_operations=image.applied_operations)
         return out

@@ -24,7 +24,7 @@ from bundle.images import Opened, Volume, level_type, open_image, result_path, s
 from bundle.images.readback import least_bytes
 from bundle.runtime import file_hash, fingerprint, first, free_memory, parse_bytes, prefetch, trim_malloc, world
 from bundle.runtime.files import PART, check_space, size_of
-from bundle.scanner import find_kernel
+from bundle.transforms.kernel_choice import KernelChoice
 from monai.config import KeysCollection
 from monai.data import list_data_collate
 from monai.transforms import MapTransform
@@ -65,6 +65,7 @@ class PrepareImaged(MapTransform):
         output_ext: of the results, for which the disk has to have room.
         output_dtype: of the results.
         allow_missing_keys: do not raise if a key is missing.
+        choice: of the kernels, as `MatchKerneld` has it.
 
     Raises:
         ValueError: If streaming is asked for and there is such a reason.
@@ -85,6 +86,7 @@ class PrepareImaged(MapTransform):
         output_ext: str = "",
         output_dtype: str = "int16",
         allow_missing_keys: bool = False,
+        choice: KernelChoice | None = None,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         if whole and streaming:
@@ -93,6 +95,7 @@ class PrepareImaged(MapTransform):
         self.streaming, self.output_ext, self.output_dtype = streaming, output_ext, output_dtype
         self.folder, self.spatial_dims, self.match_kernel = Path(folder), spatial_dims, match_kernel
         self.weights, self.settings, self.series_uid = weights, [*settings, series_uid], series_uid
+        self.choice = choice or KernelChoice()
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Replace each path by a MetaTensor `(1, *spatial)`, or by a `ScratchImage`.
@@ -140,7 +143,7 @@ class PrepareImaged(MapTransform):
             "bundle": __version__,
             "image": fingerprint(image.path),
             "weights": file_hash(self.weights) if self.weights else None,
-            "settings": self.settings,
+            "settings": [*self.settings, *self.choice.settings()],
         }
         group = open_group(self.job_folder(image), job)
         shape = volume.shape[:dims]
@@ -150,7 +153,7 @@ class PrepareImaged(MapTransform):
         scratch = ScratchImage(group, "image", torch.from_numpy(volume.affine))
         scratch.about = {"source": image, "volume": volume}
         walk = list(pending_tiles(scratch, tiles(shape, slab, (0,) * dims)))
-        kernel = find_kernel(volume, volume.spacing) if self.match_kernel and walk else None
+        kernel = self.choice(volume, volume.spacing, image.meta) if self.match_kernel and walk else None
 
         def read(tile: Tile) -> Opened:
             return volume.image.part(in_file(volume, tile.write)).loaded()

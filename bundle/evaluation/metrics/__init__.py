@@ -7,11 +7,21 @@
 from bundle.evaluation.metrics.features import EfficientNetLite, Features, FileFeatures, RandomFeatures
 from bundle.evaluation.metrics.frechet import between, frechet_distance, plane_features
 from bundle.evaluation.metrics.lung_density import UNKNOWN, Density, densitometry, lung_blocks
+from bundle.evaluation.metrics.masks import body_mask, lung_mask
 from bundle.evaluation.metrics.nearest import Match, Pooled, nearest
 from bundle.evaluation.metrics.noise_power import flat_places, noise_spectrum
 from bundle.evaluation.metrics.seams import faces_of, grid, jumps, seam
 from bundle.evaluation.metrics.significance import p_text, paired_p
-from bundle.evaluation.metrics.similarity import BLOCK, LUNG, NAMES, Comparison, IntensityWindow, compare, windowed
+from bundle.evaluation.metrics.similarity import (
+    BLOCK,
+    LUNG,
+    NAMES,
+    Comparison,
+    IntensityWindow,
+    compare,
+    maps,
+    windowed,
+)
 from bundle.evaluation.metrics.slices import planes, spread
 
 __all__ = [
@@ -29,6 +39,7 @@ __all__ = [
     "Pooled",
     "RandomFeatures",
     "between",
+    "body_mask",
     "compare",
     "densitometry",
     "faces_of",
@@ -37,6 +48,8 @@ __all__ = [
     "grid",
     "jumps",
     "lung_blocks",
+    "lung_mask",
+    "maps",
     "nearest",
     "noise_spectrum",
     "p_text",

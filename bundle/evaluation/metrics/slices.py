@@ -20,7 +20,7 @@ def planes(image: Slabs, window: Sequence[float], slices: int) -> list[Iterator[
     A sagittal or coronal batch takes one pass over the image.
 
     Args:
-        image: `(x, y, z)`, a 2D image as one slice, in its own units.
+        image: `(x, y, z)` or `(x, y)`, in its own units.
         window: lowest and highest value, which become 0 and 1; values beyond are clipped.
         slices: at most so many of each plane.
 
@@ -37,12 +37,13 @@ def planes(image: Slabs, window: Sequence[float], slices: int) -> list[Iterator[
         raise ValueError(f"slices {slices} must be at least 1.")
 
     def pictures(axis: int) -> Iterator[Tensor]:
-        places = spread(image.shape[axis], slices)
+        places = spread(image.shape[axis], slices) if axis < len(image.shape) else [0]
         for start in range(0, len(places), SLAB):
             stack = (cut(image, axis, places[start : start + SLAB]).clamp(low, high) - low) / (high - low)
-            yield stack.mT.flip(-2, -1)[:, None]
+            yield stack.mT.flip(-2, -1)[:, None] if len(image.shape) == 3 else stack.mT[:, None]
 
-    axes = [axis for axis in range(3) if min(image.shape[:axis] + image.shape[axis + 1 :]) > 1]
+    sides = (*image.shape, 1)[:3]
+    axes = [axis for axis in range(3) if min(sides[:axis] + sides[axis + 1 :]) > 1]
     return [pictures(axis) for axis in axes or [2]]
 
 
@@ -54,6 +55,8 @@ def spread(size: int, wanted: int) -> list[int]:
 
 def cut(image: Slabs, axis: int, places: Sequence[int]) -> Tensor:
     """Return the slices at some positions along an axis, `(places, *others)`; only these and one slab are held."""
+    if len(image.shape) == 2:
+        return image.slab(0, image.shape[1])[None]
     if axis == 2:
         return torch.cat([image.slab(place, place + 1) for place in places], -1).movedim(-1, 0)
     index = torch.tensor(places)

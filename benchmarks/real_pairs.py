@@ -1,0 +1,184 @@
+"""Real pairs of kernels: fixed Gaussians, the calibrated conversion, and kernels found by the edge of the skin.
+
+    python -m benchmarks.real_pairs DATA [--only A0002,chest1]
+
+DATA holds ``ct/lungdx_A0002_*.nii.gz`` and ``kernels/*.nii.gz``; pairs that it lacks are skipped. Nothing is fitted to
+the voxels that are judged: a slice's halves are converted by the fit of the other half, other slices by their fellows.
+SSIM and MAE are in the lung window, on whole slices and within the body; the error of the share below -950 HU in
+percentage points, of the mean and of the 15th percentile in HU, over the voxels of the lung.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import fire
+import numpy as np
+import torch
+from scipy.ndimage import gaussian_filter
+from torch import Tensor
+
+from bundle.evaluation.metrics import LUNG, maps
+from bundle.evaluation.metrics.masks import body_mask, lung_mask
+from bundle.images import Volume
+from bundle.scanner import Conversion, calibrate, converted, edge_kernel, edge_ratio, find_kernel, matched
+
+GAUSSIANS = (0.6, 0.7, 0.85, 1.0, 1.2, 1.4)  # voxels
+LEAST_LUNG = 2000  # voxels of a slice
+#: Title, sharp and soft file, and how the fit is kept apart: halves of the slice or of the slices, or other files.
+PAIRS = [
+    ("A0002 B70f -> B40f", "ct/lungdx_A0002_sharpB70f", "ct/lungdx_A0002_softB40f"),
+    *(
+        (f"chest1 {a} -> {b}", f"kernels/chest1_{a}", f"kernels/chest1_{b}")
+        for a in ("B50f", "B70f")
+        for b in ("B30f", "B10f")
+    ),
+    *((f"L067 {z} D45f -> B30f", f"kernels/L067_{z}_D45f", f"kernels/L067_{z}_B30f") for z in ("0070", "0150", "0218")),
+    ("head phantom YA -> UB", "kernels/headphantom_YA", "kernels/headphantom_UB"),
+]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two reconstructions, `(x, y, z)` in HU, and the voxel size in mm."""
+
+    source: Tensor
+    target: Tensor
+    spacing: tuple[float, ...]
+
+    @staticmethod
+    def read(data: Path, source: str, target: str) -> Pair:
+        """Read both files."""
+        a, b = (Volume(data / f"{name}.nii.gz") for name in (source, target))
+        return Pair(a.slab(0, a.shape[2]), b.slab(0, b.shape[2]), a.spacing)
+
+    def part(self, first: int, last: int) -> Pair:
+        """Return some of the slices."""
+        return Pair(self.source[..., first:last], self.target[..., first:last], self.spacing)
+
+    def slices(self, use: Tensor | None = None) -> list[tuple[Tensor, Tensor, Tensor | None]]:
+        """Return the slices as `calibrate` takes them."""
+        return [(self.source[..., z], self.target[..., z], use) for z in range(self.source.shape[2])]
+
+
+def scores(result: Tensor, target: Tensor) -> list[float]:
+    """Return SSIM and MAE, whole and within the body, and the three errors of lung density, NaN without a lung."""
+    rows, lung, wanted = [], [], []
+    for z in range(target.shape[2]):
+        a, b = result[..., z : z + 1].round(), target[..., z : z + 1]
+        ssim, error, _ = (part[0].double().numpy() for part in maps(a, b, LUNG))
+        body, air = body_mask(b[..., 0].numpy()), lung_mask(b[..., 0].numpy())
+        rows.append([np.nanmean(ssim), error.mean(), np.nanmean(ssim[body]), error[body].mean()])
+        if air.sum() >= LEAST_LUNG:
+            lung.append(a[..., 0].numpy()[air])
+            wanted.append(b[..., 0].numpy()[air])
+    if not lung:
+        return [*np.mean(rows, 0).tolist(), *(float("nan"),) * 3]
+    x, y = np.concatenate(lung), np.concatenate(wanted)
+    density = [
+        100 * ((x < -950).mean() - (y < -950).mean()),
+        x.mean() - y.mean(),
+        np.percentile(x, 15) - np.percentile(y, 15),
+    ]
+    return [*np.mean(rows, 0).tolist(), *(float(value) for value in density)]
+
+
+def elsewhere(pair: Pair, others: Sequence[Pair], levels: bool) -> Tensor:
+    """Convert by a calibration on other pairs or, without any, on the other half of the slices or of the slice."""
+
+    def fit(slices: list[tuple[Tensor, Tensor, Tensor | None]]) -> Conversion:
+        found = calibrate(slices, pair.spacing)
+        return found if levels else Conversion(found.filter)
+
+    depth = pair.source.shape[2]
+    if others:
+        return converted(pair.source, pair.spacing, fit([each for other in others for each in other.slices()]))
+    if depth > 1:
+        halves = pair.part(0, depth // 2), pair.part(depth // 2, depth)
+        parts = [converted(a.source, a.spacing, fit(b.slices())) for a, b in (halves, halves[::-1])]
+        return torch.cat(parts, -1)
+    left = torch.zeros(pair.source.shape[:2], dtype=torch.bool)
+    left[: len(left) // 2] = True
+    a, b = (converted(pair.source, pair.spacing, fit(pair.slices(use))) for use in (left, ~left))
+    return torch.where(left[..., None], b, a)
+
+
+def by_edge(source: Tensor, reference: Tensor, spacing: Sequence[float]) -> Tensor | None:
+    """Convert to the kernel of a reference, both kernels read off the skin; None if either shows too little of it."""
+    a, b = edge_kernel(source, spacing), edge_kernel(reference, spacing)
+    return converted(source, spacing, Conversion(edge_ratio(b, a))) if a and b else None
+
+
+def methods(pair: Pair, others: Sequence[Pair]) -> Iterator[tuple[str, Callable[[], Tensor | None], slice]]:
+    """Yield each method's title, what it makes, and the slices that are judged."""
+    depth = pair.source.shape[2]
+    everything, second = slice(None), slice(depth // 2, None)
+    yield "source", lambda: pair.source, everything
+    for sigma in GAUSSIANS:
+        blurred = lambda s=sigma: torch.from_numpy(gaussian_filter(pair.source.numpy(), (s, s, 0)))  # noqa: E731
+        yield f"Gaussian of {sigma:g} px", blurred, everything
+    yield "found by noise, to the default target", lambda: by_noise(pair), everything
+    yield "calibrated elsewhere, filter alone", lambda: elsewhere(pair, others, False), everything
+    yield "calibrated elsewhere, filter and levels", lambda: elsewhere(pair, others, True), everything
+    if depth > 1:
+        half = pair.part(depth // 2, depth)
+        yield "source, second half", lambda: half.source, second
+        for sigma in GAUSSIANS:
+            blurred = lambda s=sigma: torch.from_numpy(gaussian_filter(half.source.numpy(), (s, s, 0)))  # noqa: E731
+            yield f"Gaussian of {sigma:g} px, second half", blurred, second
+        reference = pair.target[..., : depth // 2]
+        title = "edge, reference the first half, on the second"
+        yield title, lambda: by_edge(half.source, reference, pair.spacing), second
+    if others:
+        yield "edge, reference another slice", lambda: by_edge(pair.source, others[0].target, pair.spacing), everything
+
+
+def by_noise(pair: Pair) -> Tensor | None:
+    """Convert to the default target, the kernel found by its noise; None if it is not found."""
+    kernel = find_kernel(pair.source, pair.spacing)
+    return matched(pair.source, pair.spacing, kernel) if kernel else None
+
+
+def main(data: str, only: str | Sequence[str] = "", rows: str | Sequence[str] = "") -> None:
+    """Print the table.
+
+    Args:
+        data: folder of the pairs.
+        only: words; pairs whose title has none of them are left out.
+        rows: words; methods whose title has none of them are left out.
+    """
+    words, wanted = ([each] if isinstance(each, str) else list(each) for each in (only, rows))
+    torch.set_grad_enabled(False)
+    print("| pair, method | SSIM | MAE | SSIM in the body | MAE in the body | LAA-950 | mean | Perc15 |")
+    print("|---|---|---|---|---|---|---|---|")
+    for title, source, target in PAIRS:
+        if not any(word in title for word in words):
+            continue
+        if missing := [name for name in (source, target) if not (Path(data) / f"{name}.nii.gz").exists()]:
+            print(f"skipped: {title}: {Path(data) / missing[0]}.nii.gz does not exist")
+            continue
+        pair = Pair.read(Path(data), source, target)
+        same = title.startswith("L067")
+        fellows = [(a, b) for name, a, b in PAIRS if same and name != title and name.startswith("L067")]
+        others = [Pair.read(Path(data), a, b) for a, b in fellows if (Path(data) / f"{a}.nii.gz").exists()]
+        for name, make, judged in methods(pair, others):
+            if not any(word in name for word in wanted):
+                continue
+            result = make()
+            if result is None:
+                print(f"| {title}, {name} | not found |", flush=True)
+                continue
+            values = scores(result, pair.target[..., judged])
+            print(f"| {title}, {name} | " + " | ".join(_shown(values)) + " |", flush=True)
+
+
+def _shown(values: Sequence[float]) -> list[str]:
+    density = ["-" if math.isnan(value) else f"{value:+.2f}" for value in values[4:]]
+    return [*(f"{value:.4f}" for value in values[:4]), *density]
+
+
+if __name__ == "__main__":
+    fire.Fire(main)

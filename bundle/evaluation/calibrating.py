@@ -1,0 +1,214 @@
+"""Calibrate the kernels of a scanner on one pair: one acquisition, reconstructed with a sharp and a soft kernel."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from bundle.evaluation.metrics import LUNG, flat_places, maps, noise_spectrum
+from bundle.evaluation.metrics.masks import body_mask
+from bundle.images import Slabs, Volume
+from bundle.runtime.files import atomic
+from bundle.scanner import Conversion, Transfer, calibrate, converted, edge_kernel, find_kernel
+from bundle.scanner.edge_spread import KNOTS
+from bundle.scanner.kernel import SOFT
+from bundle.scanner.kernels import Kernels, as_json
+from bundle.scanner.transfer import sampled
+from matplotlib.figure import Figure
+from torch import Tensor
+
+SLICES = 48  # most slices of a pair to fit
+LEAST, MOST = 0.1, 2.0  # of the sharp kernel, where the soft scan does not show it
+LEAST_RATIO = 0.02
+
+
+@dataclass(frozen=True)
+class Slices:
+    """Some slices of a pair, read one after the other, and the voxels of them to fit; iterated several times.
+
+    Args:
+        source: of the sharp kernel.
+        target: of the soft one.
+        numbers: of the slices.
+        half: of a single slice, 0 or 1 for its left or right half; null for all voxels.
+    """
+
+    source: Slabs
+    target: Slabs
+    numbers: tuple[int, ...]
+    half: int | None = None
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+        for z in self.numbers:
+            yield self.source.slab(z, z + 1)[..., 0], self.target.slab(z, z + 1)[..., 0], self.mask()
+
+    def mask(self) -> Tensor | None:
+        """Return the voxels of the half."""
+        if self.half is None:
+            return None
+        left = torch.arange(self.source.shape[0]) < self.source.shape[0] // 2
+        return (left if self.half == 0 else ~left)[:, None].expand(self.source.shape[:2])
+
+
+@dataclass(frozen=True)
+class Calibrating:
+    """Fit a conversion to a pair, score each half by the other, and write ``kernels.json`` and ``calibration.png``.
+
+    Args:
+        source: path of the scan with the sharp kernel.
+        target: path of the one with the soft kernel.
+        output_dir: folder of the results.
+        source_name: of the sharp kernel; null for the DICOM header's, or the file's name.
+        target_name: of the soft kernel; null likewise.
+        manufacturer: of the scanner; null for the DICOM header's.
+    """
+
+    source: str | Path | None
+    target: str | Path | None
+    output_dir: str | Path
+    source_name: str | None = None
+    target_name: str | None = None
+    manufacturer: str | None = None
+
+    def run(self) -> Kernels:
+        """Calibrate, print the score, write the files.
+
+        Raises:
+            ValueError: If source or target is missing, or they are not of one grid.
+        """
+        if self.source is None or self.target is None:
+            raise ValueError(
+                "calibrating needs --source SHARP and --target SOFT, two reconstructions of one acquisition."
+            )
+        source, target = Volume(self.source), Volume(self.target)
+        if source.shape != target.shape or not np.allclose(source.affine, target.affine, atol=1e-2):
+            raise ValueError(
+                f"source {str(self.source)!r} {source.shape} and target {str(self.target)!r} {target.shape} are not of "
+                "one grid; give two reconstructions of one acquisition."
+            )
+        names = [self._name(source, self.source_name), self._name(target, self.target_name)]
+        depth = source.shape[2]
+        numbers = tuple(int(z) for z in np.unique(np.linspace(0, depth - 1, min(depth, SLICES)).astype(int)))
+        if len(numbers) > 1:
+            middle = len(numbers) // 2
+            halves = [Slices(source, target, part) for part in (numbers[:middle], numbers[middle:])]
+        else:
+            halves = [Slices(source, target, numbers, half) for half in (0, 1)]
+        about = f"calibrated on {source.path.name} and {target.path.name}, {len(numbers)} slices"
+        fits = [calibrate(half, source.spacing, source=about) for half in halves]
+        for half, other, word in zip(halves, fits[::-1], ("first", "second"), strict=True):
+            before, after = (_score(half, source.spacing, each) for each in (None, other))
+            print(
+                f"{word} half by the other: "
+                + ", ".join(
+                    f"{what} {a:.4f} -> {b:.4f}"
+                    for what, a, b in zip(
+                        ("SSIM", "MAE", "SSIM in the body", "MAE in the body"), before, after, strict=True
+                    )
+                )
+            )
+        conversion = calibrate(Slices(source, target, numbers), source.spacing, source=about)
+        found = self._kernels(target, names, conversion, about)
+        folder = Path(self.output_dir)
+        with atomic(folder / "kernels.json") as path:
+            path.write_text(as_json(found), encoding="utf-8")
+        with atomic(folder / "calibration.png") as path:
+            _figure(source, target, names, conversion).savefig(path, dpi=120)
+        print(f"written: {folder / 'kernels.json'}, {folder / 'calibration.png'}")
+        return found
+
+    def _name(self, volume: Volume, name: str | None) -> str:
+        return name or str(volume.image.meta.get("convolution_kernel", "")) or volume.path.name.split(".")[0]
+
+    def _kernels(self, target: Volume, names: list[str], conversion: Conversion, about: str) -> Kernels:
+        """Return both kernels: the soft one by its skin or else its noise, the sharp one that over the fitted gain.
+
+        The soft scan has less noise, and its kernel does not undershoot beyond what a scanner stores.
+        """
+        maker = self.manufacturer or str(target.image.meta.get("manufacturer", ""))
+        return Kernels(
+            pair_of_kernels(target, names, conversion.filter, maker, about), ((names[0], names[1], conversion),)
+        )
+
+
+def pair_of_kernels(
+    target: Volume, names: list[str], gain: Transfer, manufacturer: str, about: str
+) -> tuple[Transfer, Transfer]:
+    """Return the sharp and the soft kernel of a pair whose soft scan and fitted gain are given."""
+    by_edge = edge_kernel(target, target.spacing)
+    soft = by_edge or find_kernel(target, target.spacing) or SOFT
+    way = "by the skin" if by_edge else "by noise" if soft is not SOFT else "a usual soft kernel"
+    ratio, base = (np.asarray(sampled(kernel, KNOTS)) for kernel in (gain, soft))
+    sharp = np.clip(base / np.maximum(ratio, LEAST_RATIO), LEAST, MOST)
+    sharp[0] = 1.0
+    deviations = np.asarray(by_edge.deviations) / np.maximum(base, LEAST) if by_edge else np.zeros(len(KNOTS))
+    first, second = (
+        Transfer(
+            KNOTS, _tuple(values), _tuple(values * deviations) if by_edge else (), manufacturer, name, f"{about}; {way}"
+        )
+        for name, values in zip(names, (sharp, sharp * ratio), strict=True)
+    )
+    return first, second
+
+
+def _tuple(values: np.ndarray) -> tuple[float, ...]:
+    return tuple(float(value) for value in values)
+
+
+def _score(slices: Slices, spacing: tuple[float, ...], conversion: Conversion | None) -> list[float]:
+    """Return the mean SSIM and MAE in the lung window, whole and within the body, of the voxels of a half."""
+    rows = []
+    for a, b, use in slices:
+        result = converted(a[..., None], spacing, conversion) if conversion else a[..., None]
+        ssim, error, _ = (part[0].double().numpy() for part in maps(result.round(), b[..., None], LUNG))
+        judged = np.ones(b.shape, bool) if use is None else use.numpy()
+        body = judged & body_mask(b.numpy())
+        inside = [np.nanmean(ssim[body]), error[body].mean()] if body.any() else [math.nan, math.nan]
+        rows.append([np.nanmean(ssim[judged]), error[judged].mean(), *inside])
+    return [float(value) for value in np.nanmean(rows, 0)]
+
+
+@dataclass(frozen=True)
+class _Converted:
+    """An image that is converted while it is read."""
+
+    image: Volume
+    conversion: Conversion
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.image.shape
+
+    @property
+    def spacing(self) -> tuple[float, ...]:
+        return self.image.spacing
+
+    @property
+    def affine(self) -> np.ndarray:
+        return self.image.affine
+
+    def slab(self, start: int, stop: int) -> Tensor:
+        return converted(self.image.slab(start, stop), self.spacing, self.conversion)
+
+
+def _figure(source: Volume, target: Volume, names: list[str], conversion: Conversion) -> Figure:
+    """Draw the fitted gain, the shift of levels, and the noise spectra of source, result and target."""
+    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    gain, shift, noise = figure.subplots(1, 3)
+    knots, gains = np.asarray(conversion.filter.knots), np.asarray(conversion.filter.gains)
+    deviations = np.asarray(conversion.filter.deviations or np.zeros(len(knots)))
+    gain.plot(knots, gains)
+    gain.fill_between(knots, gains - 2 * deviations, gains + 2 * deviations, alpha=0.3)
+    gain.set(title=f"{names[1]} / {names[0]}", xlabel="cycles/mm", ylabel="gain, 2 deviations", ylim=(0, None))
+    shift.plot(conversion.levels, conversion.shifts, marker="o")
+    shift.set(title="shift of levels", xlabel="HU", ylabel="HU")
+    if places := flat_places(target):
+        for name, image in ((names[0], source), ("converted", _Converted(source, conversion)), (names[1], target)):
+            noise.semilogy(*noise_spectrum(image, places), label=name)
+        noise.legend()
+    noise.set(title="noise in flat tissue", xlabel="cycles/mm", ylabel="HU² mm²")
+    return figure

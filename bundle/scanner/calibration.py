@@ -1,0 +1,173 @@
+"""The filter from one kernel to another, fitted to a pair of scans: one acquisition, reconstructed twice.
+
+With `H_k` the part of the source around knot k (a hat function over the radial frequency), the result of the filter is
+linear in its gains, and the gains of least squared error in HU are found from normal equations:
+
+    result = H_0 + g_1 H_1 + ... + g_15 H_15        gain 1 at frequency 0, which keeps the mean of flat regions
+
+Then the shift of HU levels (`bundle.scanner.conversion`) is fitted to what the filter leaves, in the same way.
+
+Voxels whose target is bone or metal are left out: they would lead the fit. Values clipped at -1024 HU are restored in
+the mean first (`bundle.scanner.clipping`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from bundle.scanner.conversion import Conversion, converted, prepared, smoothed
+from bundle.scanner.filters import RADIUS, filter_taps, filtered
+from bundle.scanner.kernel import frequencies
+from bundle.scanner.matching import FILTER_RANGE
+from bundle.scanner.transfer import Transfer
+from torch import Tensor
+from torch.nn import functional as F
+
+KNOTS = tuple(round(0.08 * k, 2) for k in range(16))  # 0 to 1.2 cycles/mm
+BRIGHTEST = 300.0  # HU of the target: above are bone, contrast agent and metal
+STRIPS = 8  # parts of a slice: the gains' deviation is found by leaving out one after the other
+LEVELS = (-1000.0, -960.0, -850.0, -600.0, -150.0, 0.0, 150.0)  # HU: air, lung and soft tissue
+_PRIOR = 200.0  # voxels' weight of no shift, at each level
+_SMOOTHNESS = 1e-3  # weight of the second differences, of the mean energy around a knot
+
+
+#: Source and target, `(x, y)` in HU, and the voxels to fit, boolean, or None for all.
+Slices = tuple[Tensor, Tensor, Tensor | None]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The normal equations of a filter; those of several slices are added.
+
+    Args:
+        products: of the parts around the knots, per strip, `(strips, knots - 1, knots - 1)`.
+        targets: of parts and target, `(strips, knots - 1)`.
+        squares: sum of the squared target, less the part at 0, per strip, `(strips,)`.
+        voxels: number of voxels per strip, `(strips,)`.
+    """
+
+    products: np.ndarray = field(default_factory=lambda: np.zeros((0, len(KNOTS) - 1, len(KNOTS) - 1)))
+    targets: np.ndarray = field(default_factory=lambda: np.zeros((0, len(KNOTS) - 1)))
+    squares: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    voxels: np.ndarray = field(default_factory=lambda: np.zeros(0))
+
+    def __add__(self, other: Calibration) -> Calibration:
+        return Calibration(
+            np.concatenate([self.products, other.products]),
+            np.concatenate([self.targets, other.targets]),
+            np.concatenate([self.squares, other.squares]),
+            np.concatenate([self.voxels, other.voxels]),
+        )
+
+    def residual(self, gain: Transfer) -> float:
+        """Return the root of the mean squared error in HU that a gain leaves."""
+        gains = np.array(gain.gains[1:])
+        error = self.squares.sum() - 2 * gains @ self.targets.sum(0) + gains @ self.products.sum(0) @ gains
+        return math.sqrt(max(float(error), 0.0) / self.voxels.sum())
+
+    def filter(self, name: str = "", source: str = "") -> Transfer:
+        """Return the fitted gains, with their deviations by the jackknife over the strips.
+
+        Raises:
+            ValueError: If no voxel was added.
+        """
+        if not self.voxels.sum() > 0:
+            raise ValueError(f"no voxel of the target is below {BRIGHTEST:g} HU; give a pair of CTs in HU.")
+        gains = _solved(self.products.sum(0), self.targets.sum(0))
+        strips = np.flatnonzero(self.voxels)
+        left = [_solved(self.products.sum(0) - self.products[i], self.targets.sum(0) - self.targets[i]) for i in strips]
+        n = len(strips)
+        spread = np.sqrt((n - 1) * np.var(left, 0)) if n > 1 else np.zeros(len(gains))
+        return Transfer(
+            KNOTS,
+            (1.0, *np.maximum(gains, 0).tolist()),
+            (0.0, *spread.tolist()) if n > 1 else (),
+            name=name,
+            source=source,
+        )
+
+
+def calibrated(source: Tensor, target: Tensor, spacing: Sequence[float], use: Tensor | None = None) -> Calibration:
+    """Return the normal equations of one slice.
+
+    Args:
+        source: `(x, y)` in HU, of the kernel to filter.
+        target: `(x, y)` in HU, of the other kernel, of the same acquisition.
+        spacing: pixel size in mm, of the two axes.
+        use: `(x, y)`, boolean: the voxels to fit; null for all. Voxels whose target is bright are left out anyway.
+
+    Raises:
+        ValueError: If the shapes differ.
+    """
+    if source.shape != target.shape or source.ndim != 2:
+        raise ValueError(
+            f"source {tuple(source.shape)} and target {tuple(target.shape)} are not slices of one shape; give a pair."
+        )
+    parts, target = bands(source, spacing), target.double()
+    fitted = target < BRIGHTEST if use is None else (target < BRIGHTEST) & use
+    rest = target.clamp(*FILTER_RANGE) - parts[0]
+    products, targets, squares, voxels = [], [], [], []
+    for strip in np.array_split(np.arange(len(source)), STRIPS):
+        a = parts[1:, strip][:, fitted[strip]]
+        b = rest[strip][fitted[strip]]
+        products.append((a @ a.T).numpy())
+        targets.append((a @ b).numpy())
+        squares.append(float(b @ b))
+        voxels.append(b.numel())
+    return Calibration(np.stack(products), np.stack(targets), np.array(squares), np.array(voxels, float))
+
+
+def bands(source: Tensor, spacing: Sequence[float]) -> Tensor:
+    """Return the parts of a slice around each knot, `(knots, x, y)`, float64; their sum is the slice, unclipped."""
+    image = prepared(source[..., None])
+    padded = F.pad(image.movedim(-1, 0)[None], (RADIUS,) * 4, mode="replicate")[0].movedim(0, -1)
+    radius = frequencies(spacing[:2]).numpy()
+    parts = []
+    for k, hat in enumerate(np.eye(len(KNOTS))):  # the taps of a sum are the sum of the taps
+        taps = filter_taps(torch.from_numpy(np.interp(radius, KNOTS, hat)), mean=1.0 if k == 0 else 0.0)
+        parts.append(filtered(padded, taps)[..., 0].double())
+    return torch.stack(parts)
+
+
+def calibrate(pair: Iterable[Slices], spacing: Sequence[float], name: str = "", source: str = "") -> Conversion:
+    """Return the conversion fitted to the slices of a pair.
+
+    Args:
+        pair: per slice the source, the target and the voxels to fit, as `calibrated` takes them; iterated twice.
+        spacing: pixel size in mm, of the first two axes.
+        name: of the conversion.
+        source: what it was measured on.
+
+    Raises:
+        ValueError: If there is nothing to fit, or the shapes differ.
+    """
+    equations = sum((calibrated(a, b, spacing, use) for a, b, use in pair), Calibration())
+    gain = equations.filter(name, source)
+    products, errors = _PRIOR * np.eye(len(LEVELS)), np.zeros(len(LEVELS))
+    for a, b, use in pair:
+        result = converted(a[..., None], spacing, Conversion(gain))
+        at = smoothed(result, spacing)[..., 0].numpy()
+        fitted = (b < BRIGHTEST).numpy() if use is None else ((b < BRIGHTEST) & use).numpy()
+        hats = np.stack([np.interp(at[fitted], LEVELS, hat) for hat in np.eye(len(LEVELS))])
+        products += hats @ hats.T
+        errors += hats @ (b.double().clamp(*FILTER_RANGE) - result[..., 0].double()).numpy()[fitted]
+    return Conversion(gain, LEVELS, tuple(np.linalg.solve(products, errors).tolist()))
+
+
+def _solved(products: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Solve the normal equations, with a small weight on the gains' second differences.
+
+    Where pixels are small, a filter's reach does not tell neighbouring knots apart, and where an image has no such
+    frequencies, nothing does: there the gains go on smoothly.
+    """
+    n = len(targets)
+    bends = np.diff(np.eye(n + 1), 2, axis=0)  # of the gains from knot 0 on, whose gain is 1
+    weight = _SMOOTHNESS * np.trace(products) / n
+    weak = weight * 1e-3 * np.eye(n)[-1:].T @ np.eye(n)[-1:]  # the last gain alone is drawn to 0
+    return np.linalg.solve(
+        products + weight * bends[:, 1:].T @ bends[:, 1:] + weak, targets - weight * bends[:, 1:].T @ bends[:, 0]
+    )

@@ -1,0 +1,105 @@
+"""Convert a CT from one kernel to another as calibrated on a pair of scans: a filter, and a shift of the HU levels.
+
+A filter with gain 1 at frequency 0 keeps the mean of each region, but kernels of one scanner do not have the same mean
+everywhere: values are cut off at -1024 HU before or after the kernel, hard or softly, and air or dark lung come out
+brighter with a sharp kernel than with a soft one. The pair shows this, and it is kept as a shift of HU levels, looked
+up at the smoothed value, so that the noise of a voxel does not decide on its shift.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from bundle.scanner.clipping import unclipped
+from bundle.scanner.filters import RADIUS, filter_taps, filtered
+from bundle.scanner.kernel import frequencies
+from bundle.scanner.matching import AT_ONCE, FILTER_RANGE
+from bundle.scanner.transfer import Transfer
+from monai.networks.layers import gaussian_1d
+from torch import Tensor
+from torch.nn import functional as F
+
+SMOOTHING = 1.4  # mm: deviation of the Gaussian in the slice at whose result a level is looked up
+REACH = 2 * RADIUS  # voxels of a slice that a result depends on, to each side
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A calibrated conversion.
+
+    Args:
+        filter: gain of the radial filter, 1 at 0.
+        levels: smoothed values of the filtered image in HU, increasing; empty for no shift.
+        shifts: HU to add at each level; linear between levels and constant beyond.
+
+    Raises:
+        ValueError: If levels and shifts do not fit.
+    """
+
+    filter: Transfer
+    levels: tuple[float, ...] = ()
+    shifts: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        rising = all(a < b for a, b in zip(self.levels[:-1], self.levels[1:], strict=True))
+        if len(self.levels) != len(self.shifts) or not rising or not all(map(math.isfinite, self.levels + self.shifts)):
+            raise ValueError(
+                f"levels {self.levels} and shifts {self.shifts} must be finite, of one length, the levels increasing."
+            )
+
+
+def converted(image: Tensor, spacing: Sequence[float], conversion: Conversion) -> Tensor:
+    """Convert a CT, slice by slice: the same shape, float32, in HU.
+
+    Args:
+        image: `(x, y, z)` in HU, with the kernel that the conversion starts from.
+        spacing: voxel size in mm, of the first two axes.
+        conversion: the calibrated conversion.
+    """
+    image = image.to(torch.float32)
+    out = torch.empty_like(image)
+    step = max(1, AT_ONCE // (image.shape[0] * image.shape[1]))
+    taps = _taps(conversion.filter, (float(spacing[0]), float(spacing[1])))
+    for z in range(0, image.shape[2], step):
+        slices = _filtered(prepared(image[..., z : z + step]), taps)
+        if conversion.levels:
+            shift = np.interp(smoothed(slices, spacing).numpy(), conversion.levels, conversion.shifts)
+            slices = slices + torch.from_numpy(shift).to(torch.float32)
+        out[..., z : z + step] = slices
+    return out
+
+
+def prepared(image: Tensor) -> Tensor:
+    """Restore what was clipped at -1024 HU in the mean, and clip padding and metal, which would ring: `(x, y, z)`."""
+    return unclipped(image.to(torch.float32).movedim(-1, 0)).movedim(0, -1).clamp(*FILTER_RANGE)
+
+
+def smoothed(image: Tensor, spacing: Sequence[float]) -> Tensor:
+    """Return the image at which the shift of levels is looked up, `(x, y, z)`."""
+    x, y = (
+        gaussian_1d(torch.tensor(SMOOTHING / mm), RADIUS * mm / SMOOTHING, approx="sampled", normalize=True)
+        for mm in spacing[:2]
+    )
+    return _filtered(image, torch.outer(_centred(x), _centred(y)))
+
+
+def _centred(taps: Tensor) -> Tensor:
+    """Return `2 RADIUS + 1` taps of sum 1."""
+    more = len(taps) // 2 - RADIUS
+    taps = taps[more : len(taps) - more] if more > 0 else F.pad(taps, (-more, -more))
+    return taps / taps.sum()
+
+
+def _filtered(image: Tensor, taps: Tensor) -> Tensor:
+    """Filter slices whose border is repeated: the same shape."""
+    return filtered(F.pad(image.movedim(-1, 0)[:, None], (RADIUS,) * 4, mode="replicate")[:, 0].movedim(0, -1), taps)
+
+
+@lru_cache(maxsize=64)
+def _taps(gain: Transfer, spacing: tuple[float, float]) -> Tensor:
+    return filter_taps(gain.transfer(frequencies(spacing)), mean=1.0)

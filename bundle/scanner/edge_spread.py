@@ -1,0 +1,223 @@
+"""A scan's transfer function, read off its skin-air edges, without a phantom and without a second scan.
+
+Across the skin a CT rises from air to tissue within a voxel or two, so the mean profile across it is the edge spread
+function of the reconstruction kernel (Sanders, Hurwitz and Samei, Med Phys 43 (2016) 4854)::
+
+    HU   0 |             .-----      the mean of many profiles, each aligned at its own -500 HU, on a grid of 0.1 mm;
+           |            /            its derivative's Fourier transform is the transfer function, times the spectrum of
+     -1000 |-----------'             the skin itself, which the ratio of two scans cancels
+
+Only profiles count where the surface stands upright on the slice (a thick slice blurs oblique skin as a kernel would),
+with nothing but air outside (no clothes, table or arm) and tissue inside. Read slice by slice, in flat memory: of the
+profiles only sums are kept, in groups by direction, whose resampling gives the deviation.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from bundle.scanner.clipping import FLOOR
+from bundle.scanner.flat import spread_slices
+from bundle.scanner.matching import Slices
+from bundle.scanner.transfer import Transfer
+from scipy.ndimage import (
+    binary_erosion,
+    binary_fill_holes,
+    distance_transform_edt,
+    gaussian_filter,
+    label,
+    map_coordinates,
+)
+
+SLICES = 48  # most slices to search, of 512 x 512 voxels or less
+HALF = 14.0  # mm of a profile to either side
+STEP = 0.1  # mm: grid of the mean profile
+SKIN = -500.0  # HU: where profiles are aligned
+UPRIGHT = 0.08  # most of the surface normal that may point along z
+BORDER = 20  # voxels at the border of a slice that are left out
+FEWEST = 40  # profiles that are needed
+SECTORS = 16  # of directions; with even and odd slices the groups to resample
+RESAMPLES = 200
+LEAST = 0.02  # a source's gain counts as no less in a quotient
+KNOTS = tuple(round(0.04 * k, 2) for k in range(41))  # 0 to 1.6 cycles/mm
+UNDERSHOOTS = 12  # times that the undershoot is predicted; each halves what is missing
+PADDED = 4096  # positions of a line spread for its Fourier transform
+_EDGES = np.arange(-13.0, 13.0 + STEP / 2, STEP)
+
+
+@dataclass(frozen=True)
+class EdgeSpread:
+    """The sums of profiles across the skin, `(groups, positions)`, and their number.
+
+    Args:
+        total: sum of the values in HU, per group and position on the grid.
+        count: number of values.
+        profiles: number of profiles.
+    """
+
+    total: np.ndarray = field(default_factory=lambda: np.zeros((2 * SECTORS, len(_EDGES) - 1)))
+    count: np.ndarray = field(default_factory=lambda: np.zeros((2 * SECTORS, len(_EDGES) - 1)))
+    profiles: int = 0
+
+    def transfer(self, seed: int = 0) -> Transfer | None:
+        """Return the transfer function, with the skin's own spectrum in it; None if there are too few profiles.
+
+        Above the frequency where the gain falls below three deviations it goes on as a Gaussian.
+
+        Args:
+            seed: of the resampling.
+        """
+        groups = np.flatnonzero(self.count.sum(1))
+        if self.profiles < FEWEST or len(groups) < 2:
+            return None
+        gains = _gains(self.total.sum(0), self.count.sum(0))
+        draws = np.random.default_rng(seed).choice(groups, (RESAMPLES, len(groups)))
+        samples = np.stack([_gains(self.total[draw].sum(0), self.count[draw].sum(0)) for draw in draws])
+        deviations = np.sqrt(np.mean((samples - gains) ** 2, 0))
+        gains = np.sqrt(np.maximum(gains**2 - deviations**2, 0))  # the modulus of noise is not 0 in the mean
+        gains = _continued(gains, deviations)
+        return Transfer(
+            KNOTS,
+            (1.0, *gains[1:].tolist()),
+            (0.0, *deviations[1:].tolist()),
+            source=f"edge of the skin, {self.profiles} profiles",
+        )
+
+
+def edge_spread(image: Slices, spacing: Sequence[float]) -> EdgeSpread:
+    """Collect the profiles across the skin of a CT.
+
+    Args:
+        image: `(x, y, z)` in HU, slices in the first two axes; read slice by slice. In a single slice the surface may
+            be oblique, which is not seen: its profiles all count.
+        spacing: voxel size in mm, of the three axes; pixels are square within a tenth.
+    """
+    x, y, depth = image.shape
+    total = EdgeSpread()
+    profiles = 0
+    pixel = math.sqrt(float(spacing[0]) * float(spacing[1]))
+    most = max(min(SLICES, SLICES * 512**2 // (x * y)), 1)
+    inner = [0] if depth == 1 else [z + 1 for z in spread_slices(max(depth - 2, 1), most) if z + 2 < depth]
+    for z in inner or [0]:
+        slice_ = image[..., z].numpy().astype(np.float32)
+        below, above = (
+            (_smooth(image[..., z + d].numpy().astype(np.float32)) for d in (-1, 1))
+            if inner and depth > 1
+            else (None, None)
+        )
+        slope_z = 0.0 if below is None or above is None else (above - below) / (2 * float(spacing[2]))
+        for position, values, group in _profiles(slice_, pixel, slope_z):
+            bins = np.digitize(position, _EDGES) - 1
+            ok = (bins >= 0) & (bins < len(_EDGES) - 1)
+            np.add.at(total.total[2 * group + z % 2], bins[ok], values[ok])
+            np.add.at(total.count[2 * group + z % 2], bins[ok], 1)
+            profiles += 1
+    return EdgeSpread(total.total, total.count, profiles)
+
+
+def edge_kernel(image: Slices, spacing: Sequence[float]) -> Transfer | None:
+    """Return the transfer function of a CT, read off its skin; None if too little skin is seen (`edge_spread`)."""
+    return edge_spread(image, spacing).transfer()
+
+
+def edge_ratio(target: Transfer, source: Transfer) -> Transfer:
+    """Return the gain that turns the kernel of one scan into that of another, at most 1: it never sharpens.
+
+    The deviation is that of the quotient, the two scans being independent.
+    """
+    a, b = np.asarray(target.gains), np.maximum(np.asarray(source.gains), LEAST)
+    quotient = np.minimum(a / b, 1.0)
+    deviations = np.hypot(np.asarray(target.deviations) / b, a / b**2 * np.asarray(source.deviations))
+    return Transfer(
+        KNOTS, tuple(quotient.tolist()), tuple(deviations.tolist()), source=f"{target.source} / {source.source}"
+    )
+
+
+def _smooth(slice_: np.ndarray) -> np.ndarray:
+    return gaussian_filter(slice_, 1.5)
+
+
+def _profiles(
+    slice_: np.ndarray, pixel: float, slope_z: np.ndarray | float
+) -> list[tuple[np.ndarray, np.ndarray, int]]:
+    """Return distance to the skin in mm, positive inside, value in HU and sector of each profile of a slice."""
+    smooth = _smooth(slice_)
+    parts, count = label(smooth > SKIN)
+    if not count:
+        return []
+    largest = parts == np.argmax(np.bincount(parts.ravel())[1:]) + 1
+    body = binary_fill_holes(largest)
+    others = (parts > 0) & ~body
+    gx, gy = np.gradient(smooth, pixel)
+    slope = np.hypot(gx, gy) + 1e-3
+    away = distance_transform_edt(~others) * pixel if others.any() else np.full(slice_.shape, 1e3)
+    i, j = np.nonzero(body & ~binary_erosion(body))
+    tilt = np.broadcast_to(np.abs(slope_z), slice_.shape)
+    ok = (np.minimum(i, j) > BORDER) & (i < slice_.shape[0] - BORDER) & (j < slice_.shape[1] - BORDER)
+    ok &= (slope[i, j] > 60 / pixel) & (away[i, j] > HALF + 2)
+    ok &= tilt[i, j] < UPRIGHT * np.hypot(slope[i, j], tilt[i, j])
+    i, j = i[ok], j[ok]
+    if not len(i):
+        return []
+    nx, ny = (gx / slope)[i, j], (gy / slope)[i, j]
+    t = np.arange(-HALF, HALF, pixel / 2)
+    at = [i[:, None] + nx[:, None] * t / pixel, j[:, None] + ny[:, None] * t / pixel]
+    sectors = ((np.arctan2(ny, nx) / (2 * math.pi) + 0.5) * SECTORS).astype(int) % SECTORS
+    # The pixels nearest to the normal, at their own distance to the skin: interpolating would smooth the profile.
+    rows, columns = (np.rint(axis).astype(int).clip(0, side - 1) for axis, side in zip(at, slice_.shape, strict=True))
+    distances = ((rows - i[:, None]) * nx[:, None] + (columns - j[:, None]) * ny[:, None]) * pixel
+    found = []
+    for distance, values, coarse, sector in zip(
+        distances, slice_[rows, columns], map_coordinates(smooth, at, order=1), sectors.tolist(), strict=True
+    ):
+        crossings = np.flatnonzero((coarse[:-1] < SKIN) & (coarse[1:] >= SKIN))
+        if len(crossings) != 1:
+            continue
+        c = crossings[0]
+        edge = t[c] + (SKIN - coarse[c]) / (coarse[c + 1] - coarse[c]) * (t[1] - t[0])
+        if abs(edge) <= 2 * pixel and coarse[t < edge - 4].max() <= -930 and coarse[t > edge + 3].min() >= -250:
+            found.append((distance - edge, values, sector))
+    return found
+
+
+def _gains(total: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """Return the modulus of the transfer function at the knots, 1 at 0, from the sums of the profiles.
+
+    A sharp kernel undershoots in the air beside the skin, and the scanner cuts that off at -1024 HU. As a kernel has no
+    phase, its edge spread is as far below air on one side as it is above tissue on the other: what was cut off is
+    predicted by the kernel found so far, and added, some times over.
+    """
+    at, filled = (_EDGES[:-1] + _EDGES[1:]) / 2, count > 0
+    mean = np.interp(at, at[filled], total[filled] / count[filled])
+    window = np.exp(-((np.abs((at[:-1] + at[1:]) / 2) / 8) ** 6))
+    air, missing = mean[at < -8].mean(), np.zeros_like(mean)
+    near = (at > -6) & (at < 0)
+    for _ in range(UNDERSHOOTS):
+        line = np.diff(mean + missing) / STEP * window
+        spectrum = np.abs(np.fft.rfft(line, PADDED))
+        even = np.fft.fftshift(np.fft.irfft(spectrum))
+        edge = air + np.interp(at, (np.arange(PADDED) + 0.5 - PADDED // 2) * STEP, np.cumsum(even) * STEP)
+        missing = np.where(near, np.minimum(edge - FLOOR, 0), 0)
+        if not missing.any():
+            break
+    return np.interp(KNOTS, np.fft.rfftfreq(PADDED, STEP), spectrum / spectrum[0])
+
+
+def _continued(gains: np.ndarray, deviations: np.ndarray) -> np.ndarray:
+    """Continue the gains as a Gaussian after the frequency from which on they are not known."""
+    weak = np.flatnonzero(gains < 3 * deviations)
+    weak = weak[weak > 2]
+    if not len(weak):
+        return gains
+    last = int(weak[0]) - 1
+    squared = np.asarray(KNOTS) ** 2
+    first = max(last // 2, 1)
+    slope = (math.log(max(gains[last], 1e-4)) - math.log(max(gains[first], 1e-4))) / max(
+        squared[last] - squared[first], 1e-6
+    )
+    out = gains.copy()
+    out[last + 1 :] = gains[last] * np.exp(min(slope, -1.0) * (squared[last + 1 :] - squared[last]))
+    return out

@@ -1,0 +1,170 @@
+"""A catalogue of reconstruction kernels, by manufacturer and name, and the file format that it and calibrations share.
+
+::
+
+    {"version": 1,
+     "kernels": [{"manufacturer": "SIEMENS", "name": "B30f", "source": "what it was measured on",
+                  "knots": [0, ...], "gains": [1, ...], "deviations": [0, ...]}, ...],
+     "conversions": [{"from": "B70f", "to": "B30f", "source": "...", "knots": [...], "gains": [...],
+                      "deviations": [...], "levels": [-1000, ...], "shifts": [-4.2, ...]}, ...]}
+
+Knots are frequencies in cycles/mm, levels and shifts are in HU. Transfer functions are as the edge of the skin shows
+them (`bundle.scanner.edge_spread`), with the spectrum of the skin in them, which the ratio of two cancels.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from bundle.scanner.conversion import Conversion
+from bundle.scanner.edge_spread import KNOTS, LEAST
+from bundle.scanner.transfer import Transfer, TransferFunction, sampled
+
+CATALOGUE = Path(__file__).with_name("kernels.json")
+VERSION = 1
+MOST_BYTES = 1 << 20
+MOST_ENTRIES = 1000
+MOST_NUMBERS = 256
+LARGEST = 1e4  # of all numbers in a file
+MOST_TEXT = 500
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """Kernels, and conversions between them that were calibrated directly.
+
+    Args:
+        kernels: transfer functions with name, manufacturer and source.
+        conversions: by the names of both kernels.
+        path: of the file.
+    """
+
+    kernels: tuple[Transfer, ...] = ()
+    conversions: tuple[tuple[str, str, Conversion], ...] = ()
+    path: str = ""
+
+    def find(self, name: str, manufacturer: str = "") -> Transfer | None:
+        """Return the kernel of a name, as DICOM writes it; null if there is none.
+
+        Args:
+            name: of the kernel; of several values, joined by a backslash, the first counts; case does not.
+            manufacturer: as DICOM writes it, such as "SIEMENS Healthineers"; empty for any.
+        """
+        wanted = name.split("\\")[0].strip().lower()
+        for kernel in self.kernels:
+            made_by = kernel.manufacturer.lower()
+            if kernel.name.lower() == wanted and (not manufacturer or made_by in manufacturer.lower()):
+                return kernel
+        return None
+
+    def conversion(self, source: str, target: str) -> Conversion | None:
+        """Return the calibrated conversion between two names, if there is one."""
+        return next((found for a, b, found in self.conversions if (a, b) == (source, target)), None)
+
+    def names(self) -> str:
+        """Return all names, for people to read."""
+        return ", ".join(kernel.name for kernel in self.kernels)
+
+
+def read_kernels(path: str | Path = CATALOGUE) -> Kernels:
+    """Read a file of kernels; nothing in it is evaluated or followed.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If it is too large, or not of this format.
+    """
+    path = Path(path)
+    if (size := path.stat().st_size) > MOST_BYTES:
+        raise ValueError(f"kernel file {str(path)!r} has {size} bytes, more than {MOST_BYTES}; it is none of ours.")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+        if not isinstance(content, dict) or content.get("version") != VERSION:
+            raise ValueError(f"its version is not {VERSION}")
+        entries = [_list(content, key) for key in ("kernels", "conversions")]
+        kernels = tuple(
+            _transfer(entry, manufacturer=_text(entry, "manufacturer"), name=_text(entry, "name"))
+            for entry in entries[0]
+        )
+        conversions = tuple(
+            (
+                _text(entry, "from"),
+                _text(entry, "to"),
+                Conversion(_transfer(entry), _numbers(entry, "levels"), _numbers(entry, "shifts")),
+            )
+            for entry in entries[1]
+        )
+    except (ValueError, RecursionError) as error:
+        raise ValueError(
+            f"kernel file {str(path)!r} cannot be read: {error}; make it by the run id calibrating."
+        ) from None
+    return Kernels(kernels, conversions, str(path))
+
+
+def as_json(kernels: Kernels) -> str:
+    """Return the text of a file of kernels."""
+    content = {
+        "version": VERSION,
+        "kernels": [
+            {"manufacturer": kernel.manufacturer, "name": kernel.name, **_entry(kernel)} for kernel in kernels.kernels
+        ],
+        "conversions": [
+            {
+                "from": a,
+                "to": b,
+                **_entry(found.filter),
+                "levels": list(found.levels),
+                "shifts": [round(shift, 2) for shift in found.shifts],
+            }
+            for a, b, found in kernels.conversions
+        ],
+    }
+    lines = json.dumps(content, indent=1)
+    return lines + "\n"
+
+
+def quotient(target: TransferFunction, source: TransferFunction, most: float = 1.0) -> Transfer:
+    """Return the gain that turns one kernel into another, at most ``most``."""
+    a, b = (np.asarray(sampled(kernel, KNOTS)) for kernel in (target, source))
+    return Transfer(KNOTS, tuple(np.minimum(a / np.maximum(b, LEAST), most).tolist()))
+
+
+def _entry(kernel: Transfer) -> dict[str, Any]:
+    parts = {name: [round(v, 5) for v in getattr(kernel, name)] for name in ("knots", "gains", "deviations")}
+    return {"source": kernel.source, **parts}
+
+
+def _transfer(entry: Any, **about: str) -> Transfer:
+    knots, gains, deviations = (_numbers(entry, key) for key in ("knots", "gains", "deviations"))
+    return Transfer(knots, gains, deviations, source=_text(entry, "source"), **about)
+
+
+def _list(content: Mapping[str, Any], key: str) -> Sequence[Any]:
+    found = content.get(key, [])
+    if not isinstance(found, list) or len(found) > MOST_ENTRIES or not all(isinstance(each, dict) for each in found):
+        raise ValueError(f"{key!r} is no list of at most {MOST_ENTRIES} objects")
+    return found
+
+
+def _numbers(entry: Mapping[str, Any], key: str) -> tuple[float, ...]:
+    found = entry.get(key, [])
+    if not isinstance(found, list) or len(found) > MOST_NUMBERS:
+        raise ValueError(f"{key!r} is no list of at most {MOST_NUMBERS} numbers")
+    if not all(type(v) in (int, float) and abs(v) <= LARGEST for v in found):
+        raise ValueError(f"{key!r} holds what is no number of at most {LARGEST:g}")
+    return tuple(float(v) for v in found)
+
+
+def _text(entry: Mapping[str, Any], key: str) -> str:
+    found = entry.get(key, "")
+    if not isinstance(found, str) or len(found) > MOST_TEXT or not found.isprintable():
+        raise ValueError(f"{key!r} is no printable text of at most {MOST_TEXT} characters")
+    return found
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(f"{constant} is no number of JSON")

@@ -1,0 +1,219 @@
+"""Choose the conversion of a CT from its own kernel to another: named, from a file, from a reference, or found."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from bundle.images import Volume, find_images
+from bundle.runtime import file_hash, fingerprint
+from bundle.scanner import Conversion, EdgeSpread, Kernel, Transfer, edge_spread, find_kernel
+from bundle.scanner.edge_spread import KNOTS
+from bundle.scanner.kernels import Kernels, quotient, read_kernels
+from bundle.scanner.matching import Slices
+
+DEFAULT_TARGET = "B40f"  # the kernel of `bundle.scanner.SOFT`, as the catalogue has it
+MOST_REFERENCES = 16  # images of a reference folder that are read
+SHARPER = 1.1  # mean gain between 0.15 and 0.5 cycles/mm from which on a target is sharper than the source
+MOST = 3.0  # gain, if sharpening is allowed
+DISAGREEING = 0.25  # mean relative difference of header and image from which on a warning is given
+_BAND = np.flatnonzero((np.asarray(KNOTS) >= 0.15) & (np.asarray(KNOTS) <= 0.5))
+
+
+@dataclass(frozen=True)
+class KernelChoice:
+    """Choose how a CT is converted.
+
+    Args:
+        source_kernel: of the CT: a name of the catalogue, or a file of the run id ``calibrating``, whose source it is;
+            null for the header's ConvolutionKernel if a target is given and the catalogue has it, else found in the
+            image.
+        target_kernel: of the result: a name, such a file, whose target it is, or a reference scan or a folder of them;
+            null for the soft kernel of the bundle.
+        allow_sharper: convert to a sharper kernel too, which raises the noise.
+
+    Raises:
+        ValueError: If a kernel is neither a name of the catalogue, nor a file, nor a folder.
+    """
+
+    source_kernel: str | None = None
+    target_kernel: str | None = None
+    allow_sharper: bool = False
+
+    def __post_init__(self) -> None:
+        for key in ("source_kernel", "target_kernel"):
+            value = getattr(self, key)
+            if value is not None and not Path(value).exists() and read_kernels().find(value) is None:
+                raise ValueError(
+                    f"{key} {value!r} is neither a file or folder nor in the catalogue ({read_kernels().names()}); "
+                    "take one of these, or make a file by the run id calibrating."
+                )
+
+    def settings(self) -> list[Any]:
+        """Return what the result depends on: the values of the keys, and the content of files."""
+        values = [self.source_kernel, self.target_kernel]
+        content = [
+            None
+            if value is None or not (path := Path(value)).exists()
+            else fingerprint(path)
+            if path.is_dir()
+            else file_hash(path)
+            for value in values
+        ]
+        return [*values, *content, self.allow_sharper]
+
+    def __call__(
+        self, image: Slices, spacing: Sequence[float], meta: Mapping[Any, Any] | None = None
+    ) -> Kernel | Conversion | None:
+        """Return the kernel of a CT to be undone, a conversion, or None to leave the CT as it is.
+
+        Args:
+            image: `(x, y, z)` in HU, read slice by slice.
+            spacing: voxel size in mm.
+            meta: of the image, with ``convolution_kernel`` and ``manufacturer`` if known.
+
+        Raises:
+            ValueError: If the target is sharper than the source, or no kernel is found in a reference.
+        """
+        if self.source_kernel is None and self.target_kernel is None:
+            return find_kernel(image, spacing)
+        if direct := self._direct():
+            print(f"kernel: {direct.filter.source}")
+            return self._checked(direct, "the calibrated target")
+        source = self._source(image, spacing, meta or {})
+        if source is None:
+            warnings.warn(
+                "the kernel of the image is not known, and too little skin and flat tissue is seen to find it: the "
+                "image is left as it is; name it by source_kernel.",
+                stacklevel=2,
+            )
+            return None
+        target = self._target()
+        print(f"kernel: from {_told(source)} to {_told(target)}")
+        known = read_kernels().conversion(source.name, target.name)
+        if known and source in read_kernels().kernels and target in read_kernels().kernels:
+            return self._checked(known, target.name)
+        return self._checked(Conversion(quotient(target, source, MOST)), target.name or "the target")
+
+    def _direct(self) -> Conversion | None:
+        """Return the conversion of a calibration's file that is both source and target."""
+        if self.source_kernel is None or self.source_kernel != self.target_kernel or not _is_file(self.source_kernel):
+            return None
+        (*_, (_, _, conversion)) = self._conversions(self.source_kernel)
+        return conversion
+
+    def _conversions(self, path: str) -> Sequence[tuple[str, str, Conversion]]:
+        found = read_kernels(path).conversions
+        if not found:
+            raise ValueError(f"kernel file {path!r} holds no conversion; make it by the run id calibrating.")
+        return found
+
+    def _source(self, image: Slices, spacing: Sequence[float], meta: Mapping[Any, Any]) -> Transfer | None:
+        if self.source_kernel is not None:
+            return self._named(self.source_kernel, 0)
+        found = edge_spread(image, spacing).transfer()
+        header = str(meta.get("convolution_kernel", ""))
+        if header and (named := read_kernels().find(header, str(meta.get("manufacturer", "")))):
+            if found is not None and _difference(named, found) > DISAGREEING:
+                warnings.warn(
+                    f"the header names the kernel {header!r}, but the image differs from it by "
+                    f"{100 * _difference(named, found):.0f} %: the image may have been filtered; name the kernel by "
+                    "source_kernel if the header is wrong.",
+                    stacklevel=2,
+                )
+            return named
+        return found if found is not None else _by_noise(image, spacing)
+
+    def _target(self) -> Transfer:
+        target = self.target_kernel or DEFAULT_TARGET
+        if Path(target).exists() and not _is_file(target):
+            return reference_kernel(target, fingerprint(target))
+        return self._named(target, 1)
+
+    def _named(self, value: str, end: int) -> Transfer:
+        """Return the kernel of a name, or the source (end 0) or target (1) of a calibration's file."""
+        if not Path(value).exists():
+            found = read_kernels().find(value)
+        else:
+            kernels: Kernels = read_kernels(value)
+            first, second, _ = self._conversions(value)[-1]
+            found = kernels.find((first, second)[end])
+        if found is None:
+            raise ValueError(f"kernel {value!r} is not in its file or catalogue; take one of {read_kernels().names()}.")
+        return found
+
+    def _checked(self, conversion: Conversion, name: str) -> Conversion:
+        """Refuse a conversion that sharpens, unless that is allowed; without it no gain is above 1 by division."""
+        gains = conversion.filter.transfer(_frequencies())
+        if not self.allow_sharper and float(gains[_BAND].mean()) > SHARPER:
+            raise ValueError(
+                f"target_kernel {name!r} is sharper than the image's kernel, by {float(gains[_BAND].mean()):.2f} times "
+                "between 0.15 and 0.5 cycles/mm; take a softer one, or set allow_sharper, which raises the noise."
+            )
+        if self.allow_sharper or conversion.levels:
+            return conversion
+        capped = Transfer(KNOTS, tuple(np.minimum(gains.numpy(), 1.0).tolist()), source=conversion.filter.source)
+        return Conversion(capped)
+
+
+@lru_cache(maxsize=16)
+def reference_kernel(path: str, _: str = "") -> Transfer:
+    """Return the kernel of a reference scan, or of a folder of scans of one kernel, by its skin, else its noise.
+
+    Args:
+        path: of an image, or a folder.
+
+    Raises:
+        ValueError: If too little skin and flat tissue is seen.
+    """
+    images = find_images(path)[:MOST_REFERENCES]
+    total = EdgeSpread()
+    for image in images:
+        volume = Volume(image)
+        found = edge_spread(volume, volume.spacing)
+        total = EdgeSpread(total.total + found.total, total.count + found.count, total.profiles + found.profiles)
+    kernel = total.transfer()
+    if kernel is None and images:
+        volume = Volume(images[0])
+        kernel = _by_noise(volume, volume.spacing)
+    if kernel is None:
+        raise ValueError(
+            f"target_kernel {path!r} shows too little skin and flat tissue to find its kernel; take a scan with the "
+            "whole body in its slices, or name a kernel."
+        )
+    return Transfer(kernel.knots, kernel.gains, kernel.deviations, source=f"{Path(path).name}: {kernel.source}")
+
+
+def _by_noise(image: Slices, spacing: Sequence[float]) -> Transfer | None:
+    kernel = find_kernel(image, spacing)
+    if kernel is None:
+        return None
+    return Transfer(KNOTS, (1.0, *kernel.transfer(_frequencies())[1:].tolist()), source="noise in flat tissue")
+
+
+def _difference(one: Transfer, other: Transfer) -> float:
+    a, b = (kernel.transfer(_frequencies()).numpy()[_BAND] for kernel in (one, other))
+    return float(np.mean(np.abs(a - b)) / np.mean(a))
+
+
+def _told(kernel: Transfer) -> str:
+    """Return name, source and uncertainty of a kernel."""
+    sure = ""
+    if kernel.deviations:
+        deviation = float(kernel.deviation(_frequencies())[10] / max(float(kernel.transfer(_frequencies())[10]), 0.05))
+        sure = f", +- {100 * deviation:.0f} % at 0.4 cycles/mm"
+    return f"{kernel.name or 'unnamed'} ({kernel.source}{sure})"
+
+
+def _frequencies() -> torch.Tensor:
+    return torch.tensor(KNOTS, dtype=torch.float64)
+
+
+def _is_file(path: str) -> bool:
+    return path.endswith(".json") and Path(path).is_file()

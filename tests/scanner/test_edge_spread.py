@@ -1,0 +1,62 @@
+"""A scan's transfer function is read off its skin."""
+
+import numpy as np
+import pytest
+import torch
+
+from bundle.scanner import SHARP, SOFT, Kernel, acquire, edge_kernel, edge_ratio, edge_spread, frequencies
+
+PIXEL = 0.7
+FINE = 4  # times the phantom is finer than the scan
+
+
+def cylinder(kernel, slices=4, dose=15.0, size=256, seed=0, arm=False):
+    """A cylinder of fat and water in air, `(x, y, z)` in HU, 1.2 mm slices, as a scanner with that kernel sees it."""
+    steps = (np.arange(size * FINE) + 0.5) / FINE - size / 2
+    x, y = np.meshgrid(steps, steps, indexing="ij")
+    radius = np.hypot(x - 3.3, (y + 1.7) * 1.3)
+    phantom = np.where(radius < 85, np.where(radius < 60, 40.0, -100.0), -1000.0)
+    if arm:
+        phantom[np.hypot(x, y - 95) < 12] = 40.0
+    gain = kernel.transfer(frequencies((PIXEL / FINE,) * 2, size=size * FINE))
+    seen = torch.fft.ifft2(torch.fft.fft2(torch.from_numpy(phantom)) * gain).real
+    seen = seen[FINE // 2 :: FINE, FINE // 2 :: FINE]
+    noise = acquire(torch.zeros(size + 24, size + 24, slices), (PIXEL, PIXEL, 1.2), (kernel,), dose, seed)[0]
+    return (seen[..., None] + noise).round().clamp(-1024).float()
+
+
+SPACING = (PIXEL, PIXEL, 1.2)
+F = torch.arange(0.04, 0.4, 0.04, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("kernel", [SOFT, SHARP, Kernel(0.6, 3.0, 0.2, 0.4)], ids=["B40f", "B70f", "mild"])
+def test_the_transfer_function_is_right_within_5_percent(kernel):
+    """Thin slices of a usual dose, below 0.4 cycles/mm; the undershoot in air is cut off at -1024 HU."""
+    found = edge_kernel(cylinder(kernel), SPACING)
+    error = found.transfer(F) / kernel.transfer(F) - 1
+    print(np.round(error.numpy(), 3))
+    assert error.abs().max() < 0.05
+    assert ((found.transfer(F) - kernel.transfer(F)).abs() <= 4 * found.deviation(F) + 0.01).all()
+
+
+def test_the_ratio_of_two_scans_is_that_of_their_kernels_and_never_sharpens():
+    sharp, soft = (edge_kernel(cylinder(kernel, seed=seed), SPACING) for seed, kernel in enumerate((SHARP, SOFT)))
+    wanted = SOFT.transfer(F) / SHARP.transfer(F)
+    assert (edge_ratio(soft, sharp).transfer(F) / wanted - 1).abs().max() < 0.1
+    assert edge_ratio(sharp, soft).transfer(F).max() <= 1
+
+
+def test_a_single_slice_is_enough():
+    found = edge_kernel(cylinder(SOFT, slices=1), SPACING)
+    assert (found.transfer(F) / SOFT.transfer(F) - 1).abs().max() < 0.1
+
+
+def test_an_arm_beside_the_body_is_no_edge_of_it():
+    alone, beside = (edge_spread(cylinder(SOFT, arm=arm), SPACING) for arm in (False, True))
+    assert 0.3 * alone.profiles < beside.profiles < alone.profiles
+    assert (beside.transfer().transfer(F) / SOFT.transfer(F) - 1).abs().max() < 0.05
+
+
+@pytest.mark.parametrize("value", [-1000.0, 40.0])
+def test_without_skin_nothing_is_found(value):
+    assert edge_kernel(torch.full((64, 64, 3), value), SPACING) is None

@@ -1,0 +1,108 @@
+"""Which kernel a CT is converted from, and to which."""
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from monai.data import MetaTensor
+
+from bundle.evaluation.calibrating import Calibrating
+from bundle.scanner import SHARP, SOFT, Conversion, Kernel
+from bundle.scanner.kernels import read_kernels
+from bundle.transforms import KernelChoice, MatchKerneld
+from tests.scanner.test_edge_spread import SPACING, F, cylinder
+
+AFFINE = np.diag([*SPACING, 1.0])
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory):
+    """Paths of a sharp and a soft scan of one cylinder."""
+    folder = tmp_path_factory.mktemp("scans")
+    for name, kernel in (("sharp", SHARP), ("soft", SOFT)):
+        nibabel.save(nibabel.Nifti1Image(cylinder(kernel).numpy().astype(np.int16), AFFINE), folder / f"{name}.nii")
+    return folder
+
+
+def test_without_keys_the_kernel_is_found_by_noise():
+    assert isinstance(KernelChoice()(cylinder(SHARP), SPACING), Kernel)
+
+
+def test_an_unpaired_reference_is_the_target(scans):
+    """The converted scan has the kernel of the reference, of another noise and another place."""
+    found = KernelChoice(target_kernel=str(scans / "soft.nii"))(cylinder(SHARP, seed=5), SPACING)
+    assert isinstance(found, Conversion)
+    wanted = SOFT.transfer(F) / SHARP.transfer(F)
+    assert (found.filter.transfer(F) / wanted - 1).abs().max() < 0.1
+
+
+def test_a_target_that_is_sharper_is_refused(scans):
+    sharp = str(scans / "sharp.nii")
+    with pytest.raises(ValueError, match="sharper than the image's kernel"):
+        KernelChoice(target_kernel=sharp)(cylinder(SOFT), SPACING)
+    found = KernelChoice(target_kernel=sharp, allow_sharper=True)(cylinder(SOFT), SPACING)
+    assert found.filter.transfer(F).max() > 1.5
+
+
+def test_names_take_the_calibrated_conversion():
+    found = KernelChoice("B70f", "B30f")(cylinder(SHARP), SPACING)
+    assert found == read_kernels().conversion("B70f", "B30f")
+
+
+def test_the_header_names_the_source(capsys):
+    meta = {"convolution_kernel": "B50f", "manufacturer": "SIEMENS"}
+    image = torch.zeros(64, 64, 1)  # nothing can be found in it
+    assert KernelChoice(target_kernel="B30f")(image, SPACING, meta) == read_kernels().conversion("B50f", "B30f")
+    assert "from B50f" in capsys.readouterr().out
+
+
+def test_a_header_that_disagrees_with_the_image_is_warned_of():
+    with pytest.warns(UserWarning, match="the header names the kernel 'B70f'"):
+        KernelChoice(target_kernel="B10f")(cylinder(SOFT), SPACING, {"convolution_kernel": "B70f"})
+
+
+def test_an_unknown_kernel_leaves_the_image_and_warns():
+    with pytest.warns(UserWarning, match="is left as it is"):
+        assert KernelChoice(target_kernel="B30f")(torch.zeros(64, 64, 1), SPACING) is None
+
+
+def test_an_unknown_name_is_refused_with_the_known_ones():
+    with pytest.raises(
+        ValueError, match=r"source_kernel 'B99z' is neither a file or folder nor in the catalogue .*B30f"
+    ):
+        KernelChoice("B99z")
+
+
+def test_a_calibration_is_written_and_carried_out(scans, tmp_path, capsys):
+    Calibrating(scans / "sharp.nii", scans / "soft.nii", tmp_path).run()
+    out = capsys.readouterr().out
+    assert "first half by the other: SSIM" in out and (tmp_path / "calibration.png").stat().st_size
+    path = str(tmp_path / "kernels.json")
+    choice = KernelChoice(path, path)
+    sharp, soft = cylinder(SHARP), cylinder(SOFT)
+    image = MetaTensor(sharp[None], affine=torch.from_numpy(AFFINE))
+    shown = MatchKerneld("image", choice=choice)({"image": image})["image"]
+    inner = (slice(100, 150),) * 2
+    before, after = ((each[inner] - soft[inner]).abs().mean() for each in (sharp, shown[0]))
+    assert after < 0.25 * before
+    assert choice.settings()[2] and choice.settings()[2] == choice.settings()[3]
+
+
+def test_a_calibration_needs_one_grid(scans, tmp_path):
+    nibabel.save(nibabel.Nifti1Image(np.zeros((30, 30, 2), np.int16), AFFINE), tmp_path / "other.nii")
+    with pytest.raises(ValueError, match="not of one grid"):
+        Calibrating(scans / "sharp.nii", tmp_path / "other.nii", tmp_path).run()
+    with pytest.raises(ValueError, match="needs --source SHARP and --target SOFT"):
+        Calibrating(None, None, tmp_path).run()
+
+
+def test_slices_and_the_whole_volume_are_converted_alike():
+    conversion = read_kernels().conversion("B70f", "B30f")
+    image, key = cylinder(SHARP), {"kernel": conversion}
+    transform = MatchKerneld("image")
+
+    def made(voxels):
+        return transform({**key, "image": MetaTensor(voxels[None], affine=torch.from_numpy(AFFINE))})["image"][0]
+
+    parts = torch.cat([made(image[..., z : z + 1]) for z in range(image.shape[2])], -1)
+    assert torch.equal(parts, made(image))
