@@ -30,7 +30,7 @@ def typed_path(name: str, value: Any) -> str:
 
     for word in _given(name, _words()):
         parsed = DefaultParseValue(word)
-        same = type(parsed) is type(value) and (parsed == value or isinstance(value, str) and _as_id(parsed) == value)
+        same = type(parsed) is type(value) and (parsed == value or (isinstance(value, str) and _as_id(parsed) == value))
         if parsed is None or same:
             return word
     if isinstance(value, (str, Path)) or type(value) in (int, float):
