@@ -42,7 +42,8 @@ def series_files(folder: str | Path, series_uid: str = "") -> list[str]:
     """
     series: dict[str, list[pydicom.Dataset]] = defaultdict(list)
     others: list[pydicom.Dataset] = []
-    entries = sorted(entry for entry in Path(folder).iterdir() if not entry.name.startswith("."))
+    # neither hidden files nor the index of a disc, which some versions of pydicom follow
+    entries = sorted(e for e in Path(folder).iterdir() if not e.name.startswith(".") and e.name != "DICOMDIR")
     for file in filter(is_dicom, entries):
         header = read_header(file, (*PLACE, *KIND, *MOMENT))
         (series[str(header.get("SeriesInstanceUID", ""))] if _is_slice(header) else others).append(header)

@@ -30,11 +30,17 @@ def typed_path(name: str, value: Any) -> str:
 
     for word in _given(name, _words()):
         parsed = DefaultParseValue(word)
-        if parsed is None or (type(parsed) is type(value) and parsed == value):
+        same = type(parsed) is type(value) and (parsed == value or (isinstance(value, str) and _as_id(parsed) == value))
+        if parsed is None or same:
             return word
     if isinstance(value, (str, Path)) or type(value) in (int, float):
         return str(value)
-    raise ValueError(f"{name} {value!r} is no path; write it as text, such as ./{value}.")
+    raise ValueError(f"{name} {value!r} is no path; write it as text, with its folder, such as ./NAME.")
+
+
+def _as_id(text: str) -> str:
+    """What MONAI makes of a text, in which it sees the names of its keys: the older of two separators goes."""
+    return text.replace("#", "::")
 
 
 def _given(name: str, words: Sequence[str]) -> list[str]:

@@ -29,6 +29,12 @@ def test_words_of_the_interpreter(monkeypatch, word):
     assert typed_path("dataset_dir", "samples" if value is None else value) == word
 
 
+@pytest.mark.parametrize("word", ["a#1", "#1", "/data/a#1/b"])
+def test_signs_that_monai_replaces(monkeypatch, word):
+    monkeypatch.setattr("sys.argv", ["monai.bundle", "run", "--dataset_dir", word])
+    assert typed_path("dataset_dir", str(fire.parser.DefaultParseValue(word)).replace("#", "::")) == word
+
+
 def test_a_program_s_own_path_stays(monkeypatch, tmp_path):
     """Also where the command line has another one, of another run."""
     monkeypatch.setattr("sys.argv", ["monai.bundle", "run", "--dataset_dir", "1001"])
