@@ -20,12 +20,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from bundle.scanner.conversion import Conversion, converted, prepared, smoothed
-from bundle.scanner.filters import RADIUS, filter_taps, filtered
+from bundle.scanner.filters import filter_taps, filtered, with_border
 from bundle.scanner.kernel import frequencies
 from bundle.scanner.matching import FILTER_RANGE
 from bundle.scanner.transfer import Transfer
 from torch import Tensor
-from torch.nn import functional as F
 
 KNOTS = tuple(round(0.08 * k, 2) for k in range(16))  # 0 to 1.2 cycles/mm
 BRIGHTEST = 300.0  # HU of the target: above are bone, contrast agent and metal
@@ -123,8 +122,7 @@ def calibrated(source: Tensor, target: Tensor, spacing: Sequence[float], use: Te
 
 def bands(source: Tensor, spacing: Sequence[float]) -> Tensor:
     """Return the parts of a slice around each knot, `(knots, x, y)`, float64; their sum is the slice, unclipped."""
-    image = prepared(source[..., None])
-    padded = F.pad(image.movedim(-1, 0)[None], (RADIUS,) * 4, mode="replicate")[0].movedim(0, -1)
+    padded = with_border(prepared(source[..., None]))
     radius = frequencies(spacing[:2]).numpy()
     parts = []
     for k, hat in enumerate(np.eye(len(KNOTS))):  # the taps of a sum are the sum of the taps

@@ -16,7 +16,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 from bundle.scanner.clipping import unclipped
-from bundle.scanner.filters import RADIUS, filter_taps, filtered
+from bundle.scanner.filters import RADIUS, filter_taps, filtered, with_border
 from bundle.scanner.kernel import frequencies
 from bundle.scanner.matching import AT_ONCE, FILTER_RANGE
 from bundle.scanner.transfer import Transfer
@@ -66,7 +66,7 @@ def converted(image: Tensor, spacing: Sequence[float], conversion: Conversion) -
     step = max(1, AT_ONCE // (image.shape[0] * image.shape[1]))
     taps = _taps(conversion.filter, (float(spacing[0]), float(spacing[1])))
     for z in range(0, image.shape[2], step):
-        slices = _filtered(prepared(image[..., z : z + step]), taps)
+        slices = filtered(with_border(prepared(image[..., z : z + step])), taps)
         if conversion.levels:
             shift = np.interp(smoothed(slices, spacing).numpy(), conversion.levels, conversion.shifts)
             slices = slices + torch.from_numpy(shift).to(torch.float32)
@@ -85,7 +85,7 @@ def smoothed(image: Tensor, spacing: Sequence[float]) -> Tensor:
         gaussian_1d(torch.tensor(SMOOTHING / mm), RADIUS * mm / SMOOTHING, approx="sampled", normalize=True)
         for mm in spacing[:2]
     )
-    return _filtered(image, torch.outer(_centred(x), _centred(y)))
+    return filtered(with_border(image), torch.outer(_centred(x), _centred(y)))
 
 
 def _centred(taps: Tensor) -> Tensor:
@@ -93,11 +93,6 @@ def _centred(taps: Tensor) -> Tensor:
     more = len(taps) // 2 - RADIUS
     taps = taps[more : len(taps) - more] if more > 0 else F.pad(taps, (-more, -more))
     return taps / taps.sum()
-
-
-def _filtered(image: Tensor, taps: Tensor) -> Tensor:
-    """Filter slices whose border is repeated: the same shape."""
-    return filtered(F.pad(image.movedim(-1, 0)[:, None], (RADIUS,) * 4, mode="replicate")[:, 0].movedim(0, -1), taps)
 
 
 @lru_cache(maxsize=64)

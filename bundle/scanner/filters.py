@@ -13,6 +13,7 @@ import torch
 from bundle.scanner.kernel import GRID
 from scipy.fft import next_fast_len
 from torch import Tensor
+from torch.nn import functional as F
 
 RADIUS = 12  # voxels; up to 0.9 Nyquist the taps then follow the transfer function within 3 %
 
@@ -40,6 +41,11 @@ def spectrum(taps: Tensor, shape: tuple[int, int], device: torch.device) -> Tens
     padded = torch.zeros(shape, dtype=taps.dtype)
     padded[: taps.shape[0], : taps.shape[1]] = taps
     return torch.fft.rfft2(padded.roll((-RADIUS, -RADIUS), (0, 1))).to(device)
+
+
+def with_border(image: Tensor) -> Tensor:
+    """Repeat the border of the slices of an image, `(x, y, z)`: `RADIUS` voxels a side more in the first two axes."""
+    return F.pad(image.movedim(-1, 0)[:, None], (RADIUS,) * 4, mode="replicate")[:, 0].movedim(0, -1)
 
 
 def filtered(image: Tensor, taps: Tensor) -> Tensor:

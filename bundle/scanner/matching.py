@@ -16,12 +16,11 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from bundle.scanner.clipping import unclipped
-from bundle.scanner.filters import RADIUS, filter_taps, filtered
+from bundle.scanner.filters import filter_taps, filtered, with_border
 from bundle.scanner.flat import SIDE, mean_power, spread_slices, tissue_patches
 from bundle.scanner.kernel import NOISE_POWER, SOFT, Kernel, frequencies, noise_power, ratio
 from scipy.optimize import least_squares
 from torch import Tensor
-from torch.nn import functional as F
 
 SLICES = 48  # most slices to search, of 512 x 512 voxels or less
 AT_ONCE = 2**20  # voxels filtered at once, in whole slices, to bound the memory
@@ -93,9 +92,8 @@ def matched(image: Tensor, spacing: Sequence[float], kernel: Kernel, target: Ker
     out = torch.empty_like(image)
     step = max(1, AT_ONCE // (image.shape[0] * image.shape[1]))
     for z in range(0, image.shape[2], step):
-        slices = unclipped(image[..., z : z + step].movedim(-1, 0))[:, None]
-        grown = F.pad(slices, (RADIUS,) * 4, mode="replicate")[:, 0].movedim(0, -1)
-        out[..., z : z + step] = matched_window(grown, spacing, kernel, target)
+        restored = unclipped(image[..., z : z + step].movedim(-1, 0)).movedim(0, -1)
+        out[..., z : z + step] = matched_window(with_border(restored), spacing, kernel, target)
     return out
 
 
