@@ -73,22 +73,10 @@ def search_path() -> str:
     return os.pathsep.join(filter(None, (str(SHIM), str(ROOT), os.environ.get("PYTHONPATH"))))
 
 
-def main(
-    studies: str,
-    port: int = 8000,
-    host: str = "127.0.0.1",
-    folder: str = "output/label",
-    bundle: str = str(ROOT),
-    anyone_may_use_this_server: bool = False,
-) -> None:
-    """As `serve`, for the command line: an error is one line."""
-    try:
-        serve(studies, port, host, folder, bundle, anyone_may_use_this_server)
-    except (ModuleNotFoundError, FileNotFoundError, ValueError) as error:
-        sys.exit(f"error: {error}")
-
-
 if __name__ == "__main__":
     import fire
 
-    fire.Fire(main)
+    try:
+        fire.Fire(serve)
+    except (ModuleNotFoundError, FileNotFoundError, ValueError) as error:
+        sys.exit(f"error: {error}")

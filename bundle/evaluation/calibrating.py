@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from bundle.evaluation.methods import OnGrid
 from bundle.evaluation.metrics import LUNG, flat_places, maps, noise_spectrum
 from bundle.evaluation.metrics.masks import body_mask
 from bundle.images import Slabs, Volume
@@ -173,23 +174,10 @@ def _score(slices: Slices, spacing: tuple[float, ...], conversion: Conversion | 
 
 
 @dataclass(frozen=True)
-class _Converted:
+class _Converted(OnGrid):
     """An image that is converted while it is read."""
 
-    image: Volume
     conversion: Conversion
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.image.shape
-
-    @property
-    def spacing(self) -> tuple[float, ...]:
-        return self.image.spacing
-
-    @property
-    def affine(self) -> np.ndarray:
-        return self.image.affine
 
     def slab(self, start: int, stop: int) -> Tensor:
         return converted(self.image.slab(start, stop), self.spacing, self.conversion)

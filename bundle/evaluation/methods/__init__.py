@@ -7,7 +7,7 @@
 from bundle.evaluation.methods.cascades import CoarsestInferer, Ours, Patch, Small, Translation, Windowed, WindowInferer
 from bundle.evaluation.methods.cost import Cost, alone, measured, peak_memory, timed
 from bundle.evaluation.methods.filters import Gaussian, NonLocalMeans, SpectrumMatch
-from bundle.evaluation.methods.method import Ceiling, Filtered, Method
+from bundle.evaluation.methods.method import Ceiling, Filtered, Method, OnGrid
 from bundle.evaluation.methods.radial import RadialFilter
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "Gaussian",
     "Method",
     "NonLocalMeans",
+    "OnGrid",
     "Ours",
     "Patch",
     "RadialFilter",

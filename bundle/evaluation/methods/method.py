@@ -100,11 +100,10 @@ class Filter(Method):
 
 
 @dataclass(frozen=True)
-class Filtered:
-    """An image that is filtered while it is read; padding and metal, which would smear, are clipped first."""
+class OnGrid:
+    """An image on the grid of another one, which a subclass computes while it is read: its ``slab``."""
 
     image: Slabs
-    filter: Filter
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -120,6 +119,13 @@ class Filtered:
     def affine(self) -> np.ndarray:
         """From voxels to mm."""
         return self.image.affine
+
+
+@dataclass(frozen=True)
+class Filtered(OnGrid):
+    """An image that is filtered while it is read; padding and metal, which would smear, are clipped first."""
+
+    filter: Filter
 
     def slab(self, start: int, stop: int) -> Tensor:
         """Return the filtered slices from start to stop."""
