@@ -104,9 +104,9 @@ def read_slice(file: str, shape: Sequence[int]) -> np.ndarray:
     return voxels.T.reshape(shape)
 
 
-def result_suffix(path: Path, series_uid: str = "") -> str:
-    """What a result's name ends in: nothing, that of a folder, for a CT in HU; NIfTI for all else."""
-    return "" if is_ct(series_files(path, series_uid)[0]) else ".nii.gz"
+def result_suffix(files: Sequence[str]) -> str:
+    """What the name of a series' result ends in: nothing, that of a folder, for a CT in HU; NIfTI for all else."""
+    return "" if is_ct(files[0]) else ".nii.gz"
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bundle.images.dicom_series import result_suffix
+from bundle.images.dicom_stack import series_files
 from bundle.images.formats import SUFFIXES, check_not_source, is_series, stem, suffix
 from bundle.images.image import ImageError
 from bundle.images.xray import END
@@ -18,6 +19,7 @@ def result_path(
     output_ext: str = "",
     root: str | Path | None = None,
     series_uid: str = "",
+    files: Sequence[str] = (),
 ) -> Path:
     """Where the result of an image goes.
 
@@ -29,6 +31,7 @@ def result_path(
             ``.nii.gz`` for one of another modality, ``.png`` for a JPEG, ``.mha`` for an ``.mhd``.
         root: folder whose subfolders results keep, so that the names of files may come twice.
         series_uid: of a DICOM folder with several series, the one to take.
+        files: of a series that is open already, which is then not looked for again.
 
     Raises:
         ImageError: If the extension is that of no format that is written.
@@ -39,7 +42,7 @@ def result_path(
         folder = folder / source.parent.relative_to(root)
     end = output_ext.lower() or suffix(source)
     if is_series(source):
-        end = output_ext.lower() or result_suffix(source, series_uid)
+        end = output_ext.lower() or result_suffix(files or series_files(source, series_uid))
         name = source.absolute().name
     else:
         name = stem(source) or "image"

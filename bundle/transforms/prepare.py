@@ -125,7 +125,7 @@ class PrepareImaged(MapTransform):
 
     def check_space(self, image: Opened) -> None:
         """Refuse to begin what the disk has no room for: the result, and on disk two images of 32 bits."""
-        end = suffix(result_path(image.path, self.folder, "", self.output_ext, series_uid=self.series_uid))
+        end = suffix(result_path(image.path, self.folder, "", self.output_ext, files=image.files))
         needed = least_bytes(image.shape, level_type(image.bits) if image.bits else self.output_dtype, end)
         if self.on_disk(image):
             group = self.job_folder(image)

@@ -76,8 +76,8 @@ class SaveImageAsSourced(SaveImaged):
     @contextmanager
     def created(self, source: Opened) -> Iterator[Write]:
         """What takes the windows of a result, see `bundle.images.create_image`; tells its path when it is whole."""
-        named = self.output_postfix, self.output_ext, self.root, source.meta.get("series_uid", "")
-        path = result_path(source.path, self.output_dir, *named)
+        named = self.output_postfix, self.output_ext, self.root
+        path = result_path(source.path, self.output_dir, *named, files=source.files)
         derivation = None
         if suffix(path) in ("", ".dcm"):
             weights = file_hash(self.weights) if self.weights else ""
