@@ -21,8 +21,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from bundle.evaluation.metrics import LUNG, maps
-from bundle.evaluation.metrics.masks import body_mask, lung_mask
+from bundle.evaluation.metrics import lung_mask, whole_and_body
 from bundle.images import Volume
 from bundle.scanner import Conversion, calibrate, converted, edge_kernel, edge_ratio, find_kernel, matched
 
@@ -69,9 +68,8 @@ def scores(result: Tensor, target: Tensor) -> list[float]:
     rows, lung, wanted = [], [], []
     for z in range(target.shape[2]):
         a, b = result[..., z : z + 1].round(), target[..., z : z + 1]
-        ssim, error, _ = (part[0].double().numpy() for part in maps(a, b, LUNG))
-        body, air = body_mask(b[..., 0].numpy()), lung_mask(b[..., 0].numpy())
-        rows.append([np.nanmean(ssim), error.mean(), np.nanmean(ssim[body]), error[body].mean()])
+        rows.append(whole_and_body(a, b))
+        air = lung_mask(b[..., 0].numpy())
         if air.sum() >= LEAST_LUNG:
             lung.append(a[..., 0].numpy()[air])
             wanted.append(b[..., 0].numpy()[air])
@@ -112,23 +110,25 @@ def by_edge(source: Tensor, reference: Tensor, spacing: Sequence[float]) -> Tens
     return converted(source, spacing, Conversion(edge_ratio(b, a))) if a and b else None
 
 
+def fixed(pair: Pair, where: str, judged: slice) -> Iterator[tuple[str, Callable[[], Tensor | None], slice]]:
+    """Yield the rivals that nothing is fitted for: the source itself, and Gaussians."""
+    yield f"source{where}", lambda: pair.source, judged
+    for sigma in GAUSSIANS:
+        blurred = lambda s=sigma: torch.from_numpy(gaussian_filter(pair.source.numpy(), (s, s, 0)))  # noqa: E731
+        yield f"Gaussian of {sigma:g} px{where}", blurred, judged
+
+
 def methods(pair: Pair, others: Sequence[Pair]) -> Iterator[tuple[str, Callable[[], Tensor | None], slice]]:
     """Yield each method's title, what it makes, and the slices that are judged."""
     depth = pair.source.shape[2]
     everything, second = slice(None), slice(depth // 2, None)
-    yield "source", lambda: pair.source, everything
-    for sigma in GAUSSIANS:
-        blurred = lambda s=sigma: torch.from_numpy(gaussian_filter(pair.source.numpy(), (s, s, 0)))  # noqa: E731
-        yield f"Gaussian of {sigma:g} px", blurred, everything
+    yield from fixed(pair, "", everything)
     yield "found by noise, to the default target", lambda: by_noise(pair), everything
     yield "calibrated elsewhere, filter alone", lambda: elsewhere(pair, others, False), everything
     yield "calibrated elsewhere, filter and levels", lambda: elsewhere(pair, others, True), everything
     if depth > 1:
         half = pair.part(depth // 2, depth)
-        yield "source, second half", lambda: half.source, second
-        for sigma in GAUSSIANS:
-            blurred = lambda s=sigma: torch.from_numpy(gaussian_filter(half.source.numpy(), (s, s, 0)))  # noqa: E731
-            yield f"Gaussian of {sigma:g} px, second half", blurred, second
+        yield from fixed(half, ", second half", second)
         reference = pair.target[..., : depth // 2]
         title = "edge, reference the first half, on the second"
         yield title, lambda: by_edge(half.source, reference, pair.spacing), second

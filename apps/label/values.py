@@ -121,7 +121,7 @@ class Number:
 
 @dataclass(frozen=True)
 class Size:
-    """A number of bytes, or a text such as ``2GiB``, up to ``high`` bytes; as `bundle.memory.parse_bytes` reads it."""
+    """A number of bytes, or a text such as ``2GiB``, up to ``high`` bytes; as `bundle.runtime.parse_bytes` reads it."""
 
     high: int = 2**50
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +9,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from bundle.evaluation.methods import OnGrid
-from bundle.evaluation.metrics import LUNG, flat_places, maps, noise_spectrum
-from bundle.evaluation.metrics.masks import body_mask
+from bundle.evaluation.metrics import flat_places, noise_spectrum, whole_and_body
 from bundle.images import Slabs, Volume
 from bundle.runtime.files import atomic
-from bundle.scanner import Conversion, Transfer, calibrate, converted, edge_kernel, find_kernel
+from bundle.scanner import Conversion, Transfer, calibrate, converted, edge_kernel, find_kernel, spread_slices
 from bundle.scanner.edge_spread import KNOTS
 from bundle.scanner.kernel import SOFT
 from bundle.scanner.kernels import Kernels, as_json
@@ -92,8 +90,7 @@ class Calibrating:
                 "one grid; give two reconstructions of one acquisition."
             )
         names = [self._name(source, self.source_name), self._name(target, self.target_name)]
-        depth = source.shape[2]
-        numbers = tuple(int(z) for z in np.unique(np.linspace(0, depth - 1, min(depth, SLICES)).astype(int)))
+        numbers = tuple(spread_slices(source.shape[2], SLICES))
         if len(numbers) > 1:
             middle = len(numbers) // 2
             halves = [Slices(source, target, part) for part in (numbers[:middle], numbers[middle:])]
@@ -165,11 +162,7 @@ def _score(slices: Slices, spacing: tuple[float, ...], conversion: Conversion | 
     rows = []
     for a, b, use in slices:
         result = converted(a[..., None], spacing, conversion) if conversion else a[..., None]
-        ssim, error, _ = (part[0].double().numpy() for part in maps(result.round(), b[..., None], LUNG))
-        judged = np.ones(b.shape, bool) if use is None else use.numpy()
-        body = judged & body_mask(b.numpy())
-        inside = [np.nanmean(ssim[body]), error[body].mean()] if body.any() else [math.nan, math.nan]
-        rows.append([np.nanmean(ssim[judged]), error[judged].mean(), *inside])
+        rows.append(whole_and_body(result, b[..., None], use))
     return [float(value) for value in np.nanmean(rows, 0)]
 
 

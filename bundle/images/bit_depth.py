@@ -44,35 +44,43 @@ def to_levels(grey: Tensor, bits: int) -> Tensor:
     return (grey.float() * top / WHITE).clamp(0, top)
 
 
-class LevelsToGreyd(MapTransform):
-    """Show images that have a depth as grey, 0 to 255, whatever the depth.
+class _Scaled(MapTransform):
+    """Scale images that have a bit depth; others stay as they are."""
+
+    def scale(self, image: Tensor, bits: int) -> Tensor:
+        """Scale one image."""
+        raise NotImplementedError
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Scale each image that has a bit depth."""
+        out = dict(data)
+        for key in self.key_iterator(out):
+            bits = depth_of(out[key])
+            out[key] = out[key] if bits is None else self.scale(out[key], bits)
+        return out
+
+
+class LevelsToGreyd(_Scaled):
+    """Show images that have a bit depth as grey, 0 to 255, whatever the depth.
 
     Args:
         keys: images as they were read.
-        allow_missing_keys: whether a missing key is no error.
+        allow_missing_keys: do not raise if a key is missing.
     """
 
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Scale each image that has a depth."""
-        out = dict(data)
-        for key in self.key_iterator(out):
-            bits = depth_of(out[key])
-            out[key] = out[key] if bits is None else to_grey(out[key], bits)
-        return out
+    def scale(self, image: Tensor, bits: int) -> Tensor:
+        """Return levels as grey."""
+        return to_grey(image, bits)
 
 
-class GreyToLevelsd(MapTransform):
-    """Give images that have a depth the levels of their file back: the inverse of `LevelsToGreyd`, not rounded yet.
+class GreyToLevelsd(_Scaled):
+    """Give images that have a bit depth the levels of their file back: the inverse of `LevelsToGreyd`, not rounded.
 
     Args:
         keys: images in grey, with their source's metadata.
-        allow_missing_keys: whether a missing key is no error.
+        allow_missing_keys: do not raise if a key is missing.
     """
 
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Scale each image that has a depth."""
-        out = dict(data)
-        for key in self.key_iterator(out):
-            bits = depth_of(out[key])
-            out[key] = out[key] if bits is None else to_levels(out[key], bits)
-        return out
+    def scale(self, image: Tensor, bits: int) -> Tensor:
+        """Return grey as levels."""
+        return to_levels(image, bits)

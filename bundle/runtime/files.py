@@ -167,11 +167,7 @@ def _flush(path: Path) -> None:
     if path.is_dir():
         for entry in path.iterdir():
             _flush(entry)
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    _sync(path)
 
 
 def _move(part: Path, path: Path, holder: Path) -> None:
@@ -189,11 +185,11 @@ def _move(part: Path, path: Path, holder: Path) -> None:
     else:
         part.replace(path)
     if os.name == "posix":
-        _flush_folder(path.parent)
+        _sync(path.parent)
 
 
-def _flush_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

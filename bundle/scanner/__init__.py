@@ -12,7 +12,7 @@ from bundle.scanner.acquisition import HU_RANGE, acquire, acquisition_margin
 from bundle.scanner.calibration import Calibration, calibrate, calibrated
 from bundle.scanner.clipping import FLOOR, unclipped
 from bundle.scanner.conversion import Conversion, converted
-from bundle.scanner.edge_spread import EdgeSpread, edge_kernel, edge_ratio, edge_spread
+from bundle.scanner.edge_spread import EdgeSpread, edge_kernel, edge_ratio, edge_spread, filled_body
 from bundle.scanner.filters import RADIUS
 from bundle.scanner.flat import SIDE, mean_power, spread_slices, tissue_patches
 from bundle.scanner.kernel import NOISE_POWER, SHARP, SOFT, Kernel, frequencies, noise_power, ratio
@@ -42,6 +42,7 @@ __all__ = [
     "edge_kernel",
     "edge_ratio",
     "edge_spread",
+    "filled_body",
     "find_kernel",
     "frequencies",
     "matched",

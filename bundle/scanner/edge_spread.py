@@ -62,6 +62,9 @@ class EdgeSpread:
     count: np.ndarray = field(default_factory=lambda: np.zeros((2 * SECTORS, len(_EDGES) - 1)))
     profiles: int = 0
 
+    def __add__(self, other: EdgeSpread) -> EdgeSpread:
+        return EdgeSpread(self.total + other.total, self.count + other.count, self.profiles + other.profiles)
+
     def transfer(self, seed: int = 0) -> Transfer | None:
         """Return the transfer function, with the skin's own spectrum in it; None if there are too few profiles.
 
@@ -136,6 +139,14 @@ def edge_ratio(target: Transfer, source: Transfer) -> Transfer:
     )
 
 
+def filled_body(tissue: np.ndarray) -> np.ndarray:
+    """Return the largest component of a mask, filled; boolean, all false if the mask is empty."""
+    parts, count = label(tissue)
+    if not count:
+        return np.zeros(tissue.shape, bool)
+    return np.asarray(binary_fill_holes(parts == np.argmax(np.bincount(parts.ravel())[1:]) + 1))
+
+
 def _smooth(slice_: np.ndarray) -> np.ndarray:
     return gaussian_filter(slice_, 1.5)
 
@@ -145,12 +156,9 @@ def _profiles(
 ) -> list[tuple[np.ndarray, np.ndarray, int]]:
     """Return distance to the skin in mm, positive inside, value in HU and sector of each profile of a slice."""
     smooth = _smooth(slice_)
-    parts, count = label(smooth > SKIN)
-    if not count:
-        return []
-    largest = parts == np.argmax(np.bincount(parts.ravel())[1:]) + 1
-    body = binary_fill_holes(largest)
-    others = (parts > 0) & ~body
+    tissue = smooth > SKIN
+    body = filled_body(tissue)
+    others = tissue & ~body
     gx, gy = np.gradient(smooth, pixel)
     slope = np.hypot(gx, gy) + 1e-3
     away = distance_transform_edt(~others) * pixel if others.any() else np.full(slice_.shape, 1e3)

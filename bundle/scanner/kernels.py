@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,12 @@ def read_kernels(path: str | Path = CATALOGUE) -> Kernels:
             f"kernel file {str(path)!r} cannot be read: {error}; make it by the run id calibrating."
         ) from None
     return Kernels(kernels, conversions, str(path))
+
+
+@cache
+def catalogue() -> Kernels:
+    """Return the kernels that come with the bundle, read once."""
+    return read_kernels()
 
 
 def as_json(kernels: Kernels) -> str:

@@ -15,7 +15,7 @@ from bundle.images import Volume, find_images
 from bundle.runtime import file_hash, fingerprint
 from bundle.scanner import Conversion, EdgeSpread, Kernel, Transfer, edge_spread, find_kernel
 from bundle.scanner.edge_spread import KNOTS
-from bundle.scanner.kernels import Kernels, quotient, read_kernels
+from bundle.scanner.kernels import Kernels, catalogue, quotient, read_kernels
 from bundle.scanner.matching import Slices
 
 DEFAULT_TARGET = "B40f"  # the kernel of `bundle.scanner.SOFT`, as the catalogue has it
@@ -49,9 +49,9 @@ class KernelChoice:
     def __post_init__(self) -> None:
         for key in ("source_kernel", "target_kernel"):
             value = getattr(self, key)
-            if value is not None and not Path(value).exists() and read_kernels().find(value) is None:
+            if value is not None and not Path(value).exists() and catalogue().find(value) is None:
                 raise ValueError(
-                    f"{key} {value!r} is neither a file or folder nor in the catalogue ({read_kernels().names()}); "
+                    f"{key} {value!r} is neither a file or folder nor in the catalogue ({catalogue().names()}); "
                     "take one of these, or make a file by the run id calibrating."
                 )
 
@@ -89,8 +89,8 @@ class KernelChoice:
             return None
         target = self._target()
         print(f"kernel: from {_told(source)} to {_told(target)}")
-        known = read_kernels().conversion(source.name, target.name)
-        if known and source in read_kernels().kernels and target in read_kernels().kernels:
+        known = catalogue().conversion(source.name, target.name)
+        if known and source in catalogue().kernels and target in catalogue().kernels:
             return self._checked(known, target.name)
         return self._checked(Conversion(quotient(target, source, MOST)), target.name or "the target")
 
@@ -112,7 +112,7 @@ class KernelChoice:
             return self._named(self.source_kernel, 0)
         found = edge_spread(image, spacing).transfer()
         header = str(meta.get("convolution_kernel", ""))
-        if header and (named := read_kernels().find(header, str(meta.get("manufacturer", "")))):
+        if header and (named := catalogue().find(header, str(meta.get("manufacturer", "")))):
             if found is not None and _difference(named, found) > DISAGREEING:
                 warnings.warn(
                     f"the header names the kernel {header!r}, but the image differs from it by "
@@ -132,13 +132,13 @@ class KernelChoice:
     def _named(self, value: str, end: int) -> Transfer:
         """Return the kernel of a name, or the source (end 0) or target (1) of a calibration's file."""
         if not Path(value).exists():
-            found = read_kernels().find(value)
+            found = catalogue().find(value)
         else:
             kernels: Kernels = read_kernels(value)
             first, second, _ = self._conversions(value)[-1]
             found = kernels.find((first, second)[end])
         if found is None:
-            raise ValueError(f"kernel {value!r} is not in its file or catalogue; take one of {read_kernels().names()}.")
+            raise ValueError(f"kernel {value!r} is not in its file or catalogue; take one of {catalogue().names()}.")
         return found
 
     def _checked(self, conversion: Conversion, name: str) -> Conversion:
@@ -169,8 +169,7 @@ def reference_kernel(path: str, _: str = "") -> Transfer:
     total = EdgeSpread()
     for image in images:
         volume = Volume(image)
-        found = edge_spread(volume, volume.spacing)
-        total = EdgeSpread(total.total + found.total, total.count + found.count, total.profiles + found.profiles)
+        total += edge_spread(volume, volume.spacing)
     kernel = total.transfer()
     if kernel is None and images:
         volume = Volume(images[0])

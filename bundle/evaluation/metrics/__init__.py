@@ -7,7 +7,7 @@
 from bundle.evaluation.metrics.features import EfficientNetLite, Features, FileFeatures, RandomFeatures
 from bundle.evaluation.metrics.frechet import between, frechet_distance, plane_features
 from bundle.evaluation.metrics.lung_density import UNKNOWN, Density, densitometry, lung_blocks
-from bundle.evaluation.metrics.masks import body_mask, lung_mask
+from bundle.evaluation.metrics.masks import body_mask, lung_mask, whole_and_body
 from bundle.evaluation.metrics.nearest import Match, Pooled, nearest
 from bundle.evaluation.metrics.noise_power import flat_places, noise_spectrum
 from bundle.evaluation.metrics.seams import faces_of, grid, jumps, seam
@@ -58,5 +58,6 @@ __all__ = [
     "planes",
     "seam",
     "spread",
+    "whole_and_body",
     "windowed",
 ]

@@ -1,9 +1,15 @@
-"""Where the body and the lungs are in a target slice, for measures within them."""
+"""Where the body and the lungs are in a target slice, and measures within them."""
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
+from bundle.evaluation.metrics.similarity import LUNG as LUNG_WINDOW
+from bundle.evaluation.metrics.similarity import maps
+from bundle.scanner import filled_body
 from scipy.ndimage import binary_closing, binary_erosion, binary_fill_holes, gaussian_filter, label
+from torch import Tensor
 
 SMOOTHING = 2.0  # voxels
 BODY = -400.0  # HU
@@ -15,10 +21,22 @@ SMALLEST = 0.1  # of the largest component
 
 def body_mask(target: np.ndarray) -> np.ndarray:
     """Return the largest component above -400 HU of a smoothed slice, `(x, y)` in HU, filled; boolean."""
-    parts, count = label(gaussian_filter(target, SMOOTHING) > BODY)
-    if not count:
-        return np.zeros(target.shape, bool)
-    return np.asarray(binary_fill_holes(parts == np.argmax(np.bincount(parts.ravel())[1:]) + 1))
+    return filled_body(gaussian_filter(target, SMOOTHING) > BODY)
+
+
+def whole_and_body(result: Tensor, target: Tensor, use: Tensor | None = None) -> list[float]:
+    """Return the mean SSIM and MAE in the lung window of a slice, then within the body, NaN if that is empty.
+
+    Args:
+        result: `(x, y, 1)` in HU, rounded here.
+        target: `(x, y, 1)` in HU.
+        use: `(x, y)`, boolean: the voxels to judge; null for all.
+    """
+    ssim, error, _ = (part[0].double().numpy() for part in maps(result.round(), target, LUNG_WINDOW))
+    judged = np.ones(ssim.shape, bool) if use is None else use.numpy()
+    body = judged & body_mask(target[..., 0].numpy())
+    inside = [np.nanmean(ssim[body]), error[body].mean()] if body.any() else [math.nan, math.nan]
+    return [float(value) for value in (np.nanmean(ssim[judged]), error[judged].mean(), *inside)]
 
 
 def lung_mask(target: np.ndarray) -> np.ndarray:
