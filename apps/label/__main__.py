@@ -8,11 +8,10 @@ from pathlib import Path
 
 from apps.label.access import check_access
 from apps.label.folder import NAME, lay_out
+from apps.label.uploads import SUFFIXES
 
 ROOT = Path(__file__).parents[2]
 SHIM = Path(__file__).parent / "torchvision_without_cuda"
-#: What a studies folder may hold, besides folders of DICOM files.
-SUFFIXES = ("*.nii.gz", "*.nii", "*.nrrd", "*.mha")
 #: Seconds that a request may wait for its result: no limit in practice, since others wait meanwhile in the same queue.
 PATIENCE = 24 * 3600
 
@@ -59,7 +58,7 @@ def serve(
 
 def settings(app: Path) -> dict[str, str]:
     """MONAI Label's settings, as far as they differ from its defaults; the environment's own go before them."""
-    quoted = ", ".join(f'"{suffix}"' for suffix in SUFFIXES)
+    quoted = ", ".join(f'"*{suffix}"' for suffix in SUFFIXES)  # of a studies folder, besides folders of DICOM files
     return {
         "MONAI_LABEL_DATASTORE_FILE_EXT": f"[{quoted}]",
         "MONAI_LABEL_INFER_CONCURRENCY": "1",
