@@ -44,7 +44,7 @@ def find_bundle(model_path: Path) -> Path:
     """The bundle's folder: the one given, one in it (as in a MAP), or the one that it is the ``models`` of.
 
     Raises:
-        FileNotFoundError: where there is none.
+        FileNotFoundError: If there is none.
     """
     path = model_path.resolve()
     for folder in (path, *sorted(path.glob("*/")), path.parent):

@@ -15,7 +15,7 @@ def load_cuda_runtime() -> None:
     It has to be loaded before MONAI is imported: with the SDK installed, that imports Holoscan.
 
     Raises:
-        OSError: where there is neither.
+        OSError: If there is neither.
     """
     try:
         ctypes.CDLL(LIBRARY, mode=ctypes.RTLD_GLOBAL)

@@ -30,7 +30,7 @@ class TranslateSeriesOperator(Operator):
         output_dir: made where missing.
 
     Raises:
-        ValueError: where not one series is selected, or it is none that the bundle makes a derived series of.
+        ValueError: If not one series is selected, or it is none that the bundle makes a derived series of.
     """
 
     def __init__(self, fragment: Fragment, *args: Any, bundle_root: Path, output_dir: Path, **kwargs: Any) -> None:

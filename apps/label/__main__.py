@@ -37,8 +37,8 @@ def serve(
             results, train, and change the weights.
 
     Raises:
-        ModuleNotFoundError: where MONAI Label is not installed.
-        FileNotFoundError: where there are no such studies, or no bundle.
+        ModuleNotFoundError: If MONAI Label is not installed.
+        FileNotFoundError: If there are no such studies, or no bundle.
         ValueError: If others can reach the server and it would not ask who they are.
     """
     host = str(host)

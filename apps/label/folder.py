@@ -29,8 +29,8 @@ def lay_out(folder: str | Path, bundle: str | Path) -> Path:
         bundle: holds the parts.
 
     Raises:
-        ModuleNotFoundError: where MONAI Label is not installed.
-        FileNotFoundError: where a part is missing.
+        ModuleNotFoundError: If MONAI Label is not installed.
+        FileNotFoundError: If a part is missing.
     """
     if importlib.util.find_spec("monailabel") is None:
         raise ModuleNotFoundError(

@@ -61,7 +61,7 @@ class Request:
         answer: where what comes back is written; otherwise it is kept.
 
     Raises:
-        ServerError: where the address is none.
+        ServerError: If the address is none.
     """
 
     def __init__(
@@ -209,8 +209,8 @@ class KernelTranslationLogic(ScriptedLoadableModuleLogic):
             The node of the result, on the source's grid, under its transform, and where it lies in the data tree.
 
         Raises:
-            ServerError: where the server is away, does not serve the bundle, or refuses.
-            RuntimeError: where Slicer cannot save or load.
+            ServerError: If the server is away, does not serve the bundle, or refuses.
+            RuntimeError: If Slicer cannot save or load.
         """
         self.check(server, model, progress)
         with tempfile.TemporaryDirectory(prefix="KernelTranslation") as folder:
@@ -231,7 +231,7 @@ class KernelTranslationLogic(ScriptedLoadableModuleLogic):
         """Make sure, before anything is sent, that the server serves the model.
 
         Raises:
-            ServerError: where it does not.
+            ServerError: If it does not.
         """
         try:
             models = json.loads(self.wait(Request(server, "GET", "/info/"), progress))["models"]
@@ -338,7 +338,7 @@ class KernelTranslationWidget(ScriptedLoadableModuleWidget):
         """Show how far it is, and let Slicer live.
 
         Raises:
-            CancelledError: where Cancel was pressed.
+            CancelledError: If Cancel was pressed.
         """
         self.told.text = text
         self.bar.setRange(0, 0 if share is None else 100)

@@ -45,7 +45,7 @@ class PasteIntoSourced(MapTransform):
         """Paste each result.
 
         Raises:
-            ValueError: where result and source differ in shape.
+            ValueError: If result and source differ in shape.
         """
         out = dict(data)
         source = torch.as_tensor(out[self.source_key]).as_subclass(Tensor).cpu()
@@ -95,7 +95,7 @@ class RoundAndCastd(MapTransform):
         allow_missing_keys: whether a missing key is no error.
 
     Raises:
-        ValueError: where there is no such type.
+        ValueError: If there is no such type.
     """
 
     def __init__(self, keys: KeysCollection, dtype: str = "int16", allow_missing_keys: bool = False) -> None:
@@ -109,7 +109,7 @@ class RoundAndCastd(MapTransform):
         """Cast each image.
 
         Raises:
-            ValueError: where a voxel is no finite number.
+            ValueError: If a voxel is no finite number.
         """
         out = dict(data)
         for key in self.key_iterator(out):

@@ -110,8 +110,8 @@ def store(image: str | Path, destination: str | Path, lower: float = 1.0, upper:
         upper: see `percentile_window`.
 
     Raises:
-        FileNotFoundError: where there is no image.
-        ValueError: where the destination is of no such kind, or see `percentile_window`.
+        FileNotFoundError: If there is no image.
+        ValueError: If the destination is of no such kind, or see `percentile_window`.
     """
     if Path(image).is_dir() and not Path(destination).suffix:
         for path in find_images(image):

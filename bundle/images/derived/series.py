@@ -40,8 +40,8 @@ class DerivedSeries:
             mm to the patient's right, front and head, as in NIfTI. derivation: what made it.
 
     Raises:
-        ValueError: where the source is no CT in HU, or the result does not lie on its grid.
-        FileExistsError: where the folder holds the source itself, or anything that is no ``.dcm`` file.
+        ValueError: If the source is no CT in HU, or the result does not lie on its grid.
+        FileExistsError: If the folder holds the source itself, or anything that is no ``.dcm`` file.
     """
 
     def __init__(
@@ -69,8 +69,8 @@ class DerivedSeries:
             image: `(columns, rows)`, as `volume[..., index]` is, in HU; rounded, and clipped to 16 bits.
 
         Raises:
-            IndexError: where the source has no such slice, or it is written already.
-            ValueError: where the slice is not of the source's shape, or a voxel is no finite number.
+            IndexError: If the source has no such slice, or it is written already.
+            ValueError: If the slice is not of the source's shape, or a voxel is no finite number.
         """
         if not 0 <= index < len(self.source) or index in self._uids:
             rule = "is written already" if index in self._uids else f"is none of the source's {len(self.source)}"

@@ -40,8 +40,8 @@ def write_derived_xray(source: str | Path, path: str | Path, levels: Any, deriva
         derivation: what made them.
 
     Raises:
-        ValueError: where the levels are not on the source's grid, or more than it can store.
-        FileExistsError: where the path is the source itself.
+        ValueError: If the levels are not on the source's grid, or more than it can store.
+        FileExistsError: If the path is the source itself.
     """
     source, path, values = Path(source), Path(path), np.asarray(levels)
     if path.resolve() == source.resolve():

@@ -20,7 +20,7 @@ from bundle.geometry import spacing_of
 from bundle.runtime.files import atomic
 from bundle.scanner import Kernel
 from bundle.training.data.packed_image import PackedImage
-from bundle.training.data.simulated_pairs import Acquisition, RandKernelPaird, kernel_pair_reach
+from bundle.training.data.simulated_pairs import RandKernelPaird, SimulatedScan, kernel_pair_reach
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, Randomizable
@@ -31,7 +31,7 @@ from torch import Tensor
 class Generated:
     """A simulated scan of an image, null for the image itself, and the result of the scale before, on its own grid."""
 
-    acquisition: Acquisition | None
+    acquisition: SimulatedScan | None
     seed: int
     previous: PackedImage
 
@@ -65,10 +65,10 @@ class RandGeneratedd(Randomizable, MapTransform):
         return out
 
 
-def restored(facts: Mapping[str, Any]) -> Acquisition:
+def restored(facts: Mapping[str, Any]) -> SimulatedScan:
     """The acquisition that `dataclasses.asdict` turned into a dictionary."""
     kernels = {name: Kernel(**facts[name]) if facts[name] else None for name in ("kernel", "found")}
-    return Acquisition(**{**facts, **kernels})
+    return SimulatedScan(**{**facts, **kernels})
 
 
 def generate(

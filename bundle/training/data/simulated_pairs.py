@@ -22,7 +22,7 @@ NO_LOWER = -1000.0
 
 
 @dataclass(frozen=True)
-class Acquisition:
+class SimulatedScan:
     """One simulated scan of one patient.
 
     Args:
@@ -131,14 +131,14 @@ class RandKernelPaird(Randomizable, MapTransform):
         out.pop("kernel", None)
         return out
 
-    def acquisition(self, spacing: Sequence[float], generator: torch.Generator) -> Acquisition:
+    def acquisition(self, spacing: Sequence[float], generator: torch.Generator) -> SimulatedScan:
         """Draw a scan."""
         kernel = scanner.SOFT if self.R.rand() < self.same_kernel_prob else scanner.Kernel.random(generator)
         slices = 1
         if len(spacing) == 3:
             wanted = float(np.exp(self.R.uniform(*np.log(self.thickness)))) / spacing[2]
             slices = 2 * min(int(wanted / 2), MOST_SLICES // 2) + 1
-        return Acquisition(
+        return SimulatedScan(
             kernel,
             dose=float(np.exp(self.R.uniform(*np.log(self.dose)))),
             slices=slices,
