@@ -1,4 +1,4 @@
-"""Real pairs of kernels: fixed Gaussians, the calibrated conversion, and kernels found by the edge of the skin.
+"""Real pairs of kernels: fixed Gaussians, the calibrated conversion, and kernels found in the scans.
 
     python -m benchmarks.real_pairs DATA [--only A0002,chest1]
 
@@ -23,7 +23,8 @@ from torch import Tensor
 
 from bundle.evaluation.metrics import lung_mask, whole_and_body
 from bundle.images import Volume
-from bundle.scanner import Conversion, calibrate, converted, edge_kernel, edge_ratio, find_kernel, matched
+from bundle.scanner import Conversion, calibrate, converted, find_kernel, find_transfer, matched
+from bundle.scanner.kernels import quotient
 
 GAUSSIANS = (0.6, 0.7, 0.85, 1.0, 1.2, 1.4)  # voxels
 LEAST_LUNG = 2000  # voxels of a slice
@@ -104,10 +105,10 @@ def elsewhere(pair: Pair, others: Sequence[Pair], levels: bool) -> Tensor:
     return torch.where(left[..., None], b, a)
 
 
-def by_edge(source: Tensor, reference: Tensor, spacing: Sequence[float]) -> Tensor | None:
-    """Convert to the kernel of a reference, both kernels read off the skin; None if either shows too little of it."""
-    a, b = edge_kernel(source, spacing), edge_kernel(reference, spacing)
-    return converted(source, spacing, Conversion(edge_ratio(b, a))) if a and b else None
+def found(source: Tensor, reference: Tensor, spacing: Sequence[float]) -> Tensor | None:
+    """Convert to the kernel of a reference, both kernels found in the scans; None if either is not."""
+    a, b = find_transfer(source, spacing), find_transfer(reference, spacing)
+    return converted(source, spacing, Conversion(quotient(b, a))) if a and b else None
 
 
 def fixed(pair: Pair, where: str, judged: slice) -> Iterator[tuple[str, Callable[[], Tensor | None], slice]]:
@@ -123,21 +124,21 @@ def methods(pair: Pair, others: Sequence[Pair]) -> Iterator[tuple[str, Callable[
     depth = pair.source.shape[2]
     everything, second = slice(None), slice(depth // 2, None)
     yield from fixed(pair, "", everything)
-    yield "found by noise, to the default target", lambda: by_noise(pair), everything
+    yield "found, to the default target", lambda: by_default(pair), everything
     yield "calibrated elsewhere, filter alone", lambda: elsewhere(pair, others, False), everything
     yield "calibrated elsewhere, filter and levels", lambda: elsewhere(pair, others, True), everything
     if depth > 1:
         half = pair.part(depth // 2, depth)
         yield from fixed(half, ", second half", second)
         reference = pair.target[..., : depth // 2]
-        title = "edge, reference the first half, on the second"
-        yield title, lambda: by_edge(half.source, reference, pair.spacing), second
+        title = "found, reference the first half, on the second"
+        yield title, lambda: found(half.source, reference, pair.spacing), second
     if others:
-        yield "edge, reference another slice", lambda: by_edge(pair.source, others[0].target, pair.spacing), everything
+        yield "found, reference another slice", lambda: found(pair.source, others[0].target, pair.spacing), everything
 
 
-def by_noise(pair: Pair) -> Tensor | None:
-    """Convert to the default target, the kernel found by its noise; None if it is not found."""
+def by_default(pair: Pair) -> Tensor | None:
+    """Convert to the default target, the kernel found in the scan; None if it is not found."""
     kernel = find_kernel(pair.source, pair.spacing)
     return matched(pair.source, pair.spacing, kernel) if kernel else None
 

@@ -12,7 +12,7 @@ from bundle.evaluation.methods import OnGrid
 from bundle.evaluation.metrics import flat_places, noise_spectrum, whole_and_body
 from bundle.images import Slabs, Volume
 from bundle.runtime.files import atomic
-from bundle.scanner import Conversion, Transfer, calibrate, converted, edge_kernel, find_kernel, spread_slices
+from bundle.scanner import Conversion, Transfer, calibrate, converted, find_transfer, spread_slices
 from bundle.scanner.edge_spread import KNOTS
 from bundle.scanner.kernel import SOFT
 from bundle.scanner.kernels import Kernels, as_json
@@ -123,7 +123,7 @@ class Calibrating:
         return name or str(volume.image.meta.get("convolution_kernel", "")) or volume.path.name.split(".")[0]
 
     def _kernels(self, target: Volume, names: list[str], conversion: Conversion, about: str) -> Kernels:
-        """Return both kernels: the soft one by its skin or else its noise, the sharp one that over the fitted gain.
+        """Return both kernels: the soft one by its skin and its noise, the sharp one that over the fitted gain.
 
         The soft scan has less noise, and its kernel does not undershoot beyond what a scanner stores.
         """
@@ -137,18 +137,28 @@ def pair_of_kernels(
     target: Volume, names: list[str], gain: Transfer, manufacturer: str, about: str
 ) -> tuple[Transfer, Transfer]:
     """Return the sharp and the soft kernel of a pair whose soft scan and fitted gain are given."""
-    by_edge = edge_kernel(target, target.spacing)
-    soft = by_edge or find_kernel(target, target.spacing) or SOFT
-    way = "by the skin" if by_edge else "by noise" if soft is not SOFT else "a usual soft kernel"
+    found = find_transfer(target, target.spacing)
+    soft, way = found or SOFT, f"by {found.source}" if found else "a usual soft kernel"
     ratio, base = (np.asarray(sampled(kernel, KNOTS)) for kernel in (gain, soft))
     sharp = np.clip(base / np.maximum(ratio, LEAST_RATIO), LEAST, MOST)
     sharp[0] = 1.0
-    deviations = np.asarray(by_edge.deviations) / np.maximum(base, LEAST) if by_edge else np.zeros(len(KNOTS))
+    known = found.deviations if found else ()
+    deviations = np.asarray(known or np.zeros(len(KNOTS))) / np.maximum(base, LEAST)
+    edges: list[tuple[float, ...]] = [(), ()]
+    if found and found.edge:
+        seen = np.clip(np.asarray(found.edge) / np.maximum(ratio, LEAST_RATIO), LEAST, MOST)
+        edges = [(1.0, *_tuple(seen)[1:]), found.edge]
     first, second = (
         Transfer(
-            KNOTS, _tuple(values), _tuple(values * deviations) if by_edge else (), manufacturer, name, f"{about}; {way}"
+            KNOTS,
+            _tuple(values),
+            _tuple(values * deviations) if known else (),
+            manufacturer,
+            name,
+            f"{about}; {way}",
+            edge,
         )
-        for name, values in zip(names, (sharp, sharp * ratio), strict=True)
+        for name, values, edge in zip(names, (sharp, sharp * ratio), edges, strict=True)
     )
     return first, second
 

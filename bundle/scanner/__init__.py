@@ -3,20 +3,30 @@
 - `kernel`: transfer functions; `filters`: filters of bounded reach from them;
 - `acquisition`: one acquisition reconstructed with several kernels;
 - `transfer`: measured transfer functions; `calibration`: the `conversion` between two kernels, fitted to a pair;
-- `edge_spread`: a scan's transfer function, read off its skin;
-- `flat`: noise in flat soft tissue; `matching`: a scan's kernel found and undone; `clipping`: values clipped at
-  -1024 HU, restored in the mean.
+- `edge_spread`: a scan's transfer function, read off its skin; `flat`: noise in flat soft tissue; `finding`: the
+  kernel that fits both;
+- `matching`: a kernel undone; `clipping`: values clipped at -1024 HU, restored in the mean.
 """
 
 from bundle.scanner.acquisition import HU_RANGE, acquire, acquisition_margin
 from bundle.scanner.calibration import Calibration, calibrate, calibrated
 from bundle.scanner.clipping import FLOOR, unclipped
 from bundle.scanner.conversion import Conversion, converted
-from bundle.scanner.edge_spread import EdgeSpread, edge_kernel, edge_ratio, edge_spread, filled_body
+from bundle.scanner.edge_spread import EdgeSpread, edge_kernel, edge_spread, filled_body
 from bundle.scanner.filters import RADIUS
-from bundle.scanner.flat import SIDE, mean_power, spread_slices, tissue_patches
+from bundle.scanner.finding import find_kernel, find_transfer, fitted_kernel, found_transfer
+from bundle.scanner.flat import (
+    FILTER_RANGE,
+    SIDE,
+    FlatNoise,
+    Slices,
+    flat_noise,
+    mean_power,
+    spread_slices,
+    tissue_patches,
+)
 from bundle.scanner.kernel import NOISE_POWER, SHARP, SOFT, Kernel, frequencies, noise_power, ratio
-from bundle.scanner.matching import FILTER_RANGE, find_kernel, matched, matched_window
+from bundle.scanner.matching import matched, matched_window
 from bundle.scanner.transfer import Transfer, TransferFunction
 
 __all__ = [
@@ -31,7 +41,9 @@ __all__ = [
     "Calibration",
     "Conversion",
     "EdgeSpread",
+    "FlatNoise",
     "Kernel",
+    "Slices",
     "Transfer",
     "TransferFunction",
     "acquire",
@@ -40,10 +52,13 @@ __all__ = [
     "calibrated",
     "converted",
     "edge_kernel",
-    "edge_ratio",
     "edge_spread",
     "filled_body",
     "find_kernel",
+    "find_transfer",
+    "fitted_kernel",
+    "flat_noise",
+    "found_transfer",
     "frequencies",
     "matched",
     "matched_window",

@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from bundle.scanner.conversion import Conversion, converted, prepared, smoothed
 from bundle.scanner.filters import filter_taps, filtered, with_border
+from bundle.scanner.flat import FILTER_RANGE
 from bundle.scanner.kernel import frequencies
-from bundle.scanner.matching import FILTER_RANGE
 from bundle.scanner.transfer import Transfer
 from torch import Tensor
 

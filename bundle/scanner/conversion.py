@@ -17,8 +17,9 @@ import numpy as np
 import torch
 from bundle.scanner.clipping import unclipped
 from bundle.scanner.filters import RADIUS, filter_taps, filtered, with_border
+from bundle.scanner.flat import FILTER_RANGE
 from bundle.scanner.kernel import frequencies
-from bundle.scanner.matching import AT_ONCE, FILTER_RANGE
+from bundle.scanner.matching import AT_ONCE
 from bundle.scanner.transfer import Transfer
 from monai.networks.layers import gaussian_1d
 from torch import Tensor

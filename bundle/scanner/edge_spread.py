@@ -20,8 +20,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from bundle.scanner.clipping import FLOOR
-from bundle.scanner.flat import spread_slices
-from bundle.scanner.matching import Slices
+from bundle.scanner.flat import Slices, spread_slices
 from bundle.scanner.transfer import Transfer
 from scipy.ndimage import (
     binary_erosion,
@@ -41,7 +40,6 @@ BORDER = 20  # voxels at the border of a slice that are left out
 FEWEST = 40  # profiles that are needed
 SECTORS = 16  # of directions; with even and odd slices the groups to resample
 RESAMPLES = 200
-LEAST = 0.02  # a source's gain counts as no less in a quotient
 KNOTS = tuple(round(0.04 * k, 2) for k in range(41))  # 0 to 1.6 cycles/mm
 UNDERSHOOTS = 12  # times that the undershoot is predicted; each halves what is missing
 PADDED = 4096  # positions of a line spread for its Fourier transform
@@ -56,14 +54,23 @@ class EdgeSpread:
         total: sum of the values in HU, per group and position on the grid.
         count: number of values.
         profiles: number of profiles.
+        upright: whether the surface stands upright on the slice at each, which a single slice does not show.
     """
 
     total: np.ndarray = field(default_factory=lambda: np.zeros((2 * SECTORS, len(_EDGES) - 1)))
     count: np.ndarray = field(default_factory=lambda: np.zeros((2 * SECTORS, len(_EDGES) - 1)))
     profiles: int = 0
+    upright: bool = True
 
     def __add__(self, other: EdgeSpread) -> EdgeSpread:
-        return EdgeSpread(self.total + other.total, self.count + other.count, self.profiles + other.profiles)
+        upright = self.upright and other.upright
+        return EdgeSpread(self.total + other.total, self.count + other.count, self.profiles + other.profiles, upright)
+
+    def drawn(self, generator: np.random.Generator) -> EdgeSpread:
+        """Return the same resampled by groups, for a bootstrap."""
+        groups = np.flatnonzero(self.count.sum(1))
+        at = generator.choice(groups, len(groups)) if len(groups) else groups
+        return EdgeSpread(self.total[at], self.count[at], self.profiles, self.upright)
 
     def transfer(self, seed: int = 0) -> Transfer | None:
         """Return the transfer function, with the skin's own spectrum in it; None if there are too few profiles.
@@ -118,25 +125,12 @@ def edge_spread(image: Slices, spacing: Sequence[float]) -> EdgeSpread:
             np.add.at(total.total[2 * group + z % 2], bins[ok], values[ok])
             np.add.at(total.count[2 * group + z % 2], bins[ok], 1)
             profiles += 1
-    return EdgeSpread(total.total, total.count, profiles)
+    return EdgeSpread(total.total, total.count, profiles, upright=bool(inner) and depth > 1)
 
 
 def edge_kernel(image: Slices, spacing: Sequence[float]) -> Transfer | None:
     """Return the transfer function of a CT, read off its skin; None if too little skin is seen (`edge_spread`)."""
     return edge_spread(image, spacing).transfer()
-
-
-def edge_ratio(target: Transfer, source: Transfer) -> Transfer:
-    """Return the gain that turns the kernel of one scan into that of another, at most 1: it never sharpens.
-
-    The deviation is that of the quotient, the two scans being independent.
-    """
-    a, b = np.asarray(target.gains), np.maximum(np.asarray(source.gains), LEAST)
-    quotient = np.minimum(a / b, 1.0)
-    deviations = np.hypot(np.asarray(target.deviations) / b, a / b**2 * np.asarray(source.deviations))
-    return Transfer(
-        KNOTS, tuple(quotient.tolist()), tuple(deviations.tolist()), source=f"{target.source} / {source.source}"
-    )
 
 
 def filled_body(tissue: np.ndarray) -> np.ndarray:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -13,6 +15,50 @@ from torch import Tensor
 
 SIDE = 24  # voxels of a patch
 TISSUE = (-60.0, 160.0)  # HU: range of the smoothed values of a patch
+SLICES = 48  # most slices to search, of 512 x 512 voxels or less
+FILTER_RANGE = (-1200.0, 2000.0)  # HU: clipped before filtering; padding around the field of view and metal would ring
+FEWEST_FLATTEST = 200  # patches that are taken, if there are as many, though more than a third of them
+
+
+class Slices(Protocol):
+    """A CT, `(x, y, z)` in HU, that is read slice by slice: a tensor, or an image on disk."""
+
+    @property
+    def shape(self) -> Sequence[int]:
+        """Voxels per axis."""
+
+    def __getitem__(self, index: Any) -> Tensor:
+        """One slice, `image[..., z]`."""
+
+
+@dataclass(frozen=True)
+class FlatNoise:
+    """The noise of a CT in its flattest soft tissue.
+
+    Args:
+        power: summed noise power of the patches of each slice, HU^2 mm^2 on the grid of an FFT, `(slices, SIDE, SIDE)`.
+        patches: number of patches of each slice, `(slices,)`.
+        spacing: pixel size in mm.
+    """
+
+    power: Tensor
+    patches: Tensor
+    spacing: tuple[float, float]
+
+    @property
+    def count(self) -> int:
+        """Number of patches."""
+        return int(self.patches.sum())
+
+    def mean(self) -> Tensor:
+        """Return the mean noise power, `(SIDE, SIDE)`; NaN without patches."""
+        return self.power.sum(0) / self.patches.sum()
+
+    def drawn(self, generator: np.random.Generator) -> FlatNoise:
+        """Return the same resampled by slices, for a bootstrap; a single slice stays as it is."""
+        slices = np.flatnonzero(self.patches.numpy())
+        at = torch.from_numpy(generator.choice(slices, len(slices))) if len(slices) else slice(0)
+        return FlatNoise(self.power[at], self.patches[at], self.spacing)
 
 
 def spread_slices(depth: int, most: int) -> list[int]:
@@ -36,6 +82,34 @@ def tissue_patches(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.argwhere(tissue) * step, (high - low)[tissue]
 
 
+def flat_noise(image: Slices, spacing: Sequence[float]) -> FlatNoise:
+    """Collect the noise of the flattest third of the patches in soft tissue, in memory that does not grow with the CT.
+
+    The slices are read twice: first to find what is flattest, then for its noise.
+
+    Args:
+        image: `(x, y, z)` in HU, slices in the first two axes.
+        spacing: voxel size in mm of at least the first two axes.
+    """
+    pixel = (float(spacing[0]), float(spacing[1]))
+    x, y, depth = image.shape
+    numbers = spread_slices(depth, max(min(SLICES, SLICES * 512**2 // (x * y)), 1))
+    found = [tissue_patches(_piece(image, z)) for z in numbers]
+    order = np.argsort(np.concatenate([ranges for _, ranges in found]), kind="stable")
+    chosen = np.zeros(len(order), bool)
+    chosen[order[: max(FEWEST_FLATTEST, len(order) // 3)]] = True
+    power, patches, first = torch.zeros(len(numbers), SIDE, SIDE, dtype=torch.float64), [], 0
+    for k, (z, (corners, _)) in enumerate(zip(numbers, found, strict=True)):
+        flat = corners[chosen[first : first + len(corners)]]
+        first += len(corners)
+        patches.append(len(flat))
+        if len(flat):
+            piece = _piece(image, z)
+            cut = np.stack([piece[i : i + SIDE, j : j + SIDE].ravel() for i, j in flat])
+            power[k] = mean_power(torch.from_numpy(cut), pixel) * len(flat)
+    return FlatNoise(power, torch.tensor(patches, dtype=torch.float64), pixel)
+
+
 def mean_power(patches: Tensor, spacing: Sequence[float]) -> Tensor:
     """Return the mean noise power of patches, each minus its parabola: HU^2 mm^2 on the grid of an FFT, `(SIDE, SIDE)`.
 
@@ -48,3 +122,7 @@ def mean_power(patches: Tensor, spacing: Sequence[float]) -> Tensor:
     noise = (patches - (patches @ basis) @ basis.T).reshape(-1, SIDE, SIDE)
     window = torch.from_numpy(np.outer(np.hanning(SIDE), np.hanning(SIDE)))
     return torch.fft.fft2(noise * window).abs().square().mean(0) / window.square().sum() * math.prod(spacing[:2])
+
+
+def _piece(image: Slices, z: int) -> np.ndarray:
+    return np.clip(image[..., z].double().numpy(), *FILTER_RANGE)

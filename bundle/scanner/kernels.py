@@ -8,8 +8,8 @@
      "conversions": [{"from": "B70f", "to": "B30f", "source": "...", "knots": [...], "gains": [...],
                       "deviations": [...], "levels": [-1000, ...], "shifts": [-4.2, ...]}, ...]}
 
-Knots are frequencies in cycles/mm, levels and shifts are in HU. Transfer functions are as the edge of the skin shows
-them (`bundle.scanner.edge_spread`), with the spectrum of the skin in them, which the ratio of two cancels.
+Knots are frequencies in cycles/mm, levels and shifts are in HU. Transfer functions are as `bundle.scanner.finding` finds
+them. ``edge`` is what upright skin alone shows, with the spectrum of the skin in it, which the quotient of two cancels.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ from typing import Any
 
 import numpy as np
 from bundle.scanner.conversion import Conversion
-from bundle.scanner.edge_spread import KNOTS, LEAST
+from bundle.scanner.edge_spread import KNOTS
 from bundle.scanner.transfer import Transfer, TransferFunction, sampled
 
 CATALOGUE = Path(__file__).with_name("kernels.json")
 VERSION = 1
+LEAST = 0.02  # a source's gain counts as no less in a quotient
 MOST_BYTES = 1 << 20
 MOST_ENTRIES = 1000
 MOST_NUMBERS = 256
@@ -135,19 +136,25 @@ def as_json(kernels: Kernels) -> str:
 
 
 def quotient(target: TransferFunction, source: TransferFunction, most: float = 1.0) -> Transfer:
-    """Return the gain that turns one kernel into another, at most ``most``."""
-    a, b = (np.asarray(sampled(kernel, KNOTS)) for kernel in (target, source))
-    return Transfer(KNOTS, tuple(np.minimum(a / np.maximum(b, LEAST), most).tolist()))
+    """Return the gain that turns one kernel into another, at most ``most``.
+
+    Where upright skin shows both, it is the quotient of these edges, in which the spectrum of the skin cancels.
+    """
+    edges = [np.asarray(getattr(kernel, "edge", ())) for kernel in (target, source)]
+    if not all(map(len, edges)):
+        edges = [np.asarray(sampled(kernel, KNOTS)) for kernel in (target, source)]
+    a, b = edges
+    return Transfer(KNOTS, (1.0, *np.minimum(a / np.maximum(b, LEAST), most)[1:].tolist()))
 
 
 def _entry(kernel: Transfer) -> dict[str, Any]:
-    parts = {name: [round(v, 5) for v in getattr(kernel, name)] for name in ("knots", "gains", "deviations")}
+    parts = {name: [round(v, 5) for v in getattr(kernel, name)] for name in ("knots", "gains", "deviations", "edge")}
     return {"source": kernel.source, **parts}
 
 
 def _transfer(entry: Any, **about: str) -> Transfer:
-    knots, gains, deviations = (_numbers(entry, key) for key in ("knots", "gains", "deviations"))
-    return Transfer(knots, gains, deviations, source=_text(entry, "source"), **about)
+    knots, gains, deviations, edge = (_numbers(entry, key) for key in ("knots", "gains", "deviations", "edge"))
+    return Transfer(knots, gains, deviations, source=_text(entry, "source"), edge=edge, **about)
 
 
 def _list(content: Mapping[str, Any], key: str) -> Sequence[Any]:

@@ -30,9 +30,10 @@ class Transfer:
         manufacturer: of the scanner; empty if not known.
         name: of the kernel, as DICOM's ConvolutionKernel; empty if not known.
         source: what it was measured on, for people to read.
+        edge: gain at each knot as upright skin shows it, with the spectrum of the skin in it; empty if not known.
 
     Raises:
-        ValueError: If the knots do not increase from 0, or gains or deviations do not fit them.
+        ValueError: If the knots do not increase from 0, or gains, deviations or edge do not fit them.
     """
 
     knots: tuple[float, ...]
@@ -41,6 +42,7 @@ class Transfer:
     manufacturer: str = ""
     name: str = ""
     source: str = ""
+    edge: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         what = f"kernel {self.name!r}"
@@ -51,12 +53,13 @@ class Transfer:
             raise ValueError(
                 f"{what}: {len(self.gains)} gains for {len(self.knots)} knots; give one each, the first 1."
             )
-        if len(self.deviations) not in (0, len(self.knots)):
-            raise ValueError(
-                f"{what}: {len(self.deviations)} deviations for {len(self.knots)} knots; give one each or none."
-            )
-        if not all(math.isfinite(v) and v >= 0 for v in (*self.knots, *self.gains, *self.deviations)):
-            raise ValueError(f"{what}: knots, gains and deviations must be finite and not negative.")
+        for name in ("deviations", "edge"):
+            if (count := len(getattr(self, name))) not in (0, len(self.knots)):
+                raise ValueError(
+                    f"{what}: {count} values of {name} for {len(self.knots)} knots; give one each or none."
+                )
+        if not all(math.isfinite(v) and v >= 0 for v in (*self.knots, *self.gains, *self.deviations, *self.edge)):
+            raise ValueError(f"{what}: knots, gains, deviations and edge must be finite and not negative.")
 
     def transfer(self, frequency: Tensor) -> Tensor:
         """Return the gain at each radial `frequency` in cycles/mm, same shape; 1 at 0."""

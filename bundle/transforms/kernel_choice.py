@@ -13,10 +13,20 @@ import numpy as np
 import torch
 from bundle.images import Volume, find_images
 from bundle.runtime import file_hash, fingerprint
-from bundle.scanner import Conversion, EdgeSpread, Kernel, Transfer, edge_spread, find_kernel
+from bundle.scanner import (
+    Conversion,
+    EdgeSpread,
+    Kernel,
+    Slices,
+    Transfer,
+    edge_spread,
+    find_kernel,
+    find_transfer,
+    flat_noise,
+    found_transfer,
+)
 from bundle.scanner.edge_spread import KNOTS
 from bundle.scanner.kernels import Kernels, catalogue, quotient, read_kernels
-from bundle.scanner.matching import Slices
 
 DEFAULT_TARGET = "B40f"  # the kernel of `bundle.scanner.SOFT`, as the catalogue has it
 MOST_REFERENCES = 16  # images of a reference folder that are read
@@ -110,7 +120,7 @@ class KernelChoice:
     def _source(self, image: Slices, spacing: Sequence[float], meta: Mapping[Any, Any]) -> Transfer | None:
         if self.source_kernel is not None:
             return self._named(self.source_kernel, 0)
-        found = edge_spread(image, spacing).transfer()
+        found = find_transfer(image, spacing)
         header = str(meta.get("convolution_kernel", ""))
         if header and (named := catalogue().find(header, str(meta.get("manufacturer", "")))):
             if found is not None and _difference(named, found) > DISAGREEING:
@@ -121,7 +131,7 @@ class KernelChoice:
                     stacklevel=2,
                 )
             return named
-        return found if found is not None else _by_noise(image, spacing)
+        return found
 
     def _target(self) -> Transfer:
         target = self.target_kernel or DEFAULT_TARGET
@@ -157,7 +167,7 @@ class KernelChoice:
 
 @lru_cache(maxsize=16)
 def reference_kernel(path: str, _: str = "") -> Transfer:
-    """Return the kernel of a reference scan, or of a folder of scans of one kernel, by its skin, else its noise.
+    """Return the kernel of a reference scan, or of a folder of scans of one kernel, by its skin and its noise.
 
     Args:
         path: of an image, or a folder.
@@ -165,28 +175,19 @@ def reference_kernel(path: str, _: str = "") -> Transfer:
     Raises:
         ValueError: If too little skin and flat tissue is seen.
     """
-    images = find_images(path)[:MOST_REFERENCES]
-    total = EdgeSpread()
-    for image in images:
+    edge, noise = EdgeSpread(), None
+    for image in find_images(path)[:MOST_REFERENCES]:
         volume = Volume(image)
-        total += edge_spread(volume, volume.spacing)
-    kernel = total.transfer()
-    if kernel is None and images:
-        volume = Volume(images[0])
-        kernel = _by_noise(volume, volume.spacing)
+        edge += edge_spread(volume, volume.spacing)
+        other = flat_noise(volume, volume.spacing)
+        noise = other if noise is None or other.count > noise.count else noise
+    kernel = found_transfer(edge, noise) if noise is not None else None
     if kernel is None:
         raise ValueError(
             f"target_kernel {path!r} shows too little skin and flat tissue to find its kernel; take a scan with the "
             "whole body in its slices, or name a kernel."
         )
     return Transfer(kernel.knots, kernel.gains, kernel.deviations, source=f"{Path(path).name}: {kernel.source}")
-
-
-def _by_noise(image: Slices, spacing: Sequence[float]) -> Transfer | None:
-    kernel = find_kernel(image, spacing)
-    if kernel is None:
-        return None
-    return Transfer(KNOTS, (1.0, *kernel.transfer(_frequencies())[1:].tolist()), source="noise in flat tissue")
 
 
 def _difference(one: Transfer, other: Transfer) -> float:
