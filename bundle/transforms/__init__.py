@@ -1,9 +1,10 @@
 """The MONAI dictionary transforms that `configs/inference.json` names: load, match, paste, save.
 
 `prepare` and `finish` run them on an image in memory, or slab by slab on one that is too large for that; `percentiles`:
-intensities without a unit on one scale; `lungs`: where they are.
+intensities without a unit on one scale; `lungs`: where they are; `densitometry`: their density, in a `lung_mask`.
 """
 
+from bundle.transforms.densitometry import Densitometry
 from bundle.transforms.finish import FinishImaged
 from bundle.transforms.kernel_choice import KernelChoice
 from bundle.transforms.load import LoadImageOrSeriesd
@@ -14,6 +15,7 @@ from bundle.transforms.prepare import PrepareImaged, collate
 from bundle.transforms.save import SaveImageAsSourced
 
 __all__ = [
+    "Densitometry",
     "FinishImaged",
     "KernelChoice",
     "LoadImageOrSeriesd",

@@ -7,6 +7,8 @@ import torch
 from skimage.measure import label as connected
 from torch import Tensor
 
+SMALLEST = 0.1  # of the largest component
+
 
 def lungs(image: Tensor, air: float = -500.0, stride: int = 4) -> Tensor:
     """Find the lungs: air that does not touch the sides of the image.
@@ -24,11 +26,15 @@ def lungs(image: Tensor, air: float = -500.0, stride: int = 4) -> Tensor:
     sampled = torch.as_tensor(image)[0][tuple(slice(None, None, stride) for _ in image.shape[1:])].as_subclass(Tensor)
     parts = connected((sampled.cpu().numpy() < air).astype(np.uint8), connectivity=1)
     outside = np.unique(np.concatenate([parts[[0, -1]].ravel(), parts[:, [0, -1]].ravel()]))
-    sizes = np.bincount(parts.ravel())
-    sizes[outside] = 0
-    sizes[0] = 0
-    found = np.isin(parts, np.flatnonzero(sizes > 0.1 * sizes.max())) if sizes.any() else np.ones_like(parts, bool)
-    mask = torch.from_numpy(found)
+    found = large_parts(np.where(np.isin(parts, outside), 0, parts))
+    mask = torch.from_numpy(found if found.any() else np.ones_like(found))
     for axis, size in enumerate(image.shape[1:]):
         mask = mask.repeat_interleave(stride, axis).narrow(axis, 0, size)
     return mask[None].to(image.device)
+
+
+def large_parts(parts: np.ndarray) -> np.ndarray:
+    """Return the components, 1 and up, that have more than a tenth of the largest one's voxels; boolean."""
+    sizes = np.bincount(parts.ravel())
+    sizes[0] = 0
+    return np.asarray((sizes > SMALLEST * sizes.max())[parts])

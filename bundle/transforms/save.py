@@ -13,6 +13,7 @@ import torch
 from bundle.images import Opened, Write, check_extension, create_image, held, open_image, result_path, suffix
 from bundle.images.derived import Derivation
 from bundle.runtime import file_hash
+from bundle.transforms.densitometry import Densitometry
 from monai.config import KeysCollection
 from monai.data.utils import to_affine_nd
 from monai.transforms import MapTransform, SaveImaged
@@ -34,6 +35,7 @@ class SaveImageAsSourced(SaveImaged):
         weights: the checkpoint that made the image, which a derived series names by its SHA-256; or nothing.
         series_description: what a derived series is said to be.
         root: folder whose subfolders results keep, see `bundle.images.result_path`.
+        densitometry: what measures the lungs in source and result once that is written; null for nothing.
 
     Raises:
         ValueError: If the extension is that of no format that is written.
@@ -50,12 +52,13 @@ class SaveImageAsSourced(SaveImaged):
         weights: str | Path = "",
         series_description: str = Derivation.description,
         root: str | Path | None = None,
+        densitometry: Densitometry | None = None,
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
         check_extension(output_ext)
         self.weights, self.series_description = weights, series_description
         self.output_dir, self.output_postfix, self.output_dtype = Path(output_dir), output_postfix, output_dtype
-        self.output_ext, self.root = output_ext, root
+        self.output_ext, self.root, self.densitometry = output_ext, root, densitometry
 
     def set_options(self, *args: Any, **kwargs: Any) -> None:
         """Nothing to set: the format follows from each image."""
@@ -86,6 +89,8 @@ class SaveImageAsSourced(SaveImaged):
         with create_image(path, source, dtype, derivation) as write:
             yield write
         print(f"written: {path}")
+        if self.densitometry:
+            self.densitometry(open_image(source.path, str(source.meta.get("series_uid", ""))), path)
 
 
 def source_of(image: Any, voxels: np.ndarray) -> Opened:

@@ -72,6 +72,22 @@ def grey(shape, seed=0):
     return ((picture.clip(-1000, 200) + 1000) * 255 / 1200).round().astype(np.uint8)
 
 
+@overlays
+def test_densitometry_is_for_ct(overlay):
+    """Refused before anything is translated."""
+    assert parser("inference", overlay).get_parsed_content("postprocessing").transforms[-1].densitometry is None
+    asked = parser("inference", overlay, densitometry=True)
+    if overlay == LOW_DOSE:
+        assert asked.get_parsed_content("postprocessing").transforms[-1].densitometry is not None
+        return
+    with pytest.raises(RuntimeError) as error:
+        asked.get_parsed_content("postprocessing")
+    causes = [error.value]
+    while causes[-1].__cause__:
+        causes.append(causes[-1].__cause__)
+    assert "densitometry needs thorax CTs in HU, of three axes, but " in str(causes[-1])
+
+
 @bases
 @overlays
 def test_an_overlay_holds_no_network(base, overlay):

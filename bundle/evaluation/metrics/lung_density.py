@@ -1,4 +1,7 @@
-"""Lung densitometry: the emphysema index, which a kernel's noise increases, and the mean density."""
+"""Lung densitometry: the emphysema index, which a kernel's noise increases, and the mean density.
+
+The lungs are those of the target. Where there is no target, `bundle.transforms.densitometry` measures.
+"""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ import numpy as np
 from bundle.evaluation.metrics.similarity import LUNG as LUNG_WINDOW
 from bundle.evaluation.metrics.similarity import maps
 from bundle.scanner import filled_body
+from bundle.transforms.lungs import large_parts
 from scipy.ndimage import binary_closing, binary_erosion, binary_fill_holes, gaussian_filter, label
 from torch import Tensor
 
@@ -16,7 +17,6 @@ BODY = -400.0  # HU
 LUNG = -600.0  # HU
 INSIDE = 6  # voxels by which the filled body is eroded, to leave out the air around it
 CLOSING = 10  # voxels
-SMALLEST = 0.1  # of the largest component
 
 
 def body_mask(target: np.ndarray) -> np.ndarray:
@@ -47,9 +47,4 @@ def lung_mask(target: np.ndarray) -> np.ndarray:
     """
     closed = binary_fill_holes(binary_closing(body_mask(target), iterations=CLOSING))
     air = (gaussian_filter(target, SMOOTHING) < LUNG) & binary_erosion(closed, iterations=INSIDE)
-    parts, count = label(air)
-    if not count:
-        return np.zeros(target.shape, bool)
-    sizes = np.bincount(parts.ravel())
-    sizes[0] = 0
-    return np.asarray(np.isin(parts, np.flatnonzero(sizes > SMALLEST * sizes.max())) & air)
+    return large_parts(label(air)[0])

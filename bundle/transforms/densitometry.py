@@ -1,0 +1,223 @@
+"""Measure the density of the lungs before and after a conversion, in the same mask.
+
+::
+
+    result --pooled--> lung mask --+--> source, slab by slab --> voxels of each HU --> LAA, Perc15, mean: before
+                                   '--> result, slab by slab --> voxels of each HU --> LAA, Perc15, mean: after
+
+Both are read from their files, so it is all the same whether the result was made in memory or streamed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from bundle import __version__
+from bundle.images import Opened, Slabs, Volume, slabs
+from bundle.runtime.files import atomic
+from bundle.scanner import FLOOR
+from bundle.transforms.lung_mask import AIR, LEFT, RIGHT, LungMask, find_lung_mask
+from bundle.transforms.prepare import slab_depth
+
+END = ".densitometry.json"
+SIDE = 256  # voxels: longest side of the volume that the lungs are searched in
+AREAS = (-950, -910, -856)  # HU: low attenuation areas
+PERCENTILE = 15  # percent
+RANGE = (-2048, 4095)  # HU: what lies beyond is counted at its ends
+SIDES = {"left": (LEFT,), "right": (RIGHT,), "both": (LEFT, RIGHT)}
+THICK = 3.0  # mm: slices from which on a warning is given
+AT_FLOOR = 10.0  # percent of the lung at -1024 HU from which on a warning is given
+#: Field, its heading in the printed table, and its format there.
+COLUMNS = (
+    *((f"laa{-area}_percent", f"LAA{area} %", ".2f") for area in AREAS),
+    (f"perc{PERCENTILE}_hu", f"Perc{PERCENTILE} HU", ".0f"),
+    ("mean_hu", "mean HU", ".1f"),
+    ("volume_ml", "volume ml", ".0f"),
+)
+
+
+class Densitometry:
+    """Write ``RESULT.densitometry.json`` beside a result, and print it as a table.
+
+    Args:
+        spatial_dims: of the images.
+        limits: range that is translated, in HU.
+        percentiles: of images without a unit; null for CTs.
+
+    Raises:
+        ValueError: If these are not of CTs that show the lung: images of two axes, or not in HU.
+    """
+
+    def __init__(
+        self,
+        spatial_dims: int = 3,
+        limits: Sequence[float] = (-1200.0, 2000.0),
+        percentiles: Sequence[float] | None = None,
+    ) -> None:
+        reasons = {
+            f"spatial_dims is {spatial_dims}": spatial_dims != 3,
+            f"percentiles is {percentiles}": percentiles is not None,
+            f"the limits {list(limits)} begin above {min(AREAS)} HU": limits[0] > min(AREAS),
+        }
+        for reason, holds in reasons.items():
+            if holds:
+                raise ValueError(f"densitometry needs thorax CTs in HU, of three axes, but {reason}; set it to false.")
+
+    def __call__(self, source: str | Path | Opened, result: str | Path) -> dict[str, Any]:
+        """Measure, write, print and return what `measured` does.
+
+        Args:
+            source: the image that was converted.
+            result: what was written.
+
+        Raises:
+            NotWrittenError: If the file cannot be written.
+            ValueError: see `measured`.
+        """
+        found = measured(Volume(source), Volume(result))
+        path = Path(result)
+        with atomic(path.with_name(path.name + END)) as part:
+            part.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        print(as_text(found))
+        return found
+
+
+def measured(source: Volume, result: Volume, thickness: int | None = None) -> dict[str, Any]:
+    """Return the density of both lungs in both images, and warnings, for JSON to write.
+
+    Args:
+        source: in HU.
+        result: in HU, on the same grid; the lungs are searched in it.
+        thickness: slices that are read together; null for as many as fit into 32 MiB. The values do not depend on it.
+
+    Raises:
+        ValueError: If the grids differ.
+    """
+    if source.shape != result.shape:
+        raise ValueError(
+            f"densitometry: result {result.path.name!r} has {result.shape} voxels, its source {source.path.name!r} "
+            f"{source.shape}; both must lie on one grid."
+        )
+    thickness = thickness or slab_depth(source.shape)
+    image, factor = pooled(result, thickness)
+    spacing = [mm * times for mm, times in zip(result.spacing, factor, strict=True)]
+    lungs = find_lung_mask(image, spacing)
+    before, after = (histograms(volume, lungs.sides, factor, thickness) for volume in (source, result))
+    voxel = math.prod(result.spacing) / 1000
+    return {
+        "source": source.path.name,
+        "result": result.path.name,
+        "bundle": __version__,
+        "mask": {
+            "from": "result",
+            "pooled_by": list(factor),
+            "below_hu": AIR,
+            "separated_by": lungs.separated_by or None,
+        },
+        "before": densities(before, voxel),
+        "after": densities(after, voxel),
+        "interval_95": None,
+        "warnings": warned(lungs, source.spacing[2], before),
+    }
+
+
+def pooled(image: Slabs, thickness: int) -> tuple[np.ndarray, tuple[int, ...]]:
+    """Return an image pooled by its mean to at most 256 voxels a side, `(x, y, z)`, and by how much along each axis.
+
+    The last block of an axis may hold fewer voxels. The values do not depend on the thickness of the slabs.
+    """
+    factor = tuple(-(-size // SIDE) for size in image.shape)
+    step = -(-thickness // factor[2]) * factor[2]
+    parts = []
+    for start, stop in slabs(image.shape[2], step):
+        part = image.slab(start, stop).numpy()
+        for axis, times in enumerate(factor):
+            starts = np.arange(0, part.shape[axis], times)
+            lengths = np.diff(starts, append=part.shape[axis]).astype(np.float32)
+            part = np.add.reduceat(part, starts, axis) / np.expand_dims(lengths, [i for i in range(3) if i != axis])
+        parts.append(part)
+    return np.concatenate(parts, -1), factor
+
+
+def histograms(image: Slabs, sides: np.ndarray, factor: Sequence[int], thickness: int) -> dict[str, np.ndarray]:
+    """Count the voxels of each HU, rounded, from -2048 to 4095, for ``left``, ``right`` and ``both`` lungs.
+
+    Args:
+        image: in HU.
+        sides: as of `LungMask`, coarser by the factor.
+        factor: voxels of the image along each axis of a voxel of the mask.
+        thickness: slices that are read together.
+    """
+    bins = RANGE[1] - RANGE[0] + 1
+    counts = np.zeros((max(LEFT, RIGHT) + 1, bins), np.int64)
+    at = [np.arange(size) // times for size, times in zip(image.shape, factor, strict=True)]
+    for start, stop in slabs(image.shape[2], thickness):
+        side = sides[np.ix_(at[0], at[1], at[2][start:stop])]
+        voxels = image.slab(start, stop).numpy()
+        for index in (LEFT, RIGHT):
+            found = np.rint(voxels[side == index]).clip(*RANGE).astype(np.int64) - RANGE[0]
+            counts[index] += np.bincount(found, minlength=bins)
+    return {name: counts[list(indices)].sum(0) for name, indices in SIDES.items()}
+
+
+def densities(counts: Mapping[str, np.ndarray], voxel: float) -> dict[str, dict[str, float | None]]:
+    """Return the measures of each lung from its histogram; null, and a volume of 0, where there is no lung.
+
+    - ``laaN_percent``: share of the voxels below -N HU;
+    - ``perc15_hu``: the lowest HU that at least 15 % of the voxels do not exceed;
+    - ``mean_hu``: mean lung density.
+
+    Args:
+        counts: as of `histograms`.
+        voxel: its volume in ml.
+    """
+    levels = np.arange(RANGE[0], RANGE[1] + 1)
+    found: dict[str, dict[str, float | None]] = {}
+    for name, count in counts.items():
+        total = int(count.sum())
+        values: list[float | None] = [None] * (len(AREAS) + 2)
+        if total:
+            below = [round(100 * int(count[levels < area].sum()) / total, 4) for area in AREAS]
+            rank = int(np.argmax(100 * np.cumsum(count) >= PERCENTILE * total))
+            values = [*below, int(levels[rank]), round(int(count @ levels) / total, 4)]
+        found[name] = dict(zip((key for key, *_ in COLUMNS), [*values, round(total * voxel, 3)], strict=True))
+    return found
+
+
+def warned(lungs: LungMask, slices: float, before: Mapping[str, np.ndarray]) -> list[str]:
+    """Return why the values are not to be trusted.
+
+    Args:
+        lungs: the mask.
+        slices: distance of the source's slices in mm.
+        before: the source's histograms.
+    """
+    total = int(before["both"].sum())
+    floor = 100 * int(before["both"][: int(FLOOR) - RANGE[0] + 1].sum()) / total if total else 0.0
+    reasons = {
+        "no lung was found: all densities are null": not total,
+        "the lungs are cut off by the sides of the image: slices that show them open are left out": lungs.cut_off,
+        "left and right lung could not be told apart by their shape: the plane through the body's middle divides "
+        "them": lungs.separated_by == "plane",
+        f"the slices are {slices:.2f} mm apart, more than {THICK:g} mm: conversions are less certain, and emphysema "
+        "is averaged away": slices > THICK,
+        f"{floor:.1f} % of the lung lie at {FLOOR:g} HU or below, more than {AT_FLOOR:g} %: values were clipped there, "
+        "and are restored in the mean only": floor > AT_FLOOR,
+    }
+    return [reason for reason, holds in reasons.items() if holds]
+
+
+def as_text(found: Mapping[str, Any]) -> str:
+    """Return what `measured` does as a small table with its warnings."""
+    lines = [f"{'densitometry':16}" + "".join(f"{heading:>11}" for _, heading, _ in COLUMNS)]
+    for name in SIDES:
+        for when in ("before", "after"):
+            values = [(found[when][name][key], form) for key, _, form in COLUMNS]
+            cells = [f"{'-' if value is None else format(value, form):>11}" for value, form in values]
+            lines.append(f"{f'{name}, {when}':16}" + "".join(cells))
+    return "\n".join([*lines, *(f"warning: {warning}." for warning in found["warnings"])])

@@ -1,0 +1,167 @@
+"""Find the left and the right lung in a coarse CT.
+
+::
+
+    . . . . . . . . . .       . air that reaches the sides of the slice: outside
+    . # # # # # # # # .       # body
+    . # R R # o # L L .       o airway: followed from the head down, and left out
+    . # R R # # # L # .       R L what is left: lung
+    . . . . . . . . . .
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from bundle.transforms.lungs import large_parts
+from scipy.ndimage import center_of_mass, distance_transform_edt, find_objects, generate_binary_structure, label
+from skimage.measure import regionprops
+from skimage.segmentation import watershed
+
+LEFT, RIGHT = 1, 2
+AIR = -500.0  # HU: air and lung lie below
+BODY = -200.0  # HU: the body lies above, and the shell of most tables below
+LEAST = 200.0  # ml: less air in a body is no lung
+AIRWAY = (50.0, 800.0)  # mm^2: smallest and largest airway in a slice
+MIDLINE = 25.0  # mm from the body's middle: where an airway may begin
+EXTENT = 0.5  # of its bounding box: what the first slice of an airway fills at least
+LONG = 30.0  # mm: an airway that was followed so far and ends is not looked for again
+DEPTHS = range(21)  # mm by which the lungs are eroded until they come apart
+SMALLER = 0.2  # of the larger lung: the smaller one's least size
+OPEN = 100.0  # mm^2: where the lung meets so much outside air in the next slice, it is cut off by the image's sides
+NEXT = slice(None, -1), slice(1, None)  # each slice but the last, and the one above it
+#: What touches a voxel in its slice.
+IN_SLICE = np.pad(generate_binary_structure(2, 1)[..., None], [(0, 0), (0, 0), (1, 1)])
+
+
+@dataclass(frozen=True, eq=False)
+class LungMask:
+    """The lungs in a coarse CT.
+
+    Args:
+        sides: `(x, y, z)`, uint8: `LEFT`, `RIGHT`, or 0.
+        separated_by: ``components``, ``watershed`` or ``plane``, see `find_lung_mask`; empty without lungs.
+        cut_off: whether the lung goes on where the image ends at its sides, so that slices of it are left out.
+    """
+
+    sides: np.ndarray
+    separated_by: str = ""
+    cut_off: bool = False
+
+
+def find_lung_mask(image: np.ndarray, spacing: Sequence[float]) -> LungMask:
+    """Find the lungs: air inside the body.
+
+    1. The body is the largest component above -200 HU. What of the rest reaches the sides of its slice lies outside.
+    2. Lung is what lies inside and below -500 HU, without the airways (see `find_airways`), in components of at least
+       a tenth of the largest one. If all of it is less than 200 ml, it is no lung.
+    3. The largest component on each side of the body's middle is a lung if the smaller one has a fifth of the larger
+       one's volume. If there are no such two, the lungs touch: they are eroded, by 1 mm up to 20 mm, until there are,
+       and these grow back by a watershed on the distance to the border. If that fails too, the plane through the
+       body's middle divides them. Other components belong to the side that their centroid lies on.
+
+    Args:
+        image: `(x, y, z)` in HU: to the patient's right, front and head.
+        spacing: voxel size in mm.
+    """
+    body = inside_body(image)
+    lung = body & (image < AIR)
+    lung &= ~find_airways(lung, body, spacing)
+    lung = large_parts(label(lung)[0])
+    if lung.sum() * float(np.prod(spacing)) / 1000 < LEAST:
+        return LungMask(np.zeros(lung.shape, np.uint8))
+    weights = body[..., lung.any((0, 1))].sum((1, 2))
+    sides, separated_by = split(lung, spacing, float(np.arange(len(lung)) @ weights / weights.sum()))
+    outside = ~body & (image < AIR)
+    met = sum(int((lung[..., here] & outside[..., there]).sum()) for here, there in (NEXT, NEXT[::-1]))
+    return LungMask(sides, separated_by, met * spacing[0] * spacing[1] > OPEN)
+
+
+def inside_body(image: np.ndarray) -> np.ndarray:
+    """Return the body with all that it encloses in its slices, `(x, y, z)`, boolean; all false if there is none."""
+    parts, count = label(image > BODY)
+    if not count:
+        return np.zeros(image.shape, bool)
+    largest = parts == np.argmax(np.bincount(parts.ravel())[1:]) + 1
+    parts, _ = label(~largest, IN_SLICE)
+    outside = np.zeros(parts.max() + 1, bool)
+    outside[np.unique(np.concatenate([parts[[0, -1]].ravel(), parts[:, [0, -1]].ravel()]))] = True
+    outside[0] = False
+    return np.asarray(~outside[parts])
+
+
+def find_airways(air: np.ndarray, body: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
+    """Follow the trachea, and the bronchi as far as they are apart from the lung, from the head down.
+
+    They begin as a compact component of a slice, of 50 to 800 mm^2, within 25 mm of the body's middle, above the slice
+    with the most air. From there on they are what overlaps them in the next slice and has no more than 800 mm^2.
+
+    Args:
+        air: inside the body, `(x, y, z)`, boolean.
+        body: with all that it encloses, boolean.
+        spacing: voxel size in mm.
+    """
+    found, above, length = np.zeros_like(air), np.zeros(air.shape[:2], bool), 0.0
+    pixel, most = spacing[0] * spacing[1], int(np.argmax(air.sum((0, 1))))
+    for z in reversed(range(air.shape[2])):
+        parts, _ = label(air[..., z])
+        small = np.bincount(parts.ravel()) * pixel <= AIRWAY[1]
+        small[0] = False
+        chosen = np.unique(parts[above])
+        if z > most and not above.any() and length < LONG and body[..., z].any():
+            middle = center_of_mass(body[..., z])[0]
+            chosen = np.array(
+                [
+                    part.label
+                    for part in regionprops(parts)
+                    if part.area * pixel >= AIRWAY[0]
+                    and part.extent >= EXTENT
+                    and abs(part.centroid[0] - middle) * spacing[0] <= MIDLINE
+                ],
+                int,
+            )
+            length = 0.0
+        above = np.isin(parts, chosen[small[chosen]])
+        length += spacing[2] * bool(above.any())
+        found[..., z] = above
+    return found
+
+
+def split(lung: np.ndarray, spacing: Sequence[float], middle: float) -> tuple[np.ndarray, str]:
+    """Divide the lungs; return the sides, and by what they are separated, see `LungMask`.
+
+    Args:
+        lung: `(x, y, z)`, boolean, not empty.
+        spacing: voxel size in mm.
+        middle: of the body, an index along x.
+    """
+    sides = np.zeros(lung.shape, np.uint8)
+    (box,) = find_objects(lung.astype(np.uint8))
+    lung, inner, middle = lung[box], sides[box], middle - box[0].start
+    distance = distance_transform_edt(np.pad(lung, [(1, 1), (1, 1), (0, 0)]), sampling=spacing)[1:-1, 1:-1]
+    for depth in DEPTHS:
+        parts, count = label(distance > depth)
+        if not count:
+            break
+        sizes, right = np.bincount(parts.ravel())[1:], on_right(parts, middle)
+        of_side = np.stack([sizes * ~right, sizes * right])
+        if of_side.max(1).min() < SMALLER * of_side.max():
+            continue
+        for side, seed in zip((LEFT, RIGHT), of_side.argmax(1), strict=True):
+            inner[parts == seed + 1] = side
+        if depth:
+            inner[:] = watershed(-distance, inner, mask=lung)
+        others, _ = label(lung & (inner == 0))
+        inner += np.concatenate([[0], np.where(on_right(others, middle), RIGHT, LEFT)]).astype(np.uint8)[others]
+        return sides, "watershed" if depth else "components"
+    inner[:] = lung * np.where(np.arange(len(lung)) > middle, RIGHT, LEFT)[:, None, None]
+    return sides, "plane"
+
+
+def on_right(parts: np.ndarray, middle: float) -> np.ndarray:
+    """Return for each component, from the first on, whether its centroid lies to the right of the middle; boolean."""
+    voxels = np.bincount(parts.ravel())
+    along = np.broadcast_to(np.arange(len(parts))[:, None, None], parts.shape)
+    return np.asarray(np.bincount(parts.ravel(), along.ravel())[1:] > middle * voxels[1:])
