@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,34 @@ MOST_REFERENCES = 16  # images of a reference folder that are read
 SHARPER = 1.1  # mean gain between 0.15 and 0.5 cycles/mm from which on a target is sharper than the source
 MOST = 3.0  # gain, if sharpening is allowed
 DISAGREEING = 0.25  # mean relative difference of header and image from which on a warning is given
+OWN = "calibrated by the user"  # what is told of a kernel that is not of the bundle's catalogue
 _BAND = np.flatnonzero((np.asarray(KNOTS) >= 0.15) & (np.asarray(KNOTS) <= 0.5))
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What was chosen for a CT.
+
+    Args:
+        conversion: the kernel to be undone, a conversion, or None to leave the CT as it is.
+        source: name of the kernel that it is converted from; "unnamed" if it was found in the image.
+        target: name of the kernel that it is converted to; "reference" if it was found in one.
+        about: of both, what they were measured on and how sure they are; and what was warned of.
+        kernel: the name of the target, if it has one and the CT is converted.
+    """
+
+    conversion: Kernel | Conversion | None = None
+    source: str = ""
+    target: str = ""
+    about: str = ""
+    kernel: str = ""
+
+    def told(self) -> dict[str, str]:
+        """Return what metadata tell of it, as `bundle.images.derived.Derivation` takes it; nothing without keys."""
+        if not self.about:
+            return {}
+        kernels = f"{self.source} to {self.target}" if self.source else ""
+        return {"kernels": kernels, "kernels_told": self.about, "kernel": self.kernel}
 
 
 @dataclass(frozen=True)
@@ -61,10 +89,8 @@ class KernelChoice:
         content = [content_hash(value) for value in values]
         return [*values, *content, self.allow_sharper]
 
-    def __call__(
-        self, image: Slices, spacing: Sequence[float], meta: Mapping[Any, Any] | None = None
-    ) -> Kernel | Conversion | None:
-        """Return the kernel of a CT to be undone, a conversion, or None to leave the CT as it is.
+    def __call__(self, image: Slices, spacing: Sequence[float], meta: Mapping[Any, Any] | None = None) -> Chosen:
+        """Return the kernel of a CT to be undone, a conversion, or neither, and what is told of it.
 
         Args:
             image: `(x, y, z)` in HU, read slice by slice.
@@ -75,31 +101,39 @@ class KernelChoice:
             ValueError: If the target is sharper than the source, or no kernel is found in a reference.
         """
         if self.source_kernel is None and self.target_kernel is None:
-            return find_kernel(image, spacing)
+            return Chosen(find_kernel(image, spacing))
         if direct := self._direct():
-            print(f"kernel: {direct.filter.source}")
-            return self._checked(direct, "the calibrated target")
-        source = self._source(image, spacing, meta or {})
+            first, second, calibrated = direct
+            print(f"kernel: {calibrated.filter.source}")
+            conversion = self._checked(calibrated, "the calibrated target")
+            about = f"kernel converted from {first} to {second} ({OWN})"
+            return Chosen(conversion, first, second, about, second)
+        with _warnings_kept() as kept:
+            source = self._source(image, spacing, meta or {})
         if source is None:
-            warnings.warn(
+            unknown = (
                 "the kernel of the image is not known, and too little skin and flat tissue is seen to find it: the "
-                "image is left as it is; name it by source_kernel.",
-                stacklevel=2,
+                "image is left as it is"
             )
-            return None
+            warnings.warn(f"{unknown}; name it by source_kernel.", stacklevel=2)
+            return Chosen(about="; ".join([unknown, *kept]))
         target = self._target()
         print(f"kernel: from {_told(source)} to {_told(target)}")
         known = catalogue().conversion(source.name, target.name)
         if known and source in catalogue().kernels and target in catalogue().kernels:
-            return self._checked(known, target.name)
-        return self._checked(Conversion(quotient(target, source, MOST)), target.name or "the target")
+            conversion = self._checked(known, target.name)
+        else:
+            conversion = self._checked(Conversion(quotient(target, source, MOST)), target.name or "the target")
+        about = f"kernel converted from {_told(_shown(source))} to {_told(_shown(target, 'reference'))}"
+        return Chosen(
+            conversion, source.name or "unnamed", target.name or "reference", "; ".join([about, *kept]), target.name
+        )
 
-    def _direct(self) -> Conversion | None:
-        """Return the conversion of a calibration's file that is both source and target."""
+    def _direct(self) -> tuple[str, str, Conversion] | None:
+        """Return names and conversion of a calibration's file that is both source and target."""
         if self.source_kernel is None or self.source_kernel != self.target_kernel or not _is_file(self.source_kernel):
             return None
-        (*_, (_, _, conversion)) = self._conversions(self.source_kernel)
-        return conversion
+        return self._conversions(self.source_kernel)[-1]
 
     def _conversions(self, path: str) -> Sequence[tuple[str, str, Conversion]]:
         found = read_kernels(path).conversions
@@ -189,6 +223,19 @@ def _by_noise(image: Slices, spacing: Sequence[float]) -> Transfer | None:
     return Transfer(KNOTS, (1.0, *kernel.transfer(_frequencies())[1:].tolist()), source="noise in flat tissue")
 
 
+@contextmanager
+def _warnings_kept() -> Iterator[list[str]]:
+    """Keep the texts of what is warned of meanwhile; it is warned of at the end."""
+    kept: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield kept
+    for each in caught:
+        if each.category is UserWarning:
+            kept.append(f"warning: {each.message}".rstrip("."))
+        warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+
+
 def _difference(one: Transfer, other: Transfer) -> float:
     a, b = (kernel.transfer(_frequencies()).numpy()[_BAND] for kernel in (one, other))
     return float(np.mean(np.abs(a - b)) / np.mean(a))
@@ -201,6 +248,13 @@ def _told(kernel: Transfer) -> str:
         deviation = float(kernel.deviation(_frequencies())[10] / max(float(kernel.transfer(_frequencies())[10]), 0.05))
         sure = f", +- {100 * deviation:.0f} % at 0.4 cycles/mm"
     return f"{kernel.name or 'unnamed'} ({kernel.source}{sure})"
+
+
+def _shown(kernel: Transfer, unnamed: str = "") -> Transfer:
+    """Return a kernel without the names of the files that it was measured on, which may be those of other patients."""
+    if kernel.name:
+        return kernel if kernel in catalogue().kernels else replace(kernel, source=OWN)
+    return replace(kernel, name=unnamed, source=kernel.source.split(": ")[-1])
 
 
 def _frequencies() -> torch.Tensor:
