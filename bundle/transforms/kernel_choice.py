@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,44 +13,18 @@ import numpy as np
 import torch
 from bundle.images import Volume, find_images
 from bundle.runtime import file_hash, fingerprint
-from bundle.scanner import Conversion, EdgeSpread, Kernel, Transfer, edge_spread, find_kernel
+from bundle.scanner import Conversion, EdgeSpread, Transfer, edge_spread, find_kernel
 from bundle.scanner.edge_spread import KNOTS
 from bundle.scanner.kernels import Kernels, catalogue, quotient, read_kernels
 from bundle.scanner.matching import Slices
+from bundle.transforms.chosen import OWN, Chosen, shown, told, warnings_kept
 
 DEFAULT_TARGET = "B40f"  # the kernel of `bundle.scanner.SOFT`, as the catalogue has it
 MOST_REFERENCES = 16  # images of a reference folder that are read
 SHARPER = 1.1  # mean gain between 0.15 and 0.5 cycles/mm from which on a target is sharper than the source
 MOST = 3.0  # gain, if sharpening is allowed
 DISAGREEING = 0.25  # mean relative difference of header and image from which on a warning is given
-OWN = "calibrated by the user"  # what is told of a kernel that is not of the bundle's catalogue
 _BAND = np.flatnonzero((np.asarray(KNOTS) >= 0.15) & (np.asarray(KNOTS) <= 0.5))
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """What was chosen for a CT.
-
-    Args:
-        conversion: the kernel to be undone, a conversion, or None to leave the CT as it is.
-        source: name of the kernel that it is converted from; "unnamed" if it was found in the image.
-        target: name of the kernel that it is converted to; "reference" if it was found in one.
-        about: of both, what they were measured on and how sure they are; and what was warned of.
-        kernel: the name of the target, if it has one and the CT is converted.
-    """
-
-    conversion: Kernel | Conversion | None = None
-    source: str = ""
-    target: str = ""
-    about: str = ""
-    kernel: str = ""
-
-    def told(self) -> dict[str, str]:
-        """Return what metadata tell of it, as `bundle.images.derived.Derivation` takes it; nothing without keys."""
-        if not self.about:
-            return {}
-        kernels = f"{self.source} to {self.target}" if self.source else ""
-        return {"kernels": kernels, "kernels_told": self.about, "kernel": self.kernel}
 
 
 @dataclass(frozen=True)
@@ -65,29 +38,48 @@ class KernelChoice:
         target_kernel: of the result: a name, such a file, whose target it is, or a reference scan or a folder of them;
             null for the soft kernel of the bundle.
         allow_sharper: convert to a sharper kernel too, which raises the noise.
+        catalogue: a user's file of kernels, as the run id ``calibrating`` writes it, which extends the bundle's; its
+            entries win.
 
     Raises:
-        ValueError: If a kernel is neither a name of the catalogue, nor a file, nor a folder.
+        ValueError: If a kernel is neither a name of the catalogue, nor a file, nor a folder, or the user's catalogue is
+            no file of kernels.
     """
 
     source_kernel: str | None = None
     target_kernel: str | None = None
     allow_sharper: bool = False
+    catalogue: str | None = None
 
     def __post_init__(self) -> None:
+        if self.catalogue is not None and not Path(self.catalogue).is_file():
+            raise ValueError(
+                f"kernel_choice#catalogue {self.catalogue!r} is no file; make one by the run id calibrating, or take "
+                "null."
+            )
         for key in ("source_kernel", "target_kernel"):
             value = getattr(self, key)
-            if value is not None and not Path(value).exists() and catalogue().find(value) is None:
+            if value is not None and not Path(value).exists() and self.known.find(value) is None:
                 raise ValueError(
-                    f"{key} {value!r} is neither a file or folder nor in the catalogue ({catalogue().names()}); "
+                    f"{key} {value!r} is neither a file or folder nor in the catalogue ({self.known.names()}); "
                     "take one of these, or make a file by the run id calibrating."
                 )
+
+    @cached_property
+    def own(self) -> Kernels:
+        """The user's catalogue."""
+        return read_kernels(self.catalogue) if self.catalogue else Kernels()
+
+    @cached_property
+    def known(self) -> Kernels:
+        """The bundle's catalogue, extended by the user's."""
+        return catalogue().extended(self.own)
 
     def settings(self) -> list[Any]:
         """Return what the result depends on: the values of the keys, and the content of files."""
         values = [self.source_kernel, self.target_kernel]
         content = [content_hash(value) for value in values]
-        return [*values, *content, self.allow_sharper]
+        return [*values, *content, self.allow_sharper, content_hash(self.catalogue)]
 
     def __call__(self, image: Slices, spacing: Sequence[float], meta: Mapping[Any, Any] | None = None) -> Chosen:
         """Return the kernel of a CT to be undone, a conversion, or neither, and what is told of it.
@@ -108,8 +100,8 @@ class KernelChoice:
             conversion = self._checked(calibrated, "the calibrated target")
             about = f"kernel converted from {first} to {second} ({OWN})"
             return Chosen(conversion, first, second, about, second)
-        with _warnings_kept() as kept:
-            source = self._source(image, spacing, meta or {})
+        with warnings_kept() as kept:
+            source = self._own(meta or {}) or self._source(image, spacing, meta or {})
         if source is None:
             unknown = (
                 "the kernel of the image is not known, and too little skin and flat tissue is seen to find it: the "
@@ -118,13 +110,13 @@ class KernelChoice:
             warnings.warn(f"{unknown}; name it by source_kernel.", stacklevel=2)
             return Chosen(about="; ".join([unknown, *kept]))
         target = self._target()
-        print(f"kernel: from {_told(source)} to {_told(target)}")
-        known = catalogue().conversion(source.name, target.name)
-        if known and source in catalogue().kernels and target in catalogue().kernels:
+        print(f"kernel: from {told(source)} to {told(target)}")
+        known = self.known.conversion(source.name, target.name)
+        if known and source in self.known.kernels and target in self.known.kernels:
             conversion = self._checked(known, target.name)
         else:
             conversion = self._checked(Conversion(quotient(target, source, MOST)), target.name or "the target")
-        about = f"kernel converted from {_told(_shown(source))} to {_told(_shown(target, 'reference'))}"
+        about = f"kernel converted from {told(shown(source))} to {told(shown(target, 'reference'))}"
         return Chosen(
             conversion, source.name or "unnamed", target.name or "reference", "; ".join([about, *kept]), target.name
         )
@@ -140,6 +132,13 @@ class KernelChoice:
         if not found:
             raise ValueError(f"kernel file {path!r} holds no conversion; make it by the run id calibrating.")
         return found
+
+    def _own(self, meta: Mapping[Any, Any]) -> Transfer | None:
+        """Return the source that the header names, if the user's catalogue has it."""
+        header = str(meta.get("convolution_kernel", ""))
+        if self.source_kernel is not None or not header:
+            return None
+        return self.own.find(header, str(meta.get("manufacturer", "")))
 
     def _source(self, image: Slices, spacing: Sequence[float], meta: Mapping[Any, Any]) -> Transfer | None:
         if self.source_kernel is not None:
@@ -166,13 +165,13 @@ class KernelChoice:
     def _named(self, value: str, end: int) -> Transfer:
         """Return the kernel of a name, or the source (end 0) or target (1) of a calibration's file."""
         if not Path(value).exists():
-            found = catalogue().find(value)
+            found = self.known.find(value)
         else:
             kernels: Kernels = read_kernels(value)
             first, second, _ = self._conversions(value)[-1]
             found = kernels.find((first, second)[end])
         if found is None:
-            raise ValueError(f"kernel {value!r} is not in its file or catalogue; take one of {catalogue().names()}.")
+            raise ValueError(f"kernel {value!r} is not in its file or catalogue; take one of {self.known.names()}.")
         return found
 
     def _checked(self, conversion: Conversion, name: str) -> Conversion:
@@ -223,38 +222,9 @@ def _by_noise(image: Slices, spacing: Sequence[float]) -> Transfer | None:
     return Transfer(KNOTS, (1.0, *kernel.transfer(_frequencies())[1:].tolist()), source="noise in flat tissue")
 
 
-@contextmanager
-def _warnings_kept() -> Iterator[list[str]]:
-    """Keep the texts of what is warned of meanwhile; it is warned of at the end."""
-    kept: list[str] = []
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        yield kept
-    for each in caught:
-        if each.category is UserWarning:
-            kept.append(f"warning: {each.message}".rstrip("."))
-        warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
-
-
 def _difference(one: Transfer, other: Transfer) -> float:
     a, b = (kernel.transfer(_frequencies()).numpy()[_BAND] for kernel in (one, other))
     return float(np.mean(np.abs(a - b)) / np.mean(a))
-
-
-def _told(kernel: Transfer) -> str:
-    """Return name, source and uncertainty of a kernel."""
-    sure = ""
-    if kernel.deviations:
-        deviation = float(kernel.deviation(_frequencies())[10] / max(float(kernel.transfer(_frequencies())[10]), 0.05))
-        sure = f", +- {100 * deviation:.0f} % at 0.4 cycles/mm"
-    return f"{kernel.name or 'unnamed'} ({kernel.source}{sure})"
-
-
-def _shown(kernel: Transfer, unnamed: str = "") -> Transfer:
-    """Return a kernel without the names of the files that it was measured on, which may be those of other patients."""
-    if kernel.name:
-        return kernel if kernel in catalogue().kernels else replace(kernel, source=OWN)
-    return replace(kernel, name=unnamed, source=kernel.source.split(": ")[-1])
 
 
 def _frequencies() -> torch.Tensor:

@@ -20,7 +20,7 @@ class MatchKerneld(MapTransform):
 
     One filter for the whole volume, before the cascade and outside of its tiles (see `bundle.scanner.matching`). A scan
     with too little flat soft tissue to tell its kernel, and one that is smoother already, is left as it is. The image's
-    metadata tell what was chosen (`bundle.transforms.kernel_choice.Chosen.told`).
+    metadata tell what was chosen (`bundle.transforms.chosen.Chosen.told`).
 
     Args:
         keys: CTs in HU, `(1, x, y, z)`, slices in the first two axes.

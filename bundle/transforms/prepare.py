@@ -25,7 +25,8 @@ from bundle.images import Opened, Volume, level_type, open_image, result_path, s
 from bundle.images.readback import least_bytes
 from bundle.runtime import file_hash, fingerprint, first, free_memory, parse_bytes, prefetch, trim_malloc, world
 from bundle.runtime.files import PART, check_space, size_of
-from bundle.transforms.kernel_choice import Chosen, KernelChoice
+from bundle.transforms.chosen import Chosen
+from bundle.transforms.kernel_choice import KernelChoice
 from monai.config import KeysCollection
 from monai.data import list_data_collate
 from monai.transforms import MapTransform

@@ -19,7 +19,7 @@ from monai.transforms import MapTransform, SaveImaged
 from monai.utils import get_equivalent_dtype
 from torch import Tensor
 
-#: Metadata of an image that tell its kernels, see `bundle.transforms.kernel_choice.Chosen`.
+#: Metadata of an image that tell its kernels, see `bundle.transforms.chosen.Chosen`.
 KERNELS = ("kernels", "kernels_told", "kernel")
 
 

@@ -110,13 +110,13 @@ def test_a_warning_is_told_each_time():
         assert "; warning: the header names the kernel 'B10f'" in chosen.about
 
 
-def calibration(path, name, source="calibrated on Doe_John.nii"):
+def calibration(path, name, sharp="Own sharp", source="calibrated on Doe_John.nii"):
     """A calibration's file, of other names than the catalogue's."""
     content = json.loads(as_json(read_kernels()))
     first, second = (next(k for k in content["kernels"] if k["name"] == n) for n in ("B70f", "B30f"))
     conversion = next(c for c in content["conversions"] if (c["from"], c["to"]) == ("B70f", "B30f"))
-    entries = {**first, "name": "Own sharp", "source": source}, {**second, "name": name, "source": source}
-    conversion = {**conversion, "from": "Own sharp", "to": name, "source": source}
+    entries = {**first, "name": sharp, "source": source}, {**second, "name": name, "source": source}
+    conversion = {**conversion, "from": sharp, "to": name, "source": source}
     path.write_text(json.dumps({"version": 1, "kernels": entries, "conversions": [conversion]}))
     return str(path)
 
