@@ -12,6 +12,7 @@ from bundle.scanner import Conversion, Kernel, Transfer
 from bundle.scanner.edge_spread import KNOTS
 from bundle.scanner.kernels import catalogue
 
+KERNELS = ("kernels", "kernels_told", "kernel")  # keys of an image's metadata that tell its kernels
 OWN = "calibrated by the user"  # what is told of a kernel that is not of the bundle's catalogue
 
 
@@ -38,7 +39,7 @@ class Chosen:
         if not self.about:
             return {}
         kernels = f"{self.source} to {self.target}" if self.source else ""
-        return {"kernels": kernels, "kernels_told": self.about, "kernel": self.kernel}
+        return dict(zip(KERNELS, (kernels, self.about, self.kernel), strict=True))
 
 
 @contextmanager

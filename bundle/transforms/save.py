@@ -13,14 +13,12 @@ import torch
 from bundle.images import Opened, Write, check_extension, create_image, held, open_image, result_path, suffix
 from bundle.images.derived import Derivation
 from bundle.runtime import file_hash
+from bundle.transforms.chosen import KERNELS
 from monai.config import KeysCollection
 from monai.data.utils import to_affine_nd
 from monai.transforms import MapTransform, SaveImaged
 from monai.utils import get_equivalent_dtype
 from torch import Tensor
-
-#: Metadata of an image that tell its kernels, see `bundle.transforms.chosen.Chosen`.
-KERNELS = ("kernels", "kernels_told", "kernel")
 
 
 class SaveImageAsSourced(SaveImaged):

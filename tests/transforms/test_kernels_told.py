@@ -1,11 +1,13 @@
 """A derived series says which kernels its CT was converted between, in memory and streamed alike."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
 import torch
+from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from monai.transforms import Compose, EnsureChannelFirstd, Invertd, Orientationd
 
@@ -25,6 +27,7 @@ from tests.dicom_series import write_series
 from tests.images.ways import both_ways
 from tests.scanner.test_edge_spread import SPACING, cylinder
 
+ROOT = Path(__file__).parents[2]
 AFFINE = np.diag([*SPACING, 1.0])
 
 
@@ -141,3 +144,21 @@ def test_a_reference_is_told_without_its_name(tmp_path, volume):
         assert "ConvolutionKernel" not in header and "B70f to reference" in header.SeriesDescription
         assert " to reference (edge of the skin" in header.DerivationDescription
         assert "Doe" not in header.DerivationDescription
+
+
+def test_the_config_writes_the_same_files_both_ways(tmp_path, volume):
+    """With a kernel of the user's own catalogue, that the header names."""
+    pytest.importorskip("zarr", minversion="3", reason="streaming needs zarr 3, which needs Python 3.11")
+    source, own = series(tmp_path / "ct", volume, "Own sharp"), calibration(tmp_path / "kernels.json", "Own soft")
+    made = []
+    for streaming in (False, True):
+        parser = ConfigParser()
+        parser.read_config(str(ROOT / "configs" / "inference.json"))
+        given = {"target_kernel": "Own soft", "kernel_choice#catalogue": own, "streaming": streaming, "device": "cpu"}
+        folders = {"bundle_root": str(ROOT), "dataset_dir": str(source), "output_dir": str(tmp_path / str(streaming))}
+        parser.update({**given, **folders})
+        parser.get_parsed_content("evaluator").run()
+        files = sorted((tmp_path / str(streaming) / "ct_translated").iterdir())
+        assert {pydicom.dcmread(file).ConvolutionKernel for file in files} == {"Own soft"}
+        made.append([file.read_bytes() for file in files])
+    assert len(made[0]) == 3 and made[0] == made[1]
