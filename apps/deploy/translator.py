@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -13,6 +14,7 @@ from monai.deploy.core.domain.dicom_series import DICOMSeries
 
 from bundle.images import series_files
 from bundle.images.derived import is_ct
+from bundle.scanner.kernels import catalogue
 
 
 class TranslateSeriesOperator(Operator):
@@ -30,7 +32,8 @@ class TranslateSeriesOperator(Operator):
         output_dir: made where missing.
 
     Raises:
-        ValueError: If not one series is selected, or it is none that the bundle makes a derived series of.
+        ValueError: If not one series is selected, it is none that the bundle makes a derived series of, or an
+            environment variable names no kernel.
     """
 
     def __init__(self, fragment: Fragment, *args: Any, bundle_root: Path, output_dir: Path, **kwargs: Any) -> None:
@@ -61,6 +64,7 @@ class TranslateSeriesOperator(Operator):
             dataset_dir=str(folder),
             output_dir=str(self.output_dir),
             streaming=True,
+            **kernels(),
         )
         try:
             workflow.initialize()
@@ -69,6 +73,31 @@ class TranslateSeriesOperator(Operator):
         except BaseException:
             shutil.rmtree(self.output_dir / f".part_{folder.name}", ignore_errors=True)
             raise
+
+
+def kernels() -> dict[str, str]:
+    """Return the kernels that the environment variables SOURCE_KERNEL and TARGET_KERNEL name, as keys of the config.
+
+    A config would evaluate text that starts with ``$``, ``@`` or ``%``: only names of the catalogue get there, and
+    paths from the root on.
+
+    Raises:
+        ValueError: If one is neither a name of the catalogue, nor a file or folder.
+    """
+    found = {}
+    for key in ("source_kernel", "target_kernel"):
+        value = os.environ.get(key.upper(), "")
+        known = catalogue().find(value) if value else None
+        if known:
+            found[key] = known.name
+        elif value and Path(value).exists():
+            found[key] = str(Path(value).resolve())
+        elif value:
+            raise ValueError(
+                f"environment variable {key.upper()} {value!r} is neither a file or folder nor in the catalogue of "
+                f"kernels ({catalogue().names()}); take one of these, or unset it."
+            )
+    return found
 
 
 def _only(series: list[DICOMSeries]) -> DICOMSeries:

@@ -5,6 +5,8 @@ A route that is not listed is not served, and a key that is not listed is refuse
 
 from __future__ import annotations
 
+import json
+import pathlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -20,6 +22,10 @@ DTYPES = ("", "int8", "uint8", "int16", "uint16", "int32", "uint32", "float32", 
 LEVELS = Choice(("debug", "info", "warning", "error", "critical"), any_case=True)
 GPUS = Text(r"all|[0-9]{1,2}(,[0-9]{1,2}){0,31}", "list of GPUs; write all, or numbers such as 0,1", empty=True)
 WEIGHTS = Text(r"[A-Za-z0-9][A-Za-z0-9_.-]*\.pt", "file of the bundle's models, such as model.pt", longest=100)
+#: The catalogue that comes with the bundle, read as data: MONAI Label is the first to import the package `bundle`.
+CATALOGUE = pathlib.Path(__file__).parents[2] / "bundle" / "scanner" / "kernels.json"
+#: Its kernels: a name alone, never a file.
+KERNELS = Choice(("", *(kernel["name"] for kernel in json.loads(CATALOGUE.read_text(encoding="utf-8"))["kernels"])))
 #: What stock clients add to every request.
 CLIENT: dict[str, Value] = {"client_id": OPTIONAL_NAME}
 #: What a stored image or label may be described by: Slicer's module sends the names of its segments.
@@ -48,6 +54,8 @@ def infer_keys(devices: Sequence[str]) -> dict[str, Value]:
         "conditioning": Choice(("sketch", "anchored", "image", "none")),
         "memory_budget": Size(),
         "seed": Whole(0, 2**63 - 1),
+        "source_kernel": KERNELS,
+        "target_kernel": KERNELS,
         **CLIENT,
         "device": device(devices),
         "label_tag": TAG,

@@ -29,6 +29,8 @@ from slicer.ScriptedLoadableModule import (
 )
 
 SERVER, MODEL = "http://127.0.0.1:8000", "ct_kernel_translation_gan"
+#: Names of the catalogue of kernels that comes with the bundle; one that the server's lacks is refused by it.
+KERNELS = ("B10f", "B30f", "B40f", "B50f", "B70f", "D45f", "UB", "YA")
 #: Seconds to wait for a server to take a connection; how long it then translates is its own affair.
 CONNECTING = 10
 #: Bytes sent or received at once.
@@ -39,6 +41,11 @@ Progress = Callable[[str, "float | None"], None]
 
 def untold(_text: str, _share: float | None) -> None:
     """Progress that nobody sees."""
+
+
+def named_kernels(chosen: Mapping[str, str]) -> dict[str, str]:
+    """Return the options of the kernels that were chosen by name; the first entry of a list leaves it to the bundle."""
+    return {option: name for option, name in chosen.items() if name in KERNELS}
 
 
 class ServerError(Exception):
@@ -295,6 +302,15 @@ class KernelTranslationWidget(ScriptedLoadableModuleWidget):
         self.conditioning = qt.QComboBox()
         self.conditioning.addItems(["image", "sketch"])
         form.addRow("Conditioning", self.conditioning)
+        self.kernels = {}
+        for option, label, unnamed in (
+            ("source_kernel", "Source kernel", "found in the image"),
+            ("target_kernel", "Target kernel", "soft"),
+        ):
+            box = qt.QComboBox()
+            box.addItems([unnamed, *KERNELS])
+            form.addRow(label, box)
+            self.kernels[option] = box
         self.budget = qt.QLineEdit("2GiB")
         self.budget.toolTip = "What the tiles may take of the server's device memory"
         form.addRow("Memory budget", self.budget)
@@ -318,7 +334,11 @@ class KernelTranslationWidget(ScriptedLoadableModuleWidget):
             self.told.text = "Choose a volume first."
             return
         self.waiting, self.cancelled, self.button.text = True, False, "Cancel"
-        options = {"conditioning": self.conditioning.currentText, "memory_budget": self.budget.text}
+        options = {
+            "conditioning": self.conditioning.currentText,
+            "memory_budget": self.budget.text,
+            **named_kernels({option: box.currentText for option, box in self.kernels.items()}),
+        }
         try:
             result = self.logic.translate(source, self.server.text.strip(), options, self.progress)
             slicer.util.setSliceViewerLayers(background=result, foreground=source, foregroundOpacity=0)

@@ -72,7 +72,8 @@ class Opened:
         read: is given a window inside the image and returns its voxels.
         units: of space in the file.
         meta: what the metadata of the image in memory tell: ``bits`` of a file of levels (`bundle.images.bit_depth`),
-            ``series_uid`` of a DICOM series.
+            ``series_uid`` of a DICOM series; of a CT whose kernel was converted, ``kernels``, ``kernels_told`` and
+            ``kernel`` (`bundle.images.derived.Derivation`).
         files: of a DICOM series, in the order of their position.
         header: the format's own, for a result in the same format.
     """

@@ -8,7 +8,7 @@
      "conversions": [{"from": "B70f", "to": "B30f", "source": "...", "knots": [...], "gains": [...],
                       "deviations": [...], "levels": [-1000, ...], "shifts": [-4.2, ...]}, ...]}
 
-Knots are frequencies in cycles/mm, levels and shifts are in HU. Transfer functions are as `bundle.scanner.finding` finds
+Knots are frequencies in cycles/mm, levels and shifts in HU. Transfer functions are as `bundle.scanner.finding` finds
 them. ``edge`` is what upright skin alone shows, with the spectrum of the skin in it, which the quotient of two cancels.
 """
 
@@ -67,6 +67,17 @@ class Kernels:
     def conversion(self, source: str, target: str) -> Conversion | None:
         """Return the calibrated conversion between two names, if there is one."""
         return next((found for a, b, found in self.conversions if (a, b) == (source, target)), None)
+
+    def extended(self, own: Kernels) -> Kernels:
+        """Return these kernels behind a user's own, which win; conversions of kernels that are others now are left out.
+
+        Args:
+            own: of the user's file.
+        """
+        replaced = {kernel.name.lower() for kernel in own.kernels}
+        kept = (each for each in self.kernels if each.name.lower() not in replaced)
+        conversions = (each for each in self.conversions if not {each[0].lower(), each[1].lower()} & replaced)
+        return Kernels((*own.kernels, *kept), (*own.conversions, *conversions), own.path)
 
     def names(self) -> str:
         """Return all names, for people to read."""

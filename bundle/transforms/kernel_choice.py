@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ from bundle.runtime import file_hash, fingerprint
 from bundle.scanner import (
     Conversion,
     EdgeSpread,
-    Kernel,
     Slices,
     Transfer,
     edge_spread,
@@ -27,6 +26,7 @@ from bundle.scanner import (
 )
 from bundle.scanner.edge_spread import KNOTS
 from bundle.scanner.kernels import Kernels, catalogue, quotient, read_kernels
+from bundle.transforms.chosen import OWN, Chosen, shown, told, warnings_kept
 
 DEFAULT_TARGET = "B40f"  # the kernel of `bundle.scanner.SOFT`, as the catalogue has it
 MOST_REFERENCES = 16  # images of a reference folder that are read
@@ -47,34 +47,51 @@ class KernelChoice:
         target_kernel: of the result: a name, such a file, whose target it is, or a reference scan or a folder of them;
             null for the soft kernel of the bundle.
         allow_sharper: convert to a sharper kernel too, which raises the noise.
+        catalogue: a user's file of kernels, as the run id ``calibrating`` writes it, which extends the bundle's; its
+            entries win.
 
     Raises:
-        ValueError: If a kernel is neither a name of the catalogue, nor a file, nor a folder.
+        ValueError: If a kernel is neither a name of the catalogue, nor a file, nor a folder, or the user's catalogue is
+            no file of kernels.
     """
 
     source_kernel: str | None = None
     target_kernel: str | None = None
     allow_sharper: bool = False
+    catalogue: str | None = None
 
     def __post_init__(self) -> None:
+        if self.catalogue is not None and not Path(self.catalogue).is_file():
+            raise ValueError(
+                f"kernel_choice#catalogue {self.catalogue!r} is no file; make one by the run id calibrating, or take "
+                "null."
+            )
         for key in ("source_kernel", "target_kernel"):
             value = getattr(self, key)
-            if value is not None and not Path(value).exists() and catalogue().find(value) is None:
+            if value is not None and not Path(value).exists() and self.known.find(value) is None:
                 raise ValueError(
-                    f"{key} {value!r} is neither a file or folder nor in the catalogue ({catalogue().names()}); "
+                    f"{key} {value!r} is neither a file or folder nor in the catalogue ({self.known.names()}); "
                     "take one of these, or make a file by the run id calibrating."
                 )
+
+    @cached_property
+    def own(self) -> Kernels:
+        """The user's catalogue."""
+        return read_kernels(self.catalogue) if self.catalogue else Kernels()
+
+    @cached_property
+    def known(self) -> Kernels:
+        """The bundle's catalogue, extended by the user's."""
+        return catalogue().extended(self.own)
 
     def settings(self) -> list[Any]:
         """Return what the result depends on: the values of the keys, and the content of files."""
         values = [self.source_kernel, self.target_kernel]
         content = [content_hash(value) for value in values]
-        return [*values, *content, self.allow_sharper]
+        return [*values, *content, self.allow_sharper, content_hash(self.catalogue)]
 
-    def __call__(
-        self, image: Slices, spacing: Sequence[float], meta: Mapping[Any, Any] | None = None
-    ) -> Kernel | Conversion | None:
-        """Return the kernel of a CT to be undone, a conversion, or None to leave the CT as it is.
+    def __call__(self, image: Slices, spacing: Sequence[float], meta: Mapping[Any, Any] | None = None) -> Chosen:
+        """Return the kernel of a CT to be undone, a conversion, or neither, and what is told of it.
 
         Args:
             image: `(x, y, z)` in HU, read slice by slice.
@@ -85,31 +102,39 @@ class KernelChoice:
             ValueError: If the target is sharper than the source, or no kernel is found in a reference.
         """
         if self.source_kernel is None and self.target_kernel is None:
-            return find_kernel(image, spacing)
+            return Chosen(find_kernel(image, spacing))
         if direct := self._direct():
-            print(f"kernel: {direct.filter.source}")
-            return self._checked(direct, "the calibrated target")
-        source = self._source(image, spacing, meta or {})
+            first, second, calibrated = direct
+            print(f"kernel: {calibrated.filter.source}")
+            conversion = self._checked(calibrated, "the calibrated target")
+            about = f"kernel converted from {first} to {second} ({OWN})"
+            return Chosen(conversion, first, second, about, second)
+        with warnings_kept() as kept:
+            source = self._source(image, spacing, meta or {})
         if source is None:
-            warnings.warn(
+            unknown = (
                 "the kernel of the image is not known, and too little skin and flat tissue is seen to find it: the "
-                "image is left as it is; name it by source_kernel.",
-                stacklevel=2,
+                "image is left as it is"
             )
-            return None
+            warnings.warn(f"{unknown}; name it by source_kernel.", stacklevel=2)
+            return Chosen(about="; ".join([unknown, *kept]))
         target = self._target()
-        print(f"kernel: from {_told(source)} to {_told(target)}")
-        known = catalogue().conversion(source.name, target.name)
-        if known and source in catalogue().kernels and target in catalogue().kernels:
-            return self._checked(known, target.name)
-        return self._checked(Conversion(quotient(target, source, MOST)), target.name or "the target")
+        print(f"kernel: from {told(source)} to {told(target)}")
+        known = self.known.conversion(source.name, target.name)
+        if known and source in self.known.kernels and target in self.known.kernels:
+            conversion = self._checked(known, target.name)
+        else:
+            conversion = self._checked(Conversion(quotient(target, source, MOST)), target.name or "the target")
+        about = f"kernel converted from {told(shown(source))} to {told(shown(target, 'reference'))}"
+        return Chosen(
+            conversion, source.name or "unnamed", target.name or "reference", "; ".join([about, *kept]), target.name
+        )
 
-    def _direct(self) -> Conversion | None:
-        """Return the conversion of a calibration's file that is both source and target."""
+    def _direct(self) -> tuple[str, str, Conversion] | None:
+        """Return names and conversion of a calibration's file that is both source and target."""
         if self.source_kernel is None or self.source_kernel != self.target_kernel or not _is_file(self.source_kernel):
             return None
-        (*_, (_, _, conversion)) = self._conversions(self.source_kernel)
-        return conversion
+        return self._conversions(self.source_kernel)[-1]
 
     def _conversions(self, path: str) -> Sequence[tuple[str, str, Conversion]]:
         found = read_kernels(path).conversions
@@ -122,7 +147,7 @@ class KernelChoice:
             return self._named(self.source_kernel, 0)
         found = find_transfer(image, spacing)
         header = str(meta.get("convolution_kernel", ""))
-        if header and (named := catalogue().find(header, str(meta.get("manufacturer", "")))):
+        if header and (named := self.known.find(header, str(meta.get("manufacturer", "")))):
             if found is not None and _difference(named, found) > DISAGREEING:
                 warnings.warn(
                     f"the header names the kernel {header!r}, but the image differs from it by "
@@ -142,13 +167,13 @@ class KernelChoice:
     def _named(self, value: str, end: int) -> Transfer:
         """Return the kernel of a name, or the source (end 0) or target (1) of a calibration's file."""
         if not Path(value).exists():
-            found = catalogue().find(value)
+            found = self.known.find(value)
         else:
             kernels: Kernels = read_kernels(value)
             first, second, _ = self._conversions(value)[-1]
             found = kernels.find((first, second)[end])
         if found is None:
-            raise ValueError(f"kernel {value!r} is not in its file or catalogue; take one of {catalogue().names()}.")
+            raise ValueError(f"kernel {value!r} is not in its file or catalogue; take one of {self.known.names()}.")
         return found
 
     def _checked(self, conversion: Conversion, name: str) -> Conversion:
@@ -187,21 +212,12 @@ def reference_kernel(path: str, _: str = "") -> Transfer:
             f"target_kernel {path!r} shows too little skin and flat tissue to find its kernel; take a scan with the "
             "whole body in its slices, or name a kernel."
         )
-    return Transfer(kernel.knots, kernel.gains, kernel.deviations, source=f"{Path(path).name}: {kernel.source}")
+    return replace(kernel, source=f"{Path(path).name}: {kernel.source}")
 
 
 def _difference(one: Transfer, other: Transfer) -> float:
     a, b = (kernel.transfer(_frequencies()).numpy()[_BAND] for kernel in (one, other))
     return float(np.mean(np.abs(a - b)) / np.mean(a))
-
-
-def _told(kernel: Transfer) -> str:
-    """Return name, source and uncertainty of a kernel."""
-    sure = ""
-    if kernel.deviations:
-        deviation = float(kernel.deviation(_frequencies())[10] / max(float(kernel.transfer(_frequencies())[10]), 0.05))
-        sure = f", +- {100 * deviation:.0f} % at 0.4 cycles/mm"
-    return f"{kernel.name or 'unnamed'} ({kernel.source}{sure})"
 
 
 def _frequencies() -> torch.Tensor:

@@ -19,7 +19,8 @@ class MatchKerneld(MapTransform):
     """Match a CT's own reconstruction kernel, found from its noise, to the soft one that the cascade makes.
 
     One filter for the whole volume, before the cascade and outside of its tiles (see `bundle.scanner.matching`). A scan
-    with too little flat soft tissue to tell its kernel, and one that is smoother already, is left as it is.
+    with too little flat soft tissue to tell its kernel, and one that is smoother already, is left as it is. The image's
+    metadata tell what was chosen (`bundle.transforms.chosen.Chosen.told`).
 
     Args:
         keys: CTs in HU, `(1, x, y, z)`, slices in the first two axes.
@@ -45,7 +46,12 @@ class MatchKerneld(MapTransform):
         for key in self.key_iterator(out):
             image = out[key]
             voxels, spacing = torch.as_tensor(image).as_subclass(Tensor)[0], spacing_of(image, 3)
-            kernel = out[self.kernel_key] if self.kernel_key in out else self.choice(voxels, spacing, image.meta)
+            if self.kernel_key in out:
+                kernel = out[self.kernel_key]
+            else:
+                chosen = self.choice(voxels, spacing, image.meta)
+                kernel = chosen.conversion
+                image.meta.update(chosen.told())
             if kernel is not None:
                 if isinstance(kernel, Conversion):
                     shown = converted(voxels, spacing, kernel)[None]

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from bundle.images import depth_of, level_type
+from bundle.transforms.chosen import KERNELS
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
@@ -17,7 +18,8 @@ class PasteIntoSourced(MapTransform):
     """Put a result into its source, which stays where the network was not asked.
 
     That is outside what was translated, and where the source lies beyond what the network was shown: the padding
-    around a scanner's field of view below, metal above. The result gets the source's metadata.
+    around a scanner's field of view below, metal above. The result gets the source's metadata, and keeps what
+    its own tell of kernels.
 
     Args:
         keys: results in the source's units and on its grid, `(1, *spatial)`.
@@ -60,7 +62,9 @@ class PasteIntoSourced(MapTransform):
             if self.inside_key in out:
                 asked &= torch.as_tensor(out[self.inside_key]).cpu() > 0.5
             values = torch.where(asked, result.as_subclass(Tensor).cpu(), source)
-            out[key] = MetaTensor(values, meta=dict(getattr(out[self.source_key], "meta", {})))
+            own = getattr(result, "meta", {})
+            kernels = {name: own[name] for name in KERNELS if name in own}
+            out[key] = MetaTensor(values, meta={**getattr(out[self.source_key], "meta", {}), **kernels})
         return out
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from bundle.images import Opened, Volume, level_type, open_image, result_path, s
 from bundle.images.readback import least_bytes
 from bundle.runtime import file_hash, fingerprint, first, free_memory, parse_bytes, prefetch, trim_malloc, world
 from bundle.runtime.files import PART, check_space, size_of
+from bundle.transforms.chosen import Chosen
 from bundle.transforms.kernel_choice import KernelChoice
 from monai.config import KeysCollection
 from monai.data import list_data_collate
@@ -151,15 +153,16 @@ class PrepareImaged(MapTransform):
         chunks = [min(CHUNK, side) for side in slab[:-1]]
         create_array(group, "image", shape, (*chunks, slab[-1]))
         scratch = ScratchImage(group, "image", torch.from_numpy(volume.affine))
-        scratch.about = {"source": image, "volume": volume}
         walk = list(pending_tiles(scratch, tiles(shape, slab, (0,) * dims)))
-        kernel = self.choice(volume, volume.spacing, image.meta) if self.match_kernel and walk else None
+        matched = self.match_kernel and (walk or first())  # who finds all slabs there still tells what was chosen
+        chosen = self.choice(volume, volume.spacing, image.meta) if matched else Chosen()
+        scratch.about = {"source": replace(image, meta={**image.meta, **chosen.told()}), "volume": volume}
 
         def read(tile: Tile) -> Opened:
             return volume.image.part(in_file(volume, tile.write)).loaded()
 
         def seen(_: Tile, part: Opened) -> Tensor:
-            shown = self.preprocessing({key: part, "kernel": kernel})[key]
+            shown = self.preprocessing({key: part, "kernel": chosen.conversion})[key]
             return torch.as_tensor(shown).as_subclass(Tensor)[None]
 
         for _ in trim_malloc(prefetch(walk, read, seen, partial(write_tile, scratch))):

@@ -13,6 +13,7 @@ import torch
 from bundle.images import Opened, Write, check_extension, create_image, held, open_image, result_path, suffix
 from bundle.images.derived import Derivation
 from bundle.runtime import file_hash
+from bundle.transforms.chosen import KERNELS
 from bundle.transforms.densitometry import Densitometry
 from monai.config import KeysCollection
 from monai.data.utils import to_affine_nd
@@ -84,7 +85,10 @@ class SaveImageAsSourced(SaveImaged):
         derivation = None
         if suffix(path) in ("", ".dcm"):
             weights = file_hash(self.weights) if self.weights else ""
-            derivation = Derivation(self.series_description, weights=weights)
+            kernels, told, kernel = (str(source.meta.get(key, "")) for key in KERNELS)
+            derivation = Derivation(
+                self.series_description, weights=weights, kernels=kernels, kernels_told=told, kernel=kernel
+            )
         dtype = get_equivalent_dtype(self.output_dtype, np.ndarray)
         with create_image(path, source, dtype, derivation) as write:
             yield write
@@ -97,7 +101,7 @@ def source_of(image: Any, voxels: np.ndarray) -> Opened:
     """The source of an image in memory, by its metadata; on the image's own grid if that is another one."""
     meta = getattr(image, "meta", {})
     affine = to_affine_nd(3, np.asarray(torch.as_tensor(getattr(image, "affine", torch.eye(4))), float))
-    told = {key: meta[key] for key in ("bits", "series_uid") if key in meta}
+    told = {key: meta[key] for key in ("bits", "series_uid", *KERNELS) if key in meta}
     path = Path(str(meta.get("filename_or_obj") or "image"))
     own = held(voxels, affine, path, told)
     if not path.exists():

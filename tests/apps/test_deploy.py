@@ -172,6 +172,20 @@ def test_a_series_becomes_what_the_bundle_makes_of_it(study: tuple[Path, Path], 
 
 
 @with_sdk
+def test_kernels_can_be_named(study: tuple[Path, Path], tmp_path: Path) -> None:
+    _, alone = study
+    command, log = (APP, "-i", alone, "-o"), tmp_path / "log"
+    ended = ran(*command, tmp_path / "out", log=log, SOURCE_KERNEL="b70f", TARGET_KERNEL="B30f")
+    assert ended.code == 0, ended.said
+    written = headers([str(file) for file in (tmp_path / "out" / f"{UID}_translated").iterdir()])
+    assert {header.ConvolutionKernel for header in written} == {"B30f"}
+    assert all("(B70f to B30f)" in header.SeriesDescription for header in written)
+    ended = ran(*command, tmp_path / "none", log=log, TARGET_KERNEL="$print(1)")
+    assert ended.code == 1 and "error: environment variable TARGET_KERNEL '$print(1)' is neither" in ended.said
+    assert not list((tmp_path / "none").glob("*"))
+
+
+@with_sdk
 def test_it_runs_as_a_map_lays_it_out(study: tuple[Path, Path], tmp_path: Path) -> None:
     """The application's folder alone, the zoo's archive unpacked among the models, and the environment of a MAP."""
     _, alone = study

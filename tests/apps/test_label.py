@@ -103,6 +103,16 @@ def test_dicom_files_that_are_sent_are_as_well(server, studies, expected, tmp_pa
 
 
 @needs_label
+def test_named_kernels_are_as_well(server, studies, tmp_path):
+    kernels = {"source_kernel": "B70f", "target_kernel": "B30f"}
+    options = [word for key, name in kernels.items() for word in (f"--{key}", name)]
+    named = run(studies / "plain.nii", tmp_path / "named", *options) / "plain_translated.nii"
+    assert_same(server.infer(tmp_path / "named.nii", "plain", kernels), named)
+    plain = server.infer(tmp_path / "plain.nii", "plain", dict.fromkeys(kernels, ""))
+    assert not np.array_equal(read(plain)[0], read(named)[0])
+
+
+@needs_label
 @pytest.mark.parametrize("name", ["packed", "oblique", "meta"])
 def test_an_image_that_is_sent_is_as_well(server, studies, expected, tmp_path, name):
     sent = studies / f"{name}{STORED[name]}"

@@ -14,6 +14,7 @@ from apps.label.studies import OutsideError, find
 from apps.label.uploads import Upload
 from apps.label.values import Json, Text, Whole, parse
 from bundle.cascade import CONDITIONINGS
+from bundle.scanner.kernels import catalogue
 from tests.label_payloads import DETACHED, ELSEWHERE, allowed, build, payloads, touch
 from tests.label_server import ROOT
 
@@ -49,6 +50,7 @@ def test_the_test_can_fail(tmp_path):
     "key, value",
     [
         ("conditioning", "sketch"),
+        *((key, name) for key in ("source_kernel", "target_kernel") for name in ("", "B70f", "UB")),
         *(("memory_budget", size) for size in ("2GiB", "64MiB", "500 MB", "1.5e9", 2**30, 1e9)),
         *(("seed", seed) for seed in (0, 3, "3", 2**63 - 1)),
         *(("device", name) for name in ("cpu", "cuda", "cuda:1", "NVIDIA H100 80GB HBM3:0")),
@@ -74,6 +76,13 @@ def test_what_stock_clients_send_to_infer_is_taken(key, value):
         ("memory_budget", True, "memory_budget True is not a positive number of bytes"),
         ("memory_budget", "9e99", "is more than 1125899906842624 bytes"),
         ("memory_budget", float("inf"), "memory_budget inf is not a positive number"),
+        ("source_kernel", "b70f", "source_kernel 'b70f' is not known; take one of '', B50f"),
+        ("target_kernel", "/etc/passwd", "target_kernel '/etc/passwd' is not known"),
+        ("target_kernel", "kernels.json", "target_kernel 'kernels.json' is not known"),
+        ("target_kernel", "../B30f", "target_kernel '../B30f' is not known"),
+        ("target_kernel", "$1", r"target_kernel '\$1' starts with \$, @ or %"),
+        ("target_kernel", None, "target_kernel None is null"),
+        ("source_kernel", ["B70f"], r"source_kernel \['B70f'\] is a list"),
         ("seed", "x", "seed 'x' is no whole number from 0 to 9223372036854775807"),
         ("seed", -1, "seed -1 is no whole number from 0"),
         ("seed", 2**63, "is no whole number from 0"),
@@ -103,6 +112,9 @@ def test_the_bundle_s_own_options_are_all_known():
         for key, value in options.items():
             keys[key].check(key, value)
     assert set(INFER["conditioning"].names) == set(CONDITIONINGS)
+    for key in ("source_kernel", "target_kernel"):
+        assert set(INFER[key].names) == {"", *(kernel.name for kernel in catalogue().kernels)}
+    assert not {"allow_sharper", "kernel_choice", "kernel_choice#catalogue"} & INFER.keys()
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import itk
 import numpy as np
 import pytest
 
+from bundle.scanner.kernels import catalogue
 from tests.slicer_stub import MODULE, Display, Volume, geometry, load, oblique_image
 
 INFO: dict = {"models": {"ct_kernel_translation_gan": {}}}
@@ -128,6 +129,15 @@ def test_a_user_who_does_not_want_to_wait_need_not(slicer, source, tmp_path):
             module.KernelTranslationLogic().translate(source, server.address, progress=progress)
         assert not server.go.is_set()
     assert scene.volumes == [source]
+
+
+def test_kernels_are_those_of_the_catalogue_and_sent_by_name(slicer, source, tmp_path):
+    module, _ = slicer
+    assert set(module.KERNELS) == {kernel.name for kernel in catalogue().kernels}
+    options = module.named_kernels({"source_kernel": "found in the image", "target_kernel": "B30f"})
+    with serving(tmp_path) as server:
+        module.KernelTranslationLogic().translate(source, server.address, options)
+    assert server.asked[0][1] == {"target_kernel": "B30f", "result_extension": ".nrrd"}
 
 
 def free_port():

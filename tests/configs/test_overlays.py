@@ -7,6 +7,7 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
@@ -14,6 +15,7 @@ from PIL import Image
 
 from bundle.examples.phantom import ThoraxPhantom
 from bundle.scanner import SOFT
+from tests.dicom_series import write_series
 
 ROOT = Path(__file__).parents[2]
 OVERLAYS = [ROOT / "configs" / f"{name}.json" for name in ("xray_2d", "brain_t1_t2", "low_dose", "generate")]
@@ -282,3 +284,16 @@ def test_low_dose_is_evaluated_with_frechet_distances(tmp_path):
     )
     assert np.array_equal(target, voxels[..., 4:20])  # the scan itself is the truth
     assert 20 < (source - target)[8:-8, 8:-8].std() < 80
+
+
+def test_a_low_dose_series_is_not_called_a_soft_kernel(tmp_path):
+    volume = ThoraxPhantom((40, 32, 8), spacing=(8.0, 8.0, 20.0), seed=0, noise=60.0)[:, :, :]
+    write_series(tmp_path / "ct", volume, np.diag([-8.0, 8, 20, 1]), description="Low dose")
+    weights = random_weights(LOW_DOSE, tmp_path / "model.pt")
+    run(
+        "inference", LOW_DOSE, "inference", weights=weights,
+        dataset_dir=str(tmp_path / "ct"), output_dir=str(tmp_path / "out"),
+    )  # fmt: skip
+    headers = [pydicom.dcmread(file) for file in (tmp_path / "out" / "ct_translated").iterdir()]
+    assert {header.SeriesDescription for header in headers} == {"Synthetic high dose: Low dose"}
+    assert all(header.DerivationDescription.startswith("Synthetic high dose, by neural network") for header in headers)

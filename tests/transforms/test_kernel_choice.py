@@ -25,12 +25,12 @@ def scans(tmp_path_factory):
 
 
 def test_without_keys_the_kernel_is_found_by_noise():
-    assert isinstance(KernelChoice()(cylinder(SHARP), SPACING), Kernel)
+    assert isinstance(KernelChoice()(cylinder(SHARP), SPACING).conversion, Kernel)
 
 
 def test_an_unpaired_reference_is_the_target(scans):
     """The converted scan has the kernel of the reference, of another noise and another place."""
-    found = KernelChoice(target_kernel=str(scans / "soft.nii"))(cylinder(SHARP, seed=5), SPACING)
+    found = KernelChoice(target_kernel=str(scans / "soft.nii"))(cylinder(SHARP, seed=5), SPACING).conversion
     assert isinstance(found, Conversion)
     wanted = SOFT.transfer(F) / SHARP.transfer(F)
     assert (found.filter.transfer(F) / wanted - 1).abs().max() < 0.1
@@ -40,19 +40,21 @@ def test_a_target_that_is_sharper_is_refused(scans):
     sharp = str(scans / "sharp.nii")
     with pytest.raises(ValueError, match="sharper than the image's kernel"):
         KernelChoice(target_kernel=sharp)(cylinder(SOFT), SPACING)
-    found = KernelChoice(target_kernel=sharp, allow_sharper=True)(cylinder(SOFT), SPACING)
+    found = KernelChoice(target_kernel=sharp, allow_sharper=True)(cylinder(SOFT), SPACING).conversion
     assert found.filter.transfer(F).max() > 1.5
 
 
 def test_names_take_the_calibrated_conversion():
-    found = KernelChoice("B70f", "B30f")(cylinder(SHARP), SPACING)
+    found = KernelChoice("B70f", "B30f")(cylinder(SHARP), SPACING).conversion
     assert found == read_kernels().conversion("B70f", "B30f")
 
 
 def test_the_header_names_the_source(capsys):
     meta = {"convolution_kernel": "B50f", "manufacturer": "SIEMENS"}
     image = torch.zeros(64, 64, 1)  # nothing can be found in it
-    assert KernelChoice(target_kernel="B30f")(image, SPACING, meta) == read_kernels().conversion("B50f", "B30f")
+    assert KernelChoice(target_kernel="B30f")(image, SPACING, meta).conversion == read_kernels().conversion(
+        "B50f", "B30f"
+    )
     assert "from B50f" in capsys.readouterr().out
 
 
@@ -63,7 +65,7 @@ def test_a_header_that_disagrees_with_the_image_is_warned_of():
 
 def test_an_unknown_kernel_leaves_the_image_and_warns():
     with pytest.warns(UserWarning, match="is left as it is"):
-        assert KernelChoice(target_kernel="B30f")(torch.zeros(64, 64, 1), SPACING) is None
+        assert KernelChoice(target_kernel="B30f")(torch.zeros(64, 64, 1), SPACING).conversion is None
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones():

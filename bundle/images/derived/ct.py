@@ -15,6 +15,8 @@ from pydicom.uid import CTImageStorage
 AIR = -1024
 #: What holds for the source's stored values or kernel, of which there are new ones.
 GONE = re.compile(".*LUTSequence|RealWorldValueMappingSequence|ConvolutionKernel(Group)?")
+#: A kernel's name that Convolution Kernel can hold (SH, PS3.5, 6.2), and no character set has to be named for.
+SHORT = re.compile(r"(?! )[ -\[\]-~]{1,16}(?<! )")
 #: What a CT image has to have besides, if empty (type 2 in the modules of A.3).
 TYPE_2 = ("PatientPosition", "PositionReferenceIndicator", "AcquisitionNumber", "SliceThickness", "KVP")
 
@@ -37,6 +39,8 @@ def derived_slice(header: Dataset, pixels: bytes, derivation: Derivation) -> Fil
     derived = derived_image(header, pixels, derivation, f"reconstruction kernel of the source: {kernel}", TYPE_2)
     for keyword in [element.keyword for element in derived if GONE.fullmatch(element.keyword)]:
         delattr(derived, keyword)
+    if SHORT.fullmatch(derivation.kernel):
+        derived.ConvolutionKernel = derivation.kernel
     kind = derived.ImageType
     derived.ImageType = kind if len(kind) > 2 else [*kind, "AXIAL"]
     _set_pixels(derived, header, pixels)

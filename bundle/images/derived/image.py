@@ -18,7 +18,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import re
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import pydicom
@@ -35,6 +35,8 @@ EQUIPMENT = re.compile(
     "Manufacturer(ModelName)?|Institution(Name|Address|alDepartment(Name|TypeCodeSequence))|StationName|DeviceUID"
     "|DeviceSerialNumber|UDISequence|SoftwareVersions|SpatialResolution|(Date|Time)OfLastCalibration"
 )
+#: How every derivation description ends.
+CAUTION = ". Research only: not for clinical use."
 #: What holds for the source's pixels or for its making, and not for what is derived from it.
 GONE = re.compile(
     "(Smallest|Largest).*PixelValue.*|PixelPadding.*|PlanarConfiguration"
@@ -67,12 +69,23 @@ class Derivation:
         number: series number; by default the source's plus 1000.
         weights: SHA-256 of the weights, 64 hexadecimal digits, or nothing.
         version: of this bundle.
+        kernels: names of the kernels that a CT was converted between, which follow the description; or nothing.
+        kernels_told: the same with where they are from and how sure they are, for the derivation description.
+        kernel: the one that was reached, for Convolution Kernel, if it has a name that the attribute can hold.
     """
 
     description: str = "Synthetic soft kernel"
     number: int | None = None
     weights: str = ""
     version: str = __version__
+    kernels: str = ""
+    kernels_told: str = ""
+    kernel: str = ""
+
+    def parts(self) -> tuple[Any, ...]:
+        """Return what UIDs follow from; without kernels nothing is added for them."""
+        kernels = (self.kernels, self.kernels_told, self.kernel)
+        return (self.description, self.number, self.weights, self.version, *(kernels if any(kernels) else ()))
 
 
 def derived_image(
@@ -87,7 +100,7 @@ def derived_image(
         told: what the derivation description tells besides.
         type_2: what has to be there, if empty, besides `TYPE_2`.
     """
-    uid = uid_of(header.SOPInstanceUID, *astuple(derivation), hashlib.sha256(pixels).hexdigest())
+    uid = uid_of(header.SOPInstanceUID, *derivation.parts(), hashlib.sha256(pixels).hexdigest())
     meta = FileMetaDataset()
     meta.FileMetaInformationGroupLength, meta.FileMetaInformationVersion = 0, b"\x00\x01"
     meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = header.SOPClassUID, uid
@@ -105,12 +118,19 @@ def derived_image(
     derived.SOPInstanceUID, derived.SeriesInstanceUID = uid, UNNAMED
     number = int(header.get("SeriesNumber") or 0) + 1000
     derived.SeriesNumber = number if derivation.number is None else derivation.number
-    derived.SeriesDescription = ": ".join(filter(None, (derivation.description, header.get("SeriesDescription"))))[:64]
+    kernels = f" ({ascii_text(derivation.kernels)})" if derivation.kernels else ""
+    described = derivation.description + kernels.replace("\\", "/")
+    derived.SeriesDescription = ": ".join(filter(None, (described, header.get("SeriesDescription"))))[:64]
     derived.ImageType = ["DERIVED", "SECONDARY", *ensure_tuple(header.get("ImageType") or ())[2:]]
     _set_derivation(derived, header, derivation, told)
     _set_equipment(derived, header, derivation)
     derived.remove_private_tags()
     return derived
+
+
+def ascii_text(text: str) -> str:
+    """Return a text in the characters that every character set of DICOM has; a question mark stands for others."""
+    return text.encode("ascii", "replace").decode()
 
 
 def uid_of(*parts: Any) -> UID:
@@ -133,8 +153,8 @@ def _holds(element: pydicom.DataElement) -> bool:
 def _set_derivation(derived: Dataset, source: Dataset, derivation: Derivation, told: str) -> None:
     """Say of what image and how it was made (C.7.6.1)."""
     made = f"{derivation.description}, by neural network ({MODEL} {derivation.version})"
-    text = "; ".join(filter(None, (made, told))) + ". Research only: not for clinical use."
-    derived.DerivationDescription = text[:1024]
+    text, end = "; ".join(filter(None, (made, told, ascii_text(derivation.kernels_told)))), CAUTION
+    derived.DerivationDescription = text[: 1024 - len(end)] + end
     # CID 7203 (Image Derivation) has no code for networks; it may be extended
     derived.DerivationCodeSequence = [_code("123110", "Artificial Intelligence")]
     derived.SourceImageSequence = [

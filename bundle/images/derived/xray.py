@@ -6,7 +6,6 @@ window stay (DICOM PS3.3, A.2 CR and A.26 DX Image IOD).
 
 from __future__ import annotations
 
-from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +57,7 @@ def write_derived_xray(source: str | Path, path: str | Path, levels: Any, deriva
     derived = derived_image(
         header, pixels, derivation, type_2=TYPE_2.get(header.get("Modality"), ("PatientOrientation",))
     )
-    derived.SeriesInstanceUID = uid_of(header.SeriesInstanceUID, *astuple(derivation))
+    derived.SeriesInstanceUID = uid_of(header.SeriesInstanceUID, *derivation.parts())
     wide = header.BitsAllocated > 8
     stored = pixels + bytes(len(pixels) % 2)
     derived.add_new(0x7FE00010, "OW" if wide else "OB", stored)

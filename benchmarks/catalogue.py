@@ -1,0 +1,80 @@
+"""Make the catalogue of kernels anew from the real pairs: `bundle/scanner/kernels.json`.
+
+    python -m benchmarks.catalogue DATA [--path bundle/scanner/kernels.json]
+
+DATA is as of `benchmarks.real_pairs`. Each pair is calibrated, as the run id ``calibrating`` does it; the soft kernel is
+found in the soft scan, and the sharp one is that over the fitted gain. A kernel of several pairs is that of the first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import fire
+import torch
+
+from bundle.evaluation.calibrating import pair_of_kernels
+from bundle.images import Volume
+from bundle.runtime.files import atomic
+from bundle.scanner import Conversion, Transfer, calibrate, spread_slices
+from bundle.scanner.kernels import CATALOGUE, Kernels, as_json
+
+SLICES = 24  # most slices of a pair
+CHEST = "one slice of a chest (Choe et al., Radiology 2019)"
+#: Manufacturer, names of both kernels, their files, and what is told of these.
+PAIRS = [
+    ("SIEMENS", "B50f", "B30f", [("kernels/chest1_B50f", "kernels/chest1_B30f")], CHEST),
+    ("SIEMENS", "B70f", "B30f", [("kernels/chest1_B70f", "kernels/chest1_B30f")], CHEST),
+    ("SIEMENS", "B50f", "B10f", [("kernels/chest1_B50f", "kernels/chest1_B10f")], CHEST),
+    ("SIEMENS", "B70f", "B10f", [("kernels/chest1_B70f", "kernels/chest1_B10f")], CHEST),
+    (
+        "SIEMENS",
+        "D45f",
+        "B30f",
+        [(f"kernels/L067_{z}_D45f", f"kernels/L067_{z}_B30f") for z in ("0070", "0150", "0218")],
+        "three slices of 3 mm (AAPM/Mayo challenge, L067)",
+    ),
+    (
+        "SIEMENS",
+        "B70f",
+        "B40f",
+        [("ct/lungdx_A0002_sharpB70f", "ct/lungdx_A0002_softB40f")],
+        "slices of 8 mm (Lung-PET-CT-Dx, A0002)",
+    ),
+    (
+        "Philips",
+        "YA",
+        "UB",
+        [("kernels/headphantom_YA", "kernels/headphantom_UB")],
+        "slices of 1 mm of a head phantom (dcm_qa_ct)",
+    ),
+]
+
+
+def main(data: str, path: str = str(CATALOGUE)) -> None:
+    """Write the catalogue.
+
+    Args:
+        data: folder of the pairs.
+        path: of the catalogue.
+    """
+    torch.set_grad_enabled(False)
+    kernels: dict[tuple[str, str], Transfer] = {}
+    conversions: list[tuple[str, str, Conversion]] = []
+    for maker, first, second, files, about in PAIRS:
+        pairs = [tuple(Volume(Path(data) / f"{name}.nii.gz") for name in names) for names in files]
+        slices = [
+            (a[..., z], b[..., z], None) for a, b in pairs for z in spread_slices(a.shape[2], SLICES // len(pairs))
+        ]
+        fitted = calibrate(slices, pairs[0][0].spacing, source=f"{first} and {second} of {about}")
+        conversions.append((first, second, fitted))
+        for kernel in pair_of_kernels(pairs[0][1], [first, second], fitted.filter, maker, about):
+            kernels.setdefault((maker, kernel.name), replace(kernel, manufacturer=maker))
+        print(f"{maker} {first}, {second}: {about}", flush=True)
+    with atomic(Path(path)) as part:
+        part.write_text(as_json(Kernels(tuple(kernels.values()), tuple(conversions))), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    fire.Fire(main)

@@ -1,0 +1,89 @@
+"""A kernel is found from the noise and the skin of a scan, each where it is right."""
+
+import numpy as np
+import pytest
+import torch
+
+from bundle.scanner import (
+    SHARP,
+    SOFT,
+    EdgeSpread,
+    Kernel,
+    edge_spread,
+    find_kernel,
+    find_transfer,
+    fitted_kernel,
+    flat_noise,
+    found_transfer,
+    mean_power,
+    spread_slices,
+    tissue_patches,
+)
+from bundle.scanner.flat import FILTER_RANGE, SIDE
+from bundle.scanner.kernels import quotient
+from tests.scanner.test_edge_spread import SPACING, F, cylinder
+
+MILD = Kernel(0.6, 3.0, 0.2, 0.4)
+
+
+@pytest.mark.parametrize("kernel", [SOFT, SHARP, MILD], ids=["B40f", "B70f", "mild"])
+def test_both_together_are_right_within_10_percent(kernel):
+    found = find_transfer(cylinder(kernel), SPACING)
+    error = found.transfer(F) / kernel.transfer(F) - 1
+    print(np.round(error.numpy(), 3))
+    assert error.abs().max() < 0.1
+    assert found.edge and len(found.deviations) == len(found.knots)
+    assert "edge of the skin" in found.source and "noise of" in found.source
+
+
+@pytest.mark.parametrize("target", [SOFT, MILD], ids=["B40f", "mild"])
+def test_the_quotient_of_two_scans_is_that_of_their_kernels_and_never_sharpens(target):
+    sharp, soft = (find_transfer(cylinder(kernel, seed=seed), SPACING) for seed, kernel in enumerate((SHARP, target)))
+    wanted = target.transfer(F) / SHARP.transfer(F)
+    assert (quotient(soft, sharp).transfer(F) / wanted - 1).abs().max() < 0.1
+    assert quotient(sharp, soft).transfer(F).max() <= 1
+
+
+def test_what_the_dose_does_to_the_noise_does_not_count():
+    low, high = (find_kernel(cylinder(SHARP, dose=dose), SPACING) for dose in (8.0, 60.0))
+    assert (low.transfer(F) / high.transfer(F) - 1).abs().max() < 0.08
+
+
+def test_skin_that_is_oblique_to_the_only_slice_does_not_decide_on_the_kernel():
+    """The edge is blurred as by a Gaussian, the noise is not: the height is the edge's, the shape the noise's."""
+    scan = cylinder(SHARP, slices=1)
+    edge, noise = edge_spread(scan, SPACING), flat_noise(scan, SPACING)
+    assert not edge.upright and not find_transfer(scan, SPACING).edge
+    sharp = edge.transfer()
+    blurred = tuple(g * float(np.exp(-4 * f**2)) for f, g in zip(sharp.knots, sharp.gains, strict=True))
+    oblique = type(sharp)(sharp.knots, blurred, sharp.deviations)
+    wanted, alone = SHARP.transfer(F), oblique.transfer(F)
+    together = fitted_kernel(noise, oblique).transfer(F)
+    assert (alone / wanted - 1).abs().max() > 0.4
+    assert (together / wanted - 1).abs().max() < 0.2
+
+
+def test_without_skin_the_noise_tells_and_without_noise_the_skin():
+    scan = cylinder(SHARP)
+    edge, noise = edge_spread(scan, SPACING), flat_noise(scan, SPACING)
+    by_noise = found_transfer(EdgeSpread(), noise)
+    assert by_noise.deviations == () and not by_noise.edge and by_noise.source == f"noise of {noise.count} patches"
+    nothing = flat_noise(torch.full((64, 64, 3), -1000.0), SPACING)
+    assert nothing.count == 0
+    assert found_transfer(edge, nothing).edge == edge.transfer().gains
+    assert found_transfer(EdgeSpread(), nothing) is None
+
+
+def test_flat_noise_is_the_mean_power_of_the_flattest_third():
+    scan = cylinder(SOFT, slices=3)
+    patches, spread = [], []
+    for z in spread_slices(3, 48):
+        piece = np.clip(scan[..., z].double().numpy(), *FILTER_RANGE)
+        corners, ranges = tissue_patches(piece)
+        patches += [piece[i : i + SIDE, j : j + SIDE].ravel() for i, j in corners]
+        spread.append(ranges)
+    order = np.argsort(np.concatenate(spread), kind="stable")[: max(200, len(patches) // 3)]
+    wanted = mean_power(torch.from_numpy(np.stack(patches)[order]), SPACING)
+    found = flat_noise(scan, SPACING)
+    assert found.count == len(order) and found.power.shape == (3, SIDE, SIDE)
+    torch.testing.assert_close(found.mean(), wanted)
