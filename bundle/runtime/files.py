@@ -12,6 +12,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,10 @@ FULL = {
     errno.EDQUOT: "disk quota used up",
     errno.EFBIG: "file larger than allowed (see 'ulimit -f')",
 }
+
+
+#: Seconds after which what was left by a failure is removed again.
+PAUSES = (0.02, 0.1, 0.3)
 
 
 class NotWrittenError(OSError):
@@ -64,7 +69,7 @@ def atomic(path: str | Path, needed: int = 0, verify: Callable[[Path], object] |
             full = _is_full(error) or needed - size_of(part) > shutil.disk_usage(holder).free
             raise
         finally:
-            shutil.rmtree(holder, ignore_errors=True)
+            _remove(holder)
     except NotWrittenError:
         raise
     except (OSError, RuntimeError) as error:
@@ -156,6 +161,15 @@ def _code(error: BaseException | None) -> int | None:
             return error.errno
         error = error.__cause__
     return None
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder for good: if it is not empty, the threads of a library (zarr) may still be writing into it."""
+    pauses = PAUSES if any(folder.iterdir()) else ()
+    shutil.rmtree(folder, ignore_errors=True)
+    for pause in pauses:
+        time.sleep(pause)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_full(error: BaseException) -> bool:

@@ -19,9 +19,10 @@ import numpy as np
 import torch
 from bundle.scanner.edge_spread import KNOTS, EdgeSpread, edge_spread
 from bundle.scanner.flat import SIDE, FlatNoise, Slices, flat_noise
-from bundle.scanner.kernel import NOISE_POWER, Kernel, frequencies, noise_power
+from bundle.scanner.kernel import Kernel, frequencies
 from bundle.scanner.transfer import Transfer, sampled
 from scipy.optimize import least_squares
+from torch import Tensor
 
 FEWEST = 60  # patches that are needed to find a kernel from noise alone
 FEW = 12  # that are needed beside an edge
@@ -30,10 +31,11 @@ HIGHEST = 0.61  # of the pixels' frequency: above are only the corners of the fr
 EDGE = 0.04, 0.52  # cycles/mm: where the edge counts, if its gain is above FAINT
 FAINT = 0.03
 ERROR = 0.03  # of gains and of amplitudes, besides that of chance
+LEAKAGE = 0.02  # of the largest amplitude of the noise: what leaks from it to all other frequencies
 SOFTEST = 8.0  # mm^2: largest k
-USUAL = 2.0  # mm^2: of k
+USUAL = 0.5  # mm^2: of k, its standard deviation before anything is seen; chosen, as the two above, on simulated scans
+#              and with the real pairs of `benchmarks.real_pairs` in view
 RESAMPLES = 16
-MIRRORED = 0.45  # of the pixels' frequency: above, noise from beyond it is folded back
 
 _KNOTS = np.asarray(KNOTS)
 _SCALE = (0.3, 0.3, 0.3, 0.1, 0.3, 1.0, 1.0)
@@ -100,6 +102,8 @@ def fitted_kernel(noise: FlatNoise, edge: Transfer | None = None) -> Kernel | No
         noise: of a CT.
         edge: the transfer function as the skin shows it, or None.
     """
+    if len(rings(noise.spacing)[0]) < 3:  # pixels too large for noise without anatomy
+        edge = None
     if noise.count < (FEWEST if edge is None else FEW):
         return None
     misfit = _misfit_of_noise(noise) if edge is None else _misfit_of_both(noise, edge)
@@ -108,50 +112,62 @@ def fitted_kernel(noise: FlatNoise, edge: Transfer | None = None) -> Kernel | No
     return _kernel(min(fits, key=lambda fit: float(fit.cost)).x)
 
 
-def amplitudes(noise: FlatNoise) -> np.ndarray:
-    """Return the amplitude of the noise at the knots in HU mm, less that of rounding; 0 beyond the pixels' frequency.
+def rings(spacing: Sequence[float]) -> tuple[np.ndarray, Tensor]:
+    """Return the knots that the noise of patches shows, and what takes a spectrum's mean over all directions there.
 
-    The mean over all directions, in rings as wide as the patches can tell apart.
+    The rings are as wide as patches can tell apart, and end before the corners of the frequency square.
+
+    Args:
+        spacing: pixel size in mm.
+
+    Returns:
+        n frequencies in cycles/mm, and weights `(n, SIDE * SIDE)` of sum 1 each.
     """
-    power = (noise.mean() - math.prod(noise.spacing) / 12).numpy().ravel()
-    frequency = frequencies(noise.spacing, size=SIDE).numpy().ravel()
-    width = max(0.06, 1 / (SIDE * min(noise.spacing)))
-    weights = np.maximum(1 - np.abs(frequency - _KNOTS[:, None]) / width, 0) * (frequency > 0)
-    total = weights.sum(1)
-    mean = np.divide(weights @ power, total, out=np.zeros(len(total)), where=total > 0)
-    return np.sqrt(np.maximum(mean, 0)) * (0.5 / max(noise.spacing) >= _KNOTS)
+    frequency = frequencies(spacing, size=SIDE).numpy().ravel()
+    width = max(0.06, 1 / (SIDE * min(spacing)))
+    knots = _KNOTS[(ANATOMY[1] <= _KNOTS) & (HIGHEST / max(spacing) >= _KNOTS)]
+    weights = np.maximum(1 - np.abs(frequency - knots[:, None]) / width, 0)
+    return knots, torch.from_numpy(weights / weights.sum(1, keepdims=True))
 
 
 def _misfit_of_noise(noise: FlatNoise) -> Callable[[Sequence[float]], np.ndarray]:
-    spacing, power = noise.spacing, noise.mean()
-    frequency = frequencies(spacing, size=SIDE)
-    use = (frequency > ANATOMY[0]) & (frequency < HIGHEST / max(spacing))
+    frequency, power = frequencies(noise.spacing, size=SIDE), noise.mean()
+    use = (frequency > ANATOMY[0]) & (frequency < HIGHEST / max(noise.spacing))
     target, weight = power[use].log(), 1 / frequency[use].sqrt()
-    rounding = math.prod(spacing) / 12
+    rounding, before = math.prod(noise.spacing) / 12, _folded(noise.spacing)[:, use.ravel()]
 
     def misfit(numbers: Sequence[float]) -> np.ndarray:
-        base, folded = noise_power(_kernel(numbers), spacing, SIDE)
-        model = (base + folded) / NOISE_POWER * math.exp(numbers[5]) + rounding
-        return np.concatenate([((model[use].log() - target) * weight).numpy(), _usual(numbers)])
+        model = (before * _kernel(numbers).transfer(before) ** 2).sum(0) * math.exp(numbers[5]) + rounding
+        return np.concatenate([((model.log() - target) * weight).numpy(), _usual(numbers)])
 
     return misfit
 
 
 def _misfit_of_both(noise: FlatNoise, edge: Transfer) -> Callable[[Sequence[float]], np.ndarray]:
-    gains, found = np.asarray(edge.gains), amplitudes(noise)
+    gains = np.asarray(edge.gains)
     seen = (EDGE[0] <= _KNOTS) & (EDGE[1] >= _KNOTS) & (gains > FAINT)
-    heard = (ANATOMY[1] <= _KNOTS) & (MIRRORED / max(noise.spacing) >= _KNOTS) & (found > 0)
     sure = 1 / np.hypot(np.asarray(edge.deviations or np.zeros(len(gains)))[seen] / gains[seen], ERROR)
-    shown, told = np.log(gains[seen]), np.log(found[heard] / np.sqrt(_KNOTS[heard]))
-    knots = torch.from_numpy(_KNOTS)
+    shown, knots = np.log(gains[seen]), torch.from_numpy(_KNOTS[seen])
+    _, mean = rings(noise.spacing)
+    told, before = (mean @ noise.mean().ravel()).log(), _folded(noise.spacing)
+    rounding = math.prod(noise.spacing) / 12
+    leaked = LEAKAGE * (told.max() / 2 - told / 2).exp()
+    known = 1 / (2 * torch.hypot(torch.full_like(leaked, ERROR), leaked))
 
     def misfit(numbers: Sequence[float]) -> np.ndarray:
-        logs = _kernel(numbers).transfer(knots).clamp(min=1e-4).log().numpy()
-        by_edge = sure * (logs[seen] - numbers[6] * _KNOTS[seen] ** 2 - shown)
-        by_noise = (logs[heard] + numbers[5] / 2 - told) / ERROR
-        return np.concatenate([by_edge, by_noise, _usual(numbers)])
+        kernel = _kernel(numbers)
+        logs = kernel.transfer(knots).clamp(min=1e-4).log().numpy()
+        by_edge = sure * (logs - numbers[6] * _KNOTS[seen] ** 2 - shown)
+        power = (before * kernel.transfer(before) ** 2).sum(0) * math.exp(numbers[5]) + rounding
+        return np.concatenate([by_edge, (((mean @ power).log() - told) * known).numpy(), _usual(numbers)])
 
     return misfit
+
+
+def _folded(spacing: Sequence[float]) -> Tensor:
+    """Return the frequencies on the grid of a patch, and those that are folded onto them, `(9, SIDE * SIDE)`."""
+    turns = [(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1)]
+    return torch.stack([frequencies(spacing, turn, SIDE).ravel() for turn in turns])
 
 
 def _usual(numbers: Sequence[float]) -> tuple[float, ...]:
