@@ -2,8 +2,8 @@
 
     python -m benchmarks.catalogue DATA [--path bundle/scanner/kernels.json]
 
-DATA is as of `benchmarks.real_pairs`. Each pair is calibrated, as the run id ``calibrating`` does it; the soft kernel is
-found in the soft scan, and the sharp one is that over the fitted gain. A kernel of several pairs is that of the first.
+DATA is as of `benchmarks.real_pairs`. Each pair is calibrated, as the run id ``calibrating`` does it; the soft kernel
+is found in the soft scan, and the sharp one is that over the fitted gain. Of several pairs the first counts.
 """
 
 from __future__ import annotations

@@ -23,8 +23,8 @@ from torch import Tensor
 
 from bundle.evaluation.metrics import lung_mask, whole_and_body
 from bundle.images import Volume
-from bundle.scanner import Conversion, calibrate, converted, find_kernel, find_transfer, matched
-from bundle.scanner.kernels import quotient
+from bundle.scanner import Conversion, Transfer, calibrate, converted, find_kernel, find_transfer, matched
+from bundle.scanner.kernels import catalogue, quotient
 
 GAUSSIANS = (0.6, 0.7, 0.85, 1.0, 1.2, 1.4)  # voxels
 LEAST_LUNG = 2000  # voxels of a slice
@@ -107,8 +107,13 @@ def elsewhere(pair: Pair, others: Sequence[Pair], levels: bool) -> Tensor:
 
 def found(source: Tensor, reference: Tensor, spacing: Sequence[float]) -> Tensor | None:
     """Convert to the kernel of a reference, both kernels found in the scans; None if either is not."""
-    a, b = find_transfer(source, spacing), find_transfer(reference, spacing)
-    return converted(source, spacing, Conversion(quotient(b, a))) if a and b else None
+    return to(source, find_transfer(reference, spacing), spacing)
+
+
+def to(source: Tensor, target: Transfer | None, spacing: Sequence[float]) -> Tensor | None:
+    """Convert to a kernel, the source's being found in the scan; None if either is not known."""
+    kernel = find_transfer(source, spacing)
+    return converted(source, spacing, Conversion(quotient(target, kernel))) if kernel and target else None
 
 
 def fixed(pair: Pair, where: str, judged: slice) -> Iterator[tuple[str, Callable[[], Tensor | None], slice]]:
@@ -134,6 +139,8 @@ def methods(pair: Pair, others: Sequence[Pair]) -> Iterator[tuple[str, Callable[
         title = "found, reference the first half, on the second"
         yield title, lambda: found(half.source, reference, pair.spacing), second
     if others:
+        named = catalogue().find("B30f")  # of the chest, so of another scanner and patient
+        yield "found, target B30f by name", lambda: to(pair.source, named, pair.spacing), everything
         yield "found, reference another slice", lambda: found(pair.source, others[0].target, pair.spacing), everything
 
 

@@ -1,0 +1,46 @@
+"""The table of real pairs and the catalogue, made of a simulated pair."""
+
+import numpy as np
+import pytest
+
+from benchmarks import catalogue, real_pairs
+from bundle.images import create_image, held
+from bundle.scanner import SHARP, SOFT
+from bundle.scanner.kernels import read_kernels
+from tests.scanner.test_edge_spread import SPACING, F, cylinder
+
+FILES = ("one_SHARP", "one_SOFT")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A folder with a sharp and a soft scan of one cylinder, as `DATA`."""
+    folder = tmp_path_factory.mktemp("data")
+    for name, kernel in zip(FILES, (SHARP, SOFT), strict=True):
+        voxels = cylinder(kernel, slices=4, seed=3).numpy().astype(np.int16)
+        image = held(voxels, np.diag([*SPACING, 1.0]))
+        with create_image(folder / f"{name}.nii.gz", image, np.int16) as write:
+            write(tuple(slice(0, side) for side in voxels.shape), voxels)
+    return folder
+
+
+def test_the_table_has_a_row_for_each_method(data, monkeypatch, capsys):
+    monkeypatch.setattr(real_pairs, "PAIRS", [("one", *FILES), ("other", "nothing", "here")])
+    real_pairs.main(str(data))
+    printed = capsys.readouterr().out
+    assert "skipped: other: " in printed
+    rows = {row.split("|")[1].strip(): row.split("|")[2:] for row in printed.splitlines() if row.startswith("| one")}
+    ssim = {name: float(cells[0]) for name, cells in rows.items()}
+    assert ssim["one, source"] < ssim["one, Gaussian of 0.85 px"] < ssim["one, calibrated elsewhere, filter and levels"]
+    assert ssim["one, found, reference the first half, on the second"] > ssim["one, source, second half"]
+
+
+def test_the_catalogue_is_made_of_pairs(data, tmp_path, monkeypatch):
+    pairs = [("Maker", "sharp", "soft", [FILES], "a cylinder")]
+    monkeypatch.setattr(catalogue, "PAIRS", pairs)
+    catalogue.main(str(data), str(tmp_path / "kernels.json"))
+    found = read_kernels(tmp_path / "kernels.json")
+    assert found.names() == "sharp, soft" and all("a cylinder" in kernel.source for kernel in found.kernels)
+    assert (found.find("soft", "Maker").transfer(F) / SOFT.transfer(F) - 1).abs().max() < 0.1
+    conversion = found.conversion("sharp", "soft")
+    assert (conversion.filter.transfer(F) - SOFT.transfer(F) / SHARP.transfer(F)).abs().max() < 0.1
