@@ -6,14 +6,13 @@ No phantom, header entry or second scan is needed. Each shows the transfer funct
     edge(f)    = T(f) exp(-k f^2)    right in height; but skin is soft, and oblique to a thick slice: k is not known.
 
 `bundle.scanner.Kernel`, c and k are fitted to both. Without skin the noise is fitted from .12 cycles/mm on, and what
-lies below is guessed; without flat tissue the edge is taken as it is.
+lies below is guessed; without flat tissue the edge alone is fitted.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -24,8 +23,8 @@ from bundle.scanner.transfer import Transfer, sampled
 from scipy.optimize import least_squares
 from torch import Tensor
 
-FEWEST = 60  # patches that are needed to find a kernel from noise alone
-FEW = 12  # that are needed beside an edge
+FEWEST = 12  # patches whose noise counts
+NARROW = 3  # knots of the rings that are needed
 ANATOMY = 0.12, 0.28  # cycles/mm: noise counts above the first, and above the second where there is an edge
 HIGHEST = 0.61  # of the pixels' frequency: above are only the corners of the frequency square
 EDGE = 0.04, 0.52  # cycles/mm: where the edge counts, if its gain is above FAINT
@@ -37,6 +36,9 @@ USUAL = 0.5  # mm^2: of k, its standard deviation before anything is seen; chose
 #              and with the real pairs of `benchmarks.real_pairs` in view
 RESAMPLES = 16
 
+#: Is given half, order, edge, position and cutoff of the kernel (the first two as logarithms), log c^2 and k.
+Misfit = Callable[[Sequence[float]], np.ndarray]
+
 _KNOTS = np.asarray(KNOTS)
 _SCALE = (0.3, 0.3, 0.3, 0.1, 0.3, 1.0, 1.0)
 
@@ -46,15 +48,14 @@ _STARTS = tuple((math.log(half), math.log(3), 0.2, 0.5, 1.4, 7.0, 1.0) for half 
 
 
 def find_kernel(image: Slices, spacing: Sequence[float]) -> Kernel | None:
-    """Return the kernel of a CT, found from its noise and its skin; None if there is too little flat tissue.
+    """Return the kernel of a CT, found from its noise and its skin; None if too little of both is seen.
 
     Args:
         image: `(x, y, z)` in HU, slices in the first two axes; read slice by slice, in memory that does not grow with
             the CT.
         spacing: voxel size in mm of the three axes.
     """
-    noise = flat_noise(image, spacing)
-    return fitted_kernel(noise, edge_spread(image, spacing).transfer() if noise.count >= FEW else None)
+    return fitted_kernel(flat_noise(image, spacing), edge_spread(image, spacing).transfer())
 
 
 def find_transfer(image: Slices, spacing: Sequence[float]) -> Transfer | None:
@@ -80,9 +81,9 @@ def found_transfer(edge: EdgeSpread, noise: FlatNoise, seed: int = 0) -> Transfe
     seen = edge.transfer()
     kernel = fitted_kernel(noise, seen)
     if kernel is None:
-        return replace(seen, edge=seen.gains) if seen and edge.upright else seen
+        return None
     gains = np.asarray(sampled(kernel, KNOTS))
-    gains, heard = gains / gains[0], f"noise of {noise.count} patches"
+    heard = f"noise of {noise.count} patches"
     if seen is None:
         return Transfer(KNOTS, (1.0, *gains[1:].tolist()), source=heard)
     generator, drawn = np.random.default_rng(seed), []
@@ -92,21 +93,26 @@ def found_transfer(edge: EdgeSpread, noise: FlatNoise, seed: int = 0) -> Transfe
     deviations = np.sqrt(np.mean((np.asarray(drawn) - gains) ** 2, 0))
     told = (0.0, *deviations[1:].tolist())
     upright = seen.gains if edge.upright else ()
-    return Transfer(KNOTS, (1.0, *gains[1:].tolist()), told, source=f"{seen.source} and {heard}", edge=upright)
+    source = f"{seen.source} and {heard}" if noise.count >= FEWEST else seen.source
+    return Transfer(KNOTS, (1.0, *gains[1:].tolist()), told, source=source, edge=upright)
 
 
 def fitted_kernel(noise: FlatNoise, edge: Transfer | None = None) -> Kernel | None:
-    """Return the kernel that fits best; None if there are fewer than 60 patches, or 12 beside an edge.
+    """Return the kernel that fits best; None if there are fewer than 12 patches and no edge.
 
     Args:
         noise: of a CT.
         edge: the transfer function as the skin shows it, or None.
     """
-    if len(rings(noise.spacing)[0]) < 3:  # pixels too large for noise without anatomy
-        edge = None
-    if noise.count < (FEWEST if edge is None else FEW):
+    if noise.count < FEWEST and edge is None:
         return None
-    misfit = _misfit_of_noise(noise) if edge is None else _misfit_of_both(noise, edge)
+    parts = [_misfit_of_noise(noise)] if edge is None else [_misfit_of_edge(edge)]
+    if edge is not None and noise.count >= FEWEST and len(rings(noise.spacing)[0]) >= NARROW:
+        parts.append(_misfit_of_rings(noise))
+
+    def misfit(numbers: Sequence[float]) -> np.ndarray:
+        return np.concatenate([*(part(numbers) for part in parts), _usual(numbers)])
+
     starts = _STARTS[1:] if edge is None else _STARTS
     fits = [least_squares(misfit, start, bounds=(_NOT_BELOW, _NOT_ABOVE), x_scale=_SCALE) for start in starts]
     return _kernel(min(fits, key=lambda fit: float(fit.cost)).x)
@@ -130,7 +136,8 @@ def rings(spacing: Sequence[float]) -> tuple[np.ndarray, Tensor]:
     return knots, torch.from_numpy(weights / weights.sum(1, keepdims=True))
 
 
-def _misfit_of_noise(noise: FlatNoise) -> Callable[[Sequence[float]], np.ndarray]:
+def _misfit_of_noise(noise: FlatNoise) -> Misfit:
+    """Return the misfit of the noise alone, on the whole grid of a patch."""
     frequency, power = frequencies(noise.spacing, size=SIDE), noise.mean()
     use = (frequency > ANATOMY[0]) & (frequency < HIGHEST / max(noise.spacing))
     target, weight = power[use].log(), 1 / frequency[use].sqrt()
@@ -138,16 +145,13 @@ def _misfit_of_noise(noise: FlatNoise) -> Callable[[Sequence[float]], np.ndarray
 
     def misfit(numbers: Sequence[float]) -> np.ndarray:
         model = (before * _kernel(numbers).transfer(before) ** 2).sum(0) * math.exp(numbers[5]) + rounding
-        return np.concatenate([((model.log() - target) * weight).numpy(), _usual(numbers)])
+        return np.asarray((model.log() - target) * weight)
 
     return misfit
 
 
-def _misfit_of_both(noise: FlatNoise, edge: Transfer) -> Callable[[Sequence[float]], np.ndarray]:
-    gains = np.asarray(edge.gains)
-    seen = (EDGE[0] <= _KNOTS) & (EDGE[1] >= _KNOTS) & (gains > FAINT)
-    sure = 1 / np.hypot(np.asarray(edge.deviations or np.zeros(len(gains)))[seen] / gains[seen], ERROR)
-    shown, knots = np.log(gains[seen]), torch.from_numpy(_KNOTS[seen])
+def _misfit_of_rings(noise: FlatNoise) -> Misfit:
+    """Return the misfit of the noise beside an edge, in rings above the frequencies of anatomy."""
     _, mean = rings(noise.spacing)
     told, before = (mean @ noise.mean().ravel()).log(), _folded(noise.spacing)
     rounding = math.prod(noise.spacing) / 12
@@ -155,11 +159,22 @@ def _misfit_of_both(noise: FlatNoise, edge: Transfer) -> Callable[[Sequence[floa
     known = 1 / (2 * torch.hypot(torch.full_like(leaked, ERROR), leaked))
 
     def misfit(numbers: Sequence[float]) -> np.ndarray:
-        kernel = _kernel(numbers)
-        logs = kernel.transfer(knots).clamp(min=1e-4).log().numpy()
-        by_edge = sure * (logs - numbers[6] * _KNOTS[seen] ** 2 - shown)
-        power = (before * kernel.transfer(before) ** 2).sum(0) * math.exp(numbers[5]) + rounding
-        return np.concatenate([by_edge, (((mean @ power).log() - told) * known).numpy(), _usual(numbers)])
+        power = (before * _kernel(numbers).transfer(before) ** 2).sum(0) * math.exp(numbers[5]) + rounding
+        return np.asarray(((mean @ power).log() - told) * known)
+
+    return misfit
+
+
+def _misfit_of_edge(edge: Transfer) -> Misfit:
+    """Return the misfit of the edge, blurred by the skin."""
+    gains = np.asarray(edge.gains)
+    seen = (EDGE[0] <= _KNOTS) & (EDGE[1] >= _KNOTS) & (gains > FAINT)
+    sure = 1 / np.hypot(np.asarray(edge.deviations or np.zeros(len(gains)))[seen] / gains[seen], ERROR)
+    shown, knots = np.log(gains[seen]), torch.from_numpy(_KNOTS[seen])
+
+    def misfit(numbers: Sequence[float]) -> np.ndarray:
+        logs = _kernel(numbers).transfer(knots).clamp(min=1e-4).log().numpy()
+        return np.asarray(sure * (logs - numbers[6] * _KNOTS[seen] ** 2 - shown))
 
     return misfit
 

@@ -70,7 +70,9 @@ def test_without_skin_the_noise_tells_and_without_noise_the_skin():
     assert by_noise.deviations == () and not by_noise.edge and by_noise.source == f"noise of {noise.count} patches"
     nothing = flat_noise(torch.full((64, 64, 3), -1000.0), SPACING)
     assert nothing.count == 0
-    assert found_transfer(edge, nothing).edge == edge.transfer().gains
+    by_edge = found_transfer(edge, nothing)
+    assert by_edge.edge == edge.transfer().gains and "noise" not in by_edge.source
+    assert (by_edge.transfer(F) / SHARP.transfer(F) - 1).abs().max() < 0.1
     assert found_transfer(EdgeSpread(), nothing) is None
 
 
