@@ -52,6 +52,7 @@ PAIRS = [
 ]
 
 
+@torch.no_grad()
 def main(data: str, path: str = str(CATALOGUE)) -> None:
     """Write the catalogue.
 
@@ -59,7 +60,6 @@ def main(data: str, path: str = str(CATALOGUE)) -> None:
         data: folder of the pairs.
         path: of the catalogue.
     """
-    torch.set_grad_enabled(False)
     kernels: dict[tuple[str, str], Transfer] = {}
     conversions: list[tuple[str, str, Conversion]] = []
     for maker, first, second, files, about in PAIRS:

@@ -150,6 +150,7 @@ def by_default(pair: Pair) -> Tensor | None:
     return matched(pair.source, pair.spacing, kernel) if kernel else None
 
 
+@torch.no_grad()
 def main(data: str, only: str | Sequence[str] = "", rows: str | Sequence[str] = "") -> None:
     """Print the table.
 
@@ -159,7 +160,6 @@ def main(data: str, only: str | Sequence[str] = "", rows: str | Sequence[str] = 
         rows: words; methods whose title has none of them are left out.
     """
     words, wanted = ([each] if isinstance(each, str) else list(each) for each in (only, rows))
-    torch.set_grad_enabled(False)
     print("| pair, method | SSIM | MAE | SSIM in the body | MAE in the body | LAA-950 | mean | Perc15 |")
     print("|---|---|---|---|---|---|---|---|")
     for title, source, target in PAIRS:

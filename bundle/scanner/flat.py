@@ -102,11 +102,12 @@ def flat_noise(image: Slices, spacing: Sequence[float]) -> FlatNoise:
     for k, (z, (corners, _)) in enumerate(zip(numbers, found, strict=True)):
         flat = corners[chosen[first : first + len(corners)]]
         first += len(corners)
-        patches.append(len(flat))
-        if len(flat):
-            piece = _piece(image, z)
-            cut = np.stack([piece[i : i + SIDE, j : j + SIDE].ravel() for i, j in flat])
-            power[k] = mean_power(torch.from_numpy(cut), pixel) * len(flat)
+        piece = _piece(image, z)
+        cut = [patch for i, j in flat if np.ptp(patch := piece[i : i + SIDE, j : j + SIDE])]  # padding has no noise
+        patches.append(len(cut))
+        if cut:
+            rows = torch.from_numpy(np.stack(cut).reshape(len(cut), -1))
+            power[k] = mean_power(rows, pixel) * len(cut)
     return FlatNoise(power, torch.tensor(patches, dtype=torch.float64), pixel)
 
 
