@@ -272,7 +272,7 @@ def cut_short(folder: Path) -> None:
         (two_time_points, "8 slices lie at 4 positions"),
         (a_slice_missing, "slices lie 12.000 to 24.000 mm apart"),
         (not_in_hounsfield_units, "is no CT image in HU"),
-        (cut_short, "cannot be read: it is cut short"),
+        (cut_short, "is cut short: it holds "),
     ],
 )
 def test_bad_input_is_refused_in_one_line_and_leaves_nothing(make, said, tmp_path):
