@@ -8,7 +8,6 @@ is found in the soft scan, and the sharp one is that over the fitted gain. Of se
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import fire
@@ -70,7 +69,7 @@ def main(data: str, path: str = str(CATALOGUE)) -> None:
         fitted = calibrate(slices, pairs[0][0].spacing, source=f"{first} and {second} of {about}")
         conversions.append((first, second, fitted))
         for kernel in pair_of_kernels(pairs[0][1], [first, second], fitted.filter, maker, about):
-            kernels.setdefault((maker, kernel.name), replace(kernel, manufacturer=maker))
+            kernels.setdefault((maker, kernel.name), kernel)
         print(f"{maker} {first}, {second}: {about}", flush=True)
     with atomic(Path(path)) as part:
         part.write_text(as_json(Kernels(tuple(kernels.values()), tuple(conversions))), encoding="utf-8")

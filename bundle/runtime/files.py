@@ -165,7 +165,7 @@ def _code(error: BaseException | None) -> int | None:
 
 def _remove(folder: Path) -> None:
     """Remove a folder for good: if it is not empty, the threads of a library (zarr) may still be writing into it."""
-    pauses = PAUSES if any(folder.iterdir()) else ()
+    pauses = PAUSES if any(folder.glob("*")) else ()
     shutil.rmtree(folder, ignore_errors=True)
     for pause in pauses:
         time.sleep(pause)

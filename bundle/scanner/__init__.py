@@ -12,7 +12,7 @@ from bundle.scanner.acquisition import HU_RANGE, acquire, acquisition_margin
 from bundle.scanner.calibration import Calibration, calibrate, calibrated
 from bundle.scanner.clipping import FLOOR, unclipped
 from bundle.scanner.conversion import Conversion, converted
-from bundle.scanner.edge_spread import EdgeSpread, edge_kernel, edge_spread, filled_body
+from bundle.scanner.edge_spread import EdgeSpread, edge_spread, filled_body, largest_part
 from bundle.scanner.filters import RADIUS
 from bundle.scanner.finding import find_kernel, find_transfer, fitted_kernel, found_transfer
 from bundle.scanner.flat import (
@@ -51,7 +51,6 @@ __all__ = [
     "calibrate",
     "calibrated",
     "converted",
-    "edge_kernel",
     "edge_spread",
     "filled_body",
     "find_kernel",
@@ -60,6 +59,7 @@ __all__ = [
     "flat_noise",
     "found_transfer",
     "frequencies",
+    "largest_part",
     "matched",
     "matched_window",
     "mean_power",

@@ -128,17 +128,15 @@ def edge_spread(image: Slices, spacing: Sequence[float]) -> EdgeSpread:
     return EdgeSpread(total.total, total.count, profiles, upright=bool(inner) and depth > 1)
 
 
-def edge_kernel(image: Slices, spacing: Sequence[float]) -> Transfer | None:
-    """Return the transfer function of a CT, read off its skin; None if too little skin is seen (`edge_spread`)."""
-    return edge_spread(image, spacing).transfer()
+def largest_part(mask: np.ndarray) -> np.ndarray:
+    """Return the largest component of a mask; boolean, all false if the mask is empty."""
+    parts, count = label(mask)
+    return np.asarray(parts == np.argmax(np.bincount(parts.ravel())[1:]) + 1 if count else np.zeros(mask.shape, bool))
 
 
 def filled_body(tissue: np.ndarray) -> np.ndarray:
     """Return the largest component of a mask, filled; boolean, all false if the mask is empty."""
-    parts, count = label(tissue)
-    if not count:
-        return np.zeros(tissue.shape, bool)
-    return np.asarray(binary_fill_holes(parts == np.argmax(np.bincount(parts.ravel())[1:]) + 1))
+    return np.asarray(binary_fill_holes(largest_part(tissue)))
 
 
 def _smooth(slice_: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from bundle.scanner.edge_spread import KNOTS, EdgeSpread, edge_spread
 from bundle.scanner.flat import SIDE, FlatNoise, Slices, flat_noise
-from bundle.scanner.kernel import Kernel, frequencies
+from bundle.scanner.kernel import TURNS, Kernel, frequencies
 from bundle.scanner.transfer import Transfer, sampled
 from scipy.optimize import least_squares
 from torch import Tensor
@@ -106,9 +106,12 @@ def fitted_kernel(noise: FlatNoise, edge: Transfer | None = None) -> Kernel | No
     """
     if noise.count < FEWEST and edge is None:
         return None
-    parts = [_misfit_of_noise(noise)] if edge is None else [_misfit_of_edge(edge)]
-    if edge is not None and noise.count >= FEWEST and len(rings(noise.spacing)[0]) >= NARROW:
-        parts.append(_misfit_of_rings(noise))
+    if edge is None:
+        parts = [_misfit_of_noise(noise)]
+    else:
+        parts, mean = [_misfit_of_edge(edge)], _rings(noise.spacing)
+        if noise.count >= FEWEST and len(mean) >= NARROW:
+            parts.append(_misfit_of_rings(noise, mean))
 
     def misfit(numbers: Sequence[float]) -> np.ndarray:
         return np.concatenate([*(part(numbers) for part in parts), _usual(numbers)])
@@ -118,22 +121,16 @@ def fitted_kernel(noise: FlatNoise, edge: Transfer | None = None) -> Kernel | No
     return _kernel(min(fits, key=lambda fit: float(fit.cost)).x)
 
 
-def rings(spacing: Sequence[float]) -> tuple[np.ndarray, Tensor]:
-    """Return the knots that the noise of patches shows, and what takes a spectrum's mean over all directions there.
+def _rings(spacing: Sequence[float]) -> Tensor:
+    """Return what takes a spectrum's mean over all directions, at the knots that noise shows: `(n, SIDE * SIDE)`.
 
     The rings are as wide as patches can tell apart, and end before the corners of the frequency square.
-
-    Args:
-        spacing: pixel size in mm.
-
-    Returns:
-        n frequencies in cycles/mm, and weights `(n, SIDE * SIDE)` of sum 1 each.
     """
     frequency = frequencies(spacing, size=SIDE).numpy().ravel()
     width = max(0.06, 1 / (SIDE * min(spacing)))
     knots = _KNOTS[(ANATOMY[1] <= _KNOTS) & (HIGHEST / max(spacing) >= _KNOTS)]
     weights = np.maximum(1 - np.abs(frequency - knots[:, None]) / width, 0)
-    return knots, torch.from_numpy(weights / weights.sum(1, keepdims=True))
+    return torch.from_numpy(weights / weights.sum(1, keepdims=True))
 
 
 def _misfit_of_noise(noise: FlatNoise) -> Misfit:
@@ -150,9 +147,8 @@ def _misfit_of_noise(noise: FlatNoise) -> Misfit:
     return misfit
 
 
-def _misfit_of_rings(noise: FlatNoise) -> Misfit:
+def _misfit_of_rings(noise: FlatNoise, mean: Tensor) -> Misfit:
     """Return the misfit of the noise beside an edge, in rings above the frequencies of anatomy."""
-    _, mean = rings(noise.spacing)
     told, before = (mean @ noise.mean().ravel()).log(), _folded(noise.spacing)
     rounding = math.prod(noise.spacing) / 12
     leaked = LEAKAGE * (told.max() / 2 - told / 2).exp()
@@ -181,8 +177,7 @@ def _misfit_of_edge(edge: Transfer) -> Misfit:
 
 def _folded(spacing: Sequence[float]) -> Tensor:
     """Return the frequencies on the grid of a patch, and those that are folded onto them, `(9, SIDE * SIDE)`."""
-    turns = [(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1)]
-    return torch.stack([frequencies(spacing, turn, SIDE).ravel() for turn in turns])
+    return torch.stack([frequencies(spacing, turn, SIDE).ravel() for turn in TURNS])
 
 
 def _usual(numbers: Sequence[float]) -> tuple[float, ...]:

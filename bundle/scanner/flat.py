@@ -102,7 +102,7 @@ def flat_noise(image: Slices, spacing: Sequence[float]) -> FlatNoise:
     for k, (z, (corners, _)) in enumerate(zip(numbers, found, strict=True)):
         flat = corners[chosen[first : first + len(corners)]]
         first += len(corners)
-        piece = _piece(image, z)
+        piece = _piece(image, z) if len(flat) else np.zeros((0, 0))
         cut = [patch for i, j in flat if np.ptp(patch := piece[i : i + SIDE, j : j + SIDE])]  # padding has no noise
         patches.append(len(cut))
         if cut:

@@ -13,6 +13,8 @@ import torch
 from monai.utils import ensure_tuple_rep
 from torch import Tensor
 
+#: Multiples of the sampling frequency, per axis, from which noise is folded onto the grid; (0, 0) is the grid itself.
+TURNS = tuple((i, j) for i in (-1, 0, 1) for j in (-1, 0, 1))
 GRID = 128  # frequencies a side on which a transfer function is sampled; much finer than a filter's taps need
 
 
@@ -80,8 +82,7 @@ def noise_power(kernel: Kernel, spacing: Sequence[float], size: int = GRID) -> t
         frequency = frequencies(spacing, fold, size)
         return NOISE_POWER * frequency * kernel.transfer(frequency) ** 2
 
-    turns = [(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1)]
-    folded = sum((power(turn) for turn in turns if turn != (0, 0)), torch.zeros(size, size, dtype=torch.float64))
+    folded = sum((power(turn) for turn in TURNS if turn != (0, 0)), torch.zeros(size, size, dtype=torch.float64))
     return power((0, 0)), folded
 
 

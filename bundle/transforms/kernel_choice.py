@@ -18,6 +18,7 @@ from bundle.scanner import (
     EdgeSpread,
     Slices,
     Transfer,
+    TransferFunction,
     edge_spread,
     find_kernel,
     find_transfer,
@@ -145,18 +146,18 @@ class KernelChoice:
     def _source(self, image: Slices, spacing: Sequence[float], meta: Mapping[Any, Any]) -> Transfer | None:
         if self.source_kernel is not None:
             return self._named(self.source_kernel, 0)
-        found = find_transfer(image, spacing)
         header = str(meta.get("convolution_kernel", ""))
-        if header and (named := self.known.find(header, str(meta.get("manufacturer", "")))):
-            if found is not None and _difference(named, found) > DISAGREEING:
-                warnings.warn(
-                    f"the header names the kernel {header!r}, but the image differs from it by "
-                    f"{100 * _difference(named, found):.0f} %: the image may have been filtered; name the kernel by "
-                    "source_kernel if the header is wrong.",
-                    stacklevel=2,
-                )
-            return named
-        return found
+        named = self.known.find(header, str(meta.get("manufacturer", ""))) if header else None
+        if named is None:
+            return find_transfer(image, spacing)
+        found = find_kernel(image, spacing)
+        if found is not None and (difference := _difference(named, found)) > DISAGREEING:
+            warnings.warn(
+                f"the header names the kernel {header!r}, but the image differs from it by {100 * difference:.0f} %: "
+                "the image may have been filtered; name the kernel by source_kernel if the header is wrong.",
+                stacklevel=2,
+            )
+        return named
 
     def _target(self) -> Transfer:
         target = self.target_kernel or DEFAULT_TARGET
@@ -215,7 +216,7 @@ def reference_kernel(path: str, _: str = "") -> Transfer:
     return replace(kernel, source=f"{Path(path).name}: {kernel.source}")
 
 
-def _difference(one: Transfer, other: Transfer) -> float:
+def _difference(one: TransferFunction, other: TransferFunction) -> float:
     a, b = (kernel.transfer(_frequencies()).numpy()[_BAND] for kernel in (one, other))
     return float(np.mean(np.abs(a - b)) / np.mean(a))
 

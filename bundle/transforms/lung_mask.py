@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from bundle.transforms.lungs import large_parts
+from bundle.scanner import largest_part
+from bundle.transforms.lungs import labels_at_sides, large_parts
 from scipy.ndimage import center_of_mass, distance_transform_edt, find_objects, generate_binary_structure, label
 from skimage.measure import regionprops
 from skimage.segmentation import watershed
@@ -81,13 +82,12 @@ def find_lung_mask(image: np.ndarray, spacing: Sequence[float]) -> LungMask:
 
 def inside_body(image: np.ndarray) -> np.ndarray:
     """Return the body with all that it encloses in its slices, `(x, y, z)`, boolean; all false if there is none."""
-    parts, count = label(image > BODY)
-    if not count:
-        return np.zeros(image.shape, bool)
-    largest = parts == np.argmax(np.bincount(parts.ravel())[1:]) + 1
+    largest = largest_part(image > BODY)
+    if not largest.any():
+        return largest
     parts, _ = label(~largest, IN_SLICE)
     outside = np.zeros(parts.max() + 1, bool)
-    outside[np.unique(np.concatenate([parts[[0, -1]].ravel(), parts[:, [0, -1]].ravel()]))] = True
+    outside[labels_at_sides(parts)] = True
     outside[0] = False
     return np.asarray(~outside[parts])
 

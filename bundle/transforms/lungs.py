@@ -25,12 +25,16 @@ def lungs(image: Tensor, air: float = -500.0, stride: int = 4) -> Tensor:
     """
     sampled = torch.as_tensor(image)[0][tuple(slice(None, None, stride) for _ in image.shape[1:])].as_subclass(Tensor)
     parts = connected((sampled.cpu().numpy() < air).astype(np.uint8), connectivity=1)
-    outside = np.unique(np.concatenate([parts[[0, -1]].ravel(), parts[:, [0, -1]].ravel()]))
-    found = large_parts(np.where(np.isin(parts, outside), 0, parts))
+    found = large_parts(np.where(np.isin(parts, labels_at_sides(parts)), 0, parts))
     mask = torch.from_numpy(found if found.any() else np.ones_like(found))
     for axis, size in enumerate(image.shape[1:]):
         mask = mask.repeat_interleave(stride, axis).narrow(axis, 0, size)
     return mask[None].to(image.device)
+
+
+def labels_at_sides(parts: np.ndarray) -> np.ndarray:
+    """Return the labels, 0 among them, of the components `(x, y, z)` that reach the sides of a slice."""
+    return np.unique(np.concatenate([parts[[0, -1]].ravel(), parts[:, [0, -1]].ravel()]))
 
 
 def large_parts(parts: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from bundle.scanner import SHARP, SOFT, Kernel, acquire, edge_kernel, edge_spread, frequencies
+from bundle.scanner import SHARP, SOFT, Kernel, acquire, edge_spread, frequencies
 
 PIXEL = 0.7
 FINE = 4  # times the phantom is finer than the scan
@@ -32,7 +32,7 @@ F = torch.arange(0.04, 0.4, 0.04, dtype=torch.float64)
 @pytest.mark.parametrize("kernel", [SOFT, SHARP, Kernel(0.6, 3.0, 0.2, 0.4)], ids=["B40f", "B70f", "mild"])
 def test_the_transfer_function_is_right_within_5_percent(kernel):
     """Thin slices of a usual dose, below 0.4 cycles/mm; the undershoot in air is cut off at -1024 HU."""
-    found = edge_kernel(cylinder(kernel), SPACING)
+    found = edge_spread(cylinder(kernel), SPACING).transfer()
     error = found.transfer(F) / kernel.transfer(F) - 1
     print(np.round(error.numpy(), 3))
     assert error.abs().max() < 0.05
@@ -40,7 +40,7 @@ def test_the_transfer_function_is_right_within_5_percent(kernel):
 
 
 def test_a_single_slice_is_enough():
-    found = edge_kernel(cylinder(SOFT, slices=1), SPACING)
+    found = edge_spread(cylinder(SOFT, slices=1), SPACING).transfer()
     assert (found.transfer(F) / SOFT.transfer(F) - 1).abs().max() < 0.1
 
 
@@ -52,4 +52,4 @@ def test_an_arm_beside_the_body_is_no_edge_of_it():
 
 @pytest.mark.parametrize("value", [-1000.0, 40.0])
 def test_without_skin_nothing_is_found(value):
-    assert edge_kernel(torch.full((64, 64, 3), value), SPACING) is None
+    assert edge_spread(torch.full((64, 64, 3), value), SPACING).transfer() is None

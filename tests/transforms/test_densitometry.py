@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
-from monai.bundle import ConfigWorkflow
 
 from bundle.examples.phantom import ThoraxPhantom
 from bundle.examples.phantom.anatomy import LUNG, LUNGS
@@ -18,8 +16,8 @@ from bundle.transforms import Densitometry, densitometry
 from bundle.transforms.densitometry import END, as_text, measured
 from bundle.transforms.lung_mask import LEFT, RIGHT, find_lung_mask
 from tests.dicom_series import write_series
+from tests.transforms.test_streaming import run_inference
 
-ROOT = Path(__file__).parents[2]
 SHAPE, SPACING = (80, 60, 24), (4.0, 4.0, 3.0)
 VOXEL = 0.048  # ml
 AFFINE = np.diag([-5.9, -5.6, 10.0, 1.0])  # of a small phantom: to the left, back and head
@@ -197,19 +195,7 @@ def test_a_run_writes_the_densities_of_its_files(tmp_path, capsys, form):
     found, results = [], []
     for streaming in (False, True):
         folder = tmp_path / str(streaming)
-        workflow = ConfigWorkflow(
-            config_file=str(ROOT / "configs" / "inference.json"),
-            workflow_type="infer",
-            bundle_root=str(ROOT),
-            dataset_dir=str(source),
-            output_dir=str(folder),
-            densitometry=True,
-            streaming=streaming,
-            tile_size=24,
-            match_kernel=False,
-        )
-        workflow.initialize()
-        workflow.run()
+        run_inference(source, folder, densitometry=True, streaming=streaming, tile_size=24)
         (written,) = [path for path in folder.iterdir() if not path.name.endswith(END)]
         results.append(Volume(written))
         found.append(json.loads(written.with_name(written.name + END).read_text(encoding="utf-8")))

@@ -61,10 +61,9 @@ def scan(folder, form, voxels, affine=TURNED):
     return path
 
 
-def translate(path, folder, **keys):
-    """Through configs/inference.json; returns what was written."""
-    shutil.rmtree(folder, ignore_errors=True)
-    keys = {"tile_size": 20, "seed": 0, "match_kernel": False, **keys}
+def run_inference(path, folder, **keys):
+    """Through configs/inference.json, without matching kernels."""
+    keys = {"match_kernel": False, **keys}
     workflow = ConfigWorkflow(
         config_file=str(ROOT / "configs" / "inference.json"),
         workflow_type="infer",
@@ -75,6 +74,12 @@ def translate(path, folder, **keys):
     )
     workflow.initialize()
     workflow.run()
+
+
+def translate(path, folder, **keys):
+    """Into a new folder, by small tiles; returns what was written."""
+    shutil.rmtree(folder, ignore_errors=True)
+    run_inference(path, folder, **{"tile_size": 20, "seed": 0, **keys})
     (written,) = Path(folder).iterdir()
     return written
 
