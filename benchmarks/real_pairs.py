@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import fire
@@ -120,8 +121,12 @@ def fixed(pair: Pair, where: str, judged: slice) -> Iterator[tuple[str, Callable
     """Yield the rivals that nothing is fitted for: the source itself, and Gaussians."""
     yield f"source{where}", lambda: pair.source, judged
     for sigma in GAUSSIANS:
-        blurred = lambda s=sigma: torch.from_numpy(gaussian_filter(pair.source.numpy(), (s, s, 0)))  # noqa: E731
-        yield f"Gaussian of {sigma:g} px{where}", blurred, judged
+        yield f"Gaussian of {sigma:g} px{where}", partial(blurred, pair.source, sigma), judged
+
+
+def blurred(image: Tensor, sigma: float) -> Tensor:
+    """Filter the slices of a CT by a Gaussian of so many pixels."""
+    return torch.from_numpy(gaussian_filter(image.numpy(), (sigma, sigma, 0)))
 
 
 def methods(pair: Pair, others: Sequence[Pair]) -> Iterator[tuple[str, Callable[[], Tensor | None], slice]]:

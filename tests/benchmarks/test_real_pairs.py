@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks import catalogue, real_pairs
+from benchmarks import catalogue, real_pairs, simulated_kernels
 from bundle.images import create_image, held
 from bundle.scanner import SHARP, SOFT
 from bundle.scanner.kernels import read_kernels
@@ -44,3 +44,11 @@ def test_the_catalogue_is_made_of_pairs(data, tmp_path, monkeypatch):
     assert (found.find("soft", "Maker").transfer(F) / SOFT.transfer(F) - 1).abs().max() < 0.1
     conversion = found.conversion("sharp", "soft")
     assert (conversion.filter.transfer(F) - SOFT.transfer(F) / SHARP.transfer(F)).abs().max() < 0.1
+
+
+def test_simulated_kernels_are_undone_better_than_by_nothing(data, capsys):
+    simulated_kernels.main(str(data / "one_SOFT.nii.gz"))
+    rows = [row.split("|")[1:] for row in capsys.readouterr().out.splitlines() if row.startswith("| mean")]
+    ssim = {cells[0].strip(): float(cells[1]) for cells in rows}
+    assert len(ssim) == 1 + len(real_pairs.GAUSSIANS)
+    assert ssim["mean, found"] > min(ssim.values())

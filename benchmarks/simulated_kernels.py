@@ -1,0 +1,65 @@
+"""How well a found kernel is undone on soft CTs that a simulated scanner makes sharp, beside fixed Gaussians.
+
+    python -m benchmarks.simulated_kernels CT [CT ...]
+
+No network. Each CT's 24 slices around the middle are acquired four times, with B70f and three drawn kernels at four
+doses; SSIM and MAE are in the lung window, of the middle 8 slices, whole and within the body.
+"""
+
+from __future__ import annotations
+
+import fire
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from benchmarks.real_pairs import GAUSSIANS, blurred
+from bundle.evaluation.metrics import whole_and_body
+from bundle.images import Volume
+from bundle.scanner import RADIUS, SHARP, SOFT, Kernel, acquire, find_kernel, matched
+
+SLICES, JUDGED = 24, slice(8, 16)
+DOSES = (15.0, 60.0, 100.0, 25.0)
+SEED = 100  # of the drawn kernels
+
+
+@torch.no_grad()
+def main(*cts: str) -> None:
+    """Print a row for each scan, and the means.
+
+    Args:
+        cts: soft CTs.
+    """
+    rows: dict[str, list[np.ndarray]] = {}
+    print("| scan, method | SSIM | MAE | SSIM in the body | MAE in the body |\n|---|---|---|---|---|")
+    for ct in cts:
+        volume = Volume(ct)
+        first = max(volume.shape[2] // 2 - SLICES // 2, 0)
+        slices = volume.slab(first, min(first + SLICES, volume.shape[2]))
+        image = F.pad(slices.movedim(-1, 0)[None], (RADIUS,) * 4, mode="replicate")[0].movedim(0, -1)
+        for scan, dose in enumerate(DOSES):
+            kernel = Kernel.random(torch.Generator().manual_seed(SEED + scan)) if scan else SHARP
+            soft, sharp = acquire(image, volume.spacing, (SOFT, kernel), dose, scan)
+            found = find_kernel(sharp, volume.spacing)
+            results = {"found": matched(sharp, volume.spacing, found) if found else sharp}
+            results |= {f"Gaussian of {sigma:g} px": blurred(sharp, sigma) for sigma in GAUSSIANS}
+            for method, result in results.items():
+                rows.setdefault(method, []).append(_score(result, soft))
+            told = "" if found else ", no kernel found"
+            print(f"| {volume.path.name}, {scan}, dose {dose:g}{told} | {_shown(rows['found'][-1])} |", flush=True)
+    for method, values in rows.items():
+        print(f"| mean, {method} | {_shown(np.mean(values, 0))} |")
+
+
+def _score(result: Tensor, soft: Tensor) -> np.ndarray:
+    slices = range(*JUDGED.indices(soft.shape[2]))
+    return np.mean([whole_and_body(result[..., z : z + 1], soft[..., z : z + 1]) for z in slices], 0)
+
+
+def _shown(values: np.ndarray) -> str:
+    return " | ".join(f"{value:.4f}" for value in values)
+
+
+if __name__ == "__main__":
+    fire.Fire(main)
