@@ -3,7 +3,8 @@
     python -m benchmarks.simulated_kernels CT [CT ...]
 
 No network. Each CT's 24 slices around the middle are acquired four times, with B70f and three drawn kernels at four
-doses; SSIM and MAE are in the lung window, of the middle 8 slices, whole and within the body.
+doses; SSIM and MAE are in the lung window, of the middle 8 slices (of all, if there
+are fewer), whole and within the body.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ def main(*cts: str) -> None:
 
 
 def _score(result: Tensor, soft: Tensor) -> np.ndarray:
-    slices = range(*JUDGED.indices(soft.shape[2]))
+    every = range(soft.shape[2])
+    slices = every[JUDGED] or every
     return np.mean([whole_and_body(result[..., z : z + 1], soft[..., z : z + 1]) for z in slices], 0)
 
 
