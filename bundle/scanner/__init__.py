@@ -1,7 +1,7 @@
 """A simulated CT scanner, and properties of a real one found from its noise.
 
 - `kernel`: transfer functions; `filters`: filters of bounded reach from them;
-- `acquisition`: one acquisition reconstructed with several kernels;
+- `acquisition`: one acquisition reconstructed with several kernels; `projections`: noise that depends on the object;
 - `transfer`: measured transfer functions; `calibration`: the `conversion` between two kernels, fitted to a pair;
 - `edge_spread`: a scan's transfer function, read off its skin; `flat`: noise in flat soft tissue; `finding`: the
   kernel that fits both;
@@ -27,6 +27,7 @@ from bundle.scanner.flat import (
 )
 from bundle.scanner.kernel import NOISE_POWER, SHARP, SOFT, Kernel, frequencies, noise_power, ratio
 from bundle.scanner.matching import matched, matched_window
+from bundle.scanner.projections import Beam, projection_noise
 from bundle.scanner.transfer import Transfer, TransferFunction
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "SHARP",
     "SIDE",
     "SOFT",
+    "Beam",
     "Calibration",
     "Conversion",
     "EdgeSpread",
@@ -64,6 +66,7 @@ __all__ = [
     "matched_window",
     "mean_power",
     "noise_power",
+    "projection_noise",
     "ratio",
     "spread_slices",
     "tissue_patches",

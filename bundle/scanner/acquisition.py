@@ -7,12 +7,13 @@ function in the slice plane and `n` the quantum noise of the acquisition, the sa
     sharp = image * T_sharp/T_soft  + T_sharp * n      power of n ~ |f| / dose (the ramp of filtered backprojection)
 
 Noise beyond the Nyquist frequency of the pixel grid is folded back, as on a real scanner: in a sharp image it doubles
-the noise power near Nyquist. Left out: noise that depends on the object (denser paths, streaks, less of it in the air
-around the body), correlation of the noise along z except by averaging slices, aliasing of the anatomy, and vendors'
-adaptive filters.
+the noise power near Nyquist. Left out: correlation of the noise along z except by averaging slices, aliasing of the
+anatomy, and vendors' adaptive filters.
 
 Any window of a volume gives the numbers of the whole: noise is a hash of (seed, global voxel position), and every
 filter is of bounded reach (`bundle.scanner.filters`).
+
+Noise that depends on the object is made in projections (`bundle.scanner.projections`) and given to `acquire`.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ def acquire(
     image_kernel: Kernel = SOFT,
     slice_thickness: int = 1,
     quantize: bool = True,
+    noise: Tensor | None = None,
 ) -> list[Tensor]:
     """Return one image per kernel, all of one acquisition, in HU; the same numbers for any window of a volume.
 
@@ -63,12 +65,14 @@ def acquire(
         image_kernel: the kernel with which the image was reconstructed.
         slice_thickness: odd number of slices to average along z, of both anatomy and noise.
         quantize: round, and clip to the scanner's 12 bits (-1024..3071).
+        noise: noise before the kernel at dose 100, shaped as the image (`bundle.scanner.projection_noise`), in place of
+            noise that is equally strong everywhere; seed and origin have no effect then.
 
     Returns:
         For each kernel the float32 image less its margin: `(X - 2 margin_x, ...)`, leading axes as in the input.
 
     Raises:
-        ValueError: If spacing, origin, seed or image is of the wrong size, or dose or thickness is out of range.
+        ValueError: If spacing, origin, seed, image or noise is of the wrong size, or dose or thickness is out of range.
     """
     batched, dims = image.ndim > 3, image.ndim - 2 if image.ndim > 3 else image.ndim
     items = image.shape[0] if batched else 1
@@ -76,15 +80,21 @@ def acquire(
     generator = seed if isinstance(seed, torch.Generator) else None
     seeds = [0] if generator else torch.as_tensor(seed).flatten().tolist()
     seeds = [seeds[0] + item for item in range(items)] if len(seeds) == 1 else seeds
-    precision = torch.float32 if generator else torch.float64
+    precision = torch.float64 if generator is None and noise is None else torch.float32
     spacing = tuple(float(s) for s in spacing)
     _check(image, spacing, dose, seeds, origin, slice_thickness, batched, dims)
 
+    if noise is not None and noise.shape != image.shape:
+        raise ValueError(
+            f"noise has shape {tuple(noise.shape)}, not the image's {tuple(image.shape)}; make one for it."
+        )
     volume = image.reshape(items, *image.shape[-dims:], *(1,) * (3 - dims)).to(precision)
+    given = None if noise is None else noise.reshape(volume.shape).to(precision)
     nx, ny, nz = volume.shape[1:]
     device, corner, size = image.device, (*origin, 0)[:3], fast(nx, ny)
     anatomy = [spectrum(_anatomy_taps(k, image_kernel, spacing[:2]).to(precision), size, device) for k in kernels]
-    noises = [[spectrum(t.to(precision), size, device) for t in _noise_taps(k, spacing[:2])] for k in kernels]
+    noise_taps = _noise_taps if noise is None else _given_taps
+    noises = [[spectrum(t.to(precision), size, device) for t in noise_taps(k, spacing[:2])] for k in kernels]
     level = math.sqrt(100.0 / dose)
     out: list[list[Tensor]] = [[] for _ in kernels]
     step = max(1, _AT_ONCE // (nx * ny))
@@ -93,7 +103,10 @@ def acquire(
             slices = volume[item, ..., z : z + step].movedim(-1, 0)
             image_f = torch.fft.rfft2(slices, s=size)
             if level:
-                if generator:
+                fields: Sequence[Tensor]
+                if given is not None:
+                    fields = (given[item, ..., z : z + step],)
+                elif generator:
                     fields = torch.randn((2, nx, ny, len(slices)), generator=generator, device=device).unbind()
                 else:
                     at = (corner[0], corner[1], corner[2] + z)
@@ -102,7 +115,8 @@ def acquire(
             for k, parts in enumerate(out):
                 result = image_f * anatomy[k]
                 if level:
-                    result = result + noise_f[0] * noises[k][0] + noise_f[1] * noises[k][1]
+                    for field, taps in zip(noise_f, noises[k], strict=True):
+                        result = result + field * taps
                 # The wrap of the circular convolution stays within the margin, which is removed.
                 whole = torch.fft.irfft2(result, s=size)
                 parts.append(whole[:, RADIUS : nx - RADIUS, RADIUS : ny - RADIUS])
@@ -164,3 +178,9 @@ def _noise_taps(kernel: Kernel, spacing: tuple[float, float]) -> tuple[Tensor, T
     """Return the taps for white noise at dose 100, for the frequencies up to Nyquist and for those folded onto them."""
     base, folded = (filter_taps((power / math.prod(spacing)).sqrt()) for power in noise_power(kernel, spacing))
     return base, folded
+
+
+@lru_cache(maxsize=64)
+def _given_taps(kernel: Kernel, spacing: tuple[float, float]) -> tuple[Tensor]:
+    """Return the taps of a kernel alone, for noise that has its spectrum already."""
+    return (filter_taps(kernel.transfer(frequencies(spacing)), mean=1.0),)

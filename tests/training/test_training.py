@@ -589,8 +589,8 @@ workflow = ConfigWorkflow(
     [f"{root}/configs/train.json", f"{root}/configs/multi_gpu_train.json"], workflow_type="train", logging_file=False,
     init_id="initialize", run_id="training", final_id="finalize", bundle_root=root, dataset_dir=data, output_dir=output,
     weights=output + "/model.pt", spatial_dims=2, scale=3, max_epochs=1, iterations_per_epoch=2, batch_size=1,
-    val_interval=1, num_folds=2, progress=False,
-    **{"train#dataloader#num_workers": 0, "patch#patch_size": 12, "validate#dataset#number": 1},
+    num_folds=2, progress=False,
+    **{"val_interval": 1, "train#dataloader#num_workers": 0, "patch#patch_size": 12, "validate#dataset#number": 1},
 )
 workflow.initialize()
 workflow.run()

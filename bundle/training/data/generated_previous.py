@@ -19,6 +19,8 @@ import torch
 from bundle.geometry import spacing_of
 from bundle.runtime.files import atomic
 from bundle.scanner import Kernel
+from bundle.training.data.dose_pairs import DoseScan, RandDosePaird
+from bundle.training.data.noise import FIELDS
 from bundle.training.data.packed_image import PackedImage
 from bundle.training.data.simulated_pairs import RandKernelPaird, SimulatedScan, kernel_pair_reach
 from monai.config import KeysCollection
@@ -26,14 +28,57 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform, Randomizable
 from torch import Tensor
 
+#: What a scan is simulated from.
+SCANNED = ("image", *FIELDS)
+
 
 @dataclass(frozen=True)
 class Generated:
-    """A simulated scan of an image, null for the image itself, and the result of the scale before, on its own grid."""
+    """A simulated scan of an image, null for the image itself, and the result of the scale before, on its own grid.
 
-    acquisition: SimulatedScan | None
+    Args:
+        acquisition: the scan.
+        seed: of the noise.
+        previous: the result.
+        part: first slice and number of slices, if one slice was taken for the image; null for the whole.
+    """
+
+    acquisition: SimulatedScan | DoseScan | None
     seed: int
     previous: PackedImage
+    part: tuple[int, int] | None = None
+
+
+class RandOneSliced(Randomizable, MapTransform):
+    """Randomly take one slice of a volume for an image of its own: not every scan that is sent is a volume.
+
+    Beyond it, the border is repeated, as in inference. As thick as some slices, it is their mean.
+
+    Args:
+        keys: the volume, a `PackedImage`, and its noise. One that comes with a slice's previous scale is that slice.
+        prob: fraction of the patches.
+        most: most slices that are averaged.
+    """
+
+    def __init__(self, keys: KeysCollection, prob: float, most: int = 3) -> None:
+        MapTransform.__init__(self, keys)
+        self.prob, self.most = prob, most
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Replace each volume by the same slice."""
+        out = dict(data)
+        if "generated" in out:
+            part = out["generated"].part
+        else:
+            part = self.draw(out[self.keys[0]]) if self.R.rand() < self.prob else None
+        if part:
+            out |= {key: out[key].slice(*part) for key in self.key_iterator(out)}
+        return out
+
+    def draw(self, image: PackedImage) -> tuple[int, int]:
+        """Draw the first slice, and the number of slices."""
+        number = int(self.R.randint(1, self.most + 1))
+        return int(self.R.randint(image.shape[3] - number + 1)), number
 
 
 class RandGeneratedd(Randomizable, MapTransform):
@@ -61,20 +106,21 @@ class RandGeneratedd(Randomizable, MapTransform):
                 file = files[self.R.randint(len(files))]
                 facts = json.loads(file.read_text())
                 scan = restored(facts["scan"]) if facts["scan"] else None
-                out["generated"] = Generated(scan, facts["seed"], PackedImage(file.with_suffix(".nii")))
+                part = tuple(facts["part"]) if facts.get("part") else None
+                out["generated"] = Generated(scan, facts["seed"], PackedImage(file.with_suffix(".nii")), part)
         return out
 
 
-def restored(facts: Mapping[str, Any]) -> SimulatedScan:
+def restored(facts: Mapping[str, Any]) -> SimulatedScan | DoseScan:
     """The acquisition that `dataclasses.asdict` turned into a dictionary."""
-    kernels = {name: Kernel(**facts[name]) if facts[name] else None for name in ("kernel", "found")}
-    return SimulatedScan(**{**facts, **kernels})
+    kernels = {name: Kernel(**facts[name]) if facts[name] else None for name in ("kernel", "found") if name in facts}
+    return (DoseScan if "ratio" in facts else SimulatedScan)(**{**facts, **kernels})
 
 
 def generate(
     data: Sequence[Mapping[str, str]],
     opening: Callable[[Mapping[str, str]], dict],
-    pairing: RandKernelPaird | None,
+    pairing: RandKernelPaird | RandDosePaird | None,
     windowing: Callable[[dict], dict],
     inferer: Callable[..., torch.Tensor],
     network: torch.nn.Module,
@@ -83,6 +129,7 @@ def generate(
     number: int,
     seed: int = 0,
     unseen: Callable[[str], Iterable[torch.nn.Module]] | None = None,
+    one_slice: RandOneSliced | None = None,
 ) -> None:
     """Send every image through the simulated scanner and the scales before, a few times; results that exist are kept.
 
@@ -99,25 +146,36 @@ def generate(
         seed: seed of the scans.
         unseen: cascades for an image's path, which are used instead of ``network`` if there are any
             (`bundle.training.CrossFitting`).
+        one_slice: takes one slice of a volume for every other scan; null: all are of the whole image.
     """
     folder = Path(folder)
     turns = number if pairing else min(number, 1)
     for place, item in enumerate(data if scale else []):
-        image: PackedImage = opening({"image": item["image"]})["image"]
-        dims = len(image.shape) - 1
-        spacing = spacing_of(image, dims)
+        opened = opening({"image": item["image"]})
+        whole: PackedImage = opened["image"]
+        dims = len(whole.shape) - 1
         cascades = list(unseen(item["image"])) if unseen else []
         for index, (cascade, turn) in enumerate(product(cascades or [network], range(turns))):
-            file = folder / f"{Path(image.path).stem}_scale_{scale}_{index}.json"
+            file = folder / f"{Path(whole.path).stem}_scale_{scale}_{index}.json"
             if file.exists():
                 continue
-            drawn, scan = 1000 * (seed + 1) + number * place + turn, None
+            drawn, scan, piece = 1000 * (seed + 1) + number * place + turn, None, None
+            if one_slice and turn % 2:
+                one_slice.set_random_state(seed=drawn)
+                piece = one_slice.draw(whole)
+            parts = {key: each.slice(*piece) if piece else each for key, each in opened.items() if key in SCANNED}
+            image = parts["image"]
+            spacing = spacing_of(image, dims)
             if pairing:
                 pairing.set_random_state(seed=drawn)
-                scan = pairing.acquisition(spacing, torch.Generator().manual_seed(drawn))
                 margin = kernel_pair_reach(dims)
                 bounds = [(-extra, size + extra) for extra, size in zip(margin, image.shape[1:], strict=True)]
-                source = scan.pair(image.window(bounds)[0], spacing, drawn, [-extra for extra in margin])[0][None]
+                windows = {key: each.window(bounds)[0] for key, each in parts.items()}
+                scan = pairing.acquisition(spacing, torch.Generator().manual_seed(drawn))
+                if isinstance(scan, DoseScan):
+                    source = scan.pair(windows["image"], spacing, [windows[field] for field in FIELDS])[0][None]
+                else:
+                    source = scan.pair(windows["image"], spacing, drawn, [-extra for extra in margin])[0][None]
             else:
                 source = image[0, ...][None]
             shown = windowing({"image": source, "label": source})["image"].as_subclass(Tensor)
@@ -125,5 +183,5 @@ def generate(
             with atomic(file.with_suffix(".nii")) as part:
                 nibabel.Nifti1Image(made[0, 0].cpu().numpy().astype(np.float32), np.eye(4)).to_filename(part)
             with atomic(file) as part:
-                part.write_text(json.dumps({"seed": drawn, "scan": asdict(scan) if scan else None}))
+                part.write_text(json.dumps({"seed": drawn, "scan": asdict(scan) if scan else None, "part": piece}))
     network.train()

@@ -32,7 +32,34 @@ class PackedImage:
         index = index[1:] if isinstance(index, tuple) and index[0] == 0 else index
         return torch.from_numpy(np.array(nibabel.Nifti1Image.from_filename(self.path).dataobj[index], np.float32))
 
+    def slice(self, first: int, number: int = 1) -> PackedSlice:
+        """One slice as an image of its own: the mean of some slices, from the first on."""
+        return PackedSlice(self.path, first, number)
+
     def window(self, bounds: Sequence[tuple[int, int]]) -> Tensor:
         """A window that may reach over the border, which is repeated there: `(1, *(stop - start))`, float32."""
         inside, padding = clip_window(bounds, self.shape[1:])
         return repeat_border(self[region(inside)][None, None], padding)[0]
+
+
+class PackedSlice(PackedImage):
+    """One slice of a packed volume, as thick as some of its slices: their mean, `(1, x, y, 1)`.
+
+    Args:
+        path: an uncompressed NIfTI file of a volume.
+        first: the first slice.
+        number: number of slices.
+    """
+
+    def __init__(self, path: str | Path, first: int, number: int = 1) -> None:
+        super().__init__(path)
+        self.slices = slice(first, first + number)
+        self.shape = torch.Size((*self.shape[:3], 1))
+        self.affine = self.affine.clone()
+        self.affine[:, 2] *= number
+
+    def __getitem__(self, index: Any) -> Tensor:
+        """The voxels at an index over `(1, x, y, 1)`, float32; the index must begin with 0 or an ellipsis."""
+        index = index[1:] if isinstance(index, tuple) else ()
+        x, y, z = index if len(index) == 3 else (slice(None),) * 3
+        return super().__getitem__((0, x, y, self.slices)).mean(-1, keepdim=True)[..., z]

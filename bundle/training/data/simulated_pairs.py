@@ -17,8 +17,6 @@ from torch import Tensor
 
 #: Most slices that are averaged into a thicker one.
 MOST_SLICES = 5
-#: HU below which some programs write nothing.
-NO_LOWER = -1000.0
 
 
 @dataclass(frozen=True)
@@ -31,8 +29,6 @@ class SimulatedScan:
         slices: number of slices that are averaged, odd.
         digital: round the source and clip it to the 12 bits of a scanner.
         found: kernel that is taken for the source's when the source is matched; null if none was found.
-        clean: take the image itself for the target, without the noise of this scan.
-        clipped: clip the image at -1000 HU, as some programs do.
     """
 
     kernel: scanner.Kernel
@@ -40,15 +36,11 @@ class SimulatedScan:
     slices: int = 1
     digital: bool = True
     found: scanner.Kernel | None = None
-    clean: bool = False
-    clipped: bool = False
 
     def pair(
         self, image: Tensor, spacing: Sequence[float], seed: int | torch.Generator, origin: Sequence[int] | None = None
     ) -> tuple[Tensor, Tensor]:
         """Source and target of an image `(*spatial)` in HU, each smaller by `kernel_pair_reach` voxels a side."""
-        if self.clipped:
-            image = image.clamp(min=NO_LOWER)
         if image.ndim == 3:
             extra = (MOST_SLICES - self.slices) // 2
             image = image[..., extra : image.shape[2] - extra]
@@ -63,8 +55,7 @@ class SimulatedScan:
             slice_thickness=self.slices,
             quantize=self.digital,
         )
-        target = image.unfold(-1, self.slices, 1).mean(-1) if image.ndim == 3 else image
-        return as_shown(sharp, spacing, self.found), _inner(_inner(target) if self.clean else soft)
+        return as_shown(sharp, spacing, self.found), _inner(soft)
 
 
 class RandKernelPaird(Randomizable, MapTransform):
@@ -85,8 +76,6 @@ class RandKernelPaird(Randomizable, MapTransform):
         found_prob: probability that the source's kernel was found, so that the source is matched.
         found_error: standard deviation of the found kernel's parameters, relative to the true ones (see `misjudged`).
         wrong_prob: probability that the found kernel is any other kernel.
-        clean_target: take the CT itself for the target, which has a higher dose than the source, not a scan as noisy.
-        clip_prob: probability that the CT is clipped at -1000 HU, as some programs do.
     """
 
     def __init__(
@@ -100,14 +89,11 @@ class RandKernelPaird(Randomizable, MapTransform):
         found_prob: float = 0.9,
         found_error: float = 0.04,
         wrong_prob: float = 0.03,
-        clean_target: bool = False,
-        clip_prob: float = 0.0,
     ) -> None:
         MapTransform.__init__(self, keys)
         self.label_key, self.dose, self.thickness = label_key, dose, thickness
-        self.same_kernel_prob, self.quantize_prob, self.clip_prob = same_kernel_prob, quantize_prob, clip_prob
+        self.same_kernel_prob, self.quantize_prob = same_kernel_prob, quantize_prob
         self.found_prob, self.found_error, self.wrong_prob = found_prob, found_error, wrong_prob
-        self.clean_target = clean_target
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Replace the CT by source and target; of a real pair, replace both."""
@@ -144,8 +130,6 @@ class RandKernelPaird(Randomizable, MapTransform):
             slices=slices,
             digital=bool(self.R.rand() < self.quantize_prob),
             found=self.misjudge(kernel, generator) if self.R.rand() < self.found_prob else None,
-            clean=self.clean_target,
-            clipped=bool(self.R.rand() < self.clip_prob),
         )
 
     def misjudge(self, kernel: scanner.Kernel, generator: torch.Generator) -> scanner.Kernel:

@@ -1,0 +1,142 @@
+"""A low-dose source and its target of a higher dose: one kernel, and noise that depends on the object.
+
+    target = T (image + n1)        source = T (image + n1 + n2)        variance of n ~ 1 / dose
+
+The source has all of the target's noise and more, as scans of which a part of the dose is taken away afterwards.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from bundle import scanner
+from bundle.training.data.noise import FIELDS
+from bundle.training.data.simulated_pairs import MOST_SLICES
+from monai.config import KeysCollection
+from monai.transforms import MapTransform, Randomizable
+from torch import Tensor
+
+#: HU below which some programs write nothing.
+NO_LOWER = -1000.0
+
+
+@dataclass(frozen=True)
+class DoseScan:
+    """Two doses of one patient.
+
+    Args:
+        kernel: of both.
+        dose: of the source, of slices as they are averaged (see `bundle.scanner.acquire`).
+        ratio: how many times the target has the dose; `math.inf`: the target is the image itself.
+        slices: number of slices that are averaged, odd.
+        turn: angle in radians that mixes the two draws of noise, so that every scan has noise of its own.
+        digital: round and clip both to the 12 bits of a scanner.
+        clipped: clip both at -1000 HU, as some programs do.
+    """
+
+    kernel: scanner.Kernel
+    dose: float
+    ratio: float = math.inf
+    slices: int = 1
+    turn: float = 0.0
+    digital: bool = True
+    clipped: bool = False
+
+    def pair(self, image: Tensor, spacing: Sequence[float], noise: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return source and target of an image, each smaller by `kernel_pair_reach` voxels a side.
+
+        Args:
+            image: `(x, y, z)` in HU.
+            spacing: voxel size in mm.
+            noise: two draws of its noise, of its shape (`bundle.training.data.noise`).
+        """
+        extra = (MOST_SLICES - self.slices) // 2
+        image, *draws = (each[..., extra : each.shape[2] - extra] for each in (image, *noise))
+        a, b = (
+            math.cos(self.turn) * draws[0] + math.sin(self.turn) * draws[1],
+            math.cos(self.turn) * draws[1] - math.sin(self.turn) * draws[0],
+        )
+        high, low = self.dose * self.ratio, self.dose / (1 - 1 / self.ratio)
+        common: dict[str, Any] = {"spacing": spacing, "kernels": [self.kernel], "quantize": False}
+        common["slice_thickness"] = self.slices
+        (target,) = scanner.acquire(image, dose=high / self.slices, noise=a, **common)
+        (more,) = scanner.acquire(torch.zeros_like(image), dose=low / self.slices, noise=b, **common)
+        source = target + more
+        if self.digital:
+            source, target = (each.round().clamp(*scanner.HU_RANGE) for each in (source, target))
+        if self.clipped:
+            source, target = (each.clamp(min=NO_LOWER) for each in (source, target))
+        inner = slice(scanner.RADIUS, -scanner.RADIUS)
+        return source[inner, inner], target[inner, inner]
+
+
+class RandDosePaird(Randomizable, MapTransform):
+    """Simulate a low dose and a higher one from a CT and its noise.
+
+    Args:
+        keys: the CT in HU, `(1, x, y, z)`; replaced by the source, `kernel_pair_reach` voxels smaller a side.
+        label_key: key of the target; a real one that is present is kept.
+        dose: range of the source's dose, drawn log-uniformly.
+        ratio: range of the target's dose over the source's, drawn log-uniformly.
+        clean_prob: probability that the target is the image itself.
+        thickness: range of the slice thickness in mm, drawn log-uniformly; up to ``MOST_SLICES`` are averaged.
+        half: range of the kernel's half-gain frequency in cycles/mm, drawn uniformly (see `bundle.scanner.Kernel`).
+        quantize_prob: probability that both are rounded and clipped to the 12 bits of a scanner.
+        clip_prob: probability that both are clipped at -1000 HU.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        label_key: str = "label",
+        dose: tuple[float, float] = (2.0, 150.0),
+        ratio: tuple[float, float] = (2.0, 10.0),
+        clean_prob: float = 0.2,
+        thickness: tuple[float, float] = (0.6, 8.0),
+        half: tuple[float, float] = (0.28, 0.85),
+        quantize_prob: float = 0.9,
+        clip_prob: float = 0.1,
+    ) -> None:
+        MapTransform.__init__(self, keys)
+        self.label_key, self.dose, self.ratio, self.thickness, self.half = label_key, dose, ratio, thickness, half
+        self.clean_prob, self.quantize_prob, self.clip_prob = clean_prob, quantize_prob, clip_prob
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Replace the CT by source and target."""
+        out = dict(data)
+        spacing = tuple(out["spacing"])
+        for key in self.key_iterator(out):
+            inner = (slice(None), *(slice(m, -m) for m in (2 * scanner.RADIUS, 2 * scanner.RADIUS, MOST_SLICES // 2)))
+            if self.label_key in out:
+                out[key], out[self.label_key] = out[key][inner], out[self.label_key][inner]
+            else:
+                scan = out["generated"].acquisition if "generated" in out else self.acquisition(spacing)
+                source, target = scan.pair(out[key][0], spacing, [out[field][0] for field in FIELDS])
+                out[key], out[self.label_key] = source[None], target[None]
+        for field in FIELDS:
+            out.pop(field, None)
+        return out
+
+    def acquisition(self, spacing: Sequence[float], generator: torch.Generator | None = None) -> DoseScan:  # noqa: ARG002
+        """Draw a scan."""
+        wanted = float(np.exp(self.R.uniform(*np.log(self.thickness)))) / spacing[2]
+        kernel = scanner.Kernel(
+            half=float(self.R.uniform(*self.half)),
+            order=float(1.8 * 3 ** self.R.rand()),
+            edge=float(0.6 * self.R.rand() ** 2),
+            position=float(self.R.uniform(0.1, 0.5)),
+        )
+        return DoseScan(
+            kernel,
+            dose=float(np.exp(self.R.uniform(*np.log(self.dose)))),
+            ratio=math.inf if self.R.rand() < self.clean_prob else float(np.exp(self.R.uniform(*np.log(self.ratio)))),
+            slices=2 * min(int(wanted / 2), MOST_SLICES // 2) + 1,
+            turn=float(self.R.uniform(2 * math.pi)),
+            digital=bool(self.R.rand() < self.quantize_prob),
+            clipped=bool(self.R.rand() < self.clip_prob),
+        )

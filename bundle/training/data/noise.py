@@ -1,0 +1,134 @@
+"""Packed CTs without their own noise, and noise for them, made in projections; all are read by windows.
+
+``python -m monai.bundle run pairs --config_file configs/train.json`` makes them beforehand for all images; otherwise a
+training makes them when it first opens an image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import torch
+from bundle.geometry import spacing_of
+from bundle.runtime.files import atomic
+from bundle.scanner import Beam, projection_noise
+from bundle.training.data.packed_image import PackedImage
+from monai.config import KeysCollection
+from monai.transforms import MapTransform
+from scipy.ndimage import gaussian_filter
+from skimage.restoration import denoise_nl_means
+
+#: Keys of the two independent draws.
+FIELDS = ("noise_0", "noise_1")
+PARTS = ("clean", *FIELDS)
+STEP = 0.125  # HU of a stored number; 16 bits then reach 4096 HU
+KEPT = 0.25  # of what the filter takes from a CT: fine anatomy is in it, too
+STRENGTH = 0.8  # of the filter, in deviations of the noise
+BRIGHT = 400.0  # HU: brighter voxels are bone and metal, which keep their values
+TISSUE = (-100.0, 120.0)  # HU, where the noise is measured
+
+
+class OpenNoised(MapTransform):
+    """Replace a packed CT by one without its own noise, and open two draws of noise as ``noise_0`` and ``noise_1``.
+
+    What does not exist is made. A CT with a target of its own, a real pair, is left as it is.
+
+    Args:
+        keys: the CT, a `PackedImage` of a volume.
+        seed: of the noise.
+        label_key: key of the target.
+    """
+
+    def __init__(self, keys: KeysCollection, seed: int = 0, label_key: str = "label") -> None:
+        super().__init__(keys)
+        self.seed, self.label_key = seed, label_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Replace the CT, and add the noise."""
+        out = dict(data)
+        for key in self.key_iterator(out):
+            if self.label_key not in out:
+                out[key], *fields = map(PackedImage, pack_noise(out[key], self.seed))
+                out |= dict(zip(FIELDS, fields, strict=True))
+        return out
+
+
+def pack_noise(image: PackedImage, seed: int = 0) -> list[Path]:
+    """Write a CT without its own noise, and two draws of noise for it, beside it; files that exist are kept.
+
+    Slices that an interrupted run has made are kept, too.
+
+    Args:
+        image: a volume, its slices in the first two axes.
+        seed: of the beam and of the noise.
+
+    Returns:
+        The paths, of 16-bit NIfTI files on the image's grid: the CT in HU, and noise in HU before the kernel, at dose
+        100 (`bundle.scanner.projection_noise`).
+
+    Raises:
+        ValueError: If the image is not a volume.
+    """
+    shape, path = tuple(image.shape[1:]), Path(image.path)
+    if len(shape) != 3:
+        raise ValueError(f"image {image.path!r} has {len(shape)} axes; noise is made for slices of a volume, of three.")
+    files = [path.with_name(f"{path.stem}_{name}.nii") for name in PARTS]
+    if all(file.exists() for file in files):
+        return files
+    begun = path.with_name(f"{path.stem}_noise.part.npy")
+    stored = _opened(begun, (len(PARTS), *shape))
+    beam = Beam.random(torch.Generator().manual_seed(seed))
+    spacing = spacing_of(image, 3)
+    for z in range(shape[2]):
+        if not stored[1, ..., z].any():
+            voxels = image[0, :, :, z]
+            generator = torch.Generator().manual_seed(1000 * seed + z + 1)
+            noise = projection_noise(voxels, spacing[:2], generator, beam, len(FIELDS))
+            stored[0, ..., z] = np.round(denoised(voxels.numpy()))
+            stored[1:, ..., z] = np.clip(np.round(noise.numpy() / STEP), -32767, 32767)
+    for file, part in zip(files, stored, strict=True):
+        with atomic(file) as temporary:
+            written = nibabel.Nifti1Image(part, np.asarray(image.affine))
+            written.header.set_slope_inter(1 if file is files[0] else STEP, 0)
+            written.to_filename(temporary)
+    del stored
+    begun.unlink()
+    return files
+
+
+def denoised(image: np.ndarray) -> np.ndarray:
+    """Return a slice, `(x, y)` in HU, with most of its noise taken off by non-local means; bone keeps its values."""
+    rough = image - gaussian_filter(image, 2.0)
+    smooth = gaussian_filter(image, 3.0)
+    tissue = (smooth > TISSUE[0]) & (smooth < TISSUE[1])
+    noise = 1.4826 * float(np.median(np.abs(rough[tissue] if tissue.any() else rough)))
+    if noise == 0:
+        return image
+    dark = image.clip(-1024.0, BRIGHT)
+    flat = denoise_nl_means(dark, patch_size=5, patch_distance=6, h=STRENGTH * noise, sigma=noise)
+    return np.where(image > BRIGHT, image, flat + KEPT * (dark - flat))
+
+
+def pack_all(data: Sequence[Mapping[str, str]], opening: MapTransform, seed: int = 0) -> None:
+    """Make what `pack_noise` makes of all training images.
+
+    Args:
+        data: training images.
+        opening: opens an image as a `PackedImage` under ``image``.
+        seed: of the noise.
+    """
+    for item in data:
+        for file in pack_noise(opening({"image": item["image"]})["image"], seed):
+            print(f"written: {file}")
+
+
+def _opened(path: Path, shape: tuple[int, ...]) -> np.memmap:
+    """Open the file of a run that was interrupted, or a new one of zeros."""
+    if path.exists():
+        return np.lib.format.open_memmap(path, mode="r+")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return np.lib.format.open_memmap(path, mode="w+", dtype=np.int16, shape=shape, fortran_order=True)
