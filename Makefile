@@ -43,7 +43,7 @@ endif
 NIIVUE := apps/viewer/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
-.PHONY: help venv infer infer-ct view samples table1 bench test test-viewer deploy test-deploy label test-label train pack lint zip zoo-check clean
+.PHONY: help venv infer infer-ct view samples table1 bench test test-viewer deploy test-deploy label test-label train pairs pack lint zip zoo-check clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -169,6 +169,10 @@ train: $(VENV)/.run ## Train all scales and gather the weights: DATA=folder (wit
 		fi; \
 	done; \
 	$(PY) -m monai.bundle run gather --config_file $(call config,train) --dataset_dir "$(or $(DATA),$(DEST))" --output_dir "$(TRAINING)" $(ARGS)
+
+pairs: $(VENV)/.run ## Make noise for training CTs in projections, once: DATA=folder, OVERLAY=configs/low_dose.json; the same command resumes
+	@test -n "$(DATA)" || { echo "error: say make pairs DATA=folder_of_soft_cts"; exit 1; }
+	$(PY) -m monai.bundle run pairs --config_file $(call config,train) --dataset_dir "$(DATA)" --output_dir "$(TRAINING)" $(ARGS)
 
 pack: $(VENV)/.run ## Make a data set small enough to travel: DATA=folder, DEST=folder, LIMIT=50MB
 	@test -n "$(DATA)" || { echo "error: say make pack DATA=folder DEST=folder LIMIT=50MB"; exit 1; }

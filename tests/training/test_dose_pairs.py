@@ -8,8 +8,17 @@ import pytest
 import torch
 
 from bundle.scanner import Kernel
-from bundle.training.data import DoseScan, OpenNoised, PackedImage, RandDosePaird, RandOneSliced, kernel_pair_reach
+from bundle.training.data import (
+    DoseScan,
+    OpenNoised,
+    PackedImage,
+    RandDosePaird,
+    RandKernelPaird,
+    RandOneSliced,
+    kernel_pair_reach,
+)
 from bundle.training.data.noise import denoised, pack_noise
+from bundle.training.data.simulated_pairs import SimulatedScan
 
 SPACING = (0.8, 0.8, 2.5)
 KERNEL = Kernel(half=0.5)
@@ -120,3 +129,19 @@ def test_noise_needs_slices(tmp_path):
     nibabel.Nifti1Image(np.zeros((40, 40), np.int16), np.eye(4)).to_filename(path)
     with pytest.raises(ValueError, match="2 axes"):
         pack_noise(PackedImage(path))
+
+
+def test_pairs_of_kernels_take_the_noise(packed):
+    """Both kernels have the same given noise, which is another one for another turn."""
+    opened = OpenNoised("image")({"image": packed})
+    parts = windows(opened)
+    noise = [parts["noise_0"][0], parts["noise_1"][0]]
+    scans = [SimulatedScan(Kernel(half=0.7), dose=20.0, digital=False, turn=turn) for turn in (0.0, 0.0, 1.0)]
+    pairs = [scan.pair(torch.zeros_like(noise[0]), SPACING, 0, None, noise) for scan in scans]
+    sharp, soft = pairs[0]
+    assert torch.equal(pairs[1][0], sharp)
+    assert not torch.allclose(pairs[2][0], sharp)
+    assert sharp.std() > 1.5 * soft.std() > 5
+    assert torch.corrcoef(torch.stack([sharp.flatten(), soft.flatten()]))[0, 1] > 0.5
+    out = RandKernelPaird("image").set_random_state(seed=0)({**parts, "spacing": SPACING})
+    assert set(out) == {"image", "label", "spacing"}

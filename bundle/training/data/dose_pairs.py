@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from bundle import scanner
-from bundle.training.data.noise import FIELDS
+from bundle.training.data.noise import FIELDS, mixed
 from bundle.training.data.simulated_pairs import MOST_SLICES
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, Randomizable
@@ -57,10 +57,7 @@ class DoseScan:
         """
         extra = (MOST_SLICES - self.slices) // 2
         image, *draws = (each[..., extra : each.shape[2] - extra] for each in (image, *noise))
-        a, b = (
-            math.cos(self.turn) * draws[0] + math.sin(self.turn) * draws[1],
-            math.cos(self.turn) * draws[1] - math.sin(self.turn) * draws[0],
-        )
+        a, b = mixed(draws[0], draws[1], self.turn)
         high, low = self.dose * self.ratio, self.dose / (1 - 1 / self.ratio)
         common: dict[str, Any] = {"spacing": spacing, "kernels": [self.kernel], "quantize": False}
         common["slice_thickness"] = self.slices

@@ -172,10 +172,11 @@ def generate(
                 bounds = [(-extra, size + extra) for extra, size in zip(margin, image.shape[1:], strict=True)]
                 windows = {key: each.window(bounds)[0] for key, each in parts.items()}
                 scan = pairing.acquisition(spacing, torch.Generator().manual_seed(drawn))
+                noise = [windows[field] for field in FIELDS if field in windows]
                 if isinstance(scan, DoseScan):
-                    source = scan.pair(windows["image"], spacing, [windows[field] for field in FIELDS])[0][None]
+                    source = scan.pair(windows["image"], spacing, noise)[0][None]
                 else:
-                    source = scan.pair(windows["image"], spacing, drawn, [-extra for extra in margin])[0][None]
+                    source = scan.pair(windows["image"], spacing, drawn, [-extra for extra in margin], noise)[0][None]
             else:
                 source = image[0, ...][None]
             shown = windowing({"image": source, "label": source})["image"].as_subclass(Tensor)

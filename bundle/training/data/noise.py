@@ -6,6 +6,7 @@ training makes them when it first opens an image.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform
 from scipy.ndimage import gaussian_filter
 from skimage.restoration import denoise_nl_means
+from torch import Tensor
 
 #: Keys of the two independent draws.
 FIELDS = ("noise_0", "noise_1")
@@ -98,6 +100,12 @@ def pack_noise(image: PackedImage, seed: int = 0) -> list[Path]:
     del stored
     begun.unlink()
     return files
+
+
+def mixed(one: Tensor, other: Tensor, turn: float) -> tuple[Tensor, Tensor]:
+    """Turn two independent draws into two others, as independent and as strong, by an angle in radians."""
+    a, b = math.cos(turn), math.sin(turn)
+    return a * one + b * other, a * other - b * one
 
 
 def denoised(image: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from bundle import scanner
 from bundle.geometry import spacing_of
+from bundle.training.data.noise import FIELDS, mixed
 from bundle.training.data.packed_image import PackedImage
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, Randomizable
@@ -29,6 +30,7 @@ class SimulatedScan:
         slices: number of slices that are averaged, odd.
         digital: round the source and clip it to the 12 bits of a scanner.
         found: kernel that is taken for the source's when the source is matched; null if none was found.
+        turn: angle in radians that mixes two draws of noise, so that every scan has noise of its own.
     """
 
     kernel: scanner.Kernel
@@ -36,14 +38,28 @@ class SimulatedScan:
     slices: int = 1
     digital: bool = True
     found: scanner.Kernel | None = None
+    turn: float = 0.0
 
     def pair(
-        self, image: Tensor, spacing: Sequence[float], seed: int | torch.Generator, origin: Sequence[int] | None = None
+        self,
+        image: Tensor,
+        spacing: Sequence[float],
+        seed: int | torch.Generator,
+        origin: Sequence[int] | None = None,
+        noise: Sequence[Tensor] = (),
     ) -> tuple[Tensor, Tensor]:
-        """Source and target of an image `(*spatial)` in HU, each smaller by `kernel_pair_reach` voxels a side."""
+        """Source and target of an image, each smaller by `kernel_pair_reach` voxels a side.
+
+        Args:
+            image: `(*spatial)` in HU.
+            spacing: voxel size in mm.
+            seed: of noise that is equally strong everywhere.
+            origin: of such noise, see `bundle.scanner.acquire`.
+            noise: two draws of noise made in projections (`bundle.training.data.noise`), in its place.
+        """
         if image.ndim == 3:
             extra = (MOST_SLICES - self.slices) // 2
-            image = image[..., extra : image.shape[2] - extra]
+            image, *noise = (each[..., extra : each.shape[2] - extra] for each in (image, *noise))
             origin = None if origin is None else (*origin[:2], origin[2] + extra)
         soft, sharp = scanner.acquire(
             image,
@@ -54,6 +70,7 @@ class SimulatedScan:
             origin=origin,
             slice_thickness=self.slices,
             quantize=self.digital,
+            noise=mixed(noise[0], noise[1], self.turn)[0] if noise else None,
         )
         return as_shown(sharp, spacing, self.found), _inner(soft)
 
@@ -64,7 +81,7 @@ class RandKernelPaird(Randomizable, MapTransform):
     Kernel, dose, slice thickness and noise are drawn for every image, so that the network does not depend on the
     scanner. The source is matched to the soft kernel as in inference (`bundle.scanner.matched_window`), with the errors
     that estimating a kernel makes, and sometimes not at all. If a target is present, the pair is a real one, and is
-    only matched.
+    only matched. Noise that comes with the CT (`bundle.training.data.noise`) is taken in place of drawn noise.
 
     Args:
         keys: the CT in HU, `(1, *spatial)`; replaced by the source, `kernel_pair_reach` voxels smaller a side.
@@ -99,6 +116,7 @@ class RandKernelPaird(Randomizable, MapTransform):
         """Replace the CT by source and target; of a real pair, replace both."""
         out = dict(data)
         spacing = tuple(out["spacing"])
+        noise = [out.pop(field)[0] for field in FIELDS if field in out]
         for key in self.key_iterator(out):
             generator = torch.Generator().manual_seed(int(self.R.randint(2**31)))
             if self.label_key in out:
@@ -110,9 +128,9 @@ class RandKernelPaird(Randomizable, MapTransform):
                 source, target = as_shown(source, spacing, found), _inner(target)
             elif "generated" in out:
                 draw = out["generated"]
-                source, target = draw.acquisition.pair(out[key][0], spacing, draw.seed, out["origin"])
+                source, target = draw.acquisition.pair(out[key][0], spacing, draw.seed, out["origin"], noise)
             else:
-                source, target = self.acquisition(spacing, generator).pair(out[key][0], spacing, generator)
+                source, target = self.acquisition(spacing, generator).pair(out[key][0], spacing, generator, None, noise)
             out[key], out[self.label_key] = source[None], target[None]
         out.pop("kernel", None)
         return out
@@ -130,6 +148,7 @@ class RandKernelPaird(Randomizable, MapTransform):
             slices=slices,
             digital=bool(self.R.rand() < self.quantize_prob),
             found=self.misjudge(kernel, generator) if self.R.rand() < self.found_prob else None,
+            turn=float(self.R.uniform(2 * np.pi)),
         )
 
     def misjudge(self, kernel: scanner.Kernel, generator: torch.Generator) -> scanner.Kernel:
