@@ -14,6 +14,7 @@ import torch
 from bundle.images import Volume, find_images
 from bundle.runtime import file_hash, fingerprint
 from bundle.scanner import (
+    SOFT,
     Conversion,
     EdgeSpread,
     Slices,
@@ -44,7 +45,7 @@ class KernelChoice:
     Args:
         source_kernel: of the CT: a name of the catalogue, or a file of the run id ``calibrating``, whose source it is;
             null for the header's ConvolutionKernel if a target is given and the catalogue has it, else found in the
-            image.
+            image; without a target the image counts, and the header where too little is seen in the image.
         target_kernel: of the result: a name, such a file, whose target it is, or a reference scan or a folder of them;
             null for the soft kernel of the bundle.
         allow_sharper: convert to a sharper kernel too, which raises the noise.
@@ -103,7 +104,7 @@ class KernelChoice:
             ValueError: If the target is sharper than the source, or no kernel is found in a reference.
         """
         if self.source_kernel is None and self.target_kernel is None:
-            return Chosen(find_kernel(image, spacing))
+            return self._by_default(image, spacing, meta or {})
         if direct := self._direct():
             first, second, calibrated = direct
             print(f"kernel: {calibrated.filter.source}")
@@ -131,6 +132,37 @@ class KernelChoice:
             conversion, source.name or "unnamed", target.name or "reference", "; ".join([about, *kept]), target.name
         )
 
+    def _by_default(self, image: Slices, spacing: Sequence[float], meta: Mapping[Any, Any]) -> Chosen:
+        """Undo the kernel that is found in the image, or else, to the soft kernel, the one that the header names."""
+        found, named = find_kernel(image, spacing), self._header(meta)
+        if named is None:
+            return Chosen(found)
+        if found is not None:
+            self._compare(meta, named, found)
+            return Chosen(found)
+        print(f"kernel: from {told(named)} to the soft kernel, as too little is seen to find it in the image")
+        gains = SOFT.transfer(_frequencies()).tolist()
+        soft = Transfer(KNOTS, tuple(gains), name=DEFAULT_TARGET, source="the kernel that the cascade makes")
+        conversion = _without_sharpening(Conversion(quotient(soft, named, MOST)))
+        about = f"kernel converted from {told(shown(named))}, as the header says, to the soft kernel"
+        return Chosen(conversion, named.name, DEFAULT_TARGET, about, DEFAULT_TARGET)
+
+    def _header(self, meta: Mapping[Any, Any]) -> Transfer | None:
+        """Return the kernel that the header names, if the catalogue has it."""
+        header = str(meta.get("convolution_kernel", ""))
+        return self.known.find(header, str(meta.get("manufacturer", ""))) if header else None
+
+    @staticmethod
+    def _compare(meta: Mapping[Any, Any], named: TransferFunction, found: TransferFunction) -> None:
+        """Warn if the kernel of the header and the one that is found disagree."""
+        if (difference := _difference(named, found)) > DISAGREEING:
+            warnings.warn(
+                f"the header names the kernel {meta['convolution_kernel']!r}, but the image differs from it by "
+                f"{100 * difference:.0f} %: the image may have been filtered; name the kernel by source_kernel if the "
+                "header is wrong.",
+                stacklevel=2,
+            )
+
     def _direct(self) -> tuple[str, str, Conversion] | None:
         """Return names and conversion of a calibration's file that is both source and target."""
         if self.source_kernel is None or self.source_kernel != self.target_kernel or not _is_file(self.source_kernel):
@@ -146,17 +178,12 @@ class KernelChoice:
     def _source(self, image: Slices, spacing: Sequence[float], meta: Mapping[Any, Any]) -> Transfer | None:
         if self.source_kernel is not None:
             return self._named(self.source_kernel, 0)
-        header = str(meta.get("convolution_kernel", ""))
-        named = self.known.find(header, str(meta.get("manufacturer", ""))) if header else None
+        named = self._header(meta)
         if named is None:
             return find_transfer(image, spacing)
         found = find_kernel(image, spacing)
-        if found is not None and (difference := _difference(named, found)) > DISAGREEING:
-            warnings.warn(
-                f"the header names the kernel {header!r}, but the image differs from it by {100 * difference:.0f} %: "
-                "the image may have been filtered; name the kernel by source_kernel if the header is wrong.",
-                stacklevel=2,
-            )
+        if found is not None:
+            self._compare(meta, named, found)
         return named
 
     def _target(self) -> Transfer:
@@ -187,8 +214,7 @@ class KernelChoice:
             )
         if self.allow_sharper or conversion.levels:
             return conversion
-        capped = Transfer(KNOTS, tuple(np.minimum(gains.numpy(), 1.0).tolist()), source=conversion.filter.source)
-        return Conversion(capped)
+        return _without_sharpening(conversion)
 
 
 @lru_cache(maxsize=16)
@@ -214,6 +240,11 @@ def reference_kernel(path: str, _: str = "") -> Transfer:
             "whole body in its slices, or name a kernel."
         )
     return replace(kernel, source=f"{Path(path).name}: {kernel.source}")
+
+
+def _without_sharpening(conversion: Conversion) -> Conversion:
+    gains = np.minimum(conversion.filter.transfer(_frequencies()).numpy(), 1.0)
+    return Conversion(Transfer(KNOTS, tuple(gains.tolist()), source=conversion.filter.source))
 
 
 def _difference(one: TransferFunction, other: TransferFunction) -> float:

@@ -28,6 +28,23 @@ def test_without_keys_the_kernel_is_found_by_noise():
     assert isinstance(KernelChoice()(cylinder(SHARP), SPACING).conversion, Kernel)
 
 
+def test_without_keys_the_header_counts_where_nothing_is_found(capsys):
+    """To the soft kernel, without sharpening; where a kernel is found, a header that differs is warned of."""
+    header = {"convolution_kernel": "B70f\\3", "manufacturer": "SIEMENS"}
+    chosen = KernelChoice()(torch.zeros(64, 64, 1), SPACING, header)
+    assert isinstance(chosen.conversion, Conversion)
+    gains = chosen.conversion.filter.transfer(F)
+    named = read_kernels().find("B70f")
+    assert gains.max() <= 1
+    wanted = (SOFT.transfer(F) / named.transfer(F)).clamp(max=1.0)
+    assert (gains - wanted)[F < 0.6].abs().max() < 0.01
+    assert chosen.source == "B70f"
+    assert "from B70f" in capsys.readouterr().out
+    with pytest.warns(UserWarning, match="the header names the kernel 'B10f'"):
+        assert isinstance(KernelChoice()(cylinder(SHARP), SPACING, {"convolution_kernel": "B10f"}).conversion, Kernel)
+    assert KernelChoice()(torch.zeros(64, 64, 1), SPACING, {"convolution_kernel": "unknown"}).conversion is None
+
+
 def test_an_unpaired_reference_is_the_target(scans):
     """The converted scan has the kernel of the reference, of another noise and another place."""
     found = KernelChoice(target_kernel=str(scans / "soft.nii"))(cylinder(SHARP, seed=5), SPACING).conversion

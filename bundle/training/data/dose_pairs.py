@@ -82,7 +82,7 @@ class RandDosePaird(Randomizable, MapTransform):
         ratio: range of the target's dose over the source's, drawn log-uniformly.
         clean_prob: probability that the target is the image itself.
         thickness: range of the slice thickness in mm, drawn log-uniformly; up to ``MOST_SLICES`` are averaged.
-        half: range of the kernel's half-gain frequency in cycles/mm, drawn uniformly (see `bundle.scanner.Kernel`).
+        half: range of the kernel's half-gain frequency in cycles/mm, drawn log-uniformly (see `bundle.scanner.Kernel`).
         quantize_prob: probability that both are rounded and clipped to the 12 bits of a scanner.
         clip_prob: probability that both are clipped at -1000 HU.
     """
@@ -123,7 +123,7 @@ class RandDosePaird(Randomizable, MapTransform):
         """Draw a scan."""
         wanted = float(np.exp(self.R.uniform(*np.log(self.thickness)))) / spacing[2]
         kernel = scanner.Kernel(
-            half=float(self.R.uniform(*self.half)),
+            half=float(np.exp(self.R.uniform(*np.log(self.half)))),
             order=float(1.8 * 3 ** self.R.rand()),
             edge=float(0.6 * self.R.rand() ** 2),
             position=float(self.R.uniform(0.1, 0.5)),
