@@ -13,6 +13,7 @@ from bundle.transforms.match_kernel import MatchKerneld
 from bundle.transforms.paste import MarkInsided, PasteIntoSourced, RoundAndCastd
 from bundle.transforms.prepare import PrepareImaged, collate
 from bundle.transforms.save import SaveImageAsSourced
+from bundle.transforms.undo_clipping import UndoClippingd
 
 __all__ = [
     "Densitometry",
@@ -25,6 +26,7 @@ __all__ = [
     "PrepareImaged",
     "RoundAndCastd",
     "SaveImageAsSourced",
+    "UndoClippingd",
     "collate",
     "lungs",
 ]

@@ -34,8 +34,9 @@ class DoseScan:
         dose: of the source, of slices as they are averaged (see `bundle.scanner.acquire`).
         ratio: how many times the target has the dose; `math.inf`: the target is the image itself.
         slices: number of slices that are averaged, odd.
+        anatomy: kernel that the image is taken to have; a softer one leaves its edges sharper.
         turn: angle in radians that mixes the two draws of noise, so that every scan has noise of its own.
-        digital: round and clip both to the 12 bits of a scanner.
+        digital: round and clip both to the 12 bits of a scanner; then the source's clipping is undone, as in inference.
         clipped: clip both at -1000 HU, as some programs do.
     """
 
@@ -43,6 +44,7 @@ class DoseScan:
     dose: float
     ratio: float = math.inf
     slices: int = 1
+    anatomy: scanner.Kernel = scanner.SOFT
     turn: float = 0.0
     digital: bool = True
     clipped: bool = False
@@ -60,7 +62,7 @@ class DoseScan:
         a, b = mixed(draws[0], draws[1], self.turn)
         high, low = self.dose * self.ratio, self.dose / (1 - 1 / self.ratio)
         common: dict[str, Any] = {"spacing": spacing, "kernels": [self.kernel], "quantize": False}
-        common["slice_thickness"] = self.slices
+        common |= {"slice_thickness": self.slices, "image_kernel": self.anatomy}
         (target,) = scanner.acquire(image, dose=high / self.slices, noise=a, **common)
         (more,) = scanner.acquire(torch.zeros_like(image), dose=low / self.slices, noise=b, **common)
         source = target + more
@@ -68,6 +70,7 @@ class DoseScan:
             source, target = (each.round().clamp(*scanner.HU_RANGE) for each in (source, target))
         if self.clipped:
             source, target = (each.clamp(min=NO_LOWER) for each in (source, target))
+        source = scanner.unclipped(source.movedim(-1, 0)).movedim(0, -1)
         inner = slice(scanner.RADIUS, -scanner.RADIUS)
         return source[inner, inner], target[inner, inner]
 
@@ -83,6 +86,7 @@ class RandDosePaird(Randomizable, MapTransform):
         clean_prob: probability that the target is the image itself.
         thickness: range of the slice thickness in mm, drawn log-uniformly; up to ``MOST_SLICES`` are averaged.
         half: range of the kernel's half-gain frequency in cycles/mm, drawn log-uniformly (see `bundle.scanner.Kernel`).
+        anatomy: range of the half-gain frequency of the kernel that the CT is taken to have, drawn uniformly.
         quantize_prob: probability that both are rounded and clipped to the 12 bits of a scanner.
         clip_prob: probability that both are clipped at -1000 HU.
     """
@@ -96,11 +100,13 @@ class RandDosePaird(Randomizable, MapTransform):
         clean_prob: float = 0.2,
         thickness: tuple[float, float] = (0.6, 8.0),
         half: tuple[float, float] = (0.28, 0.85),
+        anatomy: tuple[float, float] = (0.31, 0.4),
         quantize_prob: float = 0.9,
         clip_prob: float = 0.1,
     ) -> None:
         MapTransform.__init__(self, keys)
         self.label_key, self.dose, self.ratio, self.thickness, self.half = label_key, dose, ratio, thickness, half
+        self.anatomy = anatomy
         self.clean_prob, self.quantize_prob, self.clip_prob = clean_prob, quantize_prob, clip_prob
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -133,6 +139,7 @@ class RandDosePaird(Randomizable, MapTransform):
             dose=float(np.exp(self.R.uniform(*np.log(self.dose)))),
             ratio=math.inf if self.R.rand() < self.clean_prob else float(np.exp(self.R.uniform(*np.log(self.ratio)))),
             slices=2 * min(int(wanted / 2), MOST_SLICES // 2) + 1,
+            anatomy=scanner.Kernel(half=float(self.R.uniform(*self.anatomy)), order=scanner.SOFT.order),
             turn=float(self.R.uniform(2 * math.pi)),
             digital=bool(self.R.rand() < self.quantize_prob),
             clipped=bool(self.R.rand() < self.clip_prob),

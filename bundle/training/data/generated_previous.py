@@ -113,7 +113,9 @@ class RandGeneratedd(Randomizable, MapTransform):
 
 def restored(facts: Mapping[str, Any]) -> SimulatedScan | DoseScan:
     """The acquisition that `dataclasses.asdict` turned into a dictionary."""
-    kernels = {name: Kernel(**facts[name]) if facts[name] else None for name in ("kernel", "found") if name in facts}
+    kernels = {
+        name: Kernel(**facts[name]) if facts[name] else None for name in ("kernel", "found", "anatomy") if name in facts
+    }
     return (DoseScan if "ratio" in facts else SimulatedScan)(**{**facts, **kernels})
 
 
