@@ -22,6 +22,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
+from bundle.evaluation.methods import BandEnergies, reference_energies
 from bundle.evaluation.metrics import lung_mask, whole_and_body
 from bundle.images import Volume
 from bundle.scanner import Conversion, Transfer, calibrate, converted, find_kernel, find_transfer, matched
@@ -111,6 +112,34 @@ def found(source: Tensor, reference: Tensor, spacing: Sequence[float]) -> Tensor
     return to(source, find_transfer(reference, spacing), spacing)
 
 
+@dataclass(frozen=True)
+class InMemory:
+    """A CT in memory, `(x, y, z)` in HU, as the methods read it."""
+
+    image: Tensor
+    spacing: tuple[float, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Voxels per axis."""
+        return tuple(self.image.shape)
+
+    @property
+    def affine(self) -> np.ndarray:
+        """From voxels to mm."""
+        return np.diag([*self.spacing, 1.0])
+
+    def slab(self, start: int, stop: int) -> Tensor:
+        """Return the slices from start to stop."""
+        return self.image[..., start:stop]
+
+
+def normalized(source: Tensor, reference: Tensor, spacing: tuple[float, ...]) -> Tensor | None:
+    """Scale the energies of frequency bands in the lungs to those of a reference; None without lungs."""
+    bands = BandEnergies(reference_energies([InMemory(reference, spacing)])).settled(InMemory(source, spacing))
+    return bands.filtered(source, spacing) if bands.scales else None
+
+
 def to(source: Tensor, target: Transfer | None, spacing: Sequence[float]) -> Tensor | None:
     """Convert to a kernel, the source's being found in the scan; None if either is not known."""
     kernel = find_transfer(source, spacing)
@@ -143,6 +172,7 @@ def methods(pair: Pair, others: Sequence[Pair]) -> Iterator[tuple[str, Callable[
         reference = pair.target[..., : depth // 2]
         title = "found, reference the first half, on the second"
         yield title, lambda: found(half.source, reference, pair.spacing), second
+        yield "band energies, the same reference", lambda: normalized(half.source, reference, pair.spacing), second
     if others:
         named = catalogue().find("B30f")  # of the chest, so of another scanner and patient
         yield "found, target B30f by name", lambda: to(pair.source, named, pair.spacing), everything

@@ -1,20 +1,24 @@
 """The methods to compare.
 
 - `method`: the interface; `cost`: seconds and memory of one;
-- `cascades`: ours, and the paper's baselines; `filters`, `radial`: baselines without a network, with their `tuning`.
+- `cascades`: ours, and the paper's baselines; `filters`, `radial`, `bands`: baselines without a network, with their
+  `tuning`.
 """
 
+from bundle.evaluation.methods.bands import BandEnergies, reference_energies
 from bundle.evaluation.methods.cascades import CoarsestInferer, Ours, Patch, Small, Translation, Windowed, WindowInferer
 from bundle.evaluation.methods.cost import Cost, alone, measured, peak_memory, timed
-from bundle.evaluation.methods.filters import Gaussian, NonLocalMeans, SpectrumMatch
+from bundle.evaluation.methods.filters import FixedGaussian, Gaussian, NonLocalMeans, SpectrumMatch
 from bundle.evaluation.methods.method import Ceiling, Filtered, Method, OnGrid
 from bundle.evaluation.methods.radial import RadialFilter
 
 __all__ = [
+    "BandEnergies",
     "Ceiling",
     "CoarsestInferer",
     "Cost",
     "Filtered",
+    "FixedGaussian",
     "Gaussian",
     "Method",
     "NonLocalMeans",
@@ -30,5 +34,6 @@ __all__ = [
     "alone",
     "measured",
     "peak_memory",
+    "reference_energies",
     "timed",
 ]
