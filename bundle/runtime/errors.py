@@ -1,9 +1,13 @@
-"""One last line: the cause of an error that ends a run, below what Python and MONAI print of where it happened."""
+"""One last line: the cause of an error that ends a run. Where it happened goes to a file, or is shown on request."""
 
 from __future__ import annotations
 
 import sys
+import tempfile
+import traceback
 from types import TracebackType
+
+from monai.utils import MONAIEnvVars
 
 #: What MONAI puts around the error of a transform, an expression, a component.
 WRAPPERS = ("applying transform ", "Failed to evaluate ", "Failed to instantiate ")
@@ -23,14 +27,33 @@ def last_line(error: BaseException) -> str:
 
 
 def end_in_one_line() -> None:
-    """From now on, let the last line of a run that fails tell the cause; the exit status is 1 as before."""
+    """From now on, let the last line of a run that fails tell the cause; the exit status is 1 as before.
+
+    The traceback goes to a file in the folder for temporary files, whose path is told. With MONAI's environment
+    variable ``MONAI_DEBUG`` it is printed instead.
+    """
     before = sys.excepthook
 
     def told(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        before(kind, error, trace)
+        if not isinstance(error, Exception) or MONAIEnvVars.debug():
+            before(kind, error, trace)
+        elif path := _logged(kind, error, trace):
+            print(f"traceback: {path}", file=sys.stderr)
         if isinstance(error, Exception):
             print(last_line(error), file=sys.stderr, flush=True)
 
     if not getattr(before, "_ends_in_one_line", False):
         told._ends_in_one_line = True  # type: ignore[attr-defined]
         sys.excepthook = told
+
+
+def _logged(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> str:
+    """Write a traceback to a new file; return its path, or nothing if it cannot be written."""
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="traceback_", suffix=".txt", delete=False, encoding="utf-8"
+        ) as file:
+            file.writelines(traceback.format_exception(kind, error, trace))
+            return file.name
+    except OSError:
+        return ""

@@ -375,7 +375,14 @@ except OSError as error:
 def test_the_last_line_comes_last():
     done = subprocess.run([sys.executable, "-c", CODE], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1
-    assert done.stderr.startswith("Traceback")
+    note, *_, last = done.stderr.splitlines()
+    path = Path(note.removeprefix("traceback: "))
+    assert path.read_text().startswith("Traceback")
+    path.unlink()
+    assert last == "error: disk full: 'a.nii'"
+    asked = {**os.environ, "MONAI_DEBUG": "true"}
+    done = subprocess.run([sys.executable, "-c", CODE], cwd=ROOT, capture_output=True, text=True, env=asked)
+    assert "Traceback" in done.stderr
     assert [line for line in done.stderr.splitlines() if line.startswith("error:")] == ["error: disk full: 'a.nii'"]
     assert done.stderr.splitlines()[-1] == "error: disk full: 'a.nii'"
 

@@ -1,0 +1,75 @@
+"""Keys of the command line that no config has, such as a misspelt one, which MONAI would take without a word."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import sys
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+import monai.bundle
+from monai.bundle import ConfigParser
+
+COMMAND = "monai/bundle/__main__.py"
+
+
+def check_arguments(arguments: Sequence[str] | None = None) -> None:
+    """Refuse options of ``python -m monai.bundle run`` that neither MONAI nor the config files have.
+
+    A part of a block is checked as far as the configs have it: ``network_def#blocks`` is refused, an argument of a
+    component (a block with a ``_target_``) is not.
+
+    Args:
+        arguments: of the process, the program first; null for this one's. Those of other programs are not looked at.
+
+    Raises:
+        ValueError: If a key is unknown.
+    """
+    program, *given = sys.argv if arguments is None else arguments
+    if not program.replace("\\", "/").endswith(COMMAND) or given[:1] != ["run"]:
+        return
+    options = _options(given[1:])
+    if "config_file" not in options:
+        return
+    config = ConfigParser.load_config_files(_value(options["config_file"]))
+    own = inspect.signature(monai.bundle.run).parameters
+    for option in options:
+        if option not in own:
+            _check(option, config)
+
+
+def _options(given: Sequence[str]) -> dict[str, str]:
+    """Return the options and their values, as Fire reads them."""
+    found = {}
+    for place, word in enumerate(given):
+        if word.startswith("--") and len(word) > 2:
+            name, equals, value = word[2:].partition("=")
+            following = given[place + 1] if place + 1 < len(given) else ""
+            found[name.replace("-", "_")] = value if equals else following
+    return found
+
+
+def _value(text: str) -> Any:
+    """Return one path or a list of them."""
+    try:
+        return ast.literal_eval(text)
+    except (SyntaxError, ValueError):
+        return text.split(",") if "," in text else text
+
+
+def _check(option: str, config: Mapping[str, Any]) -> None:
+    block: Any = config
+    parts = option.replace("::", "#").split("#")
+    for depth, part in enumerate(parts):
+        if not isinstance(block, Mapping):
+            return
+        if part not in block:
+            if depth == len(parts) - 1 and "_target_" in block:
+                return
+            before = "".join(f"{name}#" for name in parts[:depth])
+            near = get_close_matches(part, block, 1, 0.5)
+            advice = f"did you mean --{before}{near[0]}?" if near else "the README and docs/ have a table of keys."
+            raise ValueError(f"key --{option} is unknown, {before + part!r} is not in the config files; {advice}")
+        block = block[part]

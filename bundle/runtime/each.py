@@ -1,0 +1,65 @@
+"""Run an evaluator over images, of which one that fails does not end the others."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from bundle.runtime.errors import last_line
+from bundle.runtime.ranks import world
+from ignite.engine import Events
+from monai.engines import Evaluator
+
+
+def run_each(evaluator: Evaluator, key: str = "image") -> None:
+    """Run an evaluator over all items of its dataset; those that fail are told at the end, one line each.
+
+    With several processes, which wait for each other, the first failure ends the run.
+
+    Args:
+        evaluator: its loader has a MONAI `Dataset` and reads one item at a time.
+        key: of an item's image, a path.
+
+    Raises:
+        Exception: Whatever fails before the first image is read, or is the failure of the only image.
+        SystemExit: With status 1, if some of several images failed.
+    """
+    dataset: Any = evaluator.data_loader.dataset  # type: ignore[union-attr]
+    items, place, begun = list(dataset.data), 0, 0
+    failures: list[tuple[str, str]] = []
+
+    def count() -> None:
+        nonlocal begun
+        begun += 1
+
+    handler = evaluator.add_event_handler(Events.GET_BATCH_STARTED, count)
+    try:
+        while place < len(items):
+            dataset.data, begun = items[place:], 0
+            evaluator.state.epoch_length = len(dataset)  # or ignite would begin anew after the last one
+            evaluator._internal_run_generator = None  # ignite keeps that of a run that failed, and then does nothing
+            try:
+                evaluator.run()
+            except Exception as error:
+                if not begun or len(items) == 1 or world() > 1:
+                    raise
+                failures.append((str(items[place + begun - 1][key]), last_line(error).removeprefix("error: ")))
+            else:
+                if begun != len(dataset):
+                    raise RuntimeError(f"only {begun} of {len(dataset)} images were begun; report this as a fault.")
+            place += begun
+    finally:
+        dataset.data = items
+        handler.remove()
+    if failures:
+        for path, cause in failures:
+            named = cause if Path(path).name in cause else f"image {path!r}: {cause}"
+            print(f"failed: {named}", file=sys.stderr)
+        others = len(items) - len(failures)
+        print(
+            f"error: {len(failures)} of {len(items)} images failed, see the lines above; the other {others} are done.",
+            file=sys.stderr,
+            flush=True,
+        )
+        raise SystemExit(1)

@@ -1,0 +1,56 @@
+"""Misspelt keys are refused with the nearest known one."""
+
+import json
+
+import pytest
+
+from bundle.runtime.arguments import check_arguments
+
+PROGRAM = "/lib/python3/site-packages/monai/bundle/__main__.py"
+CONFIG = {
+    "tile_size": None,
+    "weights": "a.pt",
+    "kernel_pair": {"_target_": "x.Y", "dose": [1, 2]},
+    "mode": {"options": {"image": {"beta": 0.0}}},
+}
+
+
+@pytest.fixture
+def config(tmp_path):
+    """Return a config file and an overlay, as they are given on the command line."""
+    for name, content in (("a", CONFIG), ("b", {"extra": 1})):
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    return f"['{tmp_path}/a.json','{tmp_path}/b.json']"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["--tile_size", "64", "--weights=b.pt", "--extra", "2"],
+        ["--kernel_pair#dose", "[3, 4]", "--kernel_pair::new_argument", "1", "--mode#options#image#beta", "0.1"],
+        ["inference", "--run_id", "x", "--logging_file", "False", "--tile-size", "64", "--meta_file", "m.json"],
+    ],
+)
+def test_known_keys_are_taken(config, given):
+    check_arguments([PROGRAM, "run", "--config_file", config, *given])
+
+
+@pytest.mark.parametrize(
+    ("key", "advice"),
+    [
+        ("tile_sise", "did you mean --tile_size?"),
+        ("weigths", "did you mean --weights?"),
+        ("mode#options#image#betta", "did you mean --mode#options#image#beta?"),
+        ("qqq", "have a table of keys"),
+    ],
+)
+def test_unknown_keys_are_refused(config, key, advice):
+    with pytest.raises(ValueError, match=rf"key --{key} is unknown") as told:
+        check_arguments([PROGRAM, "run", "inference", "--config_file", config, f"--{key}", "1"])
+    assert advice in str(told.value)
+
+
+def test_other_programs_are_not_looked_at(config):
+    check_arguments(["pytest", "run", "--config_file", config, "--tile_sise", "1"])
+    check_arguments([PROGRAM, "download", "--config_file", config, "--tile_sise", "1"])
+    check_arguments([PROGRAM, "run", "--args_file", "a.json", "--tile_sise", "1"])
