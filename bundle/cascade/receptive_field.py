@@ -33,23 +33,25 @@ def measure_reach(network: nn.Module, in_channels: int, spatial_dims: int, limit
             voxel size, or if its values depend on where a window begins, as with windowed attention, strides and
             position embeddings.
     """
-    run = _probe(network, in_channels, spatial_dims)
-    sizes = (side for side in range(1, 2 * limit + 2, 2) if run((side,) * spatial_dims, side // 2) is not None)
-    thin = next(sizes, 0)
-    if not thin:
+    run = _probe(network, in_channels)
+    sizes = (side for side in range(1, 2 * limit + 2, 2) if run((side,) * spatial_dims) is not None)
+    thin = [next(sizes, 0)] * spatial_dims
+    if not thin[0]:
         raise ValueError(
             f"the network accepts no image of an odd number of voxels a side, up to {2 * limit + 1}: it must be "
             "stride-free, and must not look in fixed windows."
         )
+    for axis in range(spatial_dims):  # a network that works within the slice needs no second one
+        thin = single if run(single := _bar(thin, 1, axis)) is not None else thin
     reaches = []
     for axis in range(spatial_dims):
-        side = 2 * thin + 15
+        side = 2 * thin[axis] + 15
         while True:
-            shape = _bar(thin, side, axis, spatial_dims)
-            out = run(shape, side // 2)
+            shape = _bar(thin, side, axis)
+            out = run(shape, axis)
             if out is None:
                 raise ValueError(
-                    f"the network accepts {thin} voxels a side, but not {tuple(shape)}: it must be stride-free."
+                    f"the network accepts {tuple(thin)} voxels, but not {tuple(shape)}: it must be stride-free."
                 )
             trim = side - out.shape[axis + 2]
             if trim < 0 or trim % 2:
@@ -68,7 +70,7 @@ def measure_reach(network: nn.Module, in_channels: int, spatial_dims: int, limit
                     f"an output voxel depends on input more than {limit} voxels away along axis {axis}. A generator of "
                     "the scales above 0 must not normalise over the tile (instance, group, layer norm): take norm=None."
                 )
-        bar = _bar(thin, 2 * reaches[-1] + CUT_BAR, axis, spatial_dims)
+        bar = _bar(thin, 2 * reaches[-1] + CUT_BAR, axis)
         _check_translation(network, in_channels, bar, axis, reaches[-1])
     return tuple(reaches)
 
@@ -88,20 +90,20 @@ def measure_strided_reach(
         stride: product of its strides.
         limit: largest reach to look for.
     """
-    run = _probe(network, in_channels, spatial_dims)
-    reaches = []
+    run = _probe(network, in_channels)
+    thin, reaches = [stride] * spatial_dims, []
     for axis in range(spatial_dims):
         side = 8 * stride
         while True:
             middle = side // 2 // stride * stride
             places = range(middle, middle + stride)
-            outs = [run(_bar(stride, side, axis, spatial_dims), place) for place in places]
+            outs = [run(_bar(thin, side, axis), axis, place) for place in places]
             if any(out is None or out.shape[axis + 2] != side for out in outs):
                 return ()
             hits = [_hit(out, axis) for out in outs if out is not None]
             if all(len(hit) and hit.min() > 0 and hit.max() < side - 1 for hit in hits):
                 reach = max(int((hit - place).abs().max()) for hit, place in zip(hits, places, strict=True))
-                shape = _bar(stride, (2 * -(-reach // stride) + 3) * stride, axis, spatial_dims)
+                shape = _bar(thin, (2 * -(-reach // stride) + 3) * stride, axis)
                 difference = _difference(network, in_channels, shape, axis, reach, stride)
                 if difference is None or not difference <= CUT_TOLERANCE:
                     return ()
@@ -165,17 +167,16 @@ def _difference(
     return largest
 
 
-def _probe(network: nn.Module, in_channels: int, spatial_dims: int) -> Callable[[Sequence[int], int], Tensor | None]:
+def _probe(network: nn.Module, in_channels: int) -> Callable[..., Tensor | None]:
     """Return a function that runs the network on zeros of a shape with one not-a-number; None if it refuses the shape.
 
-    The voxel lies in the middle, except along the longest axis, where its place is given.
+    The voxel lies in the middle, except along the axis whose place is given.
     """
     probe = deepcopy(network).double().cpu().eval()  # double: plain kernels, which touch only what they need
 
-    def run(shape: Sequence[int], place: int) -> Tensor | None:
+    def run(shape: Sequence[int], axis: int = 0, place: int | None = None) -> Tensor | None:
         x = torch.zeros((1, in_channels, *shape), dtype=torch.float64)
-        longest = max(range(spatial_dims), key=lambda i: shape[i])
-        at = [place if i == longest else side // 2 for i, side in enumerate(shape)]
+        at = _bar([side // 2 for side in shape], shape[axis] // 2 if place is None else place, axis)
         x[region(tuple(slice(i, i + 1) for i in at))] = torch.nan
         try:
             with torch.no_grad():
@@ -186,9 +187,9 @@ def _probe(network: nn.Module, in_channels: int, spatial_dims: int) -> Callable[
     return run
 
 
-def _bar(thin: int, side: int, axis: int, spatial_dims: int) -> list[int]:
-    """Return the shape of a bar along an axis."""
-    return [side if i == axis else thin for i in range(spatial_dims)]
+def _bar(thin: Sequence[int], side: int, axis: int) -> list[int]:
+    """Return the shape of a bar along an axis, or a place in it."""
+    return [*thin[:axis], side, *thin[axis + 1 :]]
 
 
 def _hit(out: Tensor, axis: int) -> Tensor:
