@@ -277,7 +277,8 @@ def test_nothing_of_the_bundle_is_forgotten():
     caches = {"__pycache__", ".ruff_cache", ".pytest_cache"}
     there = {path.relative_to(ROOT) for path in parts if path.is_file() and not caches & set(path.parts)}
     left = there - set(archive.submission_files(ROOT))
-    assert {str(path) for path in left} <= {"bundle/ruff.toml", "docs/figures/calibrate_scanner.py"}
+    scripts = {f"docs/figures/{name}.py" for name in ("calibrate_scanner", "projection_noise")}
+    assert {str(path) for path in left} <= {"bundle/ruff.toml", *scripts}
 
 
 def test_the_archive_is_one_folder_and_the_same_bytes_whenever_it_is_made(submission, tmp_path):

@@ -414,3 +414,25 @@ def test_the_command_ends_with_status_1_and_one_line(sources, tmp_path, request,
         cause = "disk full" if what == "disk" else "file larger than allowed"
         assert re.match(rf"error: {cause}.*'{re.escape(str(out))}/.*scan.*bytes are free .*output_dir\.$", last)
         assert not [path for path in out.glob("*") if not (streaming and path.name == ".part_scan")]
+
+
+@pytest.mark.slow
+def test_a_damaged_image_does_not_end_the_others(sources, tmp_path):
+    """It is named at the end, with status 1; a misspelt key ends the run before anything is read."""
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    for name in ("a", "c"):
+        shutil.copy(sources / "scan.nii", folder / f"{name}.nii")
+    (folder / "b.nii").write_bytes(b"damaged" * 99)
+    command = [sys.executable, "-m", "monai.bundle", "run", "inference", "--config_file", "configs/inference.json"]
+    command += ["--dataset_dir", str(folder), "--output_dir", str(out), "--match_kernel", "False", "--tile_size", "64"]
+    done = subprocess.run([*command, "--tile_sise", "32"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "did you mean --tile_size?" in done.stderr.splitlines()[-1]
+    assert not out.exists()
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1
+    *_, failed, last = done.stderr.splitlines()
+    assert re.match(r"failed: image '.*b\.nii' cannot be read", failed)
+    assert last == "error: 1 of 3 images failed, see the lines above; the other 2 are done."
+    assert sorted(path.name for path in out.iterdir()) == ["a_translated.nii", "c_translated.nii"]

@@ -125,7 +125,7 @@ class RandDosePaird(Randomizable, MapTransform):
             out.pop(field, None)
         return out
 
-    def acquisition(self, spacing: Sequence[float], generator: torch.Generator | None = None) -> DoseScan:  # noqa: ARG002
+    def acquisition(self, spacing: Sequence[float], _: torch.Generator | None = None) -> DoseScan:
         """Draw a scan."""
         wanted = float(np.exp(self.R.uniform(*np.log(self.thickness)))) / spacing[2]
         kernel = scanner.Kernel(
