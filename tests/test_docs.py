@@ -69,7 +69,8 @@ def test_keys_of_the_readme_s_table_exist():
 
 
 def test_keys_of_blocks_that_pages_name_exist():
-    bases = [configs(f"configs/{name}.json") for name in ("train", "inference", "evaluate")]
+    names = ("train", "inference", "evaluate", "train,configs/low_dose_train")
+    bases = [configs(",".join(f"configs/{part}.json" for part in name.split(",configs/"))) for name in names]
     named = {
         key for page in PAGES for key in re.findall(r"`([a-z_0-9]+(?:#[a-z_0-9]+)+)`", page.read_text(encoding="utf-8"))
     }
