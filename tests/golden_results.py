@@ -14,6 +14,8 @@ import numpy as np
 import pydicom
 from PIL import Image
 
+from tests.results import results_in
+
 #: Digits of numbers after the point, in mm where they are lengths.
 DIGITS = 5
 
@@ -37,7 +39,7 @@ def read_results(folder: Path, root: Path) -> dict[str, Result]:
     """
     names = {hashlib.sha256(file.read_bytes()).hexdigest(): file.name for file in (root / "models").glob("*.pt")}
     names[json.loads((root / "configs" / "metadata.json").read_text())["version"]] = "version"
-    return {path.name: _plain(read_result(path), names) for path in sorted(folder.iterdir())}
+    return {path.name: _plain(read_result(path), names) for path in results_in(folder)}
 
 
 def read_result(path: Path) -> Result:

@@ -103,7 +103,6 @@ def save(path, image, voxels, affine):
 def changed(tmp_path):
     """Results of the plain case as they are kept, in a folder of their own, which a test may change."""
     image = nibabel.Nifti1Image(kept_array("thorax"), np.array(kept_headers("nii")[NAME]["affine"]))
-    image.header["descrip"] = b"golden"
     image.header.set_xyzt_units("mm", "sec")
     image.set_sform(image.affine, 1)
     image.set_qform(image.affine, 1)
@@ -159,12 +158,12 @@ def test_a_changed_dicom_attribute_is_seen(folder, keyword):
 
 def test_a_fault_is_not_compared_until_it_is_mended(changed):
     right = kept_headers("nii")[NAME]
-    case = replace(NAMED["nii"], faults={name: right[name] for name in ("units", "descrip")})
+    case = replace(NAMED["nii"], faults={name: right[name] for name in ("units", "slope_inter")})
     change_units(changed)
     change_code(changed)
     assert differences(case, read_results(changed.parent, ROOT)) == [
         f"header: {NAME}: qform_code: 1 -> 3",
-        f"header: {NAME}: descrip: is right now, remove it from the faults of nii",
+        f"header: {NAME}: slope_inter: is right now, remove it from the faults of nii",
     ]
 
 

@@ -7,7 +7,6 @@ network.
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -28,7 +27,7 @@ from bundle.geometry import (
     spacing_of,
     upsampled_window,
 )
-from bundle.runtime import first, parse_bytes, prefetch, trim_malloc
+from bundle.runtime import first, note, parse_bytes, prefetch, trim_malloc, warn
 from monai.inferers import Inferer
 from torch import Tensor
 from tqdm import tqdm
@@ -110,6 +109,7 @@ class CascadeInferer(Inferer):
         largest = CPU_TENSOR * (1 + self.half) if device.type == "cpu" else math.inf
         plans = plan_tiles(cascade, grids, image.shape[0], self.tile_size, self.memory_budget, on_disk, largest)
         total = sum(map(len, plans[: self.scales]))
+        note(tiles=[{"grid": list(plan.grid), "tile": list(plan.core), "number": len(plan)} for plan in plans])
         half = torch.autocast(device.type, torch.bfloat16, enabled=self.half)
         silent = not self.progress or not first()
         with torch.no_grad(), half, tqdm(total=total, unit="tile", disable=silent) as bar:
@@ -207,10 +207,9 @@ class TileGenerator:
                 if self.plan.strided or size < 2:
                     raise
                 self.most = size // 2
-                warnings.warn(
+                warn(
                     f"scale {self.scale}: the device's memory does not hold a tile of {size} voxels; continuing with "
-                    f"halves. A memory_budget that leaves room for others avoids this.",
-                    stacklevel=2,
+                    f"halves. A memory_budget that leaves room for others avoids this."
                 )
         out = torch.empty((*self.source.shape[:2], *(w.stop - w.start for w in tile.write)))
         for part in halves(tile, self.plan.halo, self.plan.grid):

@@ -26,6 +26,8 @@ except ImportError:  # zarr 3 needs Python 3.11
 
 #: Shortest side of a chunk, in voxels, unless the tile is shorter: many small files are slow.
 SHORTEST_CHUNK = 48
+#: The file of a group that tells its job.
+NOTE = "job.json"
 
 
 class ScratchImage:
@@ -98,7 +100,7 @@ def open_group(folder: str | Path, job: dict[str, Any]) -> Path:
     if zarr is None:
         raise RuntimeError("streaming needs zarr 3, which needs Python 3.11 or later; translate in memory instead.")
     folder, text = Path(folder), json.dumps(job, sort_keys=True)
-    note = folder / "job.json"
+    note = folder / NOTE
     if first():
         with telling_space(folder):
             if folder.exists() and not (note.exists() and note.read_text() == text):

@@ -46,6 +46,8 @@ SUFFIXES: dict[str, Format] = {end: form for form in FORMATS for end in sorted(f
 #: What a folder of another kind ends in by default.
 NIFTI = tuple(nifti.SUFFIXES)
 PHOTO = (*raster.SUFFIXES, *xray.SUFFIXES)
+#: What the names of files begin with that are not shown.
+HIDDEN = "."
 #: What macOS puts beside each file on other disks.
 APPLE_DOUBLE = "._"
 
@@ -85,6 +87,8 @@ def open_image(path: str | Path, series_uid: str = "") -> Opened:
     """
     path = Path(path)
     path = path.absolute() if str(path).startswith("~") else path  # which libraries would take for a home
+    if any("\ud800" <= letter <= "\udfff" for letter in str(path)):
+        raise ImageError(f"image {str(path)!r} has a name that is no UTF-8, which ITK cannot open; rename it.")
     if not path.exists():
         missing = "is a link to a file that is not there" if path.is_symlink() else "does not exist"
         raise FileNotFoundError(f"image {str(path)!r} {missing}.")
@@ -144,7 +148,8 @@ def find_images(path: str | Path) -> list[str]:
     """The images at a path: a file, a DICOM series folder, or a folder of both, one level deep.
 
     DICOM X-rays, whatever their suffix, are an image each. What looks like an image and is none is passed over with a
-    line: files of macOS, links to files that are not there, DICOM that holds no image, 2D images beside slices.
+    line: hidden files and those of macOS, links to files that are not there or to a folder that they lie in, pipes and
+    devices, DICOM that holds no image, 2D images beside slices.
 
     Raises:
         FileNotFoundError: If there is nothing, or no image in it.
@@ -166,7 +171,12 @@ def find_images(path: str | Path) -> list[str]:
         return [str(path)]
     found, passed = _images_in(path)
     for entry in sorted(path.iterdir()):
-        if entry.is_dir() and not entry.name.startswith(PART):  # which an interrupted run has left
+        if entry.is_dir() and path.resolve().is_relative_to(entry.resolve()):
+            passed.append(f"{entry}, a link to a folder that it lies in")
+        elif entry.is_dir() and entry.name.startswith(HIDDEN):
+            if not entry.name.startswith(PART):  # which an interrupted run has left
+                passed.append(f"{entry}, a hidden folder")
+        elif entry.is_dir():
             inner, over = ([str(entry)], []) if ome_zarr.matches(entry) else _images_in(entry, dicom_alone=True)
             found, passed = found + inner, passed + over
     for line in passed:
@@ -190,12 +200,13 @@ def _images_in(folder: Path, dicom_alone: bool = False) -> tuple[list[str], list
     has_slices = False
     for entry in sorted(folder.iterdir()):
         end = suffix(entry)
-        if entry.name.startswith(APPLE_DOUBLE):
-            passed += [f"{entry}, which macOS wrote beside a file"] if not dicom_alone else []
+        if entry.name.startswith(HIDDEN):
+            kind = "which macOS wrote beside a file" if entry.name.startswith(APPLE_DOUBLE) else "a hidden file"
+            passed += [f"{entry}, {kind}"] if end and not dicom_alone else []
         elif entry.is_symlink() and not entry.exists():
             passed.append(f"{entry}, a link to a file that is not there")
         elif not entry.is_file():
-            continue
+            passed += [f"{entry}, neither a file nor a folder"] if not entry.is_dir() else []
         elif end and end not in xray.SUFFIXES:
             if not dicom_alone:
                 (flat if end in raster.SUFFIXES else found).append(str(entry))

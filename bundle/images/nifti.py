@@ -1,7 +1,7 @@
 """NIfTI: ``.nii`` is read where it is asked for, ``.nii.gz`` from its start or from a place that was passed before.
 
-A result in the same format keeps the source's header: description, units, codes, both transforms and extensions; what
-speaks of the source's own voxels (type, slope, display window) is new.
+A result in the same format keeps the source's header: units, codes, both transforms and extensions. What speaks of the
+source's own voxels (type, slope, display window) is new; free text, which may name a patient, is dropped.
 """
 
 from __future__ import annotations
@@ -25,6 +25,10 @@ from nibabel.nifti2 import Nifti2Header
 SUFFIXES = {".nii.gz": ".nii.gz", ".nii": ".nii"}
 #: Bytes of the header, if it has no extension.
 HEADER = 352
+#: Fields of free text, in which programs write names of patients and files.
+TEXTS = ("descrip", "aux_file", "db_name", "intent_name")
+#: The code of an extension that holds a DICOM header.
+DICOM = 2
 #: The longest axis of the first version of the format.
 LONGEST = 32767
 
@@ -82,7 +86,10 @@ def header_for(like: LazyImage, dtype: np.dtype) -> Nifti1Header:
     own = getattr(like, "header", None)
     if isinstance(own, Nifti1Header):
         header = own.as_byteswapped("<")
-        header.extensions = type(own.extensions)(own.extensions)
+        header.extensions = type(own.extensions)(each for each in own.extensions if each.get_code() != DICOM)
+        for name in TEXTS:
+            if name in header:
+                header[name] = b""
     else:
         header = (Nifti2Header if max(like.shape) > LONGEST else Nifti1Header)(endianness="<")
         header.set_xyzt_units("mm", "sec")

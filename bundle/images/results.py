@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from bundle.images.dicom_series import result_suffix
 from bundle.images.dicom_stack import series_files
 from bundle.images.formats import SUFFIXES, check_not_source, is_series, stem, suffix
 from bundle.images.image import ImageError
+from bundle.images.provenance import COMPANIONS, check_overwrite, check_replaceable, content_hash
+from bundle.images.provenance import END as PROVENANCE
 from bundle.images.xray import END
+from bundle.runtime import Job
+
+#: Bytes of the longest name that file systems allow.
+LONGEST_NAME = 255
 
 
 def result_path(
@@ -69,14 +77,30 @@ def plan_results(
     output_ext: str = "",
     root: str | Path | None = None,
     series_uid: str = "",
+    overwrite: str = "all",
+    skip_existing: bool = False,
+    job: Job | None = None,
 ) -> dict[str, Path]:
-    """The result of each image, by the image's path; arguments as of `result_path`.
+    """The result of each image that is to be translated, by the image's path.
+
+    Args:
+        images: paths.
+        output_dir: and the next four, see `result_path`.
+        output_postfix: what the names get.
+        output_ext: their extension.
+        root: folder whose subfolders results keep.
+        series_uid: of DICOM folders with several series.
+        overwrite: see `bundle.images.provenance.check_replaceable`.
+        skip_existing: leave out images whose result was made by the same job already, with a line.
+        job: weights and settings; needed to skip.
 
     Raises:
-        FileExistsError: If a result would take the place of an image.
-        ImageError: If two results have one name, or the extension is unknown.
+        FileExistsError: If a result would take the place of an image, or of what is not this bundle's.
+        ImageError: If two results have one name, a name is too long, or the extension is unknown.
+        ValueError: If ``overwrite`` has no such value.
     """
     check_extension(output_ext)
+    check_overwrite(overwrite)
     results: dict[str, Path] = {}
     owners: dict[Path, str] = {}
     for image in images:
@@ -92,6 +116,31 @@ def plan_results(
                 "different folders."
             )
     sources = {Path(image).resolve(): image for image in images}
+    skipped = set()
     for image, path in results.items():
+        _check_name(image, path)
         check_not_source(path, Path(sources.get(path.resolve(), image)))
-    return {image: results.get(image, Path(output_dir)) for image in images}
+        if not path.exists():
+            continue
+        files = series_files(image, series_uid) if is_series(image) else ()
+        made = check_replaceable(path, image, files, overwrite)
+        if skip_existing and job and made and _is_of(made, job, content_hash(image, files)):
+            print(f"skipped: {path} exists already, made from {image} by the same weights and settings")
+            skipped.add(image)
+    return {image: results.get(image, Path(output_dir)) for image in images if image not in skipped}
+
+
+def _is_of(made: Mapping[str, Any], job: Job, source: str) -> bool:
+    """Whether a result was made by a job, of a source with this hash."""
+    return bool(made["job"] == job.key() and made["source"]["sha256"] == source)
+
+
+def _check_name(image: str, path: Path) -> None:
+    """Refuse a result whose name, with what is written beside it, is longer than file systems allow."""
+    ends = (PROVENANCE, *COMPANIONS)
+    size, most = len(os.fsencode(path.name)), LONGEST_NAME - max(map(len, ends))
+    if size > most:
+        raise ImageError(
+            f"image {image!r} would give a result whose name {path.name!r} has {size} bytes, more than {most}; rename "
+            "the image, or take a shorter output_postfix."
+        )

@@ -4,6 +4,7 @@
 - `errors`: one last line; `each`: an evaluator over images, one of which may fail;
 - `choose`: settings by one key; `bytes`: memory sizes given as text; `host_memory`: what the host has left;
 - `malloc`: the C library's heap; `precision`: whether a device computes in bfloat16;
+- `locks`: between processes; `job`: all that a result depends on; `notes`: what is worth telling of an image;
 - `prefetch`: reading and writing while computing; `ranks`: the processes of one run.
 """
 
@@ -11,25 +12,33 @@ from bundle.runtime.bytes import parse_bytes
 from bundle.runtime.choose import choose
 from bundle.runtime.files import file_hash, fingerprint
 from bundle.runtime.host_memory import free_memory
+from bundle.runtime.job import Job
 from bundle.runtime.malloc import trim_malloc
+from bundle.runtime.notes import begin_notes, note, noted, remark, warn
 from bundle.runtime.precision import has_bfloat16
 from bundle.runtime.prefetch import prefetch
 from bundle.runtime.ranks import first, rank, shutdown, wait, world
 from bundle.runtime.typed import typed_path
 
 __all__ = [
+    "Job",
+    "begin_notes",
     "choose",
     "file_hash",
     "fingerprint",
     "first",
     "free_memory",
     "has_bfloat16",
+    "note",
+    "noted",
     "parse_bytes",
     "prefetch",
     "rank",
+    "remark",
     "shutdown",
     "trim_malloc",
     "typed_path",
     "wait",
+    "warn",
     "world",
 ]

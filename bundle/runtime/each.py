@@ -7,19 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from bundle.runtime.errors import last_line
-from bundle.runtime.ranks import world
+from bundle.runtime.ranks import wait, world
 from ignite.engine import Events
 from monai.engines import Evaluator
 
 
-def run_each(evaluator: Evaluator, key: str = "image") -> None:
+def run_each(evaluator: Evaluator, key: str = "image", together: bool | None = False) -> None:
     """Run an evaluator over all items of its dataset; those that fail are told at the end, one line each.
 
-    With several processes, which wait for each other, the first failure ends the run.
+    Of several processes, each of which has images of its own, none ends before the others have done theirs.
 
     Args:
         evaluator: its loader has a MONAI `Dataset` and reads one item at a time.
         key: of an item's image, a path.
+        together: whether several processes work on the same image, and so wait for each other: then the first failure
+            ends the run.
 
     Raises:
         Exception: Whatever fails before the first image is read, or is the failure of the only image.
@@ -42,7 +44,7 @@ def run_each(evaluator: Evaluator, key: str = "image") -> None:
             try:
                 evaluator.run()
             except Exception as error:
-                if not begun or len(items) == 1 or world() > 1:
+                if not begun or (world() > 1 and together) or (world() == 1 and len(items) == 1):
                     raise
                 failures.append((str(items[place + begun - 1][key]), last_line(error).removeprefix("error: ")))
             else:
@@ -52,6 +54,8 @@ def run_each(evaluator: Evaluator, key: str = "image") -> None:
     finally:
         dataset.data = items
         handler.remove()
+    if not together:
+        wait()  # torchrun ends all processes when one fails
     if failures:
         for path, cause in failures:
             named = cause if Path(path).name in cause else f"image {path!r}: {cause}"

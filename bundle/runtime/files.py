@@ -10,12 +10,15 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import secrets
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
+
+from bundle.runtime.locks import END, LockedError, locked
 
 #: What the names of temporary folders begin with.
 PART = ".part_"
@@ -31,8 +34,26 @@ FULL = {
 PAUSES = (0.02, 0.1, 0.3)
 
 
+#: Called with what was written whole, before it gets its name.
+_sealing: ContextVar[Callable[[Path], object] | None] = ContextVar("_sealing", default=None)
+
+
 class NotWrittenError(OSError):
     """A file or folder could not be written whole, and nothing of it is left."""
+
+
+@contextmanager
+def sealing(seal: Callable[[Path], object]) -> Iterator[None]:
+    """Call a function with the next file or folder that `atomic` writes, before that gets its name.
+
+    Args:
+        seal: is given its temporary path; an error leaves what was there before.
+    """
+    token = _sealing.set(seal)
+    try:
+        yield
+    finally:
+        _sealing.reset(token)
 
 
 @contextmanager
@@ -54,28 +75,57 @@ def atomic(path: str | Path, needed: int = 0, verify: Callable[[Path], object] |
     """
     path = Path(path)
     check_space(path, needed)
-    full = False
+    full, seal = False, _sealing.get()
+    token = _sealing.set(None)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        holder = Path(tempfile.mkdtemp(dir=path.parent, prefix=PART))
-        part = holder / path.name
-        try:
-            yield part
-            _flush(part)
-            if verify:
-                verify(part)
-            _move(part, path, holder)
-        except (OSError, RuntimeError) as error:
-            full = _is_full(error) or needed - size_of(part) > shutil.disk_usage(holder).free
-            raise
-        finally:
-            _remove(holder)
+        with temporary_folder(path.parent) as holder:
+            part = holder / path.name
+            try:
+                yield part
+                _flush(part)
+                if verify:
+                    verify(part)
+                if seal:
+                    seal(part)
+                _move(part, path, holder)
+            except (OSError, RuntimeError) as error:
+                full = _is_full(error) or needed - size_of(part) > shutil.disk_usage(holder).free
+                raise
     except NotWrittenError:
         raise
     except (OSError, RuntimeError) as error:
         if full or _code(error) is not None:
             raise not_written(path, error, needed, full or _is_full(error)) from error
         raise
+    finally:
+        _sealing.reset(token)
+
+
+@contextmanager
+def temporary_folder(folder: Path) -> Iterator[Path]:
+    """Make a temporary folder in another, which is locked while it is in use and removed afterwards."""
+    holder = folder / f"{PART}{secrets.token_hex(4)}"
+    with locked(holder):
+        holder.mkdir(mode=0o700)
+        try:
+            yield holder
+        finally:
+            _remove(holder)
+
+
+def remove_abandoned(folder: str | Path, kept: Callable[[Path], bool] = lambda _: False) -> None:
+    """Remove the temporary folders that killed processes have left in a folder; those in use stay.
+
+    Args:
+        folder: nothing happens if it does not exist.
+        kept: whether a temporary folder has to stay.
+    """
+    for entry in Path(folder).glob(f"{PART}*"):
+        left = entry.with_name(entry.name.removesuffix(END))
+        if entry.is_symlink() or kept(left) or (entry == left and not entry.is_dir()):
+            continue
+        with suppress(LockedError, OSError), locked(left):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def check_space(path: str | Path, needed: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 #: What the system and a container's limit say, most of them in files of numbers: how much, and how much of it is used.
@@ -22,6 +23,17 @@ def free_memory() -> int:
         except (OSError, ValueError):  # no container, or no limit
             continue
     return max(min(free), 0)
+
+
+def all_memory() -> int:
+    """Bytes of memory that the machine has, or that a container's limit allows if that is less; 2^63 if unknown."""
+    found = [2**63]
+    with suppress(AttributeError, ValueError, OSError):
+        found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    for most, _ in LIMITS:
+        with suppress(OSError, ValueError):
+            found.append(int(most.read_text()))
+    return min(found)
 
 
 def _of_system() -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import platform
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from typing import Any
 import bundle
 import monai
 import torch
+from bundle.runtime.resolver import calling_resolver
 from ignite import distributed
 from monai.bundle.reference_resolver import ReferenceResolver
 
@@ -32,7 +32,12 @@ def record_settings(path: str | Path, **more: Any) -> None:
     Raises:
         RuntimeError: If it is not called from a MONAI config.
     """
-    settings = {**settings_of(_calling_resolver()), **more}
+    resolver = calling_resolver()
+    if resolver is None:
+        raise RuntimeError(
+            "record_settings is not called from a MONAI config; write_record writes settings that are given."
+        )
+    settings = {**settings_of(resolver), **more}
     if distributed.get_rank() == 0:
         write_record(path, settings)
 
@@ -103,15 +108,3 @@ def _plain(value: Any) -> bool:
     if isinstance(value, str):
         return value[:1] not in ("$", "@")
     return value is None or isinstance(value, (bool, int, float))
-
-
-def _calling_resolver() -> ReferenceResolver:
-    """The resolver that is making the component from which this is called: MONAI hands it to nobody."""
-    frame = inspect.currentframe()
-    while frame is not None:
-        if isinstance(caller := frame.f_locals.get("self"), ReferenceResolver):
-            return caller
-        frame = frame.f_back
-    raise RuntimeError(
-        "record_settings is not called from a MONAI config; write_record writes settings that are given."
-    )

@@ -12,6 +12,7 @@ from bundle.transforms.lungs import lungs
 from bundle.transforms.match_kernel import MatchKerneld
 from bundle.transforms.paste import MarkInsided, PasteIntoSourced, RoundAndCastd
 from bundle.transforms.prepare import PrepareImaged, collate
+from bundle.transforms.provenance import Provenance
 from bundle.transforms.save import SaveImageAsSourced
 from bundle.transforms.undo_clipping import UndoClippingd
 
@@ -24,6 +25,7 @@ __all__ = [
     "MatchKerneld",
     "PasteIntoSourced",
     "PrepareImaged",
+    "Provenance",
     "RoundAndCastd",
     "SaveImageAsSourced",
     "UndoClippingd",

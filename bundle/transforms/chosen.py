@@ -5,7 +5,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import torch
 from bundle.scanner import Conversion, Kernel, Transfer
@@ -40,6 +41,12 @@ class Chosen:
             return {}
         kernels = f"{self.source} to {self.target}" if self.source else ""
         return dict(zip(KERNELS, (kernels, self.about, self.kernel), strict=True))
+
+    def noted(self) -> dict[str, Any]:
+        """Return what the provenance of a result tells of it, for JSON to write."""
+        found = asdict(self.conversion) if isinstance(self.conversion, Kernel) else None
+        told = {"source": self.source or None, "target": self.target or None, "about": self.about or None}
+        return {**told, "found": found}
 
 
 @contextmanager

@@ -66,6 +66,7 @@ class FinishImaged(MapTransform):
         if first():
             self.write(result, volume, key, restoring, saving)
             shutil.rmtree(result.folder)
+            result.about["lock"].release()
         wait()
 
     def write(

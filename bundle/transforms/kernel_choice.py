@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from bundle.images import Volume, find_images
-from bundle.runtime import file_hash, fingerprint
+from bundle.runtime import file_hash, fingerprint, note, remark, warn
 from bundle.scanner import (
     SOFT,
     Conversion,
@@ -35,6 +34,10 @@ MOST_REFERENCES = 16  # images of a reference folder that are read
 SHARPER = 1.1  # mean gain between 0.15 and 0.5 cycles/mm from which on a target is sharper than the source
 MOST = 3.0  # gain, if sharpening is allowed
 DISAGREEING = 0.25  # mean relative difference of header and image from which on a warning is given
+UNKNOWN = (
+    "the kernel of the image is not known, and too little skin and flat tissue is seen to find it: the image is left "
+    "as it is"
+)
 _BAND = np.flatnonzero((np.asarray(KNOTS) >= 0.15) & (np.asarray(KNOTS) <= 0.5))
 
 
@@ -104,7 +107,14 @@ class KernelChoice:
             ValueError: If the target is sharper than the source, or no kernel is found in a reference.
         """
         if self.source_kernel is None and self.target_kernel is None:
-            return self._by_default(image, spacing, meta or {})
+            chosen = self._by_default(image, spacing, meta or {})
+        else:
+            chosen = self._by_keys(image, spacing, meta or {})
+        note(kernel=chosen.noted())
+        return chosen
+
+    def _by_keys(self, image: Slices, spacing: Sequence[float], meta: Mapping[Any, Any]) -> Chosen:
+        """Convert from the source that is named or found to the target that is named or found."""
         if direct := self._direct():
             first, second, calibrated = direct
             print(f"kernel: {calibrated.filter.source}")
@@ -112,14 +122,10 @@ class KernelChoice:
             about = f"kernel converted from {first} to {second} ({OWN})"
             return Chosen(conversion, first, second, about, second)
         with warnings_kept() as kept:
-            source = self._source(image, spacing, meta or {})
+            source = self._source(image, spacing, meta)
         if source is None:
-            unknown = (
-                "the kernel of the image is not known, and too little skin and flat tissue is seen to find it: the "
-                "image is left as it is"
-            )
-            warnings.warn(f"{unknown}; name it by source_kernel.", stacklevel=2)
-            return Chosen(about="; ".join([unknown, *kept]))
+            warn(f"{UNKNOWN}; name it by source_kernel.")
+            return Chosen(about="; ".join([UNKNOWN, *kept]))
         target = self._target()
         print(f"kernel: from {told(source)} to {told(target)}")
         known = self.known.conversion(source.name, target.name)
@@ -136,6 +142,8 @@ class KernelChoice:
         """Undo the kernel that is found in the image, or else, to the soft kernel, the one that the header names."""
         found, named = find_kernel(image, spacing), self._header(meta)
         if named is None:
+            if found is None:
+                remark(f"{UNKNOWN}, but for what the networks do; name it by source_kernel.")
             return Chosen(found)
         if found is not None:
             self._compare(meta, named, found)
@@ -156,11 +164,10 @@ class KernelChoice:
     def _compare(meta: Mapping[Any, Any], named: TransferFunction, found: TransferFunction) -> None:
         """Warn if the kernel of the header and the one that is found disagree."""
         if (difference := _difference(named, found)) > DISAGREEING:
-            warnings.warn(
+            warn(
                 f"the header names the kernel {meta['convolution_kernel']!r}, but the image differs from it by "
                 f"{100 * difference:.0f} %: the image may have been filtered; name the kernel by source_kernel if the "
-                "header is wrong.",
-                stacklevel=2,
+                "header is wrong."
             )
 
     def _direct(self) -> tuple[str, str, Conversion] | None:

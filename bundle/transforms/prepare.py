@@ -9,6 +9,7 @@ An image in memory is the case of one slab.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
@@ -18,13 +19,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from bundle import __version__
 from bundle.cascade import ScratchImage, barrier, create_array, open_group, pending_tiles, write_tile
+from bundle.cascade.scratch import NOTE
 from bundle.geometry import Tile, even, tiles
 from bundle.images import Opened, Volume, level_type, open_image, result_path, stem, suffix
 from bundle.images.readback import least_bytes
-from bundle.runtime import file_hash, fingerprint, first, free_memory, parse_bytes, prefetch, trim_malloc, world
-from bundle.runtime.files import PART, check_space, size_of
+from bundle.runtime import Job, begin_notes, first, free_memory, parse_bytes, prefetch, trim_malloc, wait, world
+from bundle.runtime.files import PART, check_space, remove_abandoned, size_of
+from bundle.runtime.job import place_of
+from bundle.runtime.locks import HeldLock
 from bundle.transforms.chosen import Chosen
 from bundle.transforms.kernel_choice import KernelChoice
 from monai.config import KeysCollection
@@ -43,6 +46,8 @@ SLAB = "32MiB"
 CHUNK = 64
 #: What an image in memory takes at most, its scales and results among it, measured: bytes a voxel.
 VOXEL = 28
+#: Characters of an image's name that the name of its scratch folder keeps.
+LONGEST = 40
 #: The share of the free memory that it may take before it goes to disk.
 SHARE = 4
 
@@ -59,9 +64,7 @@ class PrepareImaged(MapTransform):
         folder: where images on disk are kept until their result is written, each in a folder of its own.
         match_kernel: whether the kernel of a CT has to be found first, see `bundle.transforms.MatchKerneld`.
         spatial_dims: 2 or 3.
-        weights: the checkpoint. An interrupted run resumes if image, weights, settings and the bundle's version are the
-            same.
-        settings: whatever else the result depends on, for JSON to write.
+        job: weights and settings. An interrupted run resumes if image, job and the bundle's version are the same.
         series_uid: of a DICOM folder with several series, the one to take.
         whole: a reason why the image has to be whole in memory; null for none.
         output_ext: of the results, for which the disk has to have room.
@@ -81,8 +84,7 @@ class PrepareImaged(MapTransform):
         folder: str | Path = "output",
         match_kernel: bool = False,
         spatial_dims: int = 3,
-        weights: str | Path | None = None,
-        settings: Sequence[Any] = (),
+        job: Job | None = None,
         series_uid: str = "",
         whole: str | None = None,
         output_ext: str = "",
@@ -96,21 +98,27 @@ class PrepareImaged(MapTransform):
         self.preprocessing, self.whole = preprocessing, whole
         self.streaming, self.output_ext, self.output_dtype = streaming, output_ext, output_dtype
         self.folder, self.spatial_dims, self.match_kernel = Path(folder), spatial_dims, match_kernel
-        self.weights, self.settings, self.series_uid = weights, [*settings, series_uid], series_uid
+        self.job, self.series_uid = job or Job(), series_uid
         self.choice = choice or KernelChoice()
+        self._lock: HeldLock | None = None
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Replace each path by a MetaTensor `(1, *spatial)`, or by a `ScratchImage`.
 
         Raises:
+            LockedError: If other processes work on the same image on disk, and this one is not alone.
             NotWrittenError: If the disk has no room for the result, and on disk for the image and the scales.
         """
+        begin_notes()
+        if self._lock:
+            self._lock.release()  # of an image that failed
         out = dict(data)
         for key in self.key_iterator(out):
             if not isinstance(out[key], (str, Path)):
                 return self.preprocessing(out)
             image = open_image(out[key], self.series_uid)
             if first():
+                self.tidy(image)
                 self.check_space(image)
             if not self.on_disk(image):
                 return self.preprocessing({**out, key: image})
@@ -130,24 +138,25 @@ class PrepareImaged(MapTransform):
         end = suffix(result_path(image.path, self.folder, "", self.output_ext, files=image.files))
         needed = least_bytes(image.shape, level_type(image.bits) if image.bits else self.output_dtype, end)
         if self.on_disk(image):
-            group = self.job_folder(image)
-            needed += max(2 * least_bytes(image.shape, np.float32, "") - size_of(group), 0)
+            needed += max(2 * least_bytes(image.shape, np.float32, "") - size_of(self.scratch(image)), 0)
         check_space(self.folder / image.path.name, needed)
 
-    def job_folder(self, image: Opened) -> Path:
-        """Where an image lies on disk."""
-        return self.folder / f"{PART}{stem(image.path)}"
+    def tidy(self, image: Opened) -> None:
+        """Remove what killed processes have left, but for what this job, or one of another image, can resume from."""
+        own, place = self.scratch(image), place_of(image.path)
+        remove_abandoned(self.folder, lambda folder: folder == own or _is_elsewhere(folder, place))
+
+    def scratch(self, image: Opened) -> Path:
+        """The folder where an image lies on disk: one for each job, so that no two processes share it by chance."""
+        return self.folder / f"{PART}{stem(image.path)[:LONGEST]}_{self.job.key(image.path)}"
 
     def put_on_disk(self, image: Opened, key: Hashable) -> ScratchImage:
         """One image on disk, as the network sees it; what a run before has put there is not put there again."""
         volume, dims = Volume(image.of_dims(self.spatial_dims)), self.spatial_dims
-        job = {
-            "bundle": __version__,
-            "image": fingerprint(image.path),
-            "weights": file_hash(self.weights) if self.weights else None,
-            "settings": [*self.settings, *self.choice.settings()],
-        }
-        group = open_group(self.job_folder(image), job)
+        if first():
+            self._lock = HeldLock(self.scratch(image), wait=world() == 1, task=f"image {str(image.path)!r}")
+        wait()
+        group = open_group(self.scratch(image), self.job.of(image.path))
         shape = volume.shape[:dims]
         slab = (*shape[:-1], slab_depth(shape))
         chunks = [min(CHUNK, side) for side in slab[:-1]]
@@ -156,7 +165,8 @@ class PrepareImaged(MapTransform):
         walk = list(pending_tiles(scratch, tiles(shape, slab, (0,) * dims)))
         matched = self.match_kernel and (walk or first())  # who finds all slabs there still tells what was chosen
         chosen = self.choice(volume, volume.spacing, image.meta) if matched else Chosen()
-        scratch.about = {"source": replace(image, meta={**image.meta, **chosen.told()}), "volume": volume}
+        source = replace(image, meta={**image.meta, **chosen.told()})
+        scratch.about = {"source": source, "volume": volume, "lock": self._lock}
 
         def read(tile: Tile) -> Opened:
             return volume.image.part(in_file(volume, tile.write)).loaded()
@@ -169,6 +179,14 @@ class PrepareImaged(MapTransform):
             pass
         barrier(scratch)
         return scratch
+
+
+def _is_elsewhere(folder: Path, place: str) -> bool:
+    """Whether a folder is the scratch of an image at another place, which may still resume."""
+    try:
+        return json.loads((folder / NOTE).read_text(encoding="utf-8"))["place"] != place
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def in_file(volume: Volume, window: Sequence[slice]) -> tuple[slice, ...]:

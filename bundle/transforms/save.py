@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Hashable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from bundle.cascade.scratch import NOTE
 from bundle.images import Opened, Write, check_extension, create_image, held, open_image, result_path, suffix
 from bundle.images.derived import Derivation
+from bundle.images.provenance import END as PROVENANCE
+from bundle.images.provenance import check_overwrite, check_replaceable, remove_companions
 from bundle.runtime import file_hash
+from bundle.runtime.files import PART, remove_abandoned, sealing
+from bundle.runtime.locks import locked
 from bundle.transforms.chosen import KERNELS
 from bundle.transforms.densitometry import Densitometry
+from bundle.transforms.provenance import Provenance
 from monai.config import KeysCollection
 from monai.data.utils import to_affine_nd
 from monai.transforms import MapTransform, SaveImaged
@@ -37,9 +46,12 @@ class SaveImageAsSourced(SaveImaged):
         series_description: what a derived series is said to be.
         root: folder whose subfolders results keep, see `bundle.images.result_path`.
         densitometry: what measures the lungs in source and result once that is written; null for nothing.
+        provenance: what is written beside a result about how it was made; null for nothing.
+        overwrite: "own" to replace results of this bundle from the same image alone, "all" to replace whatever lies
+            there but the source.
 
     Raises:
-        ValueError: If the extension is that of no format that is written.
+        ValueError: If the extension is that of no format that is written, or ``overwrite`` is neither.
     """
 
     def __init__(
@@ -54,9 +66,13 @@ class SaveImageAsSourced(SaveImaged):
         series_description: str = Derivation.description,
         root: str | Path | None = None,
         densitometry: Densitometry | None = None,
+        provenance: Provenance | None = None,
+        overwrite: str = "all",
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
         check_extension(output_ext)
+        check_overwrite(overwrite)
+        self.provenance, self.overwrite = provenance, overwrite
         self.weights, self.series_description = weights, series_description
         self.output_dir, self.output_postfix, self.output_dtype = Path(output_dir), output_postfix, output_dtype
         self.output_ext, self.root, self.densitometry = output_ext, root, densitometry
@@ -79,22 +95,38 @@ class SaveImageAsSourced(SaveImaged):
 
     @contextmanager
     def created(self, source: Opened) -> Iterator[Write]:
-        """What takes the windows of a result, see `bundle.images.create_image`; tells its path when it is whole."""
+        """What takes the windows of a result, see `bundle.images.create_image`; tells its path when it is whole.
+
+        Raises:
+            FileExistsError: If something lies there that must not be replaced.
+        """
         named = self.output_postfix, self.output_ext, self.root
         path = result_path(source.path, self.output_dir, *named, files=source.files)
-        derivation = None
-        if suffix(path) in ("", ".dcm"):
-            weights = file_hash(self.weights) if self.weights else ""
-            kernels, told, kernel = (str(source.meta.get(key, "")) for key in KERNELS)
-            derivation = Derivation(
-                self.series_description, weights=weights, kernels=kernels, kernels_told=told, kernel=kernel
-            )
         dtype = get_equivalent_dtype(self.output_dtype, np.ndarray)
-        with create_image(path, source, dtype, derivation) as write:
-            yield write
-        print(f"written: {path}")
-        if self.densitometry:
-            self.densitometry(open_image(source.path, str(source.meta.get("series_uid", ""))), path)
+        lock = path.with_name(f"{PART}{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:12]}")
+        with locked(lock, wait=True, task=f"result {str(path)!r}"):
+            check_replaceable(path, source.path, source.files, self.overwrite)
+            remove_abandoned(path.parent, lambda folder: (folder / NOTE).exists())
+            with self.sealed(path, source), create_image(path, source, dtype, self.derivation(path, source)) as write:
+                yield write
+            remove_companions(path, (PROVENANCE,) if self.provenance else ())
+            print(f"written: {path}")
+            if self.densitometry:
+                self.densitometry(open_image(source.path, str(source.meta.get("series_uid", ""))), path)
+
+    def derivation(self, path: Path, source: Opened) -> Derivation | None:
+        """What a derived DICOM image tells of how it was made; nothing for other formats."""
+        if suffix(path) not in ("", ".dcm"):
+            return None
+        weights = file_hash(self.weights) if self.weights else ""
+        kernels, told, kernel = (str(source.meta.get(key, "")) for key in KERNELS)
+        return Derivation(self.series_description, weights=weights, kernels=kernels, kernels_told=told, kernel=kernel)
+
+    def sealed(self, path: Path, source: Opened) -> AbstractContextManager[None]:
+        """What writes the provenance of a result before the result gets its name."""
+        if self.provenance is None:
+            return nullcontext()
+        return sealing(partial(self.provenance, path, source))
 
 
 def source_of(image: Any, voxels: np.ndarray) -> Opened:

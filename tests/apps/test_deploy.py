@@ -25,6 +25,7 @@ from bundle import __version__
 from bundle.examples.phantom import ThoraxPhantom
 from bundle.images import series_files
 from tests.dicom_series import write_segmentation, write_series
+from tests.results import results_in
 
 ROOT = Path(__file__).parents[2]
 APP = ROOT / "apps" / "deploy"
@@ -165,7 +166,7 @@ def test_a_series_becomes_what_the_bundle_makes_of_it(study: tuple[Path, Path], 
     whole, alone = study
     ended = ran(APP, "-i", whole, "-o", tmp_path / "out", log=tmp_path / "log")
     assert ended.code == 0, ended.said
-    (result,) = (tmp_path / "out").iterdir()
+    (result,) = results_in(tmp_path / "out")
     assert result.name == f"{UID}_translated"
     check_derived(alone, result, by_the_bundle(alone, tmp_path / "own", tmp_path / "log_own"))
     check_conforms(result)
@@ -208,7 +209,7 @@ def test_a_series_can_be_named(tmp_path: Path) -> None:
     write_phantom(tmp_path / "in" / "b", "DERIVED\\PRIMARY\\AXIAL", 4, series="1.2.3.45")
     ended = ran(APP, "-i", tmp_path / "in", "-o", tmp_path / "out", log=tmp_path / "log", SERIES_UID="1.2.3.45")
     assert ended.code == 0, ended.said
-    (result,) = (tmp_path / "out").iterdir()
+    (result,) = results_in(tmp_path / "out")
     assert result.name == "1.2.3.45_translated" and len(list(result.iterdir())) == 4
 
 
@@ -220,7 +221,7 @@ def test_a_real_series(tmp_path: Path) -> None:
     assert ended.code == 0, ended.said
     print(f"peak resident memory {ended.peak / 1e9:.2f} GB")
     assert ended.peak < MEMORY
-    (result,) = (tmp_path / "out").iterdir()
+    (result,) = results_in(tmp_path / "out")
     check_conforms(result)
     check_derived(source, result, by_the_bundle(source, tmp_path / "own", tmp_path / "log_own"))
 

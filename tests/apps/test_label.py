@@ -19,6 +19,7 @@ from apps.label.folder import NAME, lay_out
 from bundle.examples.phantom import ThoraxPhantom
 from bundle.images import ScanReader
 from tests.label_server import ROOT, STORED, copy_bundle, guarded, make_studies, needs_label, stock
+from tests.results import results_in
 from tests.slicer_stub import Volume, geometry, load
 
 #: A real CT to translate besides, or nothing.
@@ -195,7 +196,7 @@ def test_a_server_started_by_monai_label_s_own_command_answers_the_same(studies,
 @needs_label
 @pytest.mark.skipif(not REAL, reason="no real CT: name one by LABEL_CT=/path/to/image")
 def test_a_real_ct_is_answered_as_by_the_command_line(server, tmp_path):
-    (result,) = run(REAL, tmp_path / "expected").iterdir()
+    (result,) = results_in(run(REAL, tmp_path / "expected"))
     answer = server.infer(tmp_path / "answer.nii.gz", "", {"result_dtype": "uint8"}, Path(REAL))
     assert_same(answer, result)
     (voxels, _), (wanted, _) = read(answer), read(result)

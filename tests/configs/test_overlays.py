@@ -16,6 +16,7 @@ from PIL import Image
 from bundle.examples.phantom import ThoraxPhantom
 from bundle.scanner import SOFT
 from tests.dicom_series import write_series
+from tests.results import results_in
 
 ROOT = Path(__file__).parents[2]
 OVERLAYS = [ROOT / "configs" / f"{name}.json" for name in ("xray_2d", "brain_t1_t2", "low_dose", "generate")]
@@ -224,7 +225,7 @@ def test_a_sample_is_its_seed_s_whatever_the_tiles(tmp_path):
             "inference", GENERATE, "generating", output_dir=str(tmp_path / str(tile)), weights=weights,
             image_size=[190, 130], num_samples=2, seed=5, tile_size=tile, amp=False,
         )  # fmt: skip
-    one, other = (sorted((tmp_path / str(tile)).iterdir()) for tile in (80, 57))
+    one, other = (results_in(tmp_path / str(tile)) for tile in (80, 57))
     assert [file.name for file in one] == ["sample_0005.png", "sample_0006.png"] == [file.name for file in other]
     assert [file.read_bytes() for file in one] == [file.read_bytes() for file in other]
     assert one[0].read_bytes() != one[1].read_bytes()

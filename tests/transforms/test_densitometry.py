@@ -16,6 +16,7 @@ from bundle.transforms import Densitometry, densitometry
 from bundle.transforms.densitometry import END, as_text, measured
 from bundle.transforms.lung_mask import LEFT, RIGHT, find_lung_mask
 from tests.dicom_series import write_series
+from tests.results import results_in
 from tests.transforms.test_streaming import run_inference
 
 SHAPE, SPACING = (80, 60, 24), (4.0, 4.0, 3.0)
@@ -196,7 +197,7 @@ def test_a_run_writes_the_densities_of_its_files(tmp_path, capsys, form):
     for streaming in (False, True):
         folder = tmp_path / str(streaming)
         run_inference(source, folder, densitometry=True, streaming=streaming, tile_size=24)
-        (written,) = [path for path in folder.iterdir() if not path.name.endswith(END)]
+        (written,) = [path for path in results_in(folder) if not path.name.endswith(END)]
         results.append(Volume(written))
         found.append(json.loads(written.with_name(written.name + END).read_text(encoding="utf-8")))
         assert found[-1] == measured(Volume(source), results[-1], 1)

@@ -23,10 +23,12 @@ from PIL import Image
 
 from bundle.examples.phantom import ThoraxPhantom
 from bundle.images import Volume, create_image, held, open_image
+from bundle.runtime import Job
 from bundle.scanner import SHARP, acquire
 from bundle.transforms import LoadImageOrSeriesd, PrepareImaged
 from tests.dicom_series import write_series
 from tests.processes import nameless, torchrun
+from tests.results import results_in
 
 ROOT = Path(__file__).parents[2]
 SHAPE = (44, 40, 26)
@@ -80,7 +82,7 @@ def translate(path, folder, **keys):
     """Into a new folder, by small tiles; returns what was written."""
     shutil.rmtree(folder, ignore_errors=True)
     run_inference(path, folder, **{"tile_size": 20, "seed": 0, **keys})
-    (written,) = Path(folder).iterdir()
+    (written,) = results_in(folder)
     return written
 
 
@@ -161,7 +163,7 @@ def test_two_processes_give_what_one_gives(tmp_path, voxels):
         ]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment, timeout=300)
         assert done.returncode == 0, done.stderr[-3000:]
-        assert sorted(file.name for file in out.iterdir()) == ["scan_translated.nii", "scan_translated.nii.gz"]
+        assert [file.name for file in results_in(out)] == ["scan_translated.nii", "scan_translated.nii.gz"]
         assert np.abs(read(out / "scan_translated.nii")[0].astype(int) - one).max() <= int(not streaming)
 
 
@@ -222,16 +224,20 @@ def test_the_scales_of_the_cascade_are_the_pyramid_of_ome_zarr(tmp_path, voxels)
 
 
 @pytest.mark.parametrize("streaming", [False, True])
-def test_a_nifti_keeps_its_description_units_and_codes(tmp_path, voxels, streaming):
+def test_a_nifti_keeps_its_units_and_codes_and_no_free_text(tmp_path, voxels, streaming):
     path = tmp_path / "scan.nii"
     image = nibabel.Nifti1Image(voxels, TURNED)
-    image.header["descrip"] = b"a scan"
+    for name in ("descrip", "aux_file", "db_name", "intent_name"):
+        image.header[name] = b"DOE^JANE"
+    for code in ("comment", "dicom"):
+        image.header.extensions.append(nibabel.nifti1.Nifti1Extension(code, b"DOE^JANE" if code == "dicom" else b"a"))
     image.set_qform(TURNED, code=3)
     image.set_sform(TURNED, code=4)
     image.header.set_xyzt_units("mm", "msec")
     image.to_filename(path)
-    header = nibabel.load(translate(path, tmp_path / "out", streaming=streaming)).header
-    assert bytes(header["descrip"]).startswith(b"a scan")
+    written = translate(path, tmp_path / "out", streaming=streaming)
+    header = nibabel.load(written).header
+    assert b"DOE" not in written.read_bytes() and len(header.extensions) == 1
     assert (int(header["qform_code"]), int(header["sform_code"])) == (3, 4)
     assert header.get_xyzt_units() == ("mm", "msec")
 
@@ -254,11 +260,11 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, voxels):
     told = {"cwd": ROOT, "capture_output": True, "text": True, "env": {**os.environ, "OMP_NUM_THREADS": "1"}}
     first = subprocess.run([*command, "12"], **told)
     assert first.returncode == 9, first.stderr[-2000:]
-    assert [entry.name for entry in out.iterdir()] == [".part_scan"]
+    assert {entry.name[:11] for entry in out.iterdir()} == {".part_scan_"}  # its folder, and its lock
     second = subprocess.run([*command, "-1"], **told)
     assert second.returncode == 0, second.stderr[-2000:]
     made = json.loads(second.stdout.splitlines()[-1])["made"]
-    assert [entry.name for entry in out.iterdir()] == ["scan_translated.nii"]
+    assert [path.name for path in results_in(out)] == ["scan_translated.nii"]
     assert np.array_equal(read(out / "scan_translated.nii")[0], whole)
     assert made == 19 - 12
 
@@ -270,13 +276,13 @@ def test_what_a_killed_run_left_is_gone_on_with_only_where_nothing_has_changed(t
         [LoadImageOrSeriesd("image", ensure_channel_first=True), Orientationd("image", "RAS", labels=None)]
     )
     options = {"folder": tmp_path / "out", "preprocessing": preprocessing, "streaming": True}
-    left = PrepareImaged("image", settings=[1], **options)({"image": str(path)})["image"].folder / "left"
+    left = PrepareImaged("image", job=Job(settings=[1]), **options)({"image": str(path)})["image"].folder / "left"
     left.write_text("")
     if other == "version":
-        monkeypatch.setattr("bundle.transforms.prepare.__version__", "another")
+        monkeypatch.setattr("bundle.runtime.job.__version__", "another")
     if other == "image":
         os.utime(path, (1, 1))
-    PrepareImaged("image", settings=[2 if other == "settings" else 1], **options)({"image": str(path)})
+    PrepareImaged("image", job=Job(settings=[2 if other == "settings" else 1]), **options)({"image": str(path)})
     assert left.exists() == (other == "nothing")
 
 

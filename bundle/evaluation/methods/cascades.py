@@ -79,6 +79,7 @@ class Ours(Method):
         folder = tempfile.TemporaryDirectory(dir=destination.parent, prefix=".part_")
         parser = self.translation.parser()
         parser.update({"dataset_dir": str(source), "output_dir": folder.name, "output_ext": ".nii"})
+        parser["provenance"] = False
         self.modify(parser)
         parser.get_parsed_content("initialize")
         evaluator = parser.get_parsed_content("evaluator")

@@ -1,0 +1,58 @@
+"""What is worth telling of the image at hand, gathered where it is known: warnings, and facts for its provenance.
+
+A process works on one image at a time.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import warnings
+from typing import Any
+
+_facts: dict[str, Any] = {}
+_warned: list[str] = []
+_begun = time.monotonic()
+
+
+def begin_notes() -> None:
+    """Begin with a new image: what was noted of the one before is forgotten."""
+    global _begun
+    _facts.clear()
+    _warned.clear()
+    _begun = time.monotonic()
+
+
+def note(**facts: Any) -> None:
+    """Note facts, plain data that JSON knows; a later value of a name counts."""
+    _facts.update(facts)
+
+
+def warn(text: str, stacklevel: int = 2) -> None:
+    """Warn the user, and note the warning."""
+    _warned.append(text)
+    warnings.warn(text, stacklevel=stacklevel + 1)
+
+
+def remark(text: str) -> None:
+    """Tell the user what is no reason to worry but worth knowing, and note it beside the warnings."""
+    _warned.append(text)
+    print(f"note: {text}", file=sys.stderr)
+
+
+def noted() -> dict[str, Any]:
+    """Return the facts, ``warnings``, ``seconds`` since the image was begun, and the process's ``peak_memory_bytes``.
+
+    The peak is of resident memory since the process began; null where the system does not tell it.
+    """
+    seconds = round(time.monotonic() - _begun, 3)
+    return {**_facts, "warnings": list(_warned), "seconds": seconds, "peak_memory_bytes": _peak()}
+
+
+def _peak() -> int | None:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,107 @@
+"""Values of a config's keys, checked before the first image is read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from bundle.runtime.bytes import parse_bytes
+from bundle.runtime.host_memory import all_memory
+
+#: Voxel types that files hold.
+TYPES = ("uint8", "int8", "int16", "int32", "float32", "float64")
+
+
+def check_settings(
+    spatial_dims: Any = 3,
+    tile_size: Any = None,
+    memory_budget: Any = "2GiB",
+    device: Any = "cpu",
+    output_dtype: Any = "int16",
+    seed: Any = 0,
+    ranges: Mapping[str, Any] | None = None,
+    flags: Mapping[str, Any] | None = None,
+) -> None:
+    """Refuse values that would fail later, or make something other than what was meant.
+
+    Args:
+        spatial_dims: 2 or 3.
+        tile_size: voxels a side, one whole number or one for each axis; null to take it from the budget.
+        memory_budget: bytes, at most what the device has.
+        device: of the networks.
+        output_dtype: name of the voxel type of results.
+        seed: a whole number, not negative.
+        ranges: pairs of numbers, the lower one first, by the name of their key; blocks of such pairs are looked into.
+        flags: values that have to be true or false, or null, by the name of their key.
+
+    Raises:
+        ValueError: If a value is of the wrong kind or out of range; the message names key, value, rule and way out.
+    """
+    if spatial_dims not in (2, 3) or isinstance(spatial_dims, bool):
+        raise ValueError(f"spatial_dims {spatial_dims!r} is neither 2 nor 3; take one of them.")
+    _check_tile_size(tile_size, spatial_dims)
+    for name, value in (ranges or {}).items():
+        inner = {f"{name}#{key}": pair for key, pair in value.items()} if isinstance(value, Mapping) else {name: value}
+        for key, pair in inner.items():
+            _check_range(key, pair)
+    for name, value in (flags or {}).items():
+        if value is not None and not isinstance(value, bool):
+            raise ValueError(f"{name} {value!r} is neither True nor False; take one of them.")
+    if output_dtype not in TYPES:
+        raise ValueError(f"output_dtype {output_dtype!r} is no voxel type of files; take one of {', '.join(TYPES)}.")
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
+        raise ValueError(f"seed {seed!r} is no whole number from 0 to {2**32 - 1}; take one.")
+    _check_device(device)
+    budget, memory = parse_bytes(memory_budget), _memory_of(torch.device(device))
+    if budget > memory:
+        raise ValueError(
+            f"memory_budget {memory_budget!r} is more than the {memory / 2**30:.1f} GiB that the device has; take less."
+        )
+
+
+def _check_tile_size(tile_size: Any, dims: int) -> None:
+    if tile_size is None:
+        return
+    sides = tile_size if isinstance(tile_size, (list, tuple)) else [tile_size]
+    whole = all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in sides)
+    if not whole or len(sides) not in (1, dims):
+        raise ValueError(
+            f"tile_size {tile_size!r} is neither a whole number of voxels from 1 on nor a list of {dims} of them; take "
+            "one such as 96, or null to take it from memory_budget."
+        )
+
+
+def _check_range(name: str, pair: Any) -> None:
+    """Refuse what is no pair of finite numbers, the lower one first."""
+    listed = isinstance(pair, Sequence) and not isinstance(pair, str) and len(pair) == 2
+    if not listed or not all(_is_finite(value) for value in pair) or not pair[0] < pair[1]:
+        raise ValueError(
+            f"{name} {pair!r} is no pair of numbers of which the first is lower; write it like [-1000.0, 200.0]."
+        )
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _check_device(device: Any) -> None:
+    """Refuse a device that is not there."""
+    try:
+        wanted = torch.device(device)
+        found = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+        there = found[wanted.type] > (wanted.index or 0) or (wanted.type == "cpu")
+    except (RuntimeError, TypeError, KeyError):
+        there = False
+    if not there:
+        others = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+        others += ["mps"] if torch.backends.mps.is_available() else []
+        raise ValueError(f"device {str(device)!r} is not there; take one of {', '.join(['cpu', *others])}.")
+
+
+def _memory_of(device: torch.device) -> int:
+    """Bytes of memory that a device has."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    return all_memory()

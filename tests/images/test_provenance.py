@@ -1,0 +1,110 @@
+"""Provenance: results of this bundle are known as such, and nothing else is replaced."""
+
+import json
+import re
+
+import jsonschema
+import numpy as np
+import pytest
+
+from bundle.images import create_image, held, plan_results
+from bundle.images.provenance import END, check_replaceable, content_hash, owned, read_provenance, write_provenance
+from bundle.runtime import Job
+from bundle.runtime.files import atomic, sealing
+from tests.processes import ROOT
+
+
+def image(path, value=7):
+    """A small image file."""
+    with create_image(path, held(np.full((4, 3, 2), value, np.int16), np.eye(4)), np.int16) as write:
+        write((slice(0, 4), slice(0, 3), slice(0, 2)), np.full((4, 3, 2), value, np.int16))
+    return path
+
+
+def made(result, source, content="made", **more):
+    """A result with its provenance."""
+    with sealing(lambda whole: write_provenance(result, whole, source, (), more)), atomic(result) as part:
+        part.write_text(content)
+    return result
+
+
+@pytest.fixture
+def source(tmp_path):
+    return image(tmp_path / "in" / "scan.nii")
+
+
+def test_own_results_alone_are_replaced(tmp_path, source):
+    result = made(tmp_path / "out" / "scan_translated.nii", source)
+    assert check_replaceable(result, source) == owned(result) is not None
+    result.write_text("changed by somebody")
+    with pytest.raises(
+        FileExistsError, match=r"scan_translated\.nii.*scan\.nii.*not known as this bundle's own"
+    ):
+        check_replaceable(result, source)
+    assert check_replaceable(result, source, overwrite="all") is None
+    with pytest.raises(ValueError, match="overwrite 'some' is neither 'own'"):
+        plan_results([str(source)], tmp_path / "out", overwrite="some")
+
+
+def test_a_foreign_folder_is_not_removed(tmp_path, source):
+    (tmp_path / "out" / "ct_translated").mkdir(parents=True)
+    (tmp_path / "out" / "ct_translated" / "thesis.txt").write_text("years of work")
+    with pytest.raises(FileExistsError, match="not known as this bundle's own"):
+        check_replaceable(tmp_path / "out" / "ct_translated", source)
+
+
+def test_the_result_of_another_patient_is_not_replaced(tmp_path, source):
+    other = image(tmp_path / "other" / "scan.nii", 8)
+    result = made(tmp_path / "out" / "scan_translated.nii", source)
+    with pytest.raises(FileExistsError, match="was made from another image; move it away"):
+        check_replaceable(result, other)
+    copy = image(tmp_path / "copy" / "scan.nii")
+    assert check_replaceable(result, copy)
+    image(source, 9)
+    assert check_replaceable(result, source)
+
+
+def test_a_process_killed_between_provenance_and_result_leaves_an_own_result(tmp_path, source):
+    result = made(tmp_path / "out" / "scan_translated.nii", source)
+
+    def killed(whole):
+        write_provenance(result, whole, source, (), {})
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), sealing(killed), atomic(result) as part:
+        part.write_text("new")
+    assert result.read_text() == "made" and owned(result)["result"]["replaces"] == content_hash(result)
+    made(result, source, "new")
+    assert result.read_text() == "new" and owned(result)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"bundle": "other"}', '{"bundle": "ct_kernel_translation_gan"}', "\0"]
+)
+def test_a_file_that_is_no_provenance_tells_nothing(tmp_path, text):
+    (tmp_path / f"a.nii{END}").write_text(text)
+    assert read_provenance(tmp_path / "a.nii") is None
+
+
+def test_what_was_made_by_the_same_job_is_skipped(tmp_path, source, capsys):
+    job, other = Job(settings=[1]), Job(settings=[2])
+    plan = {"output_dir": tmp_path / "out", "overwrite": "own", "skip_existing": True}
+    assert list(plan_results([str(source)], **plan, job=job)) == [str(source)]
+    made(tmp_path / "out" / "scan_translated.nii", source, job=job.key())
+    assert list(plan_results([str(source)], **plan, job=job)) == []
+    assert re.match(r"skipped: .*scan_translated\.nii exists already, made from .*scan\.nii", capsys.readouterr().out)
+    assert list(plan_results([str(source)], **plan, job=other)) == [str(source)]
+    image(source, 9)
+    assert list(plan_results([str(source)], **plan, job=job)) == [str(source)]
+
+
+def test_a_name_that_is_too_long_is_refused_before_the_first_image(tmp_path):
+    path = image(tmp_path / f"{'a' * 247}.nii")
+    with pytest.raises(ValueError, match=r"would give a result whose name .* has 262 bytes, more than 237; rename"):
+        plan_results([str(path)], tmp_path / "out")
+
+
+def test_the_schema_is_that_of_json():
+    schema = json.loads((ROOT / "docs" / "provenance.schema.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    assert schema["additionalProperties"] is False

@@ -1,0 +1,45 @@
+"""Values of keys are refused before an image is read, in one line that names key, value and way out."""
+
+import pytest
+
+from bundle.runtime.settings import check_settings
+
+WRONG = [
+    ({"spatial_dims": 4}, "spatial_dims 4 is neither 2 nor 3"),
+    ({"spatial_dims": True}, "spatial_dims True is neither"),
+    ({"tile_size": 3.5}, "tile_size 3.5 is neither a whole number"),
+    ({"tile_size": "abc"}, "tile_size 'abc' is neither"),
+    ({"tile_size": True}, "tile_size True is neither"),
+    ({"tile_size": [8, 8]}, r"tile_size \[8, 8\] is neither .* nor a list of 3"),
+    ({"tile_size": 0}, "tile_size 0 is neither"),
+    ({"memory_budget": "100TB"}, "memory_budget '100TB' is more than the .* GiB that the device has"),
+    ({"memory_budget": "much"}, "memory size 'much' is not a positive number"),
+    ({"device": "cuda:99"}, "device 'cuda:99' is not there; take one of cpu"),
+    ({"device": "abacus"}, "device 'abacus' is not there"),
+    ({"output_dtype": "int17"}, "output_dtype 'int17' is no voxel type of files; take one of uint8"),
+    ({"output_dtype": "bfloat16"}, "output_dtype 'bfloat16'"),
+    ({"seed": -1}, "seed -1 is no whole number"),
+    ({"seed": 1.5}, "seed 1.5"),
+    ({"ranges": {"source": {"window": [200, -1000]}}}, r"source#window \[200, -1000\] is no pair"),
+    ({"ranges": {"edges": [5, 5]}}, r"edges \[5, 5\] is no pair"),
+    ({"ranges": {"edges": [1]}}, r"edges \[1\]"),
+    ({"ranges": {"edges": "ab"}}, "edges 'ab'"),
+    ({"ranges": {"edges": [0, float("nan")]}}, "edges .*nan"),
+    ({"flags": {"streaming": "abc"}}, "streaming 'abc' is neither True nor False"),
+    ({"flags": {"densitometry": 1}}, "densitometry 1 is neither"),
+]
+
+
+@pytest.mark.parametrize(("keys", "told"), WRONG, ids=[str(keys) for keys, _ in WRONG])
+def test_a_wrong_value_is_refused(keys, told):
+    with pytest.raises(ValueError, match=told) as raised:
+        check_settings(**keys)
+    assert "take " in str(raised.value) or "write it like" in str(raised.value)
+
+
+def test_right_values_pass():
+    check_settings()
+    check_settings(
+        3, 96, "64MiB", "cpu", "float32", 7, {"source": {"window": [0, 1.5]}}, {"streaming": None, "a": True}
+    )
+    check_settings(2, [64, 80], 10**8)

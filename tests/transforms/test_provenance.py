@@ -1,0 +1,101 @@
+"""What is told of a result beside it: right, by the schema, and without a name."""
+
+import json
+import shutil
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pydicom
+import pytest
+from monai.bundle import ConfigWorkflow
+
+from bundle import __version__
+from bundle.images.provenance import END, content_hash, owned
+from bundle.runtime import file_hash
+from bundle.transforms.provenance import differing
+from tests.dicom_series import write_series
+from tests.processes import ROOT
+from tests.results import results_in
+
+SCHEMA = json.loads((ROOT / "docs" / "provenance.schema.json").read_text(encoding="utf-8"))
+
+
+def run(path, folder, *overlays, run_id="run", **keys):
+    workflow = ConfigWorkflow(
+        config_file=[str(ROOT / "configs" / f"{name}.json") for name in ("inference", *overlays)],
+        workflow_type="infer",
+        run_id=run_id,
+        bundle_root=str(ROOT),
+        dataset_dir=str(path),
+        output_dir=str(folder),
+        **keys,
+    )
+    workflow.initialize()
+    workflow.run()
+    return results_in(folder)
+
+
+@pytest.fixture
+def series(tmp_path):
+    """A CT series of a patient with a name."""
+    folder = tmp_path / "in" / "ct"
+    write_series(folder, np.full((24, 20, 6), 40, np.int16), np.diag([1.0, 1.0, 3.0, 1.0]))
+    for file in folder.iterdir():
+        header = pydicom.dcmread(file)
+        header.PatientName, header.PatientID, header.PatientBirthDate = "DOE^JANE", "4711-0815", "19700101"
+        header.save_as(file)
+    return folder
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_it_tells_what_made_a_result_and_no_name(tmp_path, series, streaming, capfd):
+    if streaming:
+        pytest.importorskip("zarr", minversion="3", reason="streaming needs zarr 3, which needs Python 3.11")
+    (result,) = run(series, tmp_path / "out", streaming=streaming, seed=3)
+    text = (tmp_path / "out" / (result.name + END)).read_text(encoding="utf-8")
+    told = json.loads(text)
+    jsonschema.validate(told, SCHEMA)
+    assert told["version"] == __version__ and told["seed"] == 3 and told["device"] == "cpu"
+    assert told["weights"]["sha256"] == file_hash(ROOT / "models" / "model.pt")
+    assert told["source"]["sha256"] == content_hash(series, sorted(str(file) for file in series.iterdir()))
+    assert owned(result) == told and [scale["grid"] for scale in told["tiles"]][-1] == [24, 20, 6]
+    assert told["settings"] == {"seed": 3, "streaming": streaming}
+    assert any("the kernel of the image is not known" in warning for warning in told["warnings"])
+    printed = capfd.readouterr()
+    for name in ("DOE", "JANE", "4711", "0815", "19700101"):
+        assert name not in text + printed.out + printed.err + result.name
+
+
+def test_the_next_run_replaces_it_or_is_skipped(tmp_path, series, capsys):
+    (result,) = run(series, tmp_path / "out")
+    before = owned(result)
+    (result,) = run(series, tmp_path / "out", seed=1)
+    assert owned(result)["result"]["replaces"] == before["result"]["sha256"]
+    capsys.readouterr()
+    run(series, tmp_path / "out", seed=1, skip_existing=True)
+    assert "skipped: " in capsys.readouterr().out
+    (result.parent / (result.name + END)).unlink()
+    with pytest.raises(RuntimeError) as raised:
+        run(series, tmp_path / "out")
+    assert "is not known as this bundle's own" in str(raised.value) + str(raised.value.__cause__)
+    (result,) = run(series, tmp_path / "out", overwrite="all", provenance=False)
+    assert not Path(str(result) + END).exists()
+
+
+def test_a_generated_image_has_one(tmp_path):
+    keys = {"num_samples": 1, "image_size": 64, "seed": 5}
+    (result,) = run("", tmp_path / "out", "generate", run_id="generating", **keys)
+    told = json.loads((result.parent / (result.name + END)).read_text(encoding="utf-8"))
+    jsonschema.validate(told, SCHEMA)
+    assert told["source"] == {"sha256": None, "place": None} and told["seed"] == 5
+    shutil.rmtree(tmp_path / "out")
+
+
+def test_settings_differ_by_key():
+    defaults = {"a": 1, "b": {"c": [1, 2], "_target_": "x"}, "d": "@a"}
+    assert differing({"a": 1, "b": {"c": [1, 3], "_target_": "x", "e": 5}, "d": 2}, defaults) == {
+        "b#c": [1, 3],
+        "b#e": 5,
+        "d": 2,
+    }
