@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from bundle.images.bit_depth import level_type
 from bundle.images.derived import Derivation, write_derived_xray
-from bundle.images.dicom_headers import XRAY, file_kind, is_dicom, read_header
+from bundle.images.dicom_headers import XRAY, file_kind, is_dicom, kind_of, read_header
 from bundle.images.dicom_levels import levels_of
 from bundle.images.dicom_pixels import read_stored
 from bundle.images.image import ImageError, LazyImage, Opened, Write, in_order
@@ -88,7 +88,7 @@ def _check(file: str | Path, header: Dataset) -> None:
     """Refuse what is no single frame in grey."""
     where, modality = f"X-ray {str(file)!r}", header.get("Modality") or ""
     frames, kind = int(header.get("NumberOfFrames") or 1), header.get("PhotometricInterpretation") or "nothing"
-    if header.get("ImagePositionPatient") and modality not in XRAY:
+    if kind_of(header) == "slice":
         raise ImageError(f"{where} is one slice of a volume, by its modality {modality!r}; give the series' folder.")
     if not header.get("Rows"):
         raise ImageError(f"{where} holds no pixels, modality {modality!r}; one image is needed: leave the file out.")
