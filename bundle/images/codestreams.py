@@ -7,21 +7,21 @@ Decoders are lenient: some fill up what was cut off, or take the first rows of a
     Pixel Data   [item: offsets] [item: fragment] [item: fragment] ... [delimiter]      DICOM PS3.5, A.4
     frame                        [the fragments, one behind the other]
     JPEG         FFD8 ... [FFCn length, precision, rows, columns] ... FFD9              ITU T.81, B.2; T.87, C.2
-    JPEG 2000    FF4F [FF51 length, capabilities, right, down, left, top] ... FFD9      ITU T.800, A.5
+    JPEG 2000    FF4F [FF51 length ... right, down, left, top ...] ... FFD9             ITU T.800, A.5
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-
-from pydicom.uid import UID
+from dataclasses import dataclass
 
 #: Before a code stream of JPEG 2000 that lies in a file of its own.
 JP2_START, JP2_BOX = b"\0\0\0\x0cjP  ", b"jp2c"
 #: Markers of a JPEG's or JPEG-LS's frame header.
 FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC} | {0xF7}
-END = b"\xff\xd9"
+JPEG, JPEG_2000, END = b"\xff\xd8", b"\xff\x4f\xff\x51", b"\xff\xd9"
+STARTS = (JPEG, JPEG_2000, JP2_START)
 
 
 def fragments(data: bytes) -> Iterator[bytes]:
@@ -45,56 +45,81 @@ def fragments(data: bytes) -> Iterator[bytes]:
         first = False
 
 
-def frame_of(data: bytes, syntax: UID, shape: tuple[int, int]) -> bytes:
+def frame_of(data: bytes) -> bytes:
     """The one frame of encapsulated pixels.
 
-    Args:
-        data: the value of Pixel Data.
-        syntax: the transfer syntax.
-        shape: rows and columns by the header.
-
     Raises:
-        ValueError: If there is none, there are several, it does not end in its end, or it is of another size.
+        ValueError: If there is none, or there are several.
     """
     parts = list(fragments(data))
-    frame = b"".join(parts)
-    if not frame:
+    if not any(parts):
         raise ValueError("there is no frame")
-    if "RLE" in syntax.name:
-        if len(parts) > 1:
-            raise ValueError(f"there are {len(parts)} frames, and one is needed")
-        return frame
-    if not frame.startswith((b"\xff\xd8", b"\xff\x4f", JP2_START)):
-        return frame  # of a kind that is not known here
-    starts = [part for part in parts[1:] if part.startswith(frame[:4]) and frame.startswith(b"\xff")]
-    if starts:
-        raise ValueError(f"there are {1 + len(starts)} frames, and one is needed")
-    if not frame.rstrip(b"\0").endswith(END):
-        raise ValueError("the code stream does not end in its end, FFD9")
-    if (found := size_of(frame)) != shape:
-        raise ValueError(f"the code stream has {found[0]} rows of {found[1]}, the header {shape[0]} of {shape[1]}")
-    return frame
+    count = sum(part.startswith(STARTS) for part in parts) or len(parts)  # of RLE a fragment each
+    if count > 1:
+        raise ValueError(f"there are {count} frames, and one is needed")
+    return b"".join(parts)
 
 
-def size_of(frame: bytes) -> tuple[int, int]:
-    """Rows and columns of a JPEG, JPEG-LS or JPEG 2000.
+@dataclass(frozen=True)
+class Grid:
+    """What a code stream or a header tells of an image.
+
+    Args:
+        rows: pixels down.
+        columns: pixels across.
+        bits: of a pixel.
+        signed: whether there are negative values; null where that is not told.
+        channels: numbers of a pixel.
+    """
+
+    rows: int
+    columns: int
+    bits: int
+    signed: bool | None = None
+    channels: int = 1
+
+
+def check_codestream(frame: bytes, header: Grid) -> Grid:
+    """Refuse a JPEG, JPEG-LS or JPEG 2000 that is cut short, or is no such image as the header tells.
+
+    Returns:
+        What it tells itself; its bits may be more than the header's.
 
     Raises:
-        ValueError: If its header does not tell.
+        ValueError: If so.
     """
+    found = grid_of(frame)
+    for name in ("rows", "columns", "channels", "signed"):
+        own, told = getattr(found, name), getattr(header, name)
+        if own != told and own is not None:
+            raise ValueError(f"{name}: {own} in the code stream, {told} in the header")
+    if not frame.rstrip(b"\0").endswith(END):
+        raise ValueError("the code stream does not end in its end, FFD9")
+    return found
+
+
+def grid_of(frame: bytes) -> Grid:
+    """What a JPEG, JPEG-LS or JPEG 2000 tells of its image.
+
+    Raises:
+        ValueError: If it is none, or ends before it does.
+    """
+    if not frame.startswith(STARTS):
+        raise ValueError(f"the code stream begins with {frame[:4].hex()}, which is no JPEG")
     try:
-        if not frame.startswith(b"\xff\xd8"):
+        if not frame.startswith(JPEG):
             place = frame.index(JP2_BOX) + len(JP2_BOX) if frame.startswith(JP2_START) else 0
             right, down, left, top = struct.unpack_from(">4L", frame, place + 8)
-            return down - top, right - left
-        place = 2
+            channels, depth = struct.unpack_from(">HB", frame, place + 40)
+            return Grid(down - top, right - left, depth % 128 + 1, depth > 127, channels)
+        place = len(JPEG)
         while True:
             mark, kind, length = struct.unpack_from(">BBH", frame, place)
-            if kind in FRAMES and mark == 0xFF:
-                rows, columns = struct.unpack_from(">HH", frame, place + 5)
-                return rows, columns
             if mark != 0xFF:
                 raise ValueError("a marker is missing in the code stream")
+            if kind in FRAMES:
+                bits, rows, columns, channels = struct.unpack_from(">BHHB", frame, place + 4)
+                return Grid(rows, columns, bits, channels=channels)
             place += 1 if kind == 0xFF else 2 + length  # filled up
     except struct.error as error:
         raise ValueError("the code stream ends within its header") from error

@@ -1,4 +1,4 @@
-"""Pixels of a DICOM file as they are stored: plain ones and RLE are read by pydicom, others decoded by ITK's GDCM."""
+"""Pixels of a DICOM file as they are stored: plain ones and RLE are read here, others decoded by ITK's GDCM."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from pathlib import Path
 import itk
 import numpy as np
 import pydicom
-from bundle.images.codestreams import frame_of
+from bundle.images.codestreams import Grid, check_codestream, frame_of
 from bundle.images.dicom_headers import settle
+from bundle.images.dicom_rle import decode_rle
 from bundle.images.image import ImageError
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.encaps import encapsulate
-from pydicom.uid import RLELossless, SecondaryCaptureImageStorage
+from pydicom.uid import ExplicitVRBigEndian, RLELossless, SecondaryCaptureImageStorage
 
 #: What a decoder needs to know of a file.
-GRID = ("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation")
+GRID = ("Rows", "Columns", "BitsAllocated", "PixelRepresentation")
 
 #: Transfer syntaxes of compressed pixels that are read: JPEG Baseline, Extended, Lossless (any, first-order); JPEG-LS
 #: lossless and near-lossless; JPEG 2000 and High-Throughput JPEG 2000, lossless and not; RLE.
@@ -56,7 +57,7 @@ def read_stored(file: str | Path) -> tuple[np.ndarray, Dataset]:
             "libgdcm-tools, for gdcmconv --raw, or dcmtk, for dcmdjpeg."
         )
     try:
-        values = _decoded(header) if syntax.is_compressed else header.pixel_array
+        values = _decoded(header) if syntax.is_compressed else _plain(header)
         values = values.reshape(int(header.Rows), int(header.Columns))
     except Exception as error:  # whatever a decoder raises
         said = " ".join(str(error).split())[:200] if isinstance(error, ValueError) else type(error).__name__
@@ -82,6 +83,16 @@ def _check_length(where: str, header: Dataset) -> None:
         )
 
 
+def _plain(header: Dataset) -> np.ndarray:
+    """Pixels that are not compressed."""
+    needed = int(header.Rows) * int(header.Columns) * int(header.BitsAllocated) // 8
+    order = ">" if header.file_meta.TransferSyntaxUID == ExplicitVRBigEndian else "<"
+    pixels = header.PixelData[:needed]
+    if order == ">" and header["PixelData"].VR == "OW" and header.BitsAllocated == 8:  # bytes in words, PS3.5, A.3
+        pixels = np.frombuffer(header.PixelData, ">u2").astype("<u2").tobytes()[:needed]
+    return np.frombuffer(pixels, order + stored_type(header)[1:])
+
+
 def _used_bits(where: str, values: np.ndarray, header: Dataset) -> np.ndarray:
     """Values of the bits that are stored; those above may hold overlays, the sign again, or nothing."""
     unused = int(header.BitsAllocated) - int(header.BitsStored)
@@ -99,9 +110,12 @@ def _used_bits(where: str, values: np.ndarray, header: Dataset) -> np.ndarray:
 def _decoded(header: Dataset) -> np.ndarray:
     """Compressed pixels under a header so plain that ITK takes them for stored values: nothing rescaled or turned."""
     syntax = header.file_meta.TransferSyntaxUID
-    frame = frame_of(header.PixelData, syntax, (int(header.Rows), int(header.Columns)))
+    frame = frame_of(header.PixelData)
     if syntax == RLELossless:  # of which ITK fills up what is cut off
-        return header.pixel_array
+        values = decode_rle(frame, int(header.Rows) * int(header.Columns), int(header.BitsAllocated) // 8)
+        return values.view(stored_type(header))
+    signed = bool(header.PixelRepresentation)
+    bits = check_codestream(frame, Grid(int(header.Rows), int(header.Columns), int(header.BitsStored), signed)).bits
     # the one way that pydicom 2.4 and 3 share to make a file
     plain = FileDataset(
         "", {}, file_meta=header.file_meta, preamble=bytes(128), is_implicit_VR=False, is_little_endian=True
@@ -110,6 +124,7 @@ def _decoded(header: Dataset) -> np.ndarray:
     plain.SamplesPerPixel, plain.PhotometricInterpretation = 1, "MONOCHROME2"
     for keyword in GRID:
         setattr(plain, keyword, header[keyword].value)
+    plain.BitsStored, plain.HighBit = bits, bits - 1  # of which ITK clears no others
     plain.PixelData = encapsulate([frame])
     plain["PixelData"].is_undefined_length = True
     with tempfile.TemporaryDirectory() as folder:
