@@ -15,6 +15,7 @@ from pydicom.uid import (
     UID,
     CTImageStorage,
     DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     MediaStorageDirectoryStorage,
@@ -32,6 +33,8 @@ IMAGES = re.compile(r"1\.2\.840\.10008\.5\.1\.4\.1\.1\.(1(\.[1-3](\.1)?)?|2|4|12
 KIND = ("SOPClassUID", "SOPInstanceUID", "Modality", "Rows", "ImagePositionPatient")
 #: What tells how many bytes its pixels take.
 SIZE = ("Rows", "Columns", "BitsAllocated", "SamplesPerPixel", "NumberOfFrames")
+#: Transfer syntaxes of pixels that are not compressed.
+PLAIN = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian)
 #: Bytes of preamble and magic word.
 PREAMBLE = 132
 
@@ -99,8 +102,9 @@ def value_of(header: Dataset, keyword: str) -> Any:
     try:
         return header.get(keyword)
     except Exception as error:  # whatever pydicom makes of bytes of another kind
+        said = " ".join(str(error).split())[:90]
         raise ImageError(
-            f"DICOM file {str(header.filename)!r}: its {keyword} cannot be read ({error}); fetch the file again, or "
+            f"DICOM file {str(header.filename)!r}: its {keyword} cannot be read ({said}); fetch the file again, or "
             "correct the value, for instance with dcmodify."
         ) from error
 
@@ -109,12 +113,19 @@ def is_cut(header: Dataset) -> bool:
     """Whether a file ends before the name of its object, or an image's before its size."""
     if not value_of(header, "SOPInstanceUID"):
         return class_of(header) != MediaStorageDirectoryStorage
-    return bool(IMAGES.fullmatch(class_of(header))) and value_of(header, "Rows") is None
+    return bool(IMAGES.fullmatch(class_of(header))) and not value_of(header, "Rows")
 
 
 def class_of(header: Dataset) -> str:
     """The UID of a file's class."""
-    return str(value_of(header, "SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID") or "")
+    meta = header.file_meta
+    meta.filename = header.filename
+    return str(value_of(header, "SOPClassUID") or value_of(meta, "MediaStorageSOPClassUID") or "")
+
+
+def is_compressed(header: Dataset) -> bool:
+    """Whether the pixels of a file are compressed, as those of an unknown transfer syntax may be."""
+    return str(header.file_meta.TransferSyntaxUID) not in PLAIN
 
 
 def kind_of(header: Dataset) -> str:
@@ -151,8 +162,8 @@ def check_length(header: Dataset) -> None:
     Raises:
         ImageError: If it is.
     """
-    syntax = header.file_meta.TransferSyntaxUID
-    if syntax.is_compressed or syntax == DeflatedExplicitVRLittleEndian or not all(header.get(k) for k in SIZE[:3]):
+    deflated = header.file_meta.TransferSyntaxUID == DeflatedExplicitVRLittleEndian
+    if is_compressed(header) or deflated or not all(header.get(keyword) for keyword in SIZE[:3]):
         return
     pixels = int(header.Rows) * int(header.Columns) * int(header.BitsAllocated) // 8
     pixels *= int(header.get("SamplesPerPixel") or 1) * int(header.get("NumberOfFrames") or 1)

@@ -9,7 +9,7 @@ import itk
 import numpy as np
 import pydicom
 from bundle.images.codestreams import Grid, check_codestream, frame_of
-from bundle.images.dicom_headers import settle
+from bundle.images.dicom_headers import is_compressed, settle
 from bundle.images.dicom_rle import decode_rle
 from bundle.images.image import ImageError
 from pydicom.dataset import Dataset, FileDataset
@@ -48,7 +48,7 @@ def read_stored(file: str | Path) -> tuple[np.ndarray, Dataset]:
             "the file out."
         )
     syntax = header.file_meta.TransferSyntaxUID
-    if not syntax.is_compressed:
+    if not is_compressed(header):
         _check_length(where, header)
     elif syntax not in DECODED:
         raise ImageError(
@@ -57,7 +57,7 @@ def read_stored(file: str | Path) -> tuple[np.ndarray, Dataset]:
             "libgdcm-tools, for gdcmconv --raw, or dcmtk, for dcmdjpeg."
         )
     try:
-        values = _decoded(header) if syntax.is_compressed else _plain(header)
+        values = _decoded(header) if is_compressed(header) else _plain(header)
         values = values.reshape(int(header.Rows), int(header.Columns))
     except Exception as error:  # whatever a decoder raises
         said = " ".join(str(error).split())[:200] if isinstance(error, ValueError) else type(error).__name__
@@ -98,7 +98,7 @@ def _used_bits(where: str, values: np.ndarray, header: Dataset) -> np.ndarray:
     unused = int(header.BitsAllocated) - int(header.BitsStored)
     used = (values << unused) >> unused
     above = values >> int(header.BitsStored)
-    overlays = any(element.tag.group >> 8 == 0x60 and element.tag.element == 0x0102 for element in header)
+    overlays = any(tag.group >> 8 == 0x60 and tag.element == 0x0102 for tag in header.keys())  # noqa: SIM118 - unread
     if not unused or overlays or np.array_equal(used, values) or not above.any():
         return used
     raise ImageError(

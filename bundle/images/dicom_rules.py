@@ -30,7 +30,7 @@ WAY_OUT = "fetch the file again, or correct the value, for instance with dcmodif
 def refusal(header: Dataset, keyword: str, value: Any, rule: str, way_out: str = WAY_OUT) -> ImageError:
     """The error of a value: file, attribute, value, rule and way out."""
     text = "\\".join(map(str, value)) if isinstance(value, (list, tuple)) or hasattr(value, "append") else str(value)
-    shown = "is missing" if value is None else f"{text[:80]!r} is wrong"
+    shown = "is missing" if value is None else f"{text[:80] if text.isprintable() else ascii(text[:80])} is wrong"
     return ImageError(f"DICOM file {str(header.filename)!r}: its {keyword} {shown}: it has to be {rule}; {way_out}.")
 
 

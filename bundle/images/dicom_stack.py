@@ -129,14 +129,14 @@ def _check_files(
     uid = value_of(slices[0], "SeriesInstanceUID")
     for header in (*slices, *others):
         lacks, file = _lacks(header), str(header.filename)
-        if is_cut(header):
-            raise ImageError(f"{where}: file {file!r} is cut short within its header; {WAY_OUT}.")
         own = value_of(header, "SeriesInstanceUID") == uid
         if lacks not in ("", LOCALIZER) and class_of(header) in classes and (own or "frames" not in lacks):
             raise ImageError(
                 f"{where}: file {file!r} {lacks}, unlike the slices: it is cut short or damaged, or none of "
                 f"them; {WAY_OUT}."
             )
+        if is_cut(header):
+            raise ImageError(f"{where}: file {file!r} is cut short within its header; {WAY_OUT}.")
 
 
 def _is_text(file: Path) -> bool:

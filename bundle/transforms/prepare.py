@@ -22,6 +22,7 @@ from bundle import __version__
 from bundle.cascade import ScratchImage, barrier, create_array, open_group, pending_tiles, write_tile
 from bundle.geometry import Tile, even, tiles
 from bundle.images import Opened, Volume, level_type, open_image, result_path, stem, suffix
+from bundle.images.derived import check_source
 from bundle.images.readback import least_bytes
 from bundle.runtime import file_hash, fingerprint, first, free_memory, parse_bytes, prefetch, trim_malloc, world
 from bundle.runtime.files import PART, check_space, size_of
@@ -103,6 +104,7 @@ class PrepareImaged(MapTransform):
         """Replace each path by a MetaTensor `(1, *spatial)`, or by a `ScratchImage`.
 
         Raises:
+            ImageError: If the image, or a derived series of it, is refused.
             NotWrittenError: If the disk has no room for the result, and on disk for the image and the scales.
         """
         out = dict(data)
@@ -128,6 +130,8 @@ class PrepareImaged(MapTransform):
     def check_space(self, image: Opened) -> None:
         """Refuse to begin what the disk has no room for: the result, and on disk two images of 32 bits."""
         end = suffix(result_path(image.path, self.folder, "", self.output_ext, files=image.files))
+        if not end and image.files:
+            check_source(image.files)
         needed = least_bytes(image.shape, level_type(image.bits) if image.bits else self.output_dtype, end)
         if self.on_disk(image):
             group = self.job_folder(image)
