@@ -38,10 +38,14 @@ def read_stored(file: str | Path) -> tuple[np.ndarray, Dataset]:
     Raises:
         ImageError: If there are none, or they cannot be decoded.
     """
-    header = pydicom.dcmread(file, force=True)
+    where = f"DICOM file {str(file)!r}"
+    try:
+        header = pydicom.dcmread(file, force=True)
+    except Exception as error:  # whatever pydicom makes of half a file
+        said = " ".join(str(error).split())[:90]
+        raise ImageError(f"{where} is cut short or damaged ({said}); fetch it again.") from error
     header.filename = str(file)
     settle(header)
-    where = f"DICOM file {str(file)!r}"
     if not header.get("PixelData"):
         raise ImageError(
             f"{where} holds no pixels, or is cut short before their end; one image is needed: fetch it again, or leave "
