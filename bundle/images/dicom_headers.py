@@ -93,14 +93,14 @@ def settle(header: Dataset) -> None:
         header.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if header.is_implicit_VR else ExplicitVRLittleEndian
 
 
-def value_of(header: Dataset, keyword: str) -> Any:
-    """The value of an attribute, or nothing.
+def value_of(header: Dataset, keyword: str, part: Dataset | None = None) -> Any:
+    """The value of an attribute of a header, or of a part of it; or nothing.
 
     Raises:
         ImageError: If its bytes are none of its value representation.
     """
     try:
-        return header.get(keyword)
+        return (header if part is None else part).get(keyword)
     except Exception as error:  # whatever pydicom makes of bytes of another kind
         said = " ".join(str(error).split())[:90]
         raise ImageError(
@@ -118,9 +118,8 @@ def is_cut(header: Dataset) -> bool:
 
 def class_of(header: Dataset) -> str:
     """The UID of a file's class."""
-    meta = header.file_meta
-    meta.filename = header.filename
-    return str(value_of(header, "SOPClassUID") or value_of(meta, "MediaStorageSOPClassUID") or "")
+    meta = value_of(header, "MediaStorageSOPClassUID", header.file_meta)
+    return str(value_of(header, "SOPClassUID") or meta or "")
 
 
 def is_compressed(header: Dataset) -> bool:

@@ -1,6 +1,9 @@
 """A good series of which one value is made wrong: read rightly, or refused by file, value, rule and way out."""
 
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pydicom
@@ -19,6 +22,7 @@ from tests.images.ways import through
 #: pydicom's own words on such values
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
+ROOT = Path(__file__).parents[2]
 SHAPE = (9, 8, 5)
 #: Which slices of five are made wrong: the first, one between, the last, all.
 PLACES = [(0,), (2,), (4,), (0, 1, 2, 3, 4)]
@@ -228,6 +232,22 @@ def test_a_folder_of_broken_slices_is_an_image_that_fails(tmp_path, name):
         if "good" not in path:
             with pytest.raises(ValueError, match="ct"):
                 load_image(path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("streaming", [True, False])
+def test_a_run_ends_in_one_line_and_status_1(tmp_path, streaming):
+    """A slice that is empty is not one of twenty, but the end; of a value that is wrong nothing is said besides."""
+    for name, edit in (("empty", None), ("nan", raw("ImagePositionPatient", "nan\\1\\1"))):
+        files = write(tmp_path / name, edit or without(), (0,))
+        (tmp_path / name / files[0]).write_bytes((tmp_path / name / files[0]).read_bytes() if edit else b"")
+        command = [sys.executable, "-m", "monai.bundle", "run", "inference", "--config_file", "configs/inference.json"]
+        command += ["--dataset_dir", str(tmp_path / name), "--output_dir", str(tmp_path / "out")]
+        done = subprocess.run([*command, "--streaming", str(streaming)], cwd=ROOT, capture_output=True, text=True)
+        last = done.stderr.splitlines()[-1]
+        assert done.returncode == 1 and not list((tmp_path / "out").glob("*"))
+        assert last.startswith("error: DICOM f") and files[0] in last and last.endswith(".")
+        assert ("is empty" if name == "empty" else "its ImagePositionPatient nan") in last
 
 
 # Names

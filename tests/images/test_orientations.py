@@ -81,7 +81,7 @@ def read(path):
         row, column = np.reshape(np.asarray(header.ImageOrientationPatient, float), (2, 3))
         down, right = header.PixelSpacing
         lps[:3] = np.stack([row * right, column * down, np.zeros(3), header.ImagePositionPatient], 1)
-        hu = header.pixel_array.T * int(header.RescaleSlope) + int(header.RescaleIntercept)
+        hu = header.pixel_array.T.astype(int) * int(header.RescaleSlope) + int(header.RescaleIntercept)
         found |= places(hu[..., None], TO_LPS @ lps)
     return found
 
@@ -100,7 +100,11 @@ EXPECTED = places(REFERENCE, RAS)
 
 @pytest.mark.parametrize("turn", TURNS, ids=str)
 def test_an_image_is_read_at_its_place_and_written_there(tmp_path, turn):
-    """From each format, and to itself and the others: every value, at its place, in the axes of the source."""
+    """From each format, and to itself and others: every value, at its place, in the axes of the source.
+
+    No series is mirrored, as its slices have no order but that of their places: where they would make it so, they are
+    read in the opposite one.
+    """
     voxels, affine = turned(turn)
     for end in ENDS:
         path = tmp_path / f"source{end}"
@@ -116,7 +120,7 @@ def test_an_image_is_read_at_its_place_and_written_there(tmp_path, turn):
         upright = Volume(image)
         np.testing.assert_array_equal(upright.slab(0, SHAPE[2]), REFERENCE)
         np.testing.assert_allclose(upright.affine, RAS, atol=1e-4)
-        for other in ENDS if not end else (end, ".nii", ".mha"):
+        for other in ENDS if not end else (end, ".nii"):
             result = tmp_path / f"result_of{end.replace('.', '_')}{other}"
             with create_image(result, image, np.int16) as put:
                 for z in (slice(0, 2), slice(2, whole.shape[2])):
@@ -125,8 +129,7 @@ def test_an_image_is_read_at_its_place_and_written_there(tmp_path, turn):
             np.testing.assert_array_equal(open_image(result).whole(), whole)
 
 
-def test_a_mirrored_series_is_read_with_its_slices_in_the_other_order():
-    """Of the 48, 24 are turned alone. Slices have no order of their own, so that no series is mirrored."""
+def test_half_of_the_ways_are_mirrored():
     assert len(set(TURNS)) == 48 and sum(map(is_proper, TURNS)) == 24
 
 
