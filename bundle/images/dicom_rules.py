@@ -72,12 +72,23 @@ def check_place(header: Dataset) -> None:
     if np.abs(cosines @ cosines.T - np.eye(2)).max() > COSINES:
         rule = "two directions of length 1 at a right angle"
         raise refusal(header, "ImageOrientationPatient", header.ImageOrientationPatient, rule)
-    if (numbers(header, "PixelSpacing", 2) < 1 / MOST).any():
-        raise refusal(header, "PixelSpacing", header.PixelSpacing, "two lengths above 0 mm")
+    sides(header, "PixelSpacing")
+
+
+def sides(header: Dataset, keyword: str) -> np.ndarray:
+    """The sides of a pixel in mm, down and to the right, `(2,)`.
+
+    Raises:
+        ImageError: If they are no two lengths.
+    """
+    found = numbers(header, keyword, 2)
+    if (found < 1 / MOST).any():
+        raise refusal(header, keyword, value_of(header, keyword), "two lengths above 0 mm")
+    return found
 
 
 def check_pixels(header: Dataset) -> None:
-    """Refuse a slice whose pixels are not told, are in colour, or have no one number in HU or another unit each.
+    """Refuse an image whose size or stored values are not told, or that is in colour.
 
     Raises:
         ImageError: If so.
@@ -99,11 +110,14 @@ def check_pixels(header: Dataset) -> None:
         raise refusal(header, "BitsStored", stored, f"2 to {header.BitsAllocated}, the BitsAllocated")
     if high not in (None, stored - 1):
         raise refusal(header, "HighBit", high, f"{stored - 1}, one less than the BitsStored")
-    _check_units(header)
 
 
-def _check_units(header: Dataset) -> None:
-    """Refuse pixels of which one cannot say what their values mean."""
+def check_units(header: Dataset) -> None:
+    """Refuse a slice whose values have no one number in HU, or another unit, each.
+
+    Raises:
+        ImageError: If so.
+    """
     if value_of(header, "ModalityLUTSequence"):
         way_out = "convert the series with a program that knows such tables"
         raise refusal(header, "ModalityLUTSequence", "table", "absent: slope and intercept alone are read", way_out)

@@ -20,7 +20,7 @@ from bundle.images.dicom_headers import (
     read_header,
     value_of,
 )
-from bundle.images.dicom_rules import PIXELS, PLACE, check_pixels, check_place
+from bundle.images.dicom_rules import PIXELS, PLACE, check_pixels, check_place, check_units
 from bundle.images.image import ImageError
 
 #: What tells what a file is.
@@ -77,6 +77,7 @@ def series_files(folder: str | Path, series_uid: str = "") -> list[str]:
     for header in slices:
         check_place(header)
         check_pixels(header)
+        check_units(header)
         check_length(header)
     slices = sorted(slices, key=lambda header: (_depth(header), str(header.filename)))
     _check_stack(where, slices)
