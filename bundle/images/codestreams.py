@@ -21,6 +21,8 @@ JP2_START, JP2_BOX = b"\0\0\0\x0cjP  ", b"jp2c"
 #: Markers of a JPEG's or JPEG-LS's frame header.
 FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC} | {0xF7}
 JPEG, JPEG_2000, END = b"\xff\xd8", b"\xff\x4f\xff\x51", b"\xff\xd9"
+#: What may follow the end, to make the length even.
+FILL = b"\0\xff"
 STARTS = (JPEG, JPEG_2000, JP2_START)
 
 
@@ -89,11 +91,13 @@ def check_codestream(frame: bytes, header: Grid) -> Grid:
         ValueError: If so.
     """
     found = grid_of(frame)
-    for name in ("rows", "columns", "channels", "signed"):
+    for name in ("rows", "columns", "channels"):
         own, told = getattr(found, name), getattr(header, name)
-        if own != told and own is not None:
+        if own != told:
             raise ValueError(f"{name}: {own} in the code stream, {told} in the header")
-    if not frame.rstrip(b"\0").endswith(END):
+    if found.signed and not header.signed:  # the opposite is met, and means two's complement
+        raise ValueError("values are signed in the code stream, and not in the header")
+    if not frame.rstrip(FILL).endswith(END):
         raise ValueError("the code stream does not end in its end, FFD9")
     return found
 

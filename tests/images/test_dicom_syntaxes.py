@@ -174,13 +174,31 @@ def test_more_frames_than_one_are_told(tmp_path, syntax):
         load_image(tmp_path)
 
 
-@pytest.mark.parametrize("syntax", [s for s in ENCAPSULATED if "JPEG 2000" in s.name], ids=lambda syntax: syntax.name)
+JPEG_2000 = [syntax for syntax in ENCAPSULATED if "JPEG 2000" in syntax.name]
+
+
+@pytest.mark.parametrize("syntax", JPEG_2000, ids=lambda syntax: syntax.name)
 def test_signs_that_differ_are_told(tmp_path, syntax):
-    """Of JPEG 2000, the one code stream that tells: 4095 would be -1."""
+    """Of JPEG 2000, whose code stream tells; an unsigned one under a signed header is two's complement."""
     (file,) = write_series(tmp_path, RAMP, edit=lambda header, **_: setattr(header, "PixelRepresentation", 1))
     encode(file, syntax)
-    with pytest.raises(ImageError, match=r"signed: False in the code stream, True in the header"):
+    np.testing.assert_array_equal(load_image(tmp_path), RAMP)
+    header, frame = pydicom.dcmread(file), bytearray(frame_of(file))
+    frame[42] |= 128
+    header.PixelRepresentation = 0
+    header.save_as(file)
+    with_frame(file, bytes(frame))
+    with pytest.raises(ImageError, match=r"signed in the code stream, and not in the header"):
         load_image(tmp_path)
+
+
+@pytest.mark.parametrize("syntax", [s for s in ENCAPSULATED if s != RLELossless], ids=lambda syntax: syntax.name)
+@pytest.mark.parametrize("fill", [b"\0", b"\xff", b"\0\0"])
+def test_what_fills_up_the_length_does_not_matter(tmp_path, syntax, fill):
+    (file,) = write_series(tmp_path, RAMP)
+    encode(file, syntax)
+    with_frame(file, frame_of(file) + fill)
+    np.testing.assert_array_equal(load_image(tmp_path), RAMP)
 
 
 @pytest.mark.parametrize(
