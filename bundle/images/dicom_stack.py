@@ -25,6 +25,8 @@ from bundle.images.image import ImageError
 
 #: What tells what a file is.
 KIND = ("SOPClassUID", "SeriesInstanceUID", "SeriesDescription", "ImageType", *SIZE)
+#: What all slices that name it have to share: else their positions or values cannot be compared.
+SHARED = ("SOPClassUID", "FrameOfReferenceUID", "RescaleType")
 #: What may tell slices of one place apart.
 MOMENT = ("AcquisitionNumber", "AcquisitionTime", "ContentTime", "TemporalPositionIdentifier", "ConvolutionKernel")
 
@@ -61,7 +63,7 @@ def series_files(folder: str | Path, series_uid: str = "") -> list[str]:
     # neither hidden files nor the index of a disc, which some versions of pydicom follow
     entries = sorted(e for e in Path(folder).iterdir() if not e.name.startswith(".") and e.name != "DICOMDIR")
     for file in filter(is_dicom, entries):
-        header = read_header(file, (*PLACE, *PIXELS, *KIND, *MOMENT))
+        header = read_header(file, (*PLACE, *PIXELS, *KIND, *SHARED, *MOMENT))
         (others if _lacks(header) else series[str(value_of(header, "SeriesInstanceUID") or "")]).append(header)
     where = f"DICOM folder {str(folder)!r}"
     if "" in series and len(series) > 1:
@@ -165,10 +167,15 @@ def _depth(header: pydicom.Dataset) -> float:
 
 
 def _check_stack(where: str, slices: Sequence[pydicom.Dataset]) -> None:
-    """Refuse slices, in the order of their depth, that are no upright, evenly spaced stack on one grid."""
+    """Refuse slices, in the order of their depth, that are no upright, evenly spaced stack on one grid in one space."""
     grids = np.array([[h.Rows, h.Columns, *h.PixelSpacing, *h.ImageOrientationPatient] for h in slices], float)
     if np.ptp(grids, axis=0).max() > GRID_TOLERANCE:
         raise ImageError(f"{where}: the slices differ in shape, pixel spacing or orientation; keep those of one stack.")
+    for keyword in SHARED:
+        named = {str(value): h for h in slices if (value := value_of(h, keyword)) not in (None, "")}
+        if len(named) > 1:
+            told = " and ".join(f"{value} in {Path(str(h.filename)).name!r}" for value, h in list(named.items())[:2])
+            raise ImageError(f"{where}: the slices differ in {keyword}, {told}; keep those of one.")
     positions, normal = np.array([header.ImagePositionPatient for header in slices], float), _normal(slices[0])
     depths = positions @ normal
     gaps = np.diff(depths)

@@ -168,6 +168,8 @@ def find_images(path: str | Path) -> list[str]:
     for entry in sorted(path.iterdir()):
         if entry.is_dir() and not entry.name.startswith(PART):  # which an interrupted run has left
             inner, over = ([str(entry)], []) if ome_zarr.matches(entry) else _images_in(entry, dicom_alone=True)
+            if not inner and not over and any(file.is_file() for file in entry.iterdir()):
+                over = [f"{entry}, a folder without an image"]
             found, passed = found + inner, passed + over
     for line in passed:
         print(f"passed over: {line}", file=sys.stderr)
