@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
 from bundle.images.image import ImageError
 from pydicom.dataset import Dataset
 from pydicom.misc import is_dicom as has_preamble
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    UID,
+    CTImageStorage,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    MediaStorageDirectoryStorage,
+    MRImageStorage,
+    PositronEmissionTomographyImageStorage,
+)
 
 #: Modalities of single images, whatever else their header holds: computed and digital radiography, mammography.
 XRAY = ("CR", "DX", "MG")
+#: Classes of which every image is a slice of a volume.
+SLICES = (CTImageStorage, MRImageStorage, PositronEmissionTomographyImageStorage)
+#: Classes of images, by the number that they begin with: CR, DX, MG and slices.
+IMAGES = re.compile(r"1\.2\.840\.10008\.5\.1\.4\.1\.1\.(1(\.[1-3](\.1)?)?|2|4|128)")
 #: What tells what a file is.
-KIND = ("SOPClassUID", "Modality", "Rows", "ImagePositionPatient")
+KIND = ("SOPClassUID", "SOPInstanceUID", "Modality", "Rows", "ImagePositionPatient")
 #: What tells how many bytes its pixels take.
 SIZE = ("Rows", "Columns", "BitsAllocated", "SamplesPerPixel", "NumberOfFrames")
+#: Transfer syntaxes of pixels that are not compressed.
+PLAIN = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian)
 #: Bytes of preamble and magic word.
 PREAMBLE = 132
 
@@ -30,13 +48,18 @@ def is_dicom(file: str | Path) -> bool:
         return True
     with file.open("rb") as stream:
         start = stream.read(8)
-    group, element = int.from_bytes(start[:2], "little"), int.from_bytes(start[2:4], "little")
-    if len(start) < 8 or group not in (2, 8) or element > 0x1000:
+    if len(start) < 8 or not has_first_group(start):
         return False
     try:
         return "SOPClassUID" in pydicom.dcmread(file, force=True, stop_before_pixels=True, specific_tags=list(KIND))
     except Exception:  # whatever pydicom makes of what is no DICOM
         return False
+
+
+def has_first_group(start: bytes) -> bool:
+    """Whether a file begins with an element of a first group of DICOM, by its first four bytes."""
+    group, element = int.from_bytes(start[:2], "little"), int.from_bytes(start[2:4], "little")
+    return group in (2, 8) and element <= 0x1000
 
 
 def read_header(file: str | Path, tags: tuple[str, ...] | None = None) -> Dataset:
@@ -70,20 +93,61 @@ def settle(header: Dataset) -> None:
         header.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if header.is_implicit_VR else ExplicitVRLittleEndian
 
 
+def value_of(header: Dataset, keyword: str, part: Dataset | None = None) -> Any:
+    """The value of an attribute of a header, or of a part of it; or nothing.
+
+    Raises:
+        ImageError: If its bytes are none of its value representation.
+    """
+    try:
+        return (header if part is None else part).get(keyword)
+    except Exception as error:  # whatever pydicom makes of bytes of another kind
+        said = " ".join(str(error).split())[:90]
+        raise ImageError(
+            f"DICOM file {str(header.filename)!r}: its {keyword} cannot be read ({said}); fetch the file again, or "
+            "correct the value, for instance with dcmodify."
+        ) from error
+
+
+def is_cut(header: Dataset) -> bool:
+    """Whether a file ends before the name of its object, or an image's before its size."""
+    if not value_of(header, "SOPInstanceUID"):
+        return class_of(header) != MediaStorageDirectoryStorage
+    return bool(IMAGES.fullmatch(class_of(header))) and not value_of(header, "Rows")
+
+
+def class_of(header: Dataset) -> str:
+    """The UID of a file's class."""
+    meta = value_of(header, "MediaStorageSOPClassUID", header.file_meta)
+    return str(value_of(header, "SOPClassUID") or meta or "")
+
+
+def is_compressed(header: Dataset) -> bool:
+    """Whether the pixels of a file are compressed, as those of an unknown transfer syntax may be."""
+    return str(header.file_meta.TransferSyntaxUID) not in PLAIN
+
+
 def kind_of(header: Dataset) -> str:
-    """What a file is: an ``xray``, which is an image by itself, a ``slice`` of a volume, or neither."""
-    modality = header.get("Modality")
-    if not header.get("Rows") or modality == "SEG":
+    """What a file is: an ``xray``, which is an image by itself, a ``slice`` of a volume, ``broken``, or none of them.
+
+    Raises:
+        ImageError: If that cannot be read.
+    """
+    modality = value_of(header, "Modality")
+    if is_cut(header):
+        return "broken"
+    if not value_of(header, "Rows") or modality == "SEG":
         return ""
-    return "slice" if header.get("ImagePositionPatient") and modality not in XRAY else "xray"
+    placed = value_of(header, "ImagePositionPatient") or class_of(header) in SLICES
+    return "slice" if placed and modality not in XRAY else "xray"
 
 
 def file_kind(file: str | Path) -> str:
-    """The same of a DICOM file; neither for one that cannot be read."""
+    """The same of a DICOM file; ``broken`` for one that cannot be read."""
     try:
         return kind_of(read_header(file, KIND))
     except ImageError:
-        return ""
+        return "broken"
 
 
 def name_of(header: Dataset) -> str:
@@ -97,8 +161,8 @@ def check_length(header: Dataset) -> None:
     Raises:
         ImageError: If it is.
     """
-    syntax = header.file_meta.TransferSyntaxUID
-    if syntax.is_compressed or syntax == DeflatedExplicitVRLittleEndian or not all(header.get(k) for k in SIZE[:3]):
+    deflated = header.file_meta.TransferSyntaxUID == DeflatedExplicitVRLittleEndian
+    if is_compressed(header) or deflated or not all(header.get(keyword) for keyword in SIZE[:3]):
         return
     pixels = int(header.Rows) * int(header.Columns) * int(header.BitsAllocated) // 8
     pixels *= int(header.get("SamplesPerPixel") or 1) * int(header.get("NumberOfFrames") or 1)
@@ -117,8 +181,9 @@ def padding_in_hu(header: Dataset) -> list[float]:
     unsigned pixels a value above 32767 whose rescaled value no 16 bits hold is a negative one: 63536 is -2000. There is
     no such tissue or metal, and as a number it would be taken for the brightest.
     """
-    stored = [header[keyword].value for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit") if keyword in header]
-    if "PixelPaddingValue" not in header:
+    found = [header.get(keyword) for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
+    stored = [value for value in found if value not in (None, "")]
+    if found[0] in (None, ""):
         return []
     slope, intercept = float(header.get("RescaleSlope") or 1), float(header.get("RescaleIntercept") or 0)
     units = np.array([int(value) % 65536 for value in stored], np.uint16)
@@ -128,8 +193,8 @@ def padding_in_hu(header: Dataset) -> list[float]:
 
 def is_wrapped(header: Dataset) -> bool:
     """Whether the padding is a negative value in unsigned pixels."""
-    if header.get("PixelRepresentation") or "PixelPaddingValue" not in header:
+    if header.get("PixelRepresentation") or header.get("PixelPaddingValue") in (None, ""):
         return False
-    value = int(header["PixelPaddingValue"].value) % 65536
+    value = int(header.PixelPaddingValue) % 65536
     slope, intercept = float(header.get("RescaleSlope") or 1), float(header.get("RescaleIntercept") or 0)
     return value > 32767 and slope * value + intercept > 32767

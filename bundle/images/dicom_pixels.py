@@ -1,4 +1,4 @@
-"""Pixels of a DICOM file as they are stored: uncompressed ones read by pydicom, others decoded by ITK's GDCM."""
+"""Pixels of a DICOM file as they are stored: plain ones and RLE are read here, others decoded by ITK's GDCM."""
 
 from __future__ import annotations
 
@@ -8,13 +8,23 @@ from pathlib import Path
 import itk
 import numpy as np
 import pydicom
-from bundle.images.dicom_headers import settle
+from bundle.images.codestreams import Grid, check_codestream, frame_of
+from bundle.images.dicom_headers import is_compressed, settle
+from bundle.images.dicom_rle import decode_rle
 from bundle.images.image import ImageError
 from pydicom.dataset import Dataset, FileDataset
-from pydicom.uid import SecondaryCaptureImageStorage
+from pydicom.encaps import encapsulate
+from pydicom.uid import ExplicitVRBigEndian, RLELossless, SecondaryCaptureImageStorage
 
 #: What a decoder needs to know of a file.
-GRID = ("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation")
+GRID = ("Rows", "Columns", "BitsAllocated", "PixelRepresentation")
+
+#: Transfer syntaxes of compressed pixels that are read: JPEG Baseline, Extended, Lossless (any, first-order); JPEG-LS
+#: lossless and near-lossless; JPEG 2000 and High-Throughput JPEG 2000, lossless and not; RLE.
+DECODED = (
+    *(f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 57, 70, 80, 81, 90, 91, 201, 202, 203)),
+    RLELossless,
+)
 
 
 def stored_type(header: Dataset) -> str:
@@ -28,37 +38,88 @@ def read_stored(file: str | Path) -> tuple[np.ndarray, Dataset]:
     Raises:
         ImageError: If there are none, or they cannot be decoded.
     """
-    header = pydicom.dcmread(file, force=True)
+    where = f"DICOM file {str(file)!r}"
+    try:
+        header = pydicom.dcmread(file, force=True)
+    except Exception as error:  # whatever pydicom makes of half a file
+        said = " ".join(str(error).split())[:90]
+        raise ImageError(f"{where} is cut short or damaged ({said}); fetch it again.") from error
     header.filename = str(file)
     settle(header)
-    if "PixelData" not in header:
-        raise ImageError(f"DICOM file {str(file)!r} holds no pixels; one image is needed: leave the file out.")
-    syntax = header.file_meta.TransferSyntaxUID
-    found, needed = len(header.PixelData), int(header.Rows) * int(header.Columns) * int(header.BitsAllocated) // 8
-    if not syntax.is_compressed and found < needed:
+    if not header.get("PixelData"):
         raise ImageError(
-            f"DICOM file {str(file)!r} is cut short: it holds {found} of {needed} bytes of its pixels, which cannot be "
-            "decoded; fetch it again."
+            f"{where} holds no pixels, or is cut short before their end; one image is needed: fetch it again, or leave "
+            "the file out."
+        )
+    syntax = header.file_meta.TransferSyntaxUID
+    if not is_compressed(header):
+        _check_length(where, header)
+    elif syntax not in DECODED:
+        raise ImageError(
+            f"{where}: its pixels cannot be decoded: ITK cannot decode the transfer syntax {syntax.name} ({syntax}); "
+            "write it anew without compression: have the archive send Explicit VR Little Endian, or install "
+            "libgdcm-tools, for gdcmconv --raw, or dcmtk, for dcmdjpeg."
         )
     try:
-        values = _decoded(header) if syntax.is_compressed else header.pixel_array
+        values = _decoded(header) if is_compressed(header) else _plain(header)
         values = values.reshape(int(header.Rows), int(header.Columns))
-    except (AttributeError, RuntimeError, ValueError) as error:
-        way_out = "fetch it again"
-        if syntax.is_compressed:
-            way_out += (
-                f"; or ITK cannot decode its transfer syntax {syntax.name} ({syntax}): write it anew without "
-                "compression, for instance by gdcmconv --raw"
-            )
+    except Exception as error:  # whatever a decoder raises
+        said = " ".join(str(error).split())[:200] if isinstance(error, ValueError) else type(error).__name__
         raise ImageError(
-            f"DICOM file {str(file)!r}: its pixels cannot be decoded. It may be cut short or damaged: {way_out}."
+            f"{where}: its pixels, {syntax.name}, cannot be decoded ({said}). It may be cut short or damaged: fetch it "
+            "again, or write it anew without compression, for instance by gdcmconv --raw."
         ) from error
-    unused = header.BitsAllocated - header.BitsStored  # which may hold overlays
-    return (values.astype(stored_type(header)) << unused) >> unused, header
+    return _used_bits(where, values.astype(stored_type(header)), header), header
+
+
+def _check_length(where: str, header: Dataset) -> None:
+    """Refuse plain pixels of more or fewer bytes than the header tells (PS3.5, 8.1.1)."""
+    found, needed = len(header.PixelData), int(header.Rows) * int(header.Columns) * int(header.BitsAllocated) // 8
+    if found < needed:
+        raise ImageError(
+            f"{where} is cut short: it holds {found} of {needed} bytes of its pixels, which cannot be decoded; "
+            "fetch it again."
+        )
+    if found > needed + needed % 2:
+        raise ImageError(
+            f"{where} holds {found} bytes of pixels; Rows {header.Rows}, Columns {header.Columns} and BitsAllocated "
+            f"{header.BitsAllocated} make {needed}: fetch it again, or correct the header."
+        )
+
+
+def _plain(header: Dataset) -> np.ndarray:
+    """Pixels that are not compressed."""
+    needed = int(header.Rows) * int(header.Columns) * int(header.BitsAllocated) // 8
+    order = ">" if header.file_meta.TransferSyntaxUID == ExplicitVRBigEndian else "<"
+    pixels = header.PixelData[:needed]
+    if order == ">" and header["PixelData"].VR == "OW" and header.BitsAllocated == 8:  # bytes in words, PS3.5, A.3
+        pixels = np.frombuffer(header.PixelData, ">u2").astype("<u2").tobytes()[:needed]
+    return np.frombuffer(pixels, order + stored_type(header)[1:])
+
+
+def _used_bits(where: str, values: np.ndarray, header: Dataset) -> np.ndarray:
+    """Values of the bits that are stored; those above may hold overlays, the sign again, or nothing."""
+    unused = int(header.BitsAllocated) - int(header.BitsStored)
+    used = (values << unused) >> unused
+    above = values >> int(header.BitsStored)
+    overlays = any(tag.group >> 8 == 0x60 and tag.element == 0x0102 for tag in header.keys())  # noqa: SIM118 - unread
+    if not unused or overlays or np.array_equal(used, values) or not above.any():
+        return used
+    raise ImageError(
+        f"{where} stores values up to {int(values.max())}; BitsStored {header.BitsStored} has to be enough for them, "
+        "as no overlay is said to lie above: fetch it again, or correct the header."
+    )
 
 
 def _decoded(header: Dataset) -> np.ndarray:
     """Compressed pixels under a header so plain that ITK takes them for stored values: nothing rescaled or turned."""
+    syntax = header.file_meta.TransferSyntaxUID
+    frame = frame_of(header.PixelData)
+    if syntax == RLELossless:  # of which ITK fills up what is cut off
+        values = decode_rle(frame, int(header.Rows) * int(header.Columns), int(header.BitsAllocated) // 8)
+        return values.view(stored_type(header))
+    signed = bool(header.PixelRepresentation)
+    bits = check_codestream(frame, Grid(int(header.Rows), int(header.Columns), int(header.BitsStored), signed)).bits
     # the one way that pydicom 2.4 and 3 share to make a file
     plain = FileDataset(
         "", {}, file_meta=header.file_meta, preamble=bytes(128), is_implicit_VR=False, is_little_endian=True
@@ -67,7 +128,9 @@ def _decoded(header: Dataset) -> np.ndarray:
     plain.SamplesPerPixel, plain.PhotometricInterpretation = 1, "MONOCHROME2"
     for keyword in GRID:
         setattr(plain, keyword, header[keyword].value)
-    plain.add(header["PixelData"])
+    plain.BitsStored, plain.HighBit = bits, bits - 1  # of which ITK clears no others
+    plain.PixelData = encapsulate([frame])
+    plain["PixelData"].is_undefined_length = True
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "plain.dcm"
         plain.save_as(file)

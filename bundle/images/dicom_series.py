@@ -16,6 +16,7 @@ from bundle.geometry import Window
 from bundle.images.derived import Derivation, DerivedSeries, is_ct
 from bundle.images.dicom_headers import file_kind, is_dicom, is_wrapped, padding_in_hu, read_header
 from bundle.images.dicom_pixels import read_stored
+from bundle.images.dicom_rules import number
 from bundle.images.dicom_stack import series_files
 from bundle.images.image import ImageError, LazyImage, Opened, Write, in_order
 from bundle.images.itk_files import TO_LPS
@@ -81,7 +82,7 @@ def affine_of(first: Dataset, last: Dataset, count: int) -> np.ndarray:
     begin, end = (np.asarray(header.ImagePositionPatient, float) for header in (first, last))
     down, right = (float(side) for side in first.PixelSpacing)
     normal = np.cross(row, column)
-    own = (abs(float(first.get(keyword) or 0)) for keyword in ("SliceThickness", "SpacingBetweenSlices"))
+    own = (abs(number(first, keyword, 0)) for keyword in ("SliceThickness", "SpacingBetweenSlices"))
     step = float((end - begin) @ normal) / (count - 1) if count > 1 else next(filter(None, own), 1.0)
     affine = np.eye(4)
     affine[:3] = np.stack([row * right, column * down, normal * step, begin], 1)
@@ -95,9 +96,7 @@ def read_slice(file: str, shape: Sequence[int]) -> np.ndarray:
         ImageError: If it cannot be decoded.
     """
     stored, header = read_stored(file)
-    slope, intercept = (
-        float(header.get(key) or usual) for key, usual in (("RescaleSlope", 1), ("RescaleIntercept", 0))
-    )
+    slope, intercept = number(header, "RescaleSlope", 1), number(header, "RescaleIntercept", 0)
     voxels = (stored * slope + intercept).astype(np.float32)
     if is_wrapped(header):
         voxels[stored == int(header["PixelPaddingValue"].value) % 65536] = padding_in_hu(header)[0]

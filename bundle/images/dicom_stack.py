@@ -3,23 +3,40 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pydicom
-from bundle.images.dicom_headers import PREAMBLE, SIZE, check_length, is_dicom, read_header
+from bundle.images.dicom_headers import (
+    PREAMBLE,
+    SIZE,
+    SLICES,
+    check_length,
+    class_of,
+    has_first_group,
+    is_cut,
+    is_dicom,
+    read_header,
+    value_of,
+)
+from bundle.images.dicom_rules import PIXELS, PLACE, check_pixels, check_place, check_units
 from bundle.images.image import ImageError
 
-#: What tells where a slice lies.
-PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
-#: What tells what it is.
+#: What tells what a file is.
 KIND = ("SOPClassUID", "SeriesInstanceUID", "SeriesDescription", "ImageType", *SIZE)
+#: What all slices that name it have to share: else their positions or values cannot be compared.
+SHARED = ("SOPClassUID", "FrameOfReferenceUID", "RescaleType")
 #: What may tell slices of one place apart.
 MOMENT = ("AcquisitionNumber", "AcquisitionTime", "ContentTime", "TemporalPositionIdentifier", "ConvolutionKernel")
 
 #: Slices may lie this far, in shares of their distance, from a regular grid.
 SLICE_TOLERANCE = 0.05
+#: What a scout is called.
+LOCALIZER = "is a localizer"
+#: What is done about a file that may be a slice.
+WAY_OUT = "fetch it again, or move it away if it is none of the series"
+
 #: The whole stack may be sheared by this share of a pixel.
 SHEAR_TOLERANCE = 0.5
 #: Positions in mm and direction cosines that are closer than this are the same.
@@ -37,77 +54,99 @@ def series_files(folder: str | Path, series_uid: str = "") -> list[str]:
 
     Raises:
         ImageError: If there is no such series or it has to be chosen; if a file beside its slices is empty or cut
-            short; and if its slices are no upright stack of evenly spaced ones: some missing or there several times, of
-            different grids, or sheared by a gantry tilt.
+            short; if a slice breaks one of the rules of `bundle.images.dicom_rules`; and if its slices are no upright
+            stack of evenly spaced ones: some missing or there several times, of different grids, or sheared by a gantry
+            tilt.
     """
     series: dict[str, list[pydicom.Dataset]] = defaultdict(list)
     others: list[pydicom.Dataset] = []
     # neither hidden files nor the index of a disc, which some versions of pydicom follow
     entries = sorted(e for e in Path(folder).iterdir() if not e.name.startswith(".") and e.name != "DICOMDIR")
     for file in filter(is_dicom, entries):
-        header = read_header(file, (*PLACE, *KIND, *MOMENT))
-        (series[str(header.get("SeriesInstanceUID", ""))] if _is_slice(header) else others).append(header)
+        header = read_header(file, (*PLACE, *PIXELS, *KIND, *SHARED, *MOMENT))
+        (others if _lacks(header) else series[str(value_of(header, "SeriesInstanceUID") or "")]).append(header)
     where = f"DICOM folder {str(folder)!r}"
+    if "" in series and len(series) > 1:
+        raise ImageError(
+            f"{where}: file {str(series[''][0].filename)!r} has no SeriesInstanceUID, and others have one: it may be a "
+            f"slice of theirs; {WAY_OUT}."
+        )
     chosen = [series_uid] if series_uid else list(series)
     if len(chosen) != 1 or chosen[0] not in series:
-        listed = "; ".join(
-            f"{uid} ({slices[0].get('SeriesDescription') or 'no description'}), {len(slices)} slices"
-            for uid, slices in series.items()
-        )
-        rule = f"has no image series with series_uid {series_uid!r}" if series_uid else "has to hold one image series"
-        way_out = " Choose one by series_uid, or keep one of them." if series else ""
-        raise ImageError(f"{where} {rule}; it holds: {listed or 'none'}.{way_out}")
-    slices = sorted(series[chosen[0]], key=lambda header: (_depth(header), str(header.filename)))
+        raise ImageError(f"{where} {_choice(series, others, series_uid)}")
+    slices = series[chosen[0]]
     _check_files(where, entries, slices, others)
+    for header in slices:
+        check_place(header)
+        check_pixels(header)
+        check_units(header)
+        check_length(header)
+    slices = sorted(slices, key=lambda header: (_depth(header), str(header.filename)))
     _check_stack(where, slices)
     return [str(header.filename) for header in slices]
 
 
-def _is_slice(header: pydicom.Dataset) -> bool:
-    """Whether a header is that of one slice of a volume."""
-    placed = all(header.get(keyword) for keyword in (*PLACE, "Rows", "Columns"))
-    return placed and int(header.get("NumberOfFrames") or 1) == 1 and not _is_localizer(header)
+def _lacks(header: pydicom.Dataset) -> str:
+    """What keeps a file from being one slice of a volume, in words; nothing for a slice."""
+    if "LOCALIZER" in (value_of(header, "ImageType") or ""):
+        return LOCALIZER
+    frames = value_of(header, "NumberOfFrames")
+    if frames not in (None, "", 0, 1):
+        return f"has {frames} frames"
+    empty = [keyword for keyword in (*PLACE, "Rows", "Columns") if not value_of(header, keyword)]
+    return f"has no {empty[0]}" if empty else ""
 
 
-def _is_localizer(header: pydicom.Dataset) -> bool:
-    return "LOCALIZER" in (header.get("ImageType") or "")
+def _choice(series: Mapping[str, Sequence[pydicom.Dataset]], others: Sequence[pydicom.Dataset], series_uid: str) -> str:
+    """Why no series can be taken, what there is, and the way out."""
+    listed = "; ".join(
+        f"{uid} ({value_of(slices[0], 'SeriesDescription') or 'no description'}), {len(slices)} slices"
+        for uid, slices in series.items()
+    )
+    rule = f"has no image series with series_uid {series_uid!r}" if series_uid else "has to hold one image series"
+    way_out = " Choose one by series_uid, or keep one of them." if series else ""
+    if not series and others:
+        found = next((header for header in others if class_of(header) in SLICES), others[0])
+        way_out = f" Its file {str(found.filename)!r}, for one, {_lacks(found)}."
+    return f"{rule}; it holds: {listed or 'none'}.{way_out}"
 
 
 def _check_files(
     where: str, entries: Sequence[Path], slices: Sequence[pydicom.Dataset], others: Sequence[pydicom.Dataset]
 ) -> None:
     """Refuse a folder of which a slice may have been lost: a file that is empty, cut short, or was not fetched."""
-    way_out = "fetch it again, or move it away if it is none of the series"
     suffixes = {_suffix(Path(str(header.filename))) for header in slices} | {".dcm"}
     for entry in entries:
         if _suffix(entry) not in suffixes or entry.is_dir():
             continue
         if not entry.exists():
-            raise ImageError(f"{where}: {entry.name!r} is a link to a file that is not there; {way_out}.")
+            raise ImageError(f"{where}: {entry.name!r} is a link to a file that is not there; {WAY_OUT}.")
         size = entry.stat().st_size
         if not size:
-            raise ImageError(f"{where}: file {str(entry)!r} is empty; {way_out}.")
-        if not is_dicom(entry) and (_suffix(entry) == ".dcm" or _is_cut(entry)):
+            raise ImageError(f"{where}: file {str(entry)!r} is empty; {WAY_OUT}.")
+        if not is_dicom(entry) and (_suffix(entry) == ".dcm" or not _is_text(entry)):
             raise ImageError(
-                f"{where}: file {str(entry)!r} of {size} bytes is cut short, or is no DICOM file; {way_out}."
+                f"{where}: file {str(entry)!r} of {size} bytes is cut short, or is no DICOM file; {WAY_OUT}."
             )
-    kinds = {header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID") for header in slices}
-    for header in others:
-        same = (header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID")) in kinds
-        if same and not _is_localizer(header) and int(header.get("NumberOfFrames") or 1) == 1:
+    classes = {class_of(header) for header in slices}
+    uid = value_of(slices[0], "SeriesInstanceUID")
+    for header in (*slices, *others):
+        lacks, file = _lacks(header), str(header.filename)
+        own = value_of(header, "SeriesInstanceUID") == uid
+        if lacks not in ("", LOCALIZER) and class_of(header) in classes and (own or "frames" not in lacks):
             raise ImageError(
-                f"{where}: file {str(header.filename)!r} is a slice without position, orientation or size: it is cut "
-                f"short within its header; {way_out}."
+                f"{where}: file {file!r} {lacks}, unlike the slices: it is cut short or damaged, or none of "
+                f"them; {WAY_OUT}."
             )
-    for header in slices:
-        check_length(header)
+        if is_cut(header):
+            raise ImageError(f"{where}: file {file!r} is cut short within its header; {WAY_OUT}.")
 
 
-def _is_cut(file: Path) -> bool:
-    """Whether a file ends within DICOM's preamble, and is no text."""
+def _is_text(file: Path) -> bool:
+    """Whether a file begins as a text, and not as DICOM without its preamble."""
     with file.open("rb") as stream:
         start = stream.read(PREAMBLE)
-    return len(start) < PREAMBLE and not all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in start)
+    return not has_first_group(start) and all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in start)
 
 
 def _suffix(file: Path) -> str:
@@ -128,10 +167,15 @@ def _depth(header: pydicom.Dataset) -> float:
 
 
 def _check_stack(where: str, slices: Sequence[pydicom.Dataset]) -> None:
-    """Refuse slices, in the order of their depth, that are no upright, evenly spaced stack on one grid."""
+    """Refuse slices, in the order of their depth, that are no upright, evenly spaced stack on one grid in one space."""
     grids = np.array([[h.Rows, h.Columns, *h.PixelSpacing, *h.ImageOrientationPatient] for h in slices], float)
     if np.ptp(grids, axis=0).max() > GRID_TOLERANCE:
         raise ImageError(f"{where}: the slices differ in shape, pixel spacing or orientation; keep those of one stack.")
+    for keyword in SHARED:
+        named = {str(value): h for h in slices if (value := value_of(h, keyword)) not in (None, "")}
+        if len(named) > 1:
+            told = " and ".join(f"{value} in {Path(str(h.filename)).name!r}" for value, h in list(named.items())[:2])
+            raise ImageError(f"{where}: the slices differ in {keyword}, {told}; keep those of one.")
     positions, normal = np.array([header.ImagePositionPatient for header in slices], float), _normal(slices[0])
     depths = positions @ normal
     gaps = np.diff(depths)

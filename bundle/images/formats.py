@@ -178,6 +178,8 @@ def find_images(path: str | Path) -> list[str]:
                 passed.append(f"{entry}, a hidden folder")
         elif entry.is_dir():
             inner, over = ([str(entry)], []) if ome_zarr.matches(entry) else _images_in(entry, dicom_alone=True)
+            if not inner and not over and any(file.is_file() for file in entry.iterdir()):
+                over = [f"{entry}, a folder without an image"]
             found, passed = found + inner, passed + over
     for line in passed:
         print(f"passed over: {line}", file=sys.stderr)
@@ -213,9 +215,9 @@ def _images_in(folder: Path, dicom_alone: bool = False) -> tuple[list[str], list
         elif is_dicom(entry):
             kind = "slice" if has_slices else file_kind(entry)  # the others of a stack are looked at when it is opened
             has_slices |= kind == "slice"
-            flat += [str(entry)] if kind == "xray" else []
+            flat += [str(entry)] if kind in ("xray", "broken") else []  # a broken one is told when it is opened
             passed += [] if kind else [f"{entry}, DICOM of the kind {_kind(entry)}, which holds no image"]
-        elif end and not dicom_alone:
+        elif end:
             flat.append(str(entry))
     if has_slices:
         return [*found, str(folder)], passed + [f"{entry}, beside the slices of a volume" for entry in flat]

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from bundle.images.bit_depth import level_type
 from bundle.images.derived import Derivation, write_derived_xray
-from bundle.images.dicom_headers import XRAY, file_kind, is_dicom, read_header
+from bundle.images.dicom_headers import XRAY, file_kind, is_dicom, kind_of, read_header, value_of
 from bundle.images.dicom_levels import levels_of
 from bundle.images.dicom_pixels import read_stored
+from bundle.images.dicom_rules import check_pixels, number, sides
 from bundle.images.image import ImageError, LazyImage, Opened, Write, in_order
 from pydicom.dataset import Dataset
 
@@ -43,7 +44,10 @@ def open(path: Path, **_: Any) -> Opened:
         )
     header = read_header(path)
     _check(path, header)
-    down, right = header.get("PixelSpacing") or header.get("ImagerPixelSpacing") or (1, 1)
+    check_pixels(header)
+    number(header, "RescaleSlope", 1)
+    told = [keyword for keyword in ("PixelSpacing", "ImagerPixelSpacing") if value_of(header, keyword)]
+    down, right = sides(header, told[0]) if told else (1, 1)
     decoded: list[np.ndarray] = []
 
     def read(window: tuple[slice, ...]) -> np.ndarray:
@@ -86,26 +90,31 @@ def create(
 
 def _check(file: str | Path, header: Dataset) -> None:
     """Refuse what is no single frame in grey."""
-    where, modality = f"X-ray {str(file)!r}", header.get("Modality") or ""
-    frames, kind = int(header.get("NumberOfFrames") or 1), header.get("PhotometricInterpretation") or "nothing"
-    if header.get("ImagePositionPatient") and modality not in XRAY:
+    where, modality = f"X-ray {str(file)!r}", value_of(header, "Modality") or ""
+    frames, kind = value_of(header, "NumberOfFrames") or 1, value_of(header, "PhotometricInterpretation") or "nothing"
+    if kind_of(header) == "slice":
         raise ImageError(f"{where} is one slice of a volume, by its modality {modality!r}; give the series' folder.")
     if not header.get("Rows"):
         raise ImageError(f"{where} holds no pixels, modality {modality!r}; one image is needed: leave the file out.")
-    if frames > 1 and modality not in ("", *XRAY):
+    if frames != 1 and modality not in ("", *XRAY):
         raise ImageError(
             f"{where} has {frames} frames; a volume of several frames is not read: write it anew as one file a slice, "
             "for instance by dcm4che's emf2sf, and give their folder; or as NIfTI, by dcm2niix."
         )
-    if frames > 1:
+    if frames != 1:
         raise ImageError(f"{where} has {frames} frames; one is needed: save the frame to translate as its own image.")
-    if header.get("SamplesPerPixel", 1) != 1 or kind not in ("MONOCHROME1", "MONOCHROME2"):
+    if value_of(header, "SamplesPerPixel") != 1 or kind not in ("MONOCHROME1", "MONOCHROME2"):
         raise ImageError(
-            f"{where} is stored as {kind}, {header.get('SamplesPerPixel', 1)} samples a pixel; grey is needed, "
+            f"{where} is stored as {kind}, {header.get('SamplesPerPixel')} samples a pixel; grey is needed, "
             "MONOCHROME1 or MONOCHROME2: leave it out, or save it as a PNG, which is read as grey."
         )
-    bits, allocated = header.get("BitsStored"), header.get("BitsAllocated")
-    if allocated not in (8, 16) or not bits or not 2 <= bits <= allocated or header.get("HighBit") != bits - 1:
+    bits, allocated = value_of(header, "BitsStored"), value_of(header, "BitsAllocated")
+    if (
+        allocated not in (8, 16)
+        or not isinstance(bits, int)
+        or not 2 <= bits <= allocated
+        or header.get("HighBit") != bits - 1
+    ):
         raise ImageError(
             f"{where} stores {bits} of {allocated} bits up to bit {header.get('HighBit')}; 2 to 16 of 8 or 16, from "
             "bit 0 on, are read: write it anew, for instance as a 16-bit PNG."

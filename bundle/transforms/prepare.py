@@ -23,6 +23,7 @@ from bundle.cascade import ScratchImage, barrier, create_array, open_group, pend
 from bundle.cascade.scratch import NOTE
 from bundle.geometry import Tile, even, tiles
 from bundle.images import Opened, Volume, level_type, open_image, result_path, stem, suffix
+from bundle.images.derived import check_source
 from bundle.images.readback import least_bytes
 from bundle.runtime import Job, begin_notes, first, free_memory, parse_bytes, prefetch, trim_malloc, wait, world
 from bundle.runtime.files import PART, check_space, remove_abandoned, size_of
@@ -106,6 +107,7 @@ class PrepareImaged(MapTransform):
         """Replace each path by a MetaTensor `(1, *spatial)`, or by a `ScratchImage`.
 
         Raises:
+            ImageError: If the image, or a derived series of it, is refused.
             LockedError: If other processes work on the same image on disk, and this one is not alone.
             NotWrittenError: If the disk has no room for the result, and on disk for the image and the scales.
         """
@@ -136,6 +138,8 @@ class PrepareImaged(MapTransform):
     def check_space(self, image: Opened) -> None:
         """Refuse to begin what the disk has no room for: the result, and on disk two images of 32 bits."""
         end = suffix(result_path(image.path, self.folder, "", self.output_ext, files=image.files))
+        if not end and image.files:
+            check_source(image.files)
         needed = least_bytes(image.shape, level_type(image.bits) if image.bits else self.output_dtype, end)
         if self.on_disk(image):
             needed += max(2 * least_bytes(image.shape, np.float32, "") - size_of(self.scratch(image)), 0)

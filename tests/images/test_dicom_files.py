@@ -83,7 +83,7 @@ def test_an_xray_without_preamble_is_read(tmp_path):
 
 
 @both_ways
-@pytest.mark.parametrize("size", [0, 1, 100, 131, 200, 400, 700, -1, -30])
+@pytest.mark.parametrize("size", [0, 1, 100, 131, 132, 150, 200, 385, 400, 700, -1, -30])
 @pytest.mark.parametrize("place", [0, 2, -1])
 @pytest.mark.parametrize("end", ["", ".dcm"])
 def test_a_slice_that_is_cut_is_named(tmp_path, streaming, size, place, end):
@@ -100,6 +100,51 @@ def test_a_slice_that_is_cut_is_named(tmp_path, streaming, size, place, end):
         cause = cause.__cause__
     assert cut.name in str(cause) and ("cut short" in str(cause) or "is empty" in str(cause))
     assert not list((tmp_path / "out").glob("ct*"))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom's, of half a value
+@pytest.mark.parametrize("place", [0, 2, -1])
+@pytest.mark.parametrize("form", ["with preamble", "explicit", "implicit"])
+def test_no_cut_is_overlooked(tmp_path, form, place):
+    """Wherever it is, in steps so small that it meets every element, its length and its value."""
+    files = write_series(tmp_path, hounsfield(SHAPE))
+    for file in files if form != "with preamble" else ():
+        stripped(file, form == "implicit")
+    whole = Path(files[place]).read_bytes()
+    for size in [*range(0, len(whole), 9), *range(132, 140), len(whole) - 1]:
+        Path(files[place]).write_bytes(whole[:size])
+        with pytest.raises(ImageError) as told:
+            open_image(tmp_path).whole()
+        assert files[place] in str(told.value)
+
+
+def test_a_file_of_other_bytes_is_named(tmp_path):
+    """Such as zeros, of which a disk fills what it did not get to write."""
+    files = write_series(tmp_path, hounsfield(SHAPE))
+    Path(files[0]).write_bytes(bytes(1000))
+    with pytest.raises(ImageError, match=rf"'{files[0]}' of 1000 bytes is cut short, or is no DICOM file"):
+        open_image(tmp_path)
+
+
+@pytest.mark.parametrize("cut", [140, 385, 700])
+@pytest.mark.parametrize("name", ["IM1", "a.dcm"])
+def test_an_image_that_is_cut_is_no_other_file(tmp_path, cut, name):
+    """It is an image that fails, and not one that is passed over."""
+    whole = write_xray(tmp_path / name, levels(12))
+    whole.write_bytes(whole.read_bytes()[:cut])
+    write_xray(tmp_path / "IM2", levels(12))
+    assert str(whole) in find_images(tmp_path)
+    with pytest.raises(ImageError, match=name):
+        load_image(whole)
+
+
+def test_empty_files_in_a_folder_of_their_own_are_images_that_fail(tmp_path):
+    write_series(tmp_path / "good", hounsfield(SHAPE))
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "a.dcm").touch()
+    assert find_images(tmp_path) == [str(tmp_path / "empty" / "a.dcm"), str(tmp_path / "good")]
+    with pytest.raises(ImageError, match=r"a\.dcm' is empty"):
+        load_image(tmp_path / "empty" / "a.dcm")
 
 
 def test_a_slice_that_was_not_fetched_is_named(tmp_path):

@@ -135,6 +135,23 @@ def test_another_grid_is_noticed(tmp_path, shape, affine):
         series_files(gather(tmp_path / "both", stack, other))
 
 
+@pytest.mark.parametrize(
+    ("keyword", "value"), [("FrameOfReferenceUID", "1.2.3.2"), ("RescaleType", "OD"), ("SOPClassUID", "1.2.3.3")]
+)
+def test_another_space_or_unit_is_noticed(tmp_path, keyword, value):
+    """By both values and a file of each; a slice that does not name its own may be one of them."""
+
+    def edit(header, z):
+        setattr(header, keyword, value) if z == 4 else None
+
+    files = write_series(tmp_path, hounsfield(), edit=edit)
+    with pytest.raises(ValueError, match=rf"the slices differ in {keyword}, .* and {value} in '{files[4][-5:]}'; keep"):
+        series_files(tmp_path)
+    if keyword != "SOPClassUID":
+        files = write_series(tmp_path, hounsfield(), edit=lambda ds, z: delattr(ds, keyword) if z == 4 else None)
+        assert series_files(tmp_path) == files
+
+
 @pytest.mark.parametrize(("tilt", "seen"), [(0.5, False), (12.0, True), (-12.0, True)])
 def test_a_gantry_tilt_is_noticed(tmp_path, tilt, seen):
     """Slices shifted by less than half a pixel in all are as good as upright."""

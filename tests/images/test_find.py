@@ -74,6 +74,14 @@ def test_a_folder_without_images_says_what_was_passed_over(tmp_path):
         find_images(tmp_path)
 
 
+def test_a_folder_without_an_image_is_named(folder, capsys):
+    """Its slices may all be empty."""
+    (folder / "S1").mkdir()
+    (folder / "S1" / "IM1").touch()
+    assert names(folder) == ["a.nii.gz", "c.nii.gz"]
+    assert "S1, a folder without an image" in capsys.readouterr().err
+
+
 # Names of results
 
 

@@ -23,7 +23,9 @@ def through(path, folder, streaming, dims=3, dtype="int16", **keys):
     restoring = [Invertd("pred", preprocessing, "image", nearest_interp=False)] if dims == 3 else [AsImaged()]
     saving = SaveImageAsSourced("pred", folder, output_dtype=dtype, **keys)
     postprocessing = Compose([*restoring, RoundAndCastd("pred", dtype), saving])
-    image = PrepareImaged("image", preprocessing, streaming, folder, spatial_dims=dims)({"image": str(path)})["image"]
+    ends = {"output_ext": keys.get("output_ext", ""), "output_dtype": dtype}
+    preparing = PrepareImaged("image", preprocessing, streaming, folder, spatial_dims=dims, **ends)
+    image = preparing({"image": str(path)})["image"]
     if streaming:
         shape = image.shape[2:]
         result = image.sibling("result_0", shape, shape)

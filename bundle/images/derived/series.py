@@ -6,6 +6,7 @@ import errno
 import itertools
 from collections.abc import Sequence
 from contextlib import ExitStack
+from io import BytesIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -13,11 +14,14 @@ from typing import Any
 import numpy as np
 from bundle.images.derived.ct import derived_slice, is_ct
 from bundle.images.derived.image import UNNAMED, Derivation, uid_of
-from bundle.images.dicom_headers import read_header
+from bundle.images.dicom_headers import read_header, value_of
+from bundle.images.image import ImageError
 from bundle.images.readback import check_tail, least_bytes
 from bundle.runtime.files import atomic
 from pydicom.uid import UID
 
+#: What names a slice, the series and the study; an archive takes none without them.
+NAMES = ("SOPInstanceUID", "StudyInstanceUID")
 #: A result may lie this far off its source's grid, in shares of the smaller pixel side.
 GRID_TOLERANCE = 0.01
 
@@ -40,7 +44,7 @@ class DerivedSeries:
             mm to the patient's right, front and head, as in NIfTI. derivation: what made it.
 
     Raises:
-        ValueError: If the source is no CT in HU, or the result does not lie on its grid.
+        ValueError: If the source is no CT in HU, `check_source` refuses it, or the result does not lie on its grid.
         FileExistsError: If the folder holds the source itself, or anything that is no ``.dcm`` file.
     """
 
@@ -56,6 +60,7 @@ class DerivedSeries:
         self.derivation = derivation or Derivation()
         if not is_ct(self.source[0]):
             raise ValueError(f"source {str(self.source[0])!r} is no CT image in HU; take output_ext '.nii.gz' instead.")
+        check_source(self.source)
         _check_grid(self.source, tuple(shape), np.asarray(affine, float))
         self._check_folder()
         self._needed = least_bytes(shape, np.int16, "")
@@ -136,6 +141,43 @@ class DerivedSeries:
                 f"folder {str(self.folder)!r} holds {others[0]!r}, which is no part of an earlier result; move it "
                 "away, or take another output_dir."
             )
+
+
+def check_source(source: Sequence[str | Path]) -> None:
+    """Refuse files of which no derived series can be made, before any work is done on them.
+
+    Args:
+        source: files of a CT series in HU.
+
+    Raises:
+        ImageError: If a slice has no name of its own or is of another study, or its header cannot be written again.
+    """
+    seen: dict[str, Path] = {}
+    study = ""
+    for file in map(Path, source):
+        header = read_header(file)
+        uid, own = (str(value_of(header, keyword) or "") for keyword in NAMES)
+        for keyword, value in zip(NAMES, (uid, own), strict=True):
+            if not value:
+                raise _refused(file, f"has no {keyword}")
+        if uid in seen:
+            raise _refused(file, f"has the SOPInstanceUID {uid} of {str(seen[uid])!r}, which has to be its own")
+        if own != (study := study or own):
+            raise _refused(file, f"has the StudyInstanceUID {own}, and others of the series have {study}")
+        seen[uid] = file
+        try:
+            derived_slice(header, b"\0\0", Derivation()).save_as(BytesIO())
+        except Exception as error:  # whatever pydicom makes of a value that is none of its kind
+            raise _refused(
+                file, f"has a header that cannot be written again ({' '.join(str(error).split())})"
+            ) from error
+
+
+def _refused(file: Path, rule: str) -> ImageError:
+    return ImageError(
+        f"DICOM file {str(file)!r} {rule}; no derived series can be made of it: fetch it again, correct it, for "
+        "instance with dcmodify, or take output_ext '.nii.gz'."
+    )
 
 
 def _check_grid(source: Sequence[Path], shape: tuple[int, ...], affine: np.ndarray) -> None:

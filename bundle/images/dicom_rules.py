@@ -1,0 +1,139 @@
+"""Rules of a slice: what its header has to hold, value by value, before its place or its pixels are trusted.
+
+Place: DICOM PS3.3, C.7.6.2; pixels: C.7.6.3; from stored values to HU: C.11.1.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from bundle.images.dicom_headers import value_of
+from bundle.images.image import ImageError
+from pydicom.dataset import Dataset
+from pydicom.uid import CTImageStorage
+
+#: What the rules are about.
+PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
+PIXELS = (
+    *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "SamplesPerPixel", "PhotometricInterpretation"),
+    *("RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "PixelPaddingValue", "PixelPaddingRangeLimit"),
+)
+#: The largest position, pixel side, slope and intercept, and the inverse of the smallest side and slope: mm, or HU.
+MOST = 1e6
+#: Direction cosines may be this far from length 1 and from a right angle, as in GDCM.
+COSINES = 1e-3
+#: What is done about a value that is wrong.
+WAY_OUT = "fetch the file again, or correct the value, for instance with dcmodify"
+
+
+def refusal(header: Dataset, keyword: str, value: Any, rule: str, way_out: str = WAY_OUT) -> ImageError:
+    """The error of a value: file, attribute, value, rule and way out."""
+    text = "\\".join(map(str, value)) if isinstance(value, (list, tuple)) or hasattr(value, "append") else str(value)
+    shown = "is missing" if value is None else f"{text[:80] if text.isprintable() else ascii(text[:80])} is wrong"
+    return ImageError(f"DICOM file {str(header.filename)!r}: its {keyword} {shown}: it has to be {rule}; {way_out}.")
+
+
+def numbers(header: Dataset, keyword: str, count: int) -> np.ndarray:
+    """The finite numbers of an attribute, `(count,)`.
+
+    Raises:
+        ImageError: If it holds others, fewer or more.
+    """
+    value = value_of(header, keyword)
+    rule = f"{count} finite numbers" if count > 1 else "a finite number"
+    several = isinstance(value, (list, tuple)) or hasattr(value, "append")
+    try:
+        found = np.array([float(part) for part in (value if several else [value])])
+    except (TypeError, ValueError) as error:
+        raise refusal(header, keyword, value, rule) from error
+    if len(found) != count or not (np.abs(found) <= MOST).all():
+        raise refusal(header, keyword, value, f"{rule} up to {MOST:.0f}")
+    return found
+
+
+def number(header: Dataset, keyword: str, usual: float) -> float:
+    """The finite number of an attribute, or the usual one if there is none.
+
+    Raises:
+        ImageError: If it holds no number, or several.
+    """
+    return usual if value_of(header, keyword) in (None, "") else float(numbers(header, keyword, 1)[0])
+
+
+def check_place(header: Dataset) -> None:
+    """Refuse a slice whose position, orientation or pixel size are no numbers, or not those of a grid in space.
+
+    Raises:
+        ImageError: If they are not.
+    """
+    numbers(header, "ImagePositionPatient", 3)
+    cosines = numbers(header, "ImageOrientationPatient", 6).reshape(2, 3)
+    if np.abs(cosines @ cosines.T - np.eye(2)).max() > COSINES:
+        rule = "two directions of length 1 at a right angle"
+        raise refusal(header, "ImageOrientationPatient", header.ImageOrientationPatient, rule)
+    sides(header, "PixelSpacing")
+
+
+def sides(header: Dataset, keyword: str) -> np.ndarray:
+    """The sides of a pixel in mm, down and to the right, `(2,)`.
+
+    Raises:
+        ImageError: If they are no two lengths.
+    """
+    found = numbers(header, keyword, 2)
+    if (found < 1 / MOST).any():
+        raise refusal(header, keyword, value_of(header, keyword), "two lengths above 0 mm")
+    return found
+
+
+def check_pixels(header: Dataset) -> None:
+    """Refuse an image whose size or stored values are not told, or that is in colour.
+
+    Raises:
+        ImageError: If so.
+    """
+    allowed: dict[str, tuple[Any, ...]] = {
+        "SamplesPerPixel": (1,),
+        "PhotometricInterpretation": ("MONOCHROME1", "MONOCHROME2"),
+        "BitsAllocated": (8, 16, 32),
+        "PixelRepresentation": (0, 1),
+    }
+    for keyword in ("Rows", "Columns"):
+        if not _is_whole(found := value_of(header, keyword)) or not 0 < found < 65536:
+            raise refusal(header, keyword, found, "a whole number from 1 to 65535")
+    for keyword, values in allowed.items():
+        if (found := value_of(header, keyword)) not in values:
+            raise refusal(header, keyword, found, " or ".join(map(str, values)))
+    stored, high = value_of(header, "BitsStored"), value_of(header, "HighBit")
+    if not _is_whole(stored) or not 1 < stored <= header.BitsAllocated:
+        raise refusal(header, "BitsStored", stored, f"2 to {header.BitsAllocated}, the BitsAllocated")
+    if high not in (None, stored - 1):
+        raise refusal(header, "HighBit", high, f"{stored - 1}, one less than the BitsStored")
+
+
+def check_units(header: Dataset) -> None:
+    """Refuse a slice whose values have no one number in HU, or another unit, each.
+
+    Raises:
+        ImageError: If so.
+    """
+    if value_of(header, "ModalityLUTSequence"):
+        way_out = "convert the series with a program that knows such tables"
+        raise refusal(header, "ModalityLUTSequence", "table", "absent: slope and intercept alone are read", way_out)
+    if number(header, "RescaleSlope", 1) == 0 or abs(number(header, "RescaleSlope", 1)) < 1 / MOST:
+        raise refusal(header, "RescaleSlope", header.RescaleSlope, "another number than 0")
+    number(header, "RescaleIntercept", 0)
+    empty = [key for key in ("RescaleSlope", "RescaleIntercept") if value_of(header, key) in (None, "")]
+    if len(empty) == 1:
+        raise refusal(header, empty[0], None, "there, as slope and intercept are given together")
+    if empty and header.get("SOPClassUID") == CTImageStorage and not header.PixelRepresentation:
+        raise refusal(header, "RescaleIntercept", None, "there, or unsigned pixels cannot be told in HU")
+    for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit"):
+        found = value_of(header, keyword)
+        if found not in (None, "") and not _is_whole(found):
+            raise refusal(header, keyword, found, "one whole number")
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
