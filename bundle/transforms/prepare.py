@@ -25,6 +25,7 @@ from bundle.images import Opened, Volume, level_type, open_image, result_path, s
 from bundle.images.readback import least_bytes
 from bundle.runtime import file_hash, fingerprint, first, free_memory, parse_bytes, prefetch, trim_malloc, world
 from bundle.runtime.files import PART, check_space, size_of
+from bundle.transforms.check_input import KEY, CheckInput
 from bundle.transforms.chosen import Chosen
 from bundle.transforms.kernel_choice import KernelChoice
 from monai.config import KeysCollection
@@ -68,6 +69,8 @@ class PrepareImaged(MapTransform):
         output_dtype: of the results.
         allow_missing_keys: do not raise if a key is missing.
         choice: of the kernels, as `MatchKerneld` has it.
+        check: what looks at each image before anything else is done with it; null for nothing. What it warns of is told
+            by ``input_warnings`` of the image's metadata.
 
     Raises:
         ValueError: If streaming is asked for and there is such a reason.
@@ -89,6 +92,7 @@ class PrepareImaged(MapTransform):
         output_dtype: str = "int16",
         allow_missing_keys: bool = False,
         choice: KernelChoice | None = None,
+        check: CheckInput | None = None,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         if whole and streaming:
@@ -97,12 +101,13 @@ class PrepareImaged(MapTransform):
         self.streaming, self.output_ext, self.output_dtype = streaming, output_ext, output_dtype
         self.folder, self.spatial_dims, self.match_kernel = Path(folder), spatial_dims, match_kernel
         self.weights, self.settings, self.series_uid = weights, [*settings, series_uid], series_uid
-        self.choice = choice or KernelChoice()
+        self.choice, self.check = choice or KernelChoice(), check or CheckInput("off")
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Replace each path by a MetaTensor `(1, *spatial)`, or by a `ScratchImage`.
 
         Raises:
+            ImageError: If the image is refused, see `bundle.transforms.CheckInput`.
             NotWrittenError: If the disk has no room for the result, and on disk for the image and the scales.
         """
         out = dict(data)
@@ -110,6 +115,8 @@ class PrepareImaged(MapTransform):
             if not isinstance(out[key], (str, Path)):
                 return self.preprocessing(out)
             image = open_image(out[key], self.series_uid)
+            if told := self.check(image):
+                image = replace(image, meta={**image.meta, KEY: "; ".join(told)})
             if first():
                 self.check_space(image)
             if not self.on_disk(image):
