@@ -55,7 +55,7 @@ TEXTS = (
 )
 #: Vendors' private fields of the same.
 PRIVATE = ((0x0053, 0x1040), (0x0053, 0x1042), (0x01F7, 0x109B), (0x7005, 0x100B))
-_NAMES = r"asi?r(-v)?|admire|safire|iris|idose\d?|imr|aidr|aice|veo|mbir|truefidelity|dlir|clearview|iterative"
+_NAMES = r"asir(-v)?|admire|safire|iris|idose\d?|imr|aidr|aice|veo|mbir|truefidelity|dlir|clearview|iterative"
 ITERATIVE = re.compile(rf"(?<![a-z])({_NAMES})(?![a-z])", re.IGNORECASE)
 #: Siemens: a kernel of SAFIRE, or one followed by the strength of ADMIRE.
 SIEMENS = re.compile(r"^I\d\d[fhsm]|\\[1-5]$")
@@ -78,7 +78,7 @@ class CheckInput:
         self.action, self.soft = action, soft
 
     def __call__(self, image: Opened) -> list[str]:
-        """Return what was warned of, each in one line; nothing for an image of two axes.
+        """Return what was warned of, each in one line without the image's name; nothing for an image of two axes.
 
         Args:
             image: `(x, y, z)`, opened from a path or held in memory; at most 16 of its slices are read.
@@ -94,14 +94,13 @@ class CheckInput:
         if scores is not None:
             refusal = next(_refusals(scores), None)
         if refusal and self.action == "refuse":
-            raise ImageError(f"{name} {refusal}, or set check_input to warn.")
+            raise ImageError(f"{name} {refusal}, or set --check_input warn.")
         found = [refusal] if refusal else []
         if scores is not None and not refusal:
             found = [*_by_header(header), *_by_scores(scores, image, self.soft)]
-        told = [f"{name} {text}." for text in found]
-        for text in told:
-            warnings.warn(text, stacklevel=2)
-        return told
+        for text in found:
+            warnings.warn(f"{name} {text}.", stacklevel=2)
+        return found
 
 
 def _header(image: Opened) -> dict[str, str]:

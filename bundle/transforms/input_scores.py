@@ -144,9 +144,10 @@ def _looked_at(image: Opened) -> tuple[np.ndarray, np.ndarray]:
     thinned, middle = [], []
     for z in spread_slices(depth, SLICES):
         found = image[slice(0, x), slice(0, y), slice(z, z + 1)][..., 0].astype(np.float32)
-        thinned.append(found[::step, ::step])
-        middle.append(found[inner].copy() if step > 1 else found)
-    return np.stack(thinned, -1), np.stack(middle, -1)
+        thinned.append(found[::step, ::step].copy())
+        middle.append(found[inner].copy() if step > 1 else found[:0])
+    voxels = np.stack(thinned, -1)
+    return voxels, np.stack(middle, -1) if step > 1 else voxels
 
 
 def _percent(mask: np.ndarray) -> float:
@@ -154,9 +155,11 @@ def _percent(mask: np.ndarray) -> float:
 
 
 def _histogram(voxels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the whole numbers from -4096 to 4095, and how many voxels are rounded to each."""
-    whole = np.rint(voxels.ravel()).clip(-4096, 4095).astype(np.int64) + 4096
-    return np.arange(-4096, 4096), np.bincount(whole, minlength=8192)
+    """Return the whole numbers from -4096 to 4095, and how many voxels are rounded to each; beyond to the ends."""
+    counts = np.zeros(8192, np.int64)
+    for image in np.moveaxis(voxels, -1, 0):
+        counts += np.bincount(np.rint(image).clip(-4096, 4095).astype(np.int64).ravel() + 4096, minlength=8192)
+    return np.arange(-4096, 4096), counts
 
 
 def _most(counts: np.ndarray, values: np.ndarray, chosen: np.ndarray, voxels: np.ndarray) -> tuple[float, float]:
@@ -202,8 +205,8 @@ def _lungs(blocks: np.ndarray, side: float) -> float | None:
 
 
 def _noise(middle: np.ndarray, spacing: Sequence[float]) -> tuple[float | None, float | None]:
-    """Return the standard deviation of the noise in flat soft tissue, and how sharp it is, see `InputScores`."""
-    found = flat_noise(torch.from_numpy(middle), spacing)
+    """Return the noise in flat soft tissue of every second slice, and how sharp it is, see `InputScores`."""
+    found = flat_noise(torch.from_numpy(middle[..., ::2]), spacing)
     if found.count < PATCHES:
         return None, None
     power = found.mean()
