@@ -7,7 +7,7 @@ from benchmarks.check_input import SIZES, answer, crops, middle, stacked
 from bundle.examples.phantom import ThoraxPhantom
 from bundle.images import create_image, held
 
-PHANTOM = ThoraxPhantom((160, 128, 20), noise=40)
+PHANTOM = ThoraxPhantom((160, 128, 40), noise=40)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def test_answers_are_kinds(scan):
 
 def test_the_middle_of_a_volume(scan):
     found = middle(scan)
-    assert found.shape == (160, 128, 16) and np.array_equal(found, PHANTOM[..., 2:18])
+    assert found.shape == (160, 128, 16) and np.array_equal(found, PHANTOM[..., 12:28])
 
 
 def test_pictures_are_stacked_by_eight(tmp_path):
