@@ -59,9 +59,9 @@ class InputScores:
         deviation: of the voxels, without padding.
         side: mm along the shorter side of a slice.
         border: share of the border of the slices that is tissue; the border of what is not padding.
-        lungs: share of the body in the slices that is air; None if too little body is seen.
+        lungs: share of the body in the slices that is air; None if too little body is seen, or they are not axial.
         metal: share of voxels above 2500 HU.
-        noise: standard deviation in flat soft tissue; None if too little is seen.
+        noise: standard deviation in flat soft tissue; None if too little is seen, or the slices are not axial.
         sharpness: power of that noise from 0.45 to 0.55 cycles/mm, in units of that from 0.25 to 0.35; None likewise.
     """
 
@@ -110,7 +110,8 @@ def input_scores(image: Opened) -> InputScores:
     spread = highest - lowest
     blocks = _blocks(voxels)
     pixel = step * math.sqrt(spacing[0] * spacing[1])
-    noise, sharpness = _noise(middle, spacing)
+    upright = bool(np.argmax(np.abs(image.affine[:3, 2])) == 2)
+    noise, sharpness = _noise(middle, spacing) if upright else (None, None)
     left = voxels[voxels != air]
     return InputScores(
         low=float(inner.min()),
@@ -129,7 +130,7 @@ def input_scores(image: Opened) -> InputScores:
         deviation=float(inner.std()),
         side=min(size * mm for size, mm in zip(image.shape[:2], spacing, strict=False)),
         border=_border(voxels),
-        lungs=_lungs(blocks, pixel * BLOCK),
+        lungs=_lungs(blocks, pixel * BLOCK) if upright else None,
         metal=_percent(voxels > METAL),
         noise=noise,
         sharpness=sharpness,
