@@ -4,7 +4,8 @@
 
 DATA holds ``ct``, ``kernels``, ``lowdose``, ``brain`` and ``cxr``; a folder of further CTs is added by ``--more``.
 Crops are drawn at random, from each CT as often as from the others, around a voxel within the body. Unfit images are
-made of the real ones in memory. Printed are how many are refused, and for which rule; and what CTs are warned of.
+made of the real ones in memory. Printed are how many are refused, and for which rule; what CTs are warned of; and the
+scores of CTs and crops that lie nearest to a limit.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from skimage.measure import block_reduce
 from bundle.examples.phantom import ThoraxPhantom
 from bundle.images import ImageError, Opened, find_images, held, open_image
 from bundle.transforms import CheckInput
+from bundle.transforms.check_input import FLAT, LOUD, PADDED, WIDE
+from bundle.transforms.input_scores import InputScores, input_scores
 from bundle.transforms.lung_mask import inside_body
 
 SIZES = ((32, 32, 8), (64, 64, 1), (128, 128, 1), (256, 256, 1), (64, 64, 16), (128, 128, 32), (512, 512, 1))
@@ -168,6 +171,19 @@ UNFIT: dict[str, Made] = {
 }
 
 
+#: The scores of CTs, the least favourable first.
+NEAREST: dict[str, Callable[[Sequence[InputScores]], list[float]]] = {
+    "span, HU": lambda found: sorted(s.high - s.low for s in found),
+    "outside, %": lambda found: sorted((s.outside for s in found), reverse=True),
+    "below 0, of a spread above 120 HU": lambda found: sorted(s.depth for s in found if s.spread > FLAT),
+    "exactly 0, %": lambda found: sorted((s.zeros for s in found), reverse=True),
+    "one value, %": lambda found: sorted((s.equal for s in found), reverse=True),
+    "lung left, %": lambda found: sorted((s.lung_left for s in found if s.padded > PADDED), reverse=True),
+    "densest block, HU": lambda found: sorted(s.tissue for s in found),
+    "structure": lambda found: sorted(s.structure for s in found if s.deviation > LOUD or s.side > WIDE),
+}
+
+
 def crops(images: Sequence[Opened], count: int, rng: np.random.Generator) -> Iterator[tuple[str, Opened]]:
     """Yield crops around random voxels in the body of random images, and the size that each has at most."""
     while count:
@@ -194,7 +210,7 @@ def stacked(files: Sequence[Path], slices: int = 8) -> list[Opened]:
 
 
 def main(data: str, more: str = "", crop_count: int = 700, seed: int = 0) -> None:
-    """Print both tables.
+    """Print the three tables.
 
     Args:
         data: folder of real images.
@@ -210,8 +226,10 @@ def main(data: str, more: str = "", crop_count: int = 700, seed: int = 0) -> Non
     phantoms = [ThoraxPhantom(**options) for options in PHANTOMS]
     real["phantoms"] = [answer(held(phantom[...], phantom.affine, "phantom")) for phantom in phantoms]
     of_size: dict[str, list[Answer]] = {" x ".join(map(str, size)): [] for size in SIZES}
+    scores: list[InputScores] = []
     for size, crop in crops(scans, crop_count, rng):
         of_size[size].append(answer(crop))
+        scores.append(input_scores(crop))
     real |= {f"crops of at most {size}": row for size, row in of_size.items()}
     real["all crops"] = [found for row in of_size.values() for found in row]
     for title, row in real.items():
@@ -219,6 +237,11 @@ def main(data: str, more: str = "", crop_count: int = 700, seed: int = 0) -> Non
     print("\n| unfit | images | refused | by |\n|---|---|---|---|", flush=True)
     for title, row in unfit(scans, root, crop_count // 10, rng):
         print(f"| {title} | {len(row)} | {refused(row)} | {counted(rule for rule, _ in row)} |", flush=True)
+    print("\n| score, the three nearest to the limit | whole CTs | crops |\n|---|---|---|")
+    of_scans = [input_scores(scan) for scan in scans]
+    for title, nearest in NEAREST.items():
+        cells = [", ".join(f"{value:.2g}" for value in nearest(found)[:3]) for found in (of_scans, scores)]
+        print(f"| {title} | {' | '.join(cells)} |")
 
 
 def unfit(

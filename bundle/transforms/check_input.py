@@ -21,7 +21,7 @@ from bundle.transforms.input_scores import InputScores, input_scores
 ACTIONS = ("refuse", "warn", "off")
 KEY = "input_warnings"  # of an image's metadata: what was warned of, joined by "; "
 
-NARROW = 20.0  # HU: values of a CT span more, by their noise alone
+NARROW = 15.0  # HU: values of a CT span more, by their noise alone
 FLAT = 120.0  # HU: a spread below may be one tissue alone, which need not reach below 0
 BRIGHT = 300.0  # HU: the median of a tissue without air and fat is lower
 DEPTH = 0.03  # of the spread: so far below 0 do fat, lung and air reach
