@@ -28,10 +28,15 @@ def note(**facts: Any) -> None:
     _facts.update(facts)
 
 
-def warn(text: str, stacklevel: int = 2) -> None:
-    """Warn the user, and note the warning."""
+def warn(text: str, subject: str = "") -> None:
+    """Warn the user, and note the warning.
+
+    Args:
+        text: what is noted; it names no file, which may be named after a patient.
+        subject: the file, which only the user is told.
+    """
     _warned.append(text)
-    warnings.warn(text, stacklevel=stacklevel + 1)
+    warnings.warn(f"{subject} {text}".strip(), stacklevel=3)
 
 
 def remark(text: str) -> None:

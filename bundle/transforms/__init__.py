@@ -1,9 +1,11 @@
 """The MONAI dictionary transforms that `configs/inference.json` names: load, match, paste, save.
 
 `prepare` and `finish` run them on an image in memory, or slab by slab on one that is too large for that; `percentiles`:
-intensities without a unit on one scale; `lungs`: where they are; `densitometry`: their density, in a `lung_mask`.
+intensities without a unit on one scale; `check_input`: what is no CT in HU, by its `input_scores`; `lungs`: where they
+are; `densitometry`: their density, in a `lung_mask`.
 """
 
+from bundle.transforms.check_input import CheckInput
 from bundle.transforms.densitometry import Densitometry
 from bundle.transforms.finish import FinishImaged
 from bundle.transforms.kernel_choice import KernelChoice
@@ -17,6 +19,7 @@ from bundle.transforms.save import SaveImageAsSourced
 from bundle.transforms.undo_clipping import UndoClippingd
 
 __all__ = [
+    "CheckInput",
     "Densitometry",
     "FinishImaged",
     "KernelChoice",

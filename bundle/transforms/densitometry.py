@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from bundle import __version__
 from bundle.images import Opened, Slabs, Volume, slabs
+from bundle.runtime import noted
 from bundle.runtime.files import atomic
 from bundle.scanner import FLOOR
 from bundle.transforms.lung_mask import AIR, LEFT, RIGHT, LungMask, find_lung_mask
@@ -80,6 +81,7 @@ class Densitometry:
             ValueError: see `measured`.
         """
         found = measured(Volume(source), Volume(result))
+        found["warnings"] += noted()["warnings"]
         path = Path(result)
         with atomic(path.with_name(path.name + END)) as part:
             part.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n", encoding="utf-8")

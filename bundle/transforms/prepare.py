@@ -29,6 +29,7 @@ from bundle.runtime import Job, begin_notes, first, free_memory, parse_bytes, pr
 from bundle.runtime.files import PART, check_space, remove_abandoned, size_of
 from bundle.runtime.job import place_of
 from bundle.runtime.locks import HeldLock
+from bundle.transforms.check_input import CheckInput
 from bundle.transforms.chosen import Chosen
 from bundle.transforms.kernel_choice import KernelChoice
 from monai.config import KeysCollection
@@ -72,6 +73,7 @@ class PrepareImaged(MapTransform):
         output_dtype: of the results.
         allow_missing_keys: do not raise if a key is missing.
         choice: of the kernels, as `MatchKerneld` has it.
+        check: what looks at each image before anything else is done with it; null for nothing.
 
     Raises:
         ValueError: If streaming is asked for and there is such a reason.
@@ -92,6 +94,7 @@ class PrepareImaged(MapTransform):
         output_dtype: str = "int16",
         allow_missing_keys: bool = False,
         choice: KernelChoice | None = None,
+        check: CheckInput | None = None,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         if whole and streaming:
@@ -100,14 +103,14 @@ class PrepareImaged(MapTransform):
         self.streaming, self.output_ext, self.output_dtype = streaming, output_ext, output_dtype
         self.folder, self.spatial_dims, self.match_kernel = Path(folder), spatial_dims, match_kernel
         self.job, self.series_uid = job or Job(), series_uid
-        self.choice = choice or KernelChoice()
+        self.choice, self.check = choice or KernelChoice(), check or CheckInput("off")
         self._lock: HeldLock | None = None
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Replace each path by a MetaTensor `(1, *spatial)`, or by a `ScratchImage`.
 
         Raises:
-            ImageError: If the image, or a derived series of it, is refused.
+            ImageError: If the image, or a derived series of it, is refused (`bundle.transforms.CheckInput`).
             LockedError: If other processes work on the same image on disk, and this one is not alone.
             NotWrittenError: If the disk has no room for the result, and on disk for the image and the scales.
         """
@@ -119,6 +122,7 @@ class PrepareImaged(MapTransform):
             if not isinstance(out[key], (str, Path)):
                 return self.preprocessing(out)
             image = open_image(out[key], self.series_uid)
+            self.check(image)
             if first():
                 self.tidy(image)
                 self.check_space(image)

@@ -37,9 +37,7 @@ def test_own_results_alone_are_replaced(tmp_path, source):
     result = made(tmp_path / "out" / "scan_translated.nii", source)
     assert check_replaceable(result, source) == owned(result) is not None
     result.write_text("changed by somebody")
-    with pytest.raises(
-        FileExistsError, match=r"scan_translated\.nii.*scan\.nii.*not known as this bundle's own"
-    ):
+    with pytest.raises(FileExistsError, match=r"scan_translated\.nii.*scan\.nii.*not known as this bundle's own"):
         check_replaceable(result, source)
     assert check_replaceable(result, source, overwrite="all") is None
     with pytest.raises(ValueError, match="overwrite 'some' is neither 'own'"):
