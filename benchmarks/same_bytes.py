@@ -75,7 +75,11 @@ def run_all(checkout: Path, cases: Sequence[Case], inputs: Path, folder: Path) -
 def compared(one: Path, other: Path) -> str:
     """Return in a line how two folders of results differ."""
     files = [
-        {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+        {
+            path.relative_to(folder): path.read_bytes()
+            for path in sorted(folder.rglob("*"))
+            if path.is_file() and not path.name.endswith(".provenance.json")
+        }
         for folder in (one, other)
     ]
     if files[0] == files[1]:

@@ -7,18 +7,15 @@ be the same, or is a clash.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pydicom
 from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom import AE, build_role, evt
-from pynetdicom.sop_class import (
-    StudyRootQueryRetrieveInformationModelFind,
-    StudyRootQueryRetrieveInformationModelGet,
-    Verification,
-)
 
-FIND, GET = StudyRootQueryRetrieveInformationModelFind, StudyRootQueryRetrieveInformationModelGet
+#: SOP classes (PS3.4, annex A and C.6.2): echo, find and get at the study root.
+VERIFICATION, FIND, GET = "1.2.840.10008.1.1", "1.2.840.10008.5.1.4.1.2.2.1", "1.2.840.10008.5.1.4.1.2.2.3"
 #: What is told of a series when it is found.
 SERIES = ("PatientID", "PatientName", "StudyInstanceUID", "SeriesInstanceUID", "SeriesDescription", "Modality")
 #: Status (PS3.7, annex C; PS3.4, C.4): done, more to come, a clash.
@@ -76,11 +73,16 @@ class Archive:
 def running() -> Iterator[Archive]:
     """An archive that listens at a free port of this machine, in a thread."""
     archive, entity = Archive(), AE("ARCHIVE")
-    for context in (Verification, FIND, GET):
+    for context in (VERIFICATION, FIND, GET):
         entity.add_supported_context(context)
     entity.add_supported_context(CTImageStorage, ExplicitVRLittleEndian, scu_role=True, scp_role=True)
-    handlers = [(evt.EVT_C_STORE, archive.store), (evt.EVT_C_FIND, archive.find), (evt.EVT_C_GET, archive.get)]
+    handlers: list[Any] = [
+        (evt.EVT_C_STORE, archive.store),
+        (evt.EVT_C_FIND, archive.find),
+        (evt.EVT_C_GET, archive.get),
+    ]
     server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+    assert server is not None and server.socket is not None
     archive.port = server.socket.getsockname()[1]
     try:
         yield archive

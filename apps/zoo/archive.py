@@ -27,6 +27,7 @@ INCLUDED = (
     "bundle/scanner/kernels.json",
     "docs/*.md",
     "docs/*.txt",
+    "docs/*.schema.json",
     "docs/*.csv",
     "docs/figures/*.png",
 )

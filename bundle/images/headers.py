@@ -40,8 +40,8 @@ NUMBERS: dict[str, int | str] = {
 }
 
 
-def check_references(path: str | Path) -> None:
-    """Refuse an image file whose header names a file outside of its own folder; nothing but the header is opened.
+def check_references(path: str | Path) -> list[Path]:
+    """Return the files that an image's header names; refuse one outside of its folder. Only the header is opened.
 
     Args:
         path: of a file, whatever its format.
@@ -54,12 +54,11 @@ def check_references(path: str | Path) -> None:
     path = Path(path)
     name = path.name.lower()
     if name.endswith((".mha", ".mhd")):
-        _check_meta_image(path)
-    elif name.endswith(".nrrd"):
-        _check_nrrd(path)
+        return _check_meta_image(path)
+    return _check_nrrd(path) if name.endswith(".nrrd") else []
 
 
-def _check_meta_image(path: Path) -> None:
+def _check_meta_image(path: Path) -> list[Path]:
     key, text = "ElementDataFile", _text(path)
     numbers: dict[str, list[float]] = {}
     for line, end in _lines(text, r"\n"):
@@ -70,8 +69,7 @@ def _check_meta_image(path: Path) -> None:
             raise _refusal(path, "header line", line, "is not written 'Key = value'", "write the file anew")
         name, value = found[1], found[2].strip(BLANK)
         if name == key:
-            _check_meta_image_data(path, value, text, end, [int(side) for side in numbers.get("DimSize", [])])
-            return
+            return _check_meta_image_data(path, value, text, end, [int(side) for side in numbers.get("DimSize", [])])
         if re.sub(r"[ \t_-]", "", name).lower() == key.lower():
             raise _refusal(path, "header line", line, f"is not spelled '{key} = value'", "correct the header")
         if name in NUMBERS:
@@ -80,6 +78,7 @@ def _check_meta_image(path: Path) -> None:
             numbers[name] = _numbers(path, name, value, int(numbers.get("NDims", [0])[0]))
     if len(text) > LIMIT:
         raise _refusal(path, "header", text[:20], f"has no {key} in its first {LIMIT} bytes", "write the file anew")
+    return []
 
 
 def _numbers(path: Path, name: str, value: str, dims: int) -> list[float]:
@@ -93,13 +92,13 @@ def _numbers(path: Path, name: str, value: str, dims: int) -> list[float]:
     return [float(word) for word in words]
 
 
-def _check_meta_image_data(path: Path, value: str, text: str, end: int, shape: Sequence[int]) -> None:
-    """Check an ``ElementDataFile`` and what follows it."""
+def _check_meta_image_data(path: Path, value: str, text: str, end: int, shape: Sequence[int]) -> list[Path]:
+    """Check an ``ElementDataFile`` and what follows it; return the files that it names."""
     key = "ElementDataFile"
     if value in LOCAL:
         if key in text[end:]:
             raise _refusal(path, key, value, "is given twice", "keep one")
-        return
+        return []
     listed = re.fullmatch(r"LIST(?:[ \t]+(\d)D?)?", value)
     if value.startswith("LIST") and not listed:
         raise _refusal(path, key, value, "has to be 'LIST' or 'LIST k' for files of k axes", "correct the header")
@@ -112,22 +111,20 @@ def _check_meta_image_data(path: Path, value: str, text: str, end: int, shape: S
     else:
         if text[end:].strip(BLANK + "\n"):
             raise _refusal(path, key, value, "is followed by more lines", "keep it as the header's last line")
-        _check_name(path, key, value, COMPRESSED)
-        return
+        return [_check_name(path, key, value, COMPRESSED)]
     axes = int(listed[1]) if listed and listed[1] else len(shape) - 1
     needed = math.prod(shape[axes:])
     if not 0 < axes < len(shape) or len(names) != needed:
         raise _refusal(
             path, key, value, f"names {len(names)} files for DimSize {list(shape)}", f"name {needed}, one each"
         )
-    for name in names:
-        _check_name(path, key, name)
+    return [_check_name(path, key, name) for name in names]
 
 
-def _check_nrrd(path: Path) -> None:
+def _check_nrrd(path: Path) -> list[Path]:
     text = _text(path)
     if not text.startswith("NRRD"):
-        return  # which ITK refuses
+        return []  # which ITK refuses
     names: list[str] | None = None
     for line, end in _lines(text, r"\r\n|\r|\n"):
         if not line:
@@ -150,8 +147,7 @@ def _check_nrrd(path: Path) -> None:
     else:
         if len(text) > LIMIT:
             raise _refusal(path, "header", text[:20], f"does not end in its first {LIMIT} bytes", "write the file anew")
-    for name in names or ():
-        _check_name(path, "data file", name)
+    return [_check_name(path, "data file", name) for name in names or ()]
 
 
 def _text(path: Path) -> str:
@@ -189,8 +185,8 @@ def _pattern(path: Path, key: str, value: str, words: Sequence[int]) -> list[str
     return [parts[0] % number for number in numbers]
 
 
-def _check_name(path: Path, key: str, name: str, ends: Sequence[str] = ("",)) -> None:
-    """Refuse a name that leads out of the header's folder, or that two programs may read differently."""
+def _check_name(path: Path, key: str, name: str, ends: Sequence[str] = ("",)) -> Path:
+    """Return the file of a name; refuse one out of the header's folder, or that two programs may read differently."""
     way_out = "copy the file into the folder of the header and name it there"
     if not name or name != name.strip(BLANK) or re.search("  |\t", name) or _has_control(name):
         raise _refusal(path, key, name, "is not a plain file name", "rename the file")
@@ -207,8 +203,10 @@ def _check_name(path: Path, key: str, name: str, ends: Sequence[str] = ("",)) ->
             inside = False
         if not inside:
             raise _refusal(path, key, name, "is a symbolic link that leads out of its folder", way_out)
-    if not any(file.is_file() for file in files):
-        raise FileNotFoundError(f"image {str(path)!r}: its {key} names {name!r}, which is not a file; put it there.")
+    for file in files:
+        if file.is_file():
+            return file
+    raise FileNotFoundError(f"image {str(path)!r}: its {key} names {name!r}, which is not a file; put it there.")
 
 
 def _has_control(text: str) -> bool:

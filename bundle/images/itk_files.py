@@ -10,6 +10,7 @@ from typing import Any
 import itk
 import numpy as np
 from bundle.geometry import Window
+from bundle.images.claims import check_claim, check_memory
 from bundle.images.headers import check_references
 from bundle.images.image import ImageError, LazyImage, Opened, Write, in_order, named, one_channel
 from bundle.images.readback import check_itk, least_bytes
@@ -34,19 +35,20 @@ TYPES = {
 }
 
 
-def open_by_itk(path: Path, image_io: Any, in_parts: bool) -> Opened:
+def open_by_itk(path: Path, image_io: Any, in_parts: bool, packed: bool) -> Opened:
     """Open a file of a format that names its voxels' place, and look at its header alone.
 
     Args:
         path: of the file.
         image_io: ITK's reader of the format.
         in_parts: whether ITK may read a part of the file; else all of it is read when the first part is asked for.
+        packed: whether the voxels are compressed, or written as text.
 
     Raises:
-        ImageError: If it cannot be read, or has more than one channel.
+        ImageError: If it cannot be read, has more than one channel, or claims more than its files hold.
         ValueError: If its header names files elsewhere (`bundle.images.headers`).
     """
-    check_references(path)
+    files = check_references(path)
     with named(path):
         image_io.SetFileName(str(path))
         image_io.ReadImageInformation()
@@ -56,8 +58,9 @@ def open_by_itk(path: Path, image_io: Any, in_parts: bool) -> Opened:
         components = int(image_io.GetNumberOfComponents())
     if components != 1:
         raise ImageError(f"image {str(path)!r} has {components} channels; one is needed: choose it first.")
+    check_claim(path, size, stored, packed, files)
     shape = one_channel(path, size, stored)
-    reader = _parts(path, image_io) if in_parts and image_io.CanStreamRead() else _whole(path, image_io)
+    reader = _parts(path, image_io) if in_parts and image_io.CanStreamRead() else _whole(path, image_io, size, stored)
     more = (slice(0, 1),) * (dims - len(shape))
     return Opened(path, shape, _affine(image_io), stored, lambda window: reader((*window, *more)))
 
@@ -90,12 +93,13 @@ def _parts(path: Path, image_io: Any) -> Callable[[Window], np.ndarray]:
     return read
 
 
-def _whole(path: Path, image_io: Any) -> Callable[[Window], np.ndarray]:
+def _whole(path: Path, image_io: Any, size: Sequence[int], stored: np.dtype) -> Callable[[Window], np.ndarray]:
     """What reads all of a file when it is first asked."""
     voxels: list[np.ndarray] = []
 
     def read(window: Window) -> np.ndarray:
         if not voxels:
+            check_memory(path, size, stored)
             voxels.append(itk.array_from_image(itk.imread(str(path), imageio=image_io)).T)
         return voxels[0][window]
 

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import math
+import re
+import zlib
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import itk
 import numpy as np
+from bundle.images.claims import check_memory
+from bundle.images.headers import LIMIT, check_references
 from bundle.images.image import ImageError, LazyImage, Opened, Write
 from bundle.images.itk_files import axes_of, create_raw, open_by_itk, text_of
 
+#: Bytes that are unpacked at once.
+BLOCK = 2**20
 SUFFIXES = {".mha": ".mha", ".mhd": ".mha"}
 #: The format's names of voxel types.
 TYPES = {
@@ -33,8 +43,47 @@ def matches(path: Path) -> bool:
 
 def open(path: Path, **_: Any) -> Opened:
     """Open a file; errors as of `bundle.images.itk_files.open_by_itk`."""
+    with path.open("rb") as file:
+        head = file.read(LIMIT)
+    packed, big = (_says(head, key) for key in (b"CompressedData", b"(?:BinaryData|Element)ByteOrderMSB"))
     # by its own reader, which ITK itself finds for lower-case names only
-    return open_by_itk(path, itk.MetaImageIO.New(), in_parts=True)
+    opened = open_by_itk(path, itk.MetaImageIO.New(), in_parts=True, packed=packed)
+    if not packed:
+        return opened
+    files = check_references(path)
+    start = 0 if files else head.index(b"\n", head.index(b"ElementDataFile")) + 1
+    stored = opened.dtype.newbyteorder(">" if big else "<")
+    voxels = cache(partial(_unpacked, path, files[0] if files else path, start, opened.shape, stored))
+    return replace(opened, read=lambda window: voxels()[window])
+
+
+def _says(head: bytes, key: bytes) -> bool:
+    """Whether a field of a header is true."""
+    return re.search(rb"^" + key + rb"[ \t]*[=:][ \t]*(?i:true|1)", head, re.MULTILINE) is not None
+
+
+def _unpacked(path: Path, file: Path, start: int, shape: Sequence[int], stored: np.dtype) -> np.ndarray:
+    """The voxels of a compressed file, of which ITK makes others without a word where it is damaged.
+
+    Raises:
+        ImageError: If they do not make up the whole, or memory does not hold them.
+    """
+    check_memory(path, shape, stored)
+    needed, unpacking = math.prod(shape) * stored.itemsize, zlib.decompressobj(zlib.MAX_WBITS | 32)
+    try:
+        with file.open("rb") as opened:
+            opened.seek(start)
+            found = bytearray()
+            while len(found) <= needed and not unpacking.eof and (block := opened.read(BLOCK)):
+                found += unpacking.decompress(block, needed + 1 - len(found))
+        whole = unpacking.eof and len(found) == needed
+    except zlib.error:
+        whole = False
+    if not whole:
+        raise ImageError(
+            f"image {str(path)!r} is damaged: its compressed voxels do not unpack to {needed} bytes; fetch it again."
+        )
+    return np.frombuffer(found, stored).reshape(shape, order="F")
 
 
 def create(path: Path, like: LazyImage, dtype: np.dtype, **_: Any) -> AbstractContextManager[Write]:

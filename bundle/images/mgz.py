@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, cast
 
 import nibabel
 import numpy as np
+from bundle.images.claims import check_claim
 from bundle.images.image import ImageError, LazyImage, Opened, Write, in_order, named, one_channel
 from bundle.images.readback import check_mgz, least_bytes
 from bundle.runtime.files import atomic
@@ -37,6 +38,7 @@ def open(path: Path, **_: Any) -> Opened:
         with ImageOpener(str(path)) as file:  # nibabel's own way leaves it open
             header = MGHHeader.from_fileobj(file)
         stored, whole = header.get_data_dtype(), header.get_data_shape()
+        check_claim(path, whole, stored, packed=not path.name.lower().endswith(".mgh"))
         shape = one_channel(path, whole, stored)
     proxy, more = ArrayProxy(str(path), header), (0,) * (len(whole) - len(shape))
     return Opened(path, shape, np.asarray(header.get_affine()), stored, lambda window: proxy[(*window, *more)])

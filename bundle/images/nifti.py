@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, cast
 
 import nibabel
 import numpy as np
+from bundle.images.claims import check_claim
 from bundle.images.image import MILLIMETRES, ImageError, LazyImage, Opened, Write, in_order, named, one_channel
 from bundle.images.readback import check_nifti, least_bytes
 from bundle.runtime.files import atomic
@@ -50,11 +51,13 @@ def open(path: Path, **_: Any) -> Opened:
         header = image.header
         stored = header.get_data_dtype()
         shape = one_channel(path, image.shape, stored)
+        packed = path.name.lower().endswith(".gz")
         most = header.get_data_offset() + math.prod(image.shape) * stored.itemsize
-        if not path.name.lower().endswith(".gz") and path.stat().st_size < most:
+        if not packed and path.stat().st_size < most:
             raise ImageError(
                 f"image {str(path)!r} is cut short: it has {path.stat().st_size} of {most} bytes; fetch it again."
             )
+        check_claim(path, image.shape, stored, packed)
         units = _units(header)
         scale = np.diag([*[MILLIMETRES[units]] * 3, 1.0])
         affine = scale @ _affine(path, header)

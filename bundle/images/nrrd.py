@@ -54,7 +54,7 @@ def open(path: Path, **_: Any) -> Opened:
             f"image {str(path)!r} has an axis of the kind {other[0]!r}, which is none of space; a volume of "
             "one channel and one time point is needed: save it without that axis."
         )
-    return open_by_itk(path, itk.NrrdImageIO.New(), in_parts=False)
+    return open_by_itk(path, itk.NrrdImageIO.New(), in_parts=False, packed=encoding != "raw")
 
 
 def _fields(path: Path) -> dict[str, str]:

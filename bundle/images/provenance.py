@@ -21,7 +21,7 @@ from bundle.runtime.files import atomic, file_hash
 from bundle.runtime.job import place_of
 
 #: What is added to a result's name.
-END = ".provenance.json"
+PROVENANCE = ".provenance.json"
 #: What else is written beside a result, and goes with it.
 COMPANIONS = (".densitometry.json",)
 #: Who writes such files.
@@ -33,7 +33,7 @@ OVERWRITE = ("own", "all")
 def provenance_path(result: str | Path) -> Path:
     """Return where the provenance of a result lies."""
     result = Path(result)
-    return result.with_name(result.name + END)
+    return result.with_name(result.name + PROVENANCE)
 
 
 def content_hash(path: str | Path, files: Sequence[str] = ()) -> str:
@@ -76,7 +76,7 @@ def write_provenance(result: Path, whole: Path, source: Path, files: Sequence[st
         **more,
     }
     with atomic(provenance_path(result)) as part:
-        part.write_text(json.dumps(told, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        part.write_text(json.dumps(told, indent=1, default=str) + "\n", encoding="utf-8")
 
 
 def read_provenance(result: str | Path) -> dict[str, Any] | None:
@@ -133,7 +133,7 @@ def check_replaceable(
     if own is None:
         raise FileExistsError(
             f"result {str(result)!r} of {str(source)!r} exists already, and is not known as this bundle's own "
-            f"(no {END} beside it with its hash); {way_out}."
+            f"(no {PROVENANCE} beside it with its hash); {way_out}."
         )
     told = own["source"]
     if source.exists() and told["place"] != place_of(source) and told["sha256"] != content_hash(source, files):
@@ -145,6 +145,6 @@ def check_replaceable(
 
 def remove_companions(result: Path, kept: Sequence[str] = ()) -> None:
     """Remove what an earlier run has written beside a result that is replaced, but for the endings that are kept."""
-    for end in (END, *COMPANIONS):
+    for end in (PROVENANCE, *COMPANIONS):
         if end not in kept:
             result.with_name(result.name + end).unlink(missing_ok=True)

@@ -15,6 +15,7 @@ from typing import Any
 import itk
 import numpy as np
 from bundle.images.bit_depth import level_type
+from bundle.images.claims import check_memory
 from bundle.images.image import ImageError, LazyImage, Opened, Write, held, in_order
 from bundle.images.readback import check_pixels, least_bytes
 from bundle.runtime.files import atomic
@@ -26,6 +27,8 @@ TIFF = (".tif", ".tiff")
 FORMATS = ("PNG", "JPEG", "TIFF")
 #: Tags of a TIFF: Photometric Interpretation, 0 where high values are dark; Orientation; resolution; tiles.
 PHOTOMETRIC, ORIENTATION, RESOLUTION, RESOLUTION_UNIT, TILE_WIDTH = 262, 274, (282, 283), 296, 322
+#: Bytes a pixel that decoding takes at its peak, as measured.
+COPIES = 6
 #: Millimetres of a resolution's unit.
 UNITS = {2: 25.4, 3: 10.0}
 
@@ -103,11 +106,12 @@ def _as_levels(voxels: np.ndarray, bits: int | None, end: str) -> np.ndarray:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
-    """A file opened by Pillow, of any size: its limit is meant for what strangers upload."""
+    """A file opened by Pillow, of any size that memory holds: Pillow's own limit is lower than a large X-ray."""
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
         # by its stream: by its name Pillow would map it into memory, and take turned rows for columns
         with path.open("rb") as stream, Image.open(stream, formats=FORMATS) as photo:
+            check_memory(path, photo.size, np.uint8, COPIES)
             yield photo
     finally:
         Image.MAX_IMAGE_PIXELS = limit

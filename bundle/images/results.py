@@ -11,8 +11,7 @@ from bundle.images.dicom_series import result_suffix
 from bundle.images.dicom_stack import series_files
 from bundle.images.formats import SUFFIXES, check_not_source, is_series, stem, suffix
 from bundle.images.image import ImageError
-from bundle.images.provenance import COMPANIONS, check_overwrite, check_replaceable, content_hash
-from bundle.images.provenance import END as PROVENANCE
+from bundle.images.provenance import COMPANIONS, PROVENANCE, check_overwrite, check_replaceable, content_hash
 from bundle.images.xray import END
 from bundle.runtime import Job
 

@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 from bundle import __version__
 from bundle.images import Opened, Slabs, Volume, slabs
-from bundle.runtime import noted
 from bundle.runtime.files import atomic
 from bundle.scanner import FLOOR
 from bundle.transforms.lung_mask import AIR, LEFT, RIGHT, LungMask, find_lung_mask
@@ -69,19 +68,20 @@ class Densitometry:
             if holds:
                 raise ValueError(f"densitometry needs thorax CTs in HU, of three axes, but {reason}; set it to false.")
 
-    def __call__(self, source: str | Path | Opened, result: str | Path) -> dict[str, Any]:
+    def __call__(self, source: str | Path | Opened, result: str | Path, warnings: Sequence[str] = ()) -> dict[str, Any]:
         """Measure, write, print and return what `measured` does.
 
         Args:
             source: the image that was converted.
             result: what was written.
+            warnings: what was warned of when it was made: an unknown kernel, an iterative reconstruction.
 
         Raises:
             NotWrittenError: If the file cannot be written.
             ValueError: see `measured`.
         """
         found = measured(Volume(source), Volume(result))
-        found["warnings"] += noted()["warnings"]
+        found["warnings"] += warnings
         path = Path(result)
         with atomic(path.with_name(path.name + END)) as part:
             part.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n", encoding="utf-8")

@@ -22,7 +22,7 @@ import torch
 from bundle.cascade import ScratchImage, barrier, create_array, open_group, pending_tiles, write_tile
 from bundle.cascade.scratch import NOTE
 from bundle.geometry import Tile, even, tiles
-from bundle.images import Opened, Volume, level_type, open_image, result_path, stem, suffix
+from bundle.images import ImageError, Opened, Volume, level_type, open_image, result_path, stem, suffix
 from bundle.images.derived import check_source
 from bundle.images.readback import least_bytes
 from bundle.runtime import Job, begin_notes, first, free_memory, parse_bytes, prefetch, trim_malloc, wait, world
@@ -140,13 +140,18 @@ class PrepareImaged(MapTransform):
         return VOXEL * math.prod(image.shape) > free_memory() / SHARE
 
     def check_space(self, image: Opened) -> None:
-        """Refuse to begin what the disk has no room for: the result, and on disk two images of 32 bits."""
+        """Refuse to begin what disk or memory have no room for: the result, and on disk two images of 32 bits."""
         end = suffix(result_path(image.path, self.folder, "", self.output_ext, files=image.files))
         if not end and image.files:
             check_source(image.files)
         needed = least_bytes(image.shape, level_type(image.bits) if image.bits else self.output_dtype, end)
         if self.on_disk(image):
             needed += max(2 * least_bytes(image.shape, np.float32, "") - size_of(self.scratch(image)), 0)
+        elif (memory := VOXEL * math.prod(image.shape)) > (free := free_memory()):
+            raise ImageError(
+                f"image {str(image.path)!r} of {image.shape} voxels takes {memory / 2**30:.1f} GiB in memory, and "
+                f"{free / 2**30:.1f} GiB are free; set streaming True, which needs zarr 3, or free some."
+            )
         check_space(self.folder / image.path.name, needed)
 
     def tidy(self, image: Opened) -> None:

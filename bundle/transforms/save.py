@@ -16,9 +16,8 @@ import torch
 from bundle.cascade.scratch import NOTE
 from bundle.images import Opened, Write, check_extension, create_image, held, open_image, result_path, suffix
 from bundle.images.derived import Derivation
-from bundle.images.provenance import END as PROVENANCE
-from bundle.images.provenance import check_overwrite, check_replaceable, remove_companions
-from bundle.runtime import file_hash
+from bundle.images.provenance import PROVENANCE, check_overwrite, check_replaceable, remove_companions
+from bundle.runtime import file_hash, noted
 from bundle.runtime.files import PART, remove_abandoned, sealing
 from bundle.runtime.locks import locked
 from bundle.transforms.chosen import KERNELS
@@ -112,7 +111,8 @@ class SaveImageAsSourced(SaveImaged):
             remove_companions(path, (PROVENANCE,) if self.provenance else ())
             print(f"written: {path}")
             if self.densitometry:
-                self.densitometry(open_image(source.path, str(source.meta.get("series_uid", ""))), path)
+                original = open_image(source.path, str(source.meta.get("series_uid", "")))
+                self.densitometry(original, path, noted()["warnings"])
 
     def derivation(self, path: Path, source: Opened) -> Derivation | None:
         """What a derived DICOM image tells of how it was made; nothing for other formats."""

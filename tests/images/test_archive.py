@@ -10,6 +10,7 @@ from bundle.examples.phantom import ThoraxPhantom
 from bundle.images import load_image
 from tests.dicom_series import oblique, write_series
 from tests.golden_run import run_job
+from tests.results import results_in
 
 pytest.importorskip("pynetdicom", minversion="3", reason="the archive needs pynetdicom")
 from tests.archive import SUCCESS, find, pull, running, send
@@ -38,7 +39,7 @@ def translated(source, folder):
     """The files of a derived series."""
     keys = {"dataset_dir": str(source), "output_dir": str(folder), "match_kernel": False, "tile_size": 32}
     run_job(ROOT, {"configs": ["inference"], "run_id": "run", "keys": keys})
-    (made,) = folder.iterdir()
+    (made,) = results_in(folder)
     return sorted(made.iterdir())
 
 

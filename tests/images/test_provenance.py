@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from bundle.images import create_image, held, plan_results
-from bundle.images.provenance import END, check_replaceable, content_hash, owned, read_provenance, write_provenance
+from bundle.images.provenance import (
+    PROVENANCE,
+    check_replaceable,
+    content_hash,
+    owned,
+    read_provenance,
+    write_provenance,
+)
 from bundle.runtime import Job
 from bundle.runtime.files import atomic, sealing
 from tests.processes import ROOT
@@ -80,7 +87,7 @@ def test_a_process_killed_between_provenance_and_result_leaves_an_own_result(tmp
     "text", ["", "[]", "{}", '{"bundle": "other"}', '{"bundle": "ct_kernel_translation_gan"}', "\0"]
 )
 def test_a_file_that_is_no_provenance_tells_nothing(tmp_path, text):
-    (tmp_path / f"a.nii{END}").write_text(text)
+    (tmp_path / f"a.nii{PROVENANCE}").write_text(text)
     assert read_provenance(tmp_path / "a.nii") is None
 
 

@@ -11,7 +11,7 @@ import pytest
 from monai.bundle import ConfigWorkflow
 
 from bundle import __version__
-from bundle.images.provenance import END, content_hash, owned
+from bundle.images.provenance import PROVENANCE, content_hash, owned
 from bundle.runtime import file_hash
 from bundle.transforms.provenance import differing
 from tests.dicom_series import write_series
@@ -53,7 +53,7 @@ def test_it_tells_what_made_a_result_and_no_name(tmp_path, series, streaming, ca
     if streaming:
         pytest.importorskip("zarr", minversion="3", reason="streaming needs zarr 3, which needs Python 3.11")
     (result,) = run(series, tmp_path / "out", streaming=streaming, seed=3)
-    text = (tmp_path / "out" / (result.name + END)).read_text(encoding="utf-8")
+    text = (tmp_path / "out" / (result.name + PROVENANCE)).read_text(encoding="utf-8")
     told = json.loads(text)
     jsonschema.validate(told, SCHEMA)
     assert told["version"] == __version__ and told["seed"] == 3 and told["device"] == "cpu"
@@ -75,18 +75,18 @@ def test_the_next_run_replaces_it_or_is_skipped(tmp_path, series, capsys):
     capsys.readouterr()
     run(series, tmp_path / "out", seed=1, skip_existing=True)
     assert "skipped: " in capsys.readouterr().out
-    (result.parent / (result.name + END)).unlink()
+    (result.parent / (result.name + PROVENANCE)).unlink()
     with pytest.raises(RuntimeError) as raised:
         run(series, tmp_path / "out")
     assert "is not known as this bundle's own" in str(raised.value) + str(raised.value.__cause__)
     (result,) = run(series, tmp_path / "out", overwrite="all", provenance=False)
-    assert not Path(str(result) + END).exists()
+    assert not Path(str(result) + PROVENANCE).exists()
 
 
 def test_a_generated_image_has_one(tmp_path):
     keys = {"num_samples": 1, "image_size": 64, "seed": 5}
     (result,) = run("", tmp_path / "out", "generate", run_id="generating", **keys)
-    told = json.loads((result.parent / (result.name + END)).read_text(encoding="utf-8"))
+    told = json.loads((result.parent / (result.name + PROVENANCE)).read_text(encoding="utf-8"))
     jsonschema.validate(told, SCHEMA)
     assert told["source"] == {"sha256": None, "place": None} and told["seed"] == 5
     shutil.rmtree(tmp_path / "out")
