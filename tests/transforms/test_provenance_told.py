@@ -11,6 +11,7 @@ import pytest
 from monai.bundle import ConfigWorkflow
 
 from bundle import __version__
+from bundle.examples.phantom import ThoraxPhantom
 from bundle.images.provenance import PROVENANCE, content_hash, owned
 from bundle.runtime import file_hash
 from bundle.transforms.provenance import differing
@@ -40,7 +41,8 @@ def run(path, folder, *overlays, run_id="run", **keys):
 def series(tmp_path):
     """A CT series of a patient with a name."""
     folder = tmp_path / "in" / "ct"
-    write_series(folder, np.full((24, 20, 6), 40, np.int16), np.diag([1.0, 1.0, 3.0, 1.0]))
+    phantom = ThoraxPhantom((24, 20, 6), spacing=(15.0, 15.0, 40.0), noise=20.0)
+    write_series(folder, phantom[:, :, :].astype(np.int16), np.diag([15.0, 15.0, 40.0, 1.0]))
     for file in folder.iterdir():
         header = pydicom.dcmread(file)
         header.PatientName, header.PatientID, header.PatientBirthDate = "DOE^JANE", "4711-0815", "19700101"
