@@ -16,6 +16,9 @@ from bundle.images import series_files
 from bundle.images.derived import is_ct
 from bundle.scanner.kernels import catalogue
 
+#: What decoding a series may take.
+MEMORY = "4GiB"
+
 
 class TranslateSeriesOperator(Operator):
     """Translate the one selected CT series into a folder of the output, ``<its Series Instance UID>_translated``.
@@ -64,6 +67,7 @@ class TranslateSeriesOperator(Operator):
             dataset_dir=str(folder),
             output_dir=str(self.output_dir),
             streaming=True,
+            isolated=MEMORY,
             **kernels(),
         )
         try:
@@ -71,7 +75,9 @@ class TranslateSeriesOperator(Operator):
             workflow.run()
             workflow.finalize()
         except BaseException:
-            shutil.rmtree(self.output_dir / f".part_{folder.name}", ignore_errors=True)
+            for left in self.output_dir.glob(".part_*"):
+                shutil.rmtree(left, ignore_errors=True)
+                left.unlink(missing_ok=True) if not left.is_dir() else None
             raise
 
 

@@ -64,6 +64,7 @@ def settings(app: Path) -> dict[str, str]:
         "MONAI_LABEL_INFER_CONCURRENCY": "1",
         "MONAI_LABEL_INFER_TIMEOUT": str(PATIENCE),
         "MONAI_LABEL_SESSION_PATH": str(app.parent / "sessions"),
+        "BUNDLE_ISOLATED": "4GiB",  # images are decoded in a process of their own, which may take so much
     }
 
 

@@ -9,6 +9,7 @@ from bundle.images.bit_depth import WHITE, GreyToLevelsd, LevelsToGreyd, depth_o
 from bundle.images.dicom_stack import series_files
 from bundle.images.formats import FORMATS, NIFTI, PHOTO, create_image, find_images, is_series, open_image, stem, suffix
 from bundle.images.image import ImageError, LazyImage, Opened, Write, held
+from bundle.images.isolated import isolate
 from bundle.images.nifti import HEADER
 from bundle.images.reader import ScanReader, load_image
 from bundle.images.results import check_extension, plan_results, result_path
@@ -37,6 +38,7 @@ __all__ = [
     "find_images",
     "held",
     "is_series",
+    "isolate",
     "level_type",
     "load_image",
     "open_image",

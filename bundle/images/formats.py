@@ -17,6 +17,7 @@ from bundle.images.bit_depth import level_type
 from bundle.images.dicom_headers import file_kind, is_dicom, name_of, read_header
 from bundle.images.headers import check_references
 from bundle.images.image import ImageError, LazyImage, Opened, Window, Write
+from bundle.images.isolated import is_isolated, open_isolated
 from bundle.runtime.files import PART
 
 
@@ -92,6 +93,8 @@ def open_image(path: str | Path, series_uid: str = "") -> Opened:
     if not path.exists():
         missing = "is a link to a file that is not there" if path.is_symlink() else "does not exist"
         raise FileNotFoundError(f"image {str(path)!r} {missing}.")
+    if is_isolated():
+        return open_isolated(path, series_uid)
     form = dicom_series if path.is_dir() and not ome_zarr.matches(path) else format_of(path)
     if form is None:
         raise ImageError(
