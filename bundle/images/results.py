@@ -100,6 +100,8 @@ def plan_results(
     """
     check_extension(output_ext)
     check_overwrite(overwrite)
+    if not isinstance(output_postfix, str) or any(letter in output_postfix for letter in "/\\\0"):
+        raise ImageError(f"output_postfix {output_postfix!r} is no part of a file's name; take one without / and \\.")
     results: dict[str, Path] = {}
     owners: dict[Path, str] = {}
     for image in images:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+import logging
+import warnings
+from collections.abc import Hashable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from bundle.images import ScanReader
@@ -25,9 +28,19 @@ class LoadImageOrSeriesd(LoadImaged):
     def __init__(
         self, keys: KeysCollection, series_uid: str = "", spatial_dims: int | None = None, **kwargs: Any
     ) -> None:
-        super().__init__(keys, reader=ScanReader, **{"expanduser": False, **kwargs})
+        with _without_word_of_nvimagecodec():
+            super().__init__(keys, reader=ScanReader, **{"expanduser": False, **kwargs})
         self.reader = ScanReader(series_uid, spatial_dims)
 
     def __call__(self, data: Mapping[Hashable, Any], reader: Any = None) -> dict[Hashable, Any]:
         """Load the images under the keys as `(*spatial)`."""
         return super().__call__(data, reader or self.reader)
+
+
+@contextmanager
+def _without_word_of_nvimagecodec() -> Iterator[None]:
+    """Keep back what MONAI tells of a reader that is not used here: it sets up all that it knows."""
+    logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "NvImgCodecPydicomReader")
+        yield

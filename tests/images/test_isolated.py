@@ -72,9 +72,7 @@ def test_a_process_that_ends_ends_alone(tmp_path, limited):
     image = open_image(path)
     (process,) = [cell.cell_contents for cell in image.read.__closure__]
     os.kill(process.process.pid, signal.SIGSEGV)
-    with pytest.raises(
-        ImageError, match=r"image '.*a\.nii' cannot be decoded within 4\.0 GiB .*ended with -11"
-    ):
+    with pytest.raises(ImageError, match=r"image '.*a\.nii' cannot be decoded within 4\.0 GiB .*ended with -11"):
         image.whole()
 
 

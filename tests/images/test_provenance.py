@@ -109,6 +109,12 @@ def test_a_name_that_is_too_long_is_refused_before_the_first_image(tmp_path):
         plan_results([str(path)], tmp_path / "out")
 
 
+@pytest.mark.parametrize("postfix", ["a/b", "..\\a", "a\0", 5])
+def test_a_postfix_that_is_no_part_of_a_name_is_refused(tmp_path, source, postfix):
+    with pytest.raises(ValueError, match=r"output_postfix .* is no part of a file's name"):
+        plan_results([str(source)], tmp_path / "out", postfix)
+
+
 def test_the_schema_is_that_of_json():
     schema = json.loads((ROOT / "docs" / "provenance.schema.json").read_text())
     jsonschema.Draft202012Validator.check_schema(schema)
