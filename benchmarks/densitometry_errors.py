@@ -5,7 +5,8 @@
 No network. Sources are made of soft CTs by drawn kernels and doses, and converted to the soft kernel by the kernel
 found in them. An interval would be the result's value +- SHARE * (FLOOR + what the conversion has changed); SHARE is
 such that 95 % of the simulated pairs of the other CTs lie within (split conformal prediction: Vovk et al. 2005). Of
-real pairs, the errors are those of `benchmarks.real_pairs`: of single slices too, which `densitometry` does not measure.
+real pairs, the errors are those of `benchmarks.real_pairs`: of single slices too, which `densitometry` does not
+measure.
 """
 
 from __future__ import annotations
