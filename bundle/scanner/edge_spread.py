@@ -119,12 +119,13 @@ def edge_spread(image: Slices, spacing: Sequence[float]) -> EdgeSpread:
             else (None, None)
         )
         slope_z = 0.0 if below is None or above is None else (above - below) / (2 * float(spacing[2]))
-        for position, values, group in _profiles(slice_, pixel, slope_z):
-            bins = np.digitize(position, _EDGES) - 1
-            ok = (bins >= 0) & (bins < len(_EDGES) - 1)
-            np.add.at(total.total[2 * group + z % 2], bins[ok], values[ok])
-            np.add.at(total.count[2 * group + z % 2], bins[ok], 1)
-            profiles += 1
+        position, values, sector = _profiles(slice_, pixel, slope_z)
+        bins = np.digitize(position, _EDGES) - 1
+        ok = (bins >= 0) & (bins < len(_EDGES) - 1)
+        at = ((2 * sector + z % 2)[:, None] * (len(_EDGES) - 1) + bins)[ok]
+        total.total[...] += np.bincount(at, values[ok], total.total.size).reshape(total.total.shape)
+        total.count[...] += np.bincount(at, minlength=total.count.size).reshape(total.count.shape)
+        profiles += len(sector)
     return EdgeSpread(total.total, total.count, profiles, upright=bool(inner) and depth > 1)
 
 
@@ -145,8 +146,8 @@ def _smooth(slice_: np.ndarray) -> np.ndarray:
 
 def _profiles(
     slice_: np.ndarray, pixel: float, slope_z: np.ndarray | float
-) -> list[tuple[np.ndarray, np.ndarray, int]]:
-    """Return distance to the skin in mm, positive inside, value in HU and sector of each profile of a slice."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return distance to the skin in mm, positive inside, and value in HU, `(profiles, places)`, and each sector."""
     smooth = _smooth(slice_)
     tissue = smooth > SKIN
     body = filled_body(tissue)
@@ -160,8 +161,6 @@ def _profiles(
     ok &= (slope[i, j] > 60 / pixel) & (away[i, j] > HALF + 2)
     ok &= tilt[i, j] < UPRIGHT * np.hypot(slope[i, j], tilt[i, j])
     i, j = i[ok], j[ok]
-    if not len(i):
-        return []
     nx, ny = (gx / slope)[i, j], (gy / slope)[i, j]
     t = np.arange(-HALF, HALF, pixel / 2)
     at = [i[:, None] + nx[:, None] * t / pixel, j[:, None] + ny[:, None] * t / pixel]
@@ -169,18 +168,15 @@ def _profiles(
     # The pixels nearest to the normal, at their own distance to the skin: interpolating would smooth the profile.
     rows, columns = (np.rint(axis).astype(int).clip(0, side - 1) for axis, side in zip(at, slice_.shape, strict=True))
     distances = ((rows - i[:, None]) * nx[:, None] + (columns - j[:, None]) * ny[:, None]) * pixel
-    found = []
-    for distance, values, coarse, sector in zip(
-        distances, slice_[rows, columns], map_coordinates(smooth, at, order=1), sectors.tolist(), strict=True
-    ):
-        crossings = np.flatnonzero((coarse[:-1] < SKIN) & (coarse[1:] >= SKIN))
-        if len(crossings) != 1:
-            continue
-        c = crossings[0]
-        edge = t[c] + (SKIN - coarse[c]) / (coarse[c + 1] - coarse[c]) * (t[1] - t[0])
-        if abs(edge) <= 2 * pixel and coarse[t < edge - 4].max() <= -930 and coarse[t > edge + 3].min() >= -250:
-            found.append((distance - edge, values, sector))
-    return found
+    coarse = map_coordinates(smooth, at, order=1)
+    crossings = (coarse[:, :-1] < SKIN) & (coarse[:, 1:] >= SKIN)
+    first, every = crossings.argmax(1), np.arange(len(coarse))
+    before, after = coarse[every, first], coarse[every, first + 1]
+    with np.errstate(divide="ignore", invalid="ignore"):  # of profiles that do not cross the skin, left out below
+        edges = (t[first] + (SKIN - before) / (after - before) * (t[1] - t[0]))[:, None]
+        air, body = np.where(t < edges - 4, coarse, -np.inf).max(1), np.where(t > edges + 3, coarse, np.inf).min(1)
+        ok = (crossings.sum(1) == 1) & (np.abs(edges[:, 0]) <= 2 * pixel) & (air <= -930) & (body >= -250)
+    return (distances - edges)[ok], slice_[rows, columns][ok], sectors[ok]
 
 
 def _gains(total: np.ndarray, count: np.ndarray) -> np.ndarray:
