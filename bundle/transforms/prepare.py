@@ -148,9 +148,10 @@ class PrepareImaged(MapTransform):
         if self.on_disk(image):
             needed += max(2 * least_bytes(image.shape, np.float32, "") - size_of(self.scratch(image)), 0)
         elif (memory := VOXEL * math.prod(image.shape)) > (free := free_memory()):
+            way_out = f"leave out {self.whole}, and " if self.whole else ""
             raise ImageError(
-                f"image {str(image.path)!r} of {image.shape} voxels takes {memory / 2**30:.1f} GiB in memory, and "
-                f"{free / 2**30:.1f} GiB are free; set streaming True, which needs zarr 3, or free some."
+                f"image {str(image.path)!r} of {image.shape} voxels takes {memory} bytes of memory, and {free} are "
+                f"free; {way_out}set streaming True, which needs zarr 3, or free some."
             )
         check_space(self.folder / image.path.name, needed)
 

@@ -17,6 +17,8 @@ from bundle.transforms.prepare import SHARE, VOXEL
 
 HAS_ZARR = importlib.util.find_spec("zarr") is not None
 SHAPE = (9, 8, 7)
+#: Bytes that the image takes in memory.
+NEEDED = VOXEL * math.prod(SHAPE)
 
 
 @pytest.fixture
@@ -43,7 +45,7 @@ def test_the_free_memory_decides(tmp_path, scan, monkeypatch, more):
 
 
 def test_true_and_false_force_it(tmp_path, scan, monkeypatch):
-    monkeypatch.setattr(prepare, "free_memory", lambda: 0)
+    monkeypatch.setattr(prepare, "free_memory", lambda: NEEDED)
     assert torch.is_tensor(preparing(tmp_path / "out", streaming=False)({"image": str(scan)})["image"])
     if HAS_ZARR:
         monkeypatch.setattr(prepare, "free_memory", lambda: 10**15)
@@ -52,15 +54,22 @@ def test_true_and_false_force_it(tmp_path, scan, monkeypatch):
 
 
 def test_what_needs_the_whole_image_stays_in_memory_or_is_refused(tmp_path, scan, monkeypatch):
-    monkeypatch.setattr(prepare, "free_memory", lambda: 0)
+    monkeypatch.setattr(prepare, "free_memory", lambda: NEEDED)
     assert torch.is_tensor(preparing(tmp_path / "out", whole="crop_lungs")({"image": str(scan)})["image"])
     with pytest.raises(ValueError, match="streaming does not go with percentiles, which needs"):
         preparing(tmp_path / "out", whole="percentiles", streaming=True)
 
 
+def test_what_memory_does_not_hold_is_refused(tmp_path, scan, monkeypatch):
+    monkeypatch.setattr(prepare, "free_memory", lambda: NEEDED - 1)
+    for keys, way_out in (({"streaming": False}, "set streaming"), ({"whole": "crop_lungs"}, "leave out crop_lungs")):
+        with pytest.raises(ValueError, match=rf"scan\.nii' .*takes {NEEDED} bytes of memory.* {way_out}"):
+            preparing(tmp_path / "out", **keys)({"image": str(scan)})
+
+
 def test_without_zarr_images_stay_in_memory(tmp_path, scan, monkeypatch):
     """As on Python 3.10; asked for, streaming is refused in one line."""
-    monkeypatch.setattr(prepare, "free_memory", lambda: 0)
+    monkeypatch.setattr(prepare, "free_memory", lambda: NEEDED)
     monkeypatch.setattr(prepare, "zarr", None)
     monkeypatch.setattr("bundle.cascade.scratch.zarr", None)
     assert torch.is_tensor(preparing(tmp_path / "out")({"image": str(scan)})["image"])
