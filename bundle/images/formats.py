@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -135,6 +135,22 @@ def create_image(path: str | Path, like: LazyImage, dtype: Any, derivation: Any 
             write(whole, np.asarray(voxels).reshape([part.stop - part.start for part in whole]))
 
         yield checked
+
+
+class _EnoughError(Exception):
+    """A file need not be written."""
+
+
+def check_creatable(path: str | Path, like: LazyImage, dtype: Any, derivation: Any = None) -> None:
+    """Refuse what `create_image` would refuse, before anything is computed; nothing is left. Arguments as there.
+
+    Raises:
+        FileExistsError: If the path is the source itself.
+        ImageError: If the format is unknown, or cannot hold the image.
+        NotWrittenError: If the disk has no room for it.
+    """
+    with suppress(_EnoughError), create_image(path, like, dtype, derivation):
+        raise _EnoughError
 
 
 def check_not_source(path: Path, source: Path) -> None:

@@ -23,7 +23,8 @@ from bundle.cascade import ScratchImage, barrier, create_array, open_group, pend
 from bundle.cascade.scratch import NOTE
 from bundle.geometry import Tile, even, tiles
 from bundle.images import ImageError, Opened, Volume, level_type, open_image, result_path, stem, suffix
-from bundle.images.derived import check_source
+from bundle.images.derived import Derivation
+from bundle.images.formats import check_creatable
 from bundle.images.readback import least_bytes
 from bundle.runtime import Job, begin_notes, first, free_memory, parse_bytes, prefetch, trim_malloc, wait, world
 from bundle.runtime.files import PART, check_space, remove_abandoned, size_of
@@ -140,10 +141,11 @@ class PrepareImaged(MapTransform):
         return VOXEL * math.prod(image.shape) > free_memory() / SHARE
 
     def check_space(self, image: Opened) -> None:
-        """Refuse to begin what disk or memory have no room for: the result, and on disk two images of 32 bits."""
+        """Refuse to begin what disk or memory have no room for, and what the result's format cannot hold.
+
+        On disk are the result, and two images of 32 bits.
+        """
         end = suffix(result_path(image.path, self.folder, "", self.output_ext, files=image.files))
-        if not end and image.files:
-            check_source(image.files)
         needed = least_bytes(image.shape, level_type(image.bits) if image.bits else self.output_dtype, end)
         if self.on_disk(image):
             needed += max(2 * least_bytes(image.shape, np.float32, "") - size_of(self.scratch(image)), 0)
@@ -154,6 +156,7 @@ class PrepareImaged(MapTransform):
                 f"free; {way_out}set streaming True, which needs zarr 3, or free some."
             )
         check_space(self.folder / image.path.name, needed)
+        check_creatable(self.folder / f"result{end}", image, self.output_dtype, Derivation())
 
     def tidy(self, image: Opened) -> None:
         """Remove what killed processes have left, but for what this job, or one of another image, can resume from."""

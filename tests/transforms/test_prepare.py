@@ -93,3 +93,20 @@ def test_a_container_s_limit_counts(tmp_path, monkeypatch):
     assert free_memory() == 600000
     (tmp_path / "max").write_text("max\n")
     assert free_memory() > 2**20
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        ({"output_ext": ".png"}, r"a \.png holds no volume"),
+        ({"output_ext": ".tif"}, r"a \.tif holds no volume"),
+        ({"output_ext": ".mha", "output_dtype": "int8"}, r"output_dtype 'int8' is unknown to \.mha"),
+        ({"output_ext": ".mgz", "output_dtype": "float64"}, r"'float64' .*\.mgz"),
+        ({"output_ext": ".dcm"}, r"scan\.nii' is no DICOM X-ray to derive one from"),
+    ],
+    ids=str,
+)
+def test_what_the_result_s_format_cannot_hold_is_refused_before_anything_is_computed(tmp_path, scan, keys, told):
+    with pytest.raises(ValueError, match=told):
+        preparing(tmp_path / "out", **keys)({"image": str(scan)})
+    assert not list((tmp_path / "out").glob("*"))
