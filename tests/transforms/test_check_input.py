@@ -283,3 +283,14 @@ def test_the_configs_check_cts_in_hu_alone(overlay, keys, action, soft):
     parser.update(keys)
     check = parser.get_parsed_content("preparing#check")
     assert (check.action, check.soft) == (action, soft)
+
+
+def test_what_opens_an_image_checks_it(tmp_path, thorax):
+    """As in MONAI Label, which calls preprocessing alone; an image that is open was checked by who opened it."""
+    path = tmp_path / "scan.nii"
+    nibabel.Nifti1Image(np.maximum(thorax, 0), PHANTOM.affine).to_filename(path)
+    load = LoadImageOrSeriesd("image", check=CheckInput())
+    with pytest.raises(ImageError, match="has values from 0 up"):
+        load({"image": str(path)})
+    assert load({"image": open_image(path)})["image"].shape == thorax.shape
+    assert LoadImageOrSeriesd("image", check=CheckInput("off"))({"image": path})["image"].shape == thorax.shape
