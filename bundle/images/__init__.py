@@ -2,8 +2,8 @@
 
 `image` is what every format gives; `formats` the table of them, a module each: `nifti`, `metaimage`, `nrrd`, `mgz`,
 `ome_zarr`, `raster`, `xray`, `dicom_series`; `reader` reads an image whole for MONAI, `volume` as axial slices;
-`results`: their names; `provenance`: what is told of them; `bit_depth`: stored pixel values of X-rays; `derived`: derived
-DICOM series and X-rays. `claims`: headers that claim too much; `isolated`, `decoder`: files of strangers.
+`results`: their names; `provenance`: what is told of them; `bit_depth`: stored pixel values of X-rays; `derived`:
+derived DICOM series and X-rays. `claims`: headers that claim too much; `isolated`, `decoder`: files of strangers.
 """
 
 from bundle.images.bit_depth import WHITE, GreyToLevelsd, LevelsToGreyd, depth_of, level_type, to_grey, to_levels

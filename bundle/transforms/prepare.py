@@ -124,7 +124,7 @@ class PrepareImaged(MapTransform):
                 return self.preprocessing(out)
             image = open_image(out[key], self.series_uid)
             self.check(image)
-            if first():
+            if first() or not self.on_disk(image):  # else the first process does it for all
                 self.tidy(image)
                 self.check_space(image)
             if not self.on_disk(image):

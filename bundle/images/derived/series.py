@@ -6,6 +6,7 @@ import errno
 import itertools
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
 from types import TracebackType
@@ -152,9 +153,16 @@ def check_source(source: Sequence[str | Path]) -> None:
     Raises:
         ImageError: If a slice has no name of its own or is of another study, or its header cannot be written again.
     """
+    stats = [Path(file).stat() for file in source]
+    _check_files(tuple((str(file), s.st_size, s.st_mtime_ns) for file, s in zip(source, stats, strict=True)))
+
+
+@lru_cache(maxsize=2)
+def _check_files(files: tuple[tuple[str, int, int], ...]) -> None:
+    """Check files once, as long as they do not change: before the work, and when it is done."""
     seen: dict[str, Path] = {}
     study = ""
-    for file in map(Path, source):
+    for file in (Path(name) for name, *_ in files):
         header = read_header(file)
         uid, own = (str(value_of(header, keyword) or "") for keyword in NAMES)
         for keyword, value in zip(NAMES, (uid, own), strict=True):
