@@ -322,20 +322,17 @@ class Soak:
         keys = {"streaming": streaming}
         known = [self.reference(end, 0, keys)[0] for end in dict.fromkeys(ends)]
         for number, end in enumerate(ends):
-            place = inputs / f"{number:04d}"
-            shutil.copytree(self.source(end, 0).parent, place) if not end else place.mkdir()
-            if end:
-                source = self.source(end, 0)
-                (shutil.copytree if source.is_dir() else shutil.copyfile)(source, inputs / f"scan_{number:04d}{end}")
-                place.rmdir()
+            source = self.source(end, 0)
+            (shutil.copytree if source.is_dir() else shutil.copyfile)(source, inputs / f"scan_{number:04d}{end}")
         run = Run(inputs, folder, self.folder / "log", keys).start()
         seen: dict[int, tuple[float, int]] = {}
         while run.process.is_alive():
-            done = sum(1 for _ in folder.glob("**/*.provenance.json")) if folder.exists() else 0
+            done = len(list(folder.glob("*.provenance.json")))
             try:
                 pages = int(Path(f"/proc/{run.process.pid}/statm").read_text().split()[1])
                 files = len(list(Path(f"/proc/{run.process.pid}/fd").iterdir()))
-                seen[done] = pages * os.sysconf("SC_PAGESIZE") / 2**20, files
+                if pages:
+                    seen[done] = pages * os.sysconf("SC_PAGESIZE") / 2**20, files
             except OSError:
                 break
             time.sleep(0.1)

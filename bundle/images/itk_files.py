@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +36,16 @@ TYPES = {
 }
 
 
-def open_by_itk(path: Path, image_io: Any, in_parts: bool) -> Opened:
+def open_by_itk(
+    path: Path, image_io: Any, in_parts: bool, check: Callable[[int], object] = lambda _: None
+) -> Opened:
     """Open a file of a format that names its voxels' place, and look at its header alone.
 
     Args:
         path: of the file.
         image_io: ITK's reader of the format.
         in_parts: whether ITK may read a part of the file; else all of it is read when the first part is asked for.
+        check: is given the bytes of all voxels before those are read as a whole.
 
     Raises:
         ImageError: If it cannot be read, or has more than one channel.
@@ -57,7 +62,7 @@ def open_by_itk(path: Path, image_io: Any, in_parts: bool) -> Opened:
     if components != 1:
         raise ImageError(f"image {str(path)!r} has {components} channels; one is needed: choose it first.")
     shape = one_channel(path, size, stored)
-    reader = _parts(path, image_io) if in_parts and image_io.CanStreamRead() else _whole(path, image_io)
+    reader = _parts(path, image_io) if in_parts and image_io.CanStreamRead() else _whole(path, image_io, partial(check, math.prod(size) * stored.itemsize))
     more = (slice(0, 1),) * (dims - len(shape))
     return Opened(path, shape, _affine(image_io), stored, lambda window: reader((*window, *more)))
 
@@ -90,12 +95,13 @@ def _parts(path: Path, image_io: Any) -> Callable[[Window], np.ndarray]:
     return read
 
 
-def _whole(path: Path, image_io: Any) -> Callable[[Window], np.ndarray]:
-    """What reads all of a file when it is first asked."""
+def _whole(path: Path, image_io: Any, check: Callable[[], object]) -> Callable[[Window], np.ndarray]:
+    """What checks and reads all of a file when it is first asked."""
     voxels: list[np.ndarray] = []
 
     def read(window: Window) -> np.ndarray:
         if not voxels:
+            check()
             voxels.append(itk.array_from_image(itk.imread(str(path), imageio=image_io)).T)
         return voxels[0][window]
 

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import re
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import itk
 import numpy as np
+from bundle.images.headers import LIMIT, LOCAL
 from bundle.images.image import ImageError, LazyImage, Opened, Write
 from bundle.images.itk_files import axes_of, create_raw, open_by_itk, text_of
+from bundle.images.packed import check_packed
 
 SUFFIXES = {".mha": ".mha", ".mhd": ".mha"}
+#: A line of the header, and the last one, which names the file of the voxels.
+FIELD = re.compile(rb"^[ \t]*(\w+)[ \t]*[=:][ \t]*([^\r\n]*?)[ \t\r]*$", re.MULTILINE)
+DATA = re.compile(rb"^[ \t]*ElementDataFile[ \t]*[=:]([^\n]*)\n", re.MULTILINE)
 #: The format's names of voxel types.
 TYPES = {
     "uint8": "MET_UCHAR",
@@ -34,7 +42,28 @@ def matches(path: Path) -> bool:
 def open(path: Path, **_: Any) -> Opened:
     """Open a file; errors as of `bundle.images.itk_files.open_by_itk`."""
     # by its own reader, which ITK itself finds for lower-case names only
-    return open_by_itk(path, itk.MetaImageIO.New(), in_parts=True)
+    return open_by_itk(path, itk.MetaImageIO.New(), in_parts=True, check=partial(_check_packed, path))
+
+
+def _check_packed(path: Path, needed: int) -> None:
+    """Refuse compressed voxels that are not whole."""
+    with path.open("rb") as file:
+        head = file.read(LIMIT)
+    told = dict(FIELD.findall(head.partition(b"ElementDataFile")[0]))
+    found = DATA.search(head)
+    if not found or told.get(b"CompressedData", b"")[:1] not in (b"T", b"t", b"1"):
+        return
+    name = found[1].strip().decode("latin-1")
+    if name in LOCAL:
+        check_packed(path, path, found.end(), needed)
+    elif name.startswith("LIST") or "%" in name:
+        raise ImageError(f"image {str(path)!r} has compressed voxels in several files; save it as one .mha.")
+    elif int(told.get(b"HeaderSize", b"0")):
+        raise ImageError(f"image {str(path)!r} has compressed voxels behind a header of their own; save it as one .mha.")
+    else:
+        file_of_voxels = path.parent / os.fsdecode(name.encode("latin-1"))
+        if file_of_voxels.is_file():  # ITK itself looks for names that end in .gz, which hold a checksum
+            check_packed(path, file_of_voxels, 0, needed)
 
 
 def create(path: Path, like: LazyImage, dtype: np.dtype, **_: Any) -> AbstractContextManager[Write]:

@@ -38,7 +38,7 @@ def translated(source, folder):
     """The files of a derived series."""
     keys = {"dataset_dir": str(source), "output_dir": str(folder), "match_kernel": False, "tile_size": 32}
     run_job(ROOT, {"configs": ["inference"], "run_id": "run", "keys": keys})
-    (made,) = folder.iterdir()
+    (made,) = results_in(folder)
     return sorted(made.iterdir())
 
 
