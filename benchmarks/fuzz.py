@@ -119,16 +119,16 @@ def outcome_of(path: Path) -> Outcome:
         except Exception as error:
             found.append(error)
     errors = [error for error in found if isinstance(error, Exception)]
-    for error in errors:
-        if isinstance(error, MemoryError):
-            return Outcome("memory", told(error))
-        if not is_refusal(error):
-            return Outcome("other", told(error))
-        if not is_named(error, path):
-            return Outcome("unnamed", told(error))
+    for each in errors:
+        if isinstance(each, MemoryError):
+            return Outcome("memory", told(each))
+        if not is_refusal(each):
+            return Outcome("other", told(each))
+        if not is_named(each, path):
+            return Outcome("unnamed", told(each))
     if len(errors) == 1:
-        way = "read whole" if found[1] is errors[0] else "read slab by slab"
-        return Outcome("disagree", f"{way}, and the other way: {told(errors[0])}")
+        said = "read whole" if found[1] is errors[0] else "read slab by slab"
+        return Outcome("disagree", f"{said}, and the other way: {told(errors[0])}")
     if errors:
         return Outcome("refused", told(errors[0]))
     one, other = (np.asarray(voxels) for voxels in found)
@@ -220,7 +220,9 @@ def traced(number: int, seed: int, folder: Path) -> list[str]:
         log = folder / f"trace_{count}"
         command = ["strace", "-f", "-qq", "-e", "trace=open,openat,openat2", "-o", str(log), sys.executable, "-m"]
         command += ["benchmarks.fuzz", "--number", str(count), "--seed", str(seed), "--minutes", "600"]
-        subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "TMPDIR": folder})
+        subprocess.run(
+            command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "TMPDIR": str(folder)}
+        )
         with log.open(errors="replace") as lines:
             found = [re.search(r'open\w*\((?:AT_FDCWD, )?"([^"]+)", (O_RDONLY|O_RDWR)\S*.*= \d+$', x) for x in lines]
         opened.append({match[1] for match in found if match})
@@ -228,7 +230,8 @@ def traced(number: int, seed: int, folder: Path) -> list[str]:
     own = (str(ROOT), sys.prefix, sys.base_prefix, *SYSTEM)
     inner = re.compile(rf"{re.escape(str(folder))}/\w+/(seeds|mutant/input)(/|$)")
     temporary = re.compile(rf"{re.escape(str(folder))}/tmp\w+(/plain\.dcm)?$")  # made anew by the decoder of DICOM
-    return [path for path in outside if not path.startswith(own) and not inner.match(path) and not temporary.match(path)]
+    expected = (inner, temporary)
+    return [path for path in outside if not path.startswith(own) and not any(one.match(path) for one in expected)]
 
 
 def main(
@@ -255,8 +258,8 @@ def main(
     with tempfile.TemporaryDirectory(prefix="fuzz_") as scratch:
         folder = Path(scratch).resolve()
         if strace:
-            for path in (found := traced(number, seed, folder)):
-                print(path)
+            for opened in (found := traced(number, seed, folder)):
+                print(opened)
             print(f"{number} mutants, {len(found)} files opened for reading outside of the inputs")
             return
         in_a_process(write_seeds, folder / "seeds")

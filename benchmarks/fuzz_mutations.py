@@ -24,7 +24,26 @@ NUMBERS = (
     *("-2147483648", "99999999999999999999", "1e308", "-1e308", "1e-308", "1e400", "nan", "inf", "-0", "", "x", "0.5"),
 )
 #: What values of JSON are replaced by.
-VALUES = (None, -1, 0, 1, 3, 2**31, 2**63, 1e308, float("nan"), True, "", "x", "/", [], [0], {}, {"x": 0}, "int64")
+VALUES: tuple[Any, ...] = (
+    None,
+    -1,
+    0,
+    1,
+    3,
+    2**31,
+    2**63,
+    1e308,
+    float("nan"),
+    True,
+    "",
+    "x",
+    "/",
+    [],
+    [0],
+    {},
+    {"x": 0},
+    "int64",
+)
 #: Names of a file that lies outside of the input's folder.
 OUTSIDE = ("../outside/scan.raw", "../outside", "..", "/etc/hostname", "~/x", "./scan.raw/../../outside/scan.raw")
 #: A PNG's first bytes.
@@ -136,7 +155,7 @@ def retagged(data: bytes, random: Random) -> bytes:
     """An element of DICOM holds other bytes, as many or more, or is missing; bytes of no DICOM are flipped."""
     try:
         header = pydicom.dcmread(pydicom.filebase.DicomBytesIO(data), force=True, stop_before_pixels=True)
-        raw = [*header.file_meta.values(), *header.values()]
+        raw: list[Any] = [*header.file_meta.values(), *header.values()]
         placed = [(e.value_tell, e.length) for e in raw if hasattr(e, "value_tell") and 0 < e.length < 2**16]
     except Exception:  # whatever pydicom makes of what has been damaged before
         placed = []

@@ -38,9 +38,8 @@ import monai.handlers
 import monai.networks.nets  # imported here once, so that no child has to
 import numpy as np
 
-import bundle.evaluation.run  # noqa: F401 - likewise
-import bundle.transforms
 from benchmarks.speed import show
+from bundle.evaluation import run as _evaluation  # noqa: F401 - likewise
 from bundle.examples.phantom import ThoraxPhantom
 from bundle.images.provenance import content_hash, owned, provenance_path
 from bundle.runtime.errors import last_line
@@ -124,7 +123,11 @@ class Run:
         def watch(event: str, given: tuple[Any, ...]) -> None:
             nonlocal count
             changes = event in EVENTS or (event == "open" and isinstance(given[2], int) and given[2] & 3)
-            if active and changes and any(isinstance(name, (str, os.PathLike)) and folder in str(name) for name in given):
+            if (
+                active
+                and changes
+                and any(isinstance(name, (str, os.PathLike)) and folder in str(name) for name in given)
+            ):
                 count += 1
                 if count == self.die_at:
                     os.kill(os.getpid(), signal.SIGKILL)
@@ -277,7 +280,7 @@ class Soak:
         table, folder = f"pairs: {kind}", self.fresh("pair")
         jobs = []
         for number in range(2):
-            keys = {"streaming": self.random.random() < 0.5}
+            keys: dict[str, Any] = {"streaming": self.random.random() < 0.5}
             keys |= OTHER if number and kind == "other settings" else {}
             image = int(number and kind == "other image")
             jobs.append((self.source(end, image), keys, self.reference(end, image, keys)))
@@ -316,7 +319,8 @@ class Soak:
 
     def volumes(self, count: int, streaming: bool) -> list[str]:
         """One process translates many volumes; returns the row of the table."""
-        table, inputs, folder = f"volumes, {'streamed' if streaming else 'in memory'}", self.fresh("in"), self.fresh("out")
+        table = f"volumes, {'streamed' if streaming else 'in memory'}"
+        inputs, folder = self.fresh("in"), self.fresh("out")
         inputs.mkdir()
         ends = [FORMATS[number % len(FORMATS)] for number in range(count)]
         keys = {"streaming": streaming}

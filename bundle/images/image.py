@@ -187,11 +187,12 @@ def upright(image: Opened) -> Opened:
     """
     if not all(size > 0 for size in image.shape):
         raise ImageError(f"image {str(image.path)!r} has the shape {image.shape}, which is no voxel; fetch it again.")
+    told = image.affine.shape == (4, 4) and bool(np.isfinite(image.affine).all())
     try:
-        told = bool(np.isfinite(image.affine).all() and np.isfinite(io_orientation(image.affine)).all())
+        told = told and bool(np.isfinite(io_orientation(image.affine)).all())
     except np.linalg.LinAlgError:
         told = False
-    if not told or image.affine.shape != (4, 4):
+    if not told:
         raise ImageError(
             f"image {str(image.path)!r}: its affine, or voxel size and directions, tell no place in space: they have "
             "to be finite numbers and three different directions; correct its header, or fetch it again."

@@ -36,9 +36,7 @@ TYPES = {
 }
 
 
-def open_by_itk(
-    path: Path, image_io: Any, in_parts: bool, check: Callable[[int], object] = lambda _: None
-) -> Opened:
+def open_by_itk(path: Path, image_io: Any, in_parts: bool, check: Callable[[int], object] = lambda _: None) -> Opened:
     """Open a file of a format that names its voxels' place, and look at its header alone.
 
     Args:
@@ -62,7 +60,8 @@ def open_by_itk(
     if components != 1:
         raise ImageError(f"image {str(path)!r} has {components} channels; one is needed: choose it first.")
     shape = one_channel(path, size, stored)
-    reader = _parts(path, image_io) if in_parts and image_io.CanStreamRead() else _whole(path, image_io, partial(check, math.prod(size) * stored.itemsize))
+    checked = partial(check, math.prod(size) * stored.itemsize)
+    reader = _parts(path, image_io) if in_parts and image_io.CanStreamRead() else _whole(path, image_io, checked)
     more = (slice(0, 1),) * (dims - len(shape))
     return Opened(path, shape, _affine(image_io), stored, lambda window: reader((*window, *more)))
 

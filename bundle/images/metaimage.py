@@ -56,10 +56,11 @@ def _check_packed(path: Path, needed: int) -> None:
     name = found[1].strip().decode("latin-1")
     if name in LOCAL:
         check_packed(path, path, found.end(), needed)
-    elif name.startswith("LIST") or "%" in name:
-        raise ImageError(f"image {str(path)!r} has compressed voxels in several files; save it as one .mha.")
-    elif int(told.get(b"HeaderSize", b"0")):
-        raise ImageError(f"image {str(path)!r} has compressed voxels behind a header of their own; save it as one .mha.")
+    elif name.startswith("LIST") or "%" in name or int(told.get(b"HeaderSize", b"0")):
+        raise ImageError(
+            f"image {str(path)!r} has compressed voxels in several files, or behind a header of their own; save it as "
+            "one .mha."
+        )
     else:
         file_of_voxels = path.parent / os.fsdecode(name.encode("latin-1"))
         if file_of_voxels.is_file():  # ITK itself looks for names that end in .gz, which hold a checksum

@@ -13,6 +13,7 @@ from tests.golden_run import run_job
 
 pytest.importorskip("pynetdicom", minversion="3", reason="the archive needs pynetdicom")
 from tests.archive import SUCCESS, find, pull, running, send
+from tests.results import results_in
 
 ROOT = Path(__file__).parents[2]
 SOURCE = {"PatientID": "P7", "StudyInstanceUID": "1.2.826.0.1.7", "SeriesInstanceUID": "1.2.826.0.1.7.1"}
