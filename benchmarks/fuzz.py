@@ -48,6 +48,9 @@ OUTCOMES = ("read", "refused", "disagree", "unnamed", "other", "memory", "crash"
 #: Where the Python installation and the system lie, whose files are opened whatever is read.
 SYSTEM = ("/usr/", "/lib", "/proc/", "/sys/", "/dev/", "/etc/ld.so", "/etc/localtime", "/etc/nsswitch", "/etc/passwd")
 
+#: A line of strace about a file that is opened for reading, and not made.
+OPENED = re.compile(r'open\w*\((?:AT_FDCWD, )?"([^"]+)", (O_RDONLY|O_RDWR)(?!\S*O_CREAT).*= \d+$')
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -224,11 +227,11 @@ def traced(number: int, seed: int, folder: Path) -> list[str]:
             command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "TMPDIR": str(folder)}
         )
         with log.open(errors="replace") as lines:
-            found = [re.search(r'open\w*\((?:AT_FDCWD, )?"([^"]+)", (O_RDONLY|O_RDWR)\S*.*= \d+$', x) for x in lines]
+            found = [OPENED.search(line) for line in lines]
         opened.append({match[1] for match in found if match})
     outside = sorted(opened[1] - opened[0])
     own = (str(ROOT), sys.prefix, sys.base_prefix, *SYSTEM)
-    inner = re.compile(rf"{re.escape(str(folder))}/\w+/(seeds|mutant/input)(/|$)")
+    inner = re.compile(rf"{re.escape(str(folder))}/\w+(/(seeds(/.*)?|noise|mutant(/input(/.*)?)?))?$")
     temporary = re.compile(rf"{re.escape(str(folder))}/tmp\w+(/plain\.dcm)?$")  # made anew by the decoder of DICOM
     expected = (inner, temporary)
     return [path for path in outside if not path.startswith(own) and not any(one.match(path) for one in expected)]
