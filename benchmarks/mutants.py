@@ -71,7 +71,7 @@ OPERATORS: dict[type[ast.operator], ast.operator] = {
     **{ast.Add: ast.Sub(), ast.Sub: ast.Add(), ast.Mult: ast.FloorDiv(), ast.Div: ast.Mult(), ast.Mod: ast.Mult()},
     **{ast.FloorDiv: ast.Mult(), ast.LShift: ast.RShift(), ast.RShift: ast.LShift(), ast.Pow: ast.Mult()},
 }
-FUNCTIONS = {"min": "max", "max": "min", "any": "all", "all": "any", "first": "last"}
+FUNCTIONS = {"min": "max", "max": "min", "any": "all", "all": "any"}
 
 
 @dataclass(frozen=True)

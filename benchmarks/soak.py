@@ -37,6 +37,7 @@ import monai.engines
 import monai.handlers
 import monai.networks.nets  # imported here once, so that no child has to
 import numpy as np
+import torch
 
 from benchmarks.speed import show
 from bundle.evaluation import run as _evaluation  # noqa: F401 - likewise
@@ -118,6 +119,7 @@ class Run:
         handle = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         for stream in (1, 2):
             os.dup2(handle, stream)
+        torch.set_num_threads(1)  # of so small a network more threads make less
         count, folder, active = 0, str(self.folder), True
 
         def watch(event: str, given: tuple[Any, ...]) -> None:

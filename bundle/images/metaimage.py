@@ -53,9 +53,11 @@ def _check_packed(path: Path, needed: int) -> None:
     found = DATA.search(head)
     if not found or told.get(b"CompressedData", b"")[:1] not in (b"T", b"t", b"1"):
         return
-    name = found[1].strip().decode("latin-1")
+    name, size = found[1].strip().decode("latin-1"), told.get(b"CompressedDataSize", b"")
+    if not size.isdigit():  # without which ITK makes voxels of what memory held before
+        raise ImageError(f"image {str(path)!r} is compressed and has no CompressedDataSize; save it anew.")
     if name in LOCAL:
-        check_packed(path, path, found.end(), needed)
+        check_packed(path, path, found.end(), needed, int(size))
     elif name.startswith("LIST") or "%" in name or int(told.get(b"HeaderSize", b"0")):
         raise ImageError(
             f"image {str(path)!r} has compressed voxels in several files, or behind a header of their own; save it as "
@@ -64,7 +66,7 @@ def _check_packed(path: Path, needed: int) -> None:
     else:
         file_of_voxels = path.parent / os.fsdecode(name.encode("latin-1"))
         if file_of_voxels.is_file():  # ITK itself looks for names that end in .gz, which hold a checksum
-            check_packed(path, file_of_voxels, 0, needed)
+            check_packed(path, file_of_voxels, 0, needed, int(size))
 
 
 def create(path: Path, like: LazyImage, dtype: np.dtype, **_: Any) -> AbstractContextManager[Write]:

@@ -20,7 +20,7 @@ GZIP = b"\x1f\x8b"
 EITHER = 47
 
 
-def check_packed(path: str | Path, file: Path, start: int, needed: int) -> None:
+def check_packed(path: str | Path, file: Path, start: int, needed: int, size: int = -1) -> None:
     """Refuse compressed voxels that are damaged, cut short, or more or fewer than the header tells.
 
     Args:
@@ -28,14 +28,17 @@ def check_packed(path: str | Path, file: Path, start: int, needed: int) -> None:
         file: that holds them.
         start: their first byte.
         needed: bytes that they have to be, unpacked.
+        size: bytes that they are, packed, by the header; -1 for all that follow.
 
     Raises:
         ImageError: If so.
     """
     found, unpacker = 0, zlib.decompressobj(EITHER)
     with file.open("rb") as stream:
+        left = stream.seek(0, 2) - start if size < 0 else size
         stream.seek(start)
-        packed = stream.read(BLOCK)
+        packed = stream.read(min(BLOCK, left))
+        left -= len(packed)
         while packed and found <= needed and not (unpacker.eof and not packed.startswith(GZIP)):
             unpacker = zlib.decompressobj(EITHER) if unpacker.eof else unpacker
             try:
@@ -45,7 +48,10 @@ def check_packed(path: str | Path, file: Path, start: int, needed: int) -> None:
                     f"image {str(path)!r} is damaged: its compressed voxels cannot be unpacked ({error}); fetch it "
                     "again."
                 ) from error
-            packed = unpacker.unused_data or unpacker.unconsumed_tail or stream.read(BLOCK)
+            packed = unpacker.unused_data or unpacker.unconsumed_tail
+            if not packed and left > 0:
+                packed = stream.read(min(BLOCK, left))
+                left = left - len(packed) if packed else 0
     if found != needed or not unpacker.eof:
         less = "cut short or damaged" if found <= needed else "damaged"
         raise ImageError(

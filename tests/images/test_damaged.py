@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from bundle.images import ImageError, open_image
+from bundle.images.packed import BLOCK, check_packed
 from tests.dicom_series import hounsfield, write_series
 from tests.images.ways import both_ways, through
 
@@ -71,6 +72,18 @@ def test_damaged_compressed_voxels_are_refused(tmp_path, end, damage):
         open_image(path).whole()
     if damage == "fewer":
         assert f"{size - 2} of {size} bytes" in str(error.value)
+
+
+@pytest.mark.parametrize("size", ["255", "0", None])
+@pytest.mark.parametrize("end", [".mha", ".mhd"])
+def test_a_metaimage_that_tells_another_size_of_its_compressed_voxels_is_refused(tmp_path, end, size):
+    path, _, _ = write_packed(tmp_path, end)
+    lines = path.read_bytes().split(b"\n")
+    (at,) = [i for i, line in enumerate(lines) if line.startswith(b"CompressedDataSize")]
+    lines[at : at + 1] = [f"CompressedDataSize = {size}".encode()] if size else []
+    path.write_bytes(b"\n".join(lines))
+    with pytest.raises(ImageError, match=rf"scan\{end}' is (cut short|compressed and has no CompressedDataSize)"):
+        open_image(path).whole()
 
 
 def test_a_stream_of_several_gzip_members_is_whole(tmp_path):
@@ -174,3 +187,16 @@ def test_a_description_of_several_lines_is_told_in_one(tmp_path):
     with pytest.raises(ImageError, match=r"'a\\nb'") as error:
         open_image(tmp_path)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("more", [-1, 0, 1])
+def test_voxels_of_several_blocks_are_counted_to_the_last(tmp_path, more):
+    path, size = tmp_path / "scan.bin", 5 * BLOCK + 77
+    noise = np.random.default_rng(0).integers(0, 256, 3 * BLOCK, np.uint8).tobytes()
+    path.write_bytes(b"head" + zlib.compress(noise + bytes(size - len(noise) + more)))
+    if not more:
+        check_packed(path, path, 4, size)
+        check_packed(path, path, 4, size, path.stat().st_size - 4)
+        return
+    with pytest.raises(ImageError, match="damaged"):
+        check_packed(path, path, 4, size)
