@@ -43,7 +43,7 @@ endif
 NIIVUE := apps/viewer/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
-.PHONY: help venv infer infer-ct view samples table1 bench test test-viewer deploy test-deploy label test-label train pairs pack lint zip zoo-check clean
+.PHONY: help venv infer infer-ct view samples table1 bench fuzz soak mutants test test-viewer deploy test-deploy label test-label train pairs pack lint zip zoo-check clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -134,6 +134,17 @@ bench: $(VENV)/.run ## Measure what docs/benchmarks.md shows: a table and a figu
 	@for name in $(BENCHMARKS); do \
 		$(PY) -m benchmarks.$$name --figure "$(OUTPUT)/benchmarks/$$name.png" $(ARGS) || exit 1; \
 	done
+
+# These three take minutes to hours, and are no part of `make test`; docs/reliability.md shows what they have found.
+fuzz: $(VENV)/.dev ## Damage small files of every format for MINUTES=10, and count what becomes of them; ARGS="--only 1234"
+	OMP_NUM_THREADS=1 $(PY) -m benchmarks.fuzz --minutes $(or $(filter-out 0,$(MINUTES)),10) $(ARGS)
+
+soak: $(VENV)/.dev ## Many runs, killed runs and runs at once for at most MINUTES=60; ARGS="--volumes 200 --kills 300 --pairs 100"
+	OMP_NUM_THREADS=1 $(PY) -m benchmarks.soak --minutes $(or $(filter-out 0,$(MINUTES)),60) $(ARGS)
+
+mutants: $(VENV)/.dev ## Change the code in small places for MINUTES=60, and count what the tests notice; the same command goes on
+	OMP_NUM_THREADS=1 nice -n 19 $(PY) -m benchmarks.mutants --minutes $(or $(filter-out 0,$(MINUTES)),60) \
+		--outcomes "$(OUTPUT)/mutants.jsonl" $(ARGS)
 
 test: $(VENV)/.dev ## Run the tests
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) $(ARGS)

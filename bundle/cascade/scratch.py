@@ -118,15 +118,22 @@ def create_array(
     """Create an array of a group, unless there is one of this shape, these chunks and this type."""
     path = Path(folder) / name
     if first():
-        if path.exists():
-            old = zarr.open_array(store=str(path), mode="r")
-            if old.shape != tuple(shape) or old.chunks != tuple(chunks) or str(old.dtype) != dtype:
-                shutil.rmtree(path)
+        if path.exists() and not _is_array(path, tuple(shape), tuple(chunks), dtype):
+            shutil.rmtree(path)
         if not path.exists():
             sides: dict[str, Any] = {"shape": tuple(shape), "chunks": tuple(chunks)}
             with telling_space(path):
                 zarr.create_array(store=str(path), **sides, dtype=dtype, compressors=None)
     wait()
+
+
+def _is_array(path: Path, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: str) -> bool:
+    """Whether a folder is such an array; one that a process was killed in making or removing is none."""
+    try:
+        old = zarr.open_array(store=str(path), mode="r")
+    except Exception:  # whatever zarr makes of half an array
+        return False
+    return bool(old.shape == shape and old.chunks == chunks and str(old.dtype) == dtype)
 
 
 def chunks_per_side(core: int) -> int:

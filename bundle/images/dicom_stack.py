@@ -100,7 +100,7 @@ def _lacks(header: pydicom.Dataset) -> str:
 def _choice(series: Mapping[str, Sequence[pydicom.Dataset]], others: Sequence[pydicom.Dataset], series_uid: str) -> str:
     """Why no series can be taken, what there is, and the way out."""
     listed = "; ".join(
-        f"{uid} ({value_of(slices[0], 'SeriesDescription') or 'no description'}), {len(slices)} slices"
+        f"{_shown(uid)} ({_shown(value_of(slices[0], 'SeriesDescription') or 'no description')}), {len(slices)} slices"
         for uid, slices in series.items()
     )
     rule = f"has no image series with series_uid {series_uid!r}" if series_uid else "has to hold one image series"
@@ -109,6 +109,11 @@ def _choice(series: Mapping[str, Sequence[pydicom.Dataset]], others: Sequence[py
         found = next((header for header in others if class_of(header) in SLICES), others[0])
         way_out = f" Its file {str(found.filename)!r}, for one, {_lacks(found)}."
     return f"{rule}; it holds: {listed or 'none'}.{way_out}"
+
+
+def _shown(value: object) -> str:
+    """A value of a header in one line."""
+    return str(value) if str(value).isprintable() else ascii(str(value))
 
 
 def _check_files(

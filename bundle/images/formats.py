@@ -16,7 +16,7 @@ from bundle.images import dicom_series, metaimage, mgz, nifti, nrrd, ome_zarr, r
 from bundle.images.bit_depth import level_type
 from bundle.images.dicom_headers import file_kind, is_dicom, name_of, read_header
 from bundle.images.headers import check_references
-from bundle.images.image import ImageError, LazyImage, Opened, Window, Write
+from bundle.images.image import ImageError, LazyImage, Opened, Window, Write, upright
 from bundle.images.isolated import is_isolated, open_isolated
 from bundle.runtime.files import PART
 
@@ -102,7 +102,7 @@ def open_image(path: str | Path, series_uid: str = "") -> Opened:
         )
     if path.is_file() and not path.stat().st_size:
         raise ImageError(f"image {str(path)!r} is empty: it has 0 bytes; fetch it again.")
-    return form.open(path, series_uid=series_uid)
+    return upright(form.open(path, series_uid=series_uid))
 
 
 @contextmanager

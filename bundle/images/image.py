@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from bundle.geometry import Window
+from nibabel.orientations import io_orientation
 
 #: Millimetres of each unit of space; a file that names none is taken to be in mm.
 MILLIMETRES = {"mm": 1.0, "micron": 1e-3, "meter": 1e3, "unknown": 1.0}
@@ -176,6 +177,27 @@ def one_channel(path: str | Path, shape: Sequence[int], dtype: np.dtype) -> tupl
     if dtype.kind not in "biuf":
         raise ImageError(f"image {str(path)!r} holds voxels of the type {dtype}, no single number each; choose one.")
     return shape[:3]
+
+
+def upright(image: Opened) -> Opened:
+    """The image itself, if it has voxels and its axes are three directions in space.
+
+    Raises:
+        ImageError: If it has none, or they are not.
+    """
+    if not all(size > 0 for size in image.shape):
+        raise ImageError(f"image {str(image.path)!r} has the shape {image.shape}, which is no voxel; fetch it again.")
+    told = image.affine.shape == (4, 4) and bool(np.isfinite(image.affine).all())
+    try:
+        told = told and bool(np.isfinite(io_orientation(image.affine)).all())
+    except np.linalg.LinAlgError:
+        told = False
+    if not told:
+        raise ImageError(
+            f"image {str(image.path)!r}: its affine, or voxel size and directions, tell no place in space: they have "
+            "to be finite numbers and three different directions; correct its header, or fetch it again."
+        )
+    return image
 
 
 @contextmanager

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +37,9 @@ TYPES = {
 }
 
 
-def open_by_itk(path: Path, image_io: Any, in_parts: bool, packed: bool) -> Opened:
+def open_by_itk(
+    path: Path, image_io: Any, in_parts: bool, packed: bool, check: Callable[[int], object] = lambda _: None
+) -> Opened:
     """Open a file of a format that names its voxels' place, and look at its header alone.
 
     Args:
@@ -43,6 +47,7 @@ def open_by_itk(path: Path, image_io: Any, in_parts: bool, packed: bool) -> Open
         image_io: ITK's reader of the format.
         in_parts: whether ITK may read a part of the file; else all of it is read when the first part is asked for.
         packed: whether the voxels are compressed, or written as text.
+        check: is given the bytes of all voxels before those are read as a whole.
 
     Raises:
         ImageError: If it cannot be read, has more than one channel, or claims more than its files hold.
@@ -60,7 +65,9 @@ def open_by_itk(path: Path, image_io: Any, in_parts: bool, packed: bool) -> Open
         raise ImageError(f"image {str(path)!r} has {components} channels; one is needed: choose it first.")
     check_claim(path, size, stored, packed, files)
     shape = one_channel(path, size, stored)
-    reader = _parts(path, image_io) if in_parts and image_io.CanStreamRead() else _whole(path, image_io, size, stored)
+    checked = partial(check, math.prod(size) * stored.itemsize)
+    whole = partial(_whole, path, image_io, size, stored, checked)
+    reader = _parts(path, image_io) if in_parts and image_io.CanStreamRead() else whole()
     more = (slice(0, 1),) * (dims - len(shape))
     return Opened(path, shape, _affine(image_io), stored, lambda window: reader((*window, *more)))
 
@@ -93,13 +100,16 @@ def _parts(path: Path, image_io: Any) -> Callable[[Window], np.ndarray]:
     return read
 
 
-def _whole(path: Path, image_io: Any, size: Sequence[int], stored: np.dtype) -> Callable[[Window], np.ndarray]:
-    """What reads all of a file when it is first asked."""
+def _whole(
+    path: Path, image_io: Any, size: Sequence[int], stored: np.dtype, check: Callable[[], object]
+) -> Callable[[Window], np.ndarray]:
+    """What checks and reads all of a file when it is first asked."""
     voxels: list[np.ndarray] = []
 
     def read(window: Window) -> np.ndarray:
         if not voxels:
             check_memory(path, size, stored)
+            check()
             voxels.append(itk.array_from_image(itk.imread(str(path), imageio=image_io)).T)
         return voxels[0][window]
 

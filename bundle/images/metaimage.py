@@ -19,6 +19,8 @@ from bundle.images.headers import LIMIT, check_references
 from bundle.images.image import ImageError, LazyImage, Opened, Write
 from bundle.images.itk_files import axes_of, create_raw, open_by_itk, text_of
 
+#: Take zlib or gzip, whichever it is.
+EITHER = zlib.MAX_WBITS | 32
 #: Bytes that are unpacked at once.
 BLOCK = 2**20
 SUFFIXES = {".mha": ".mha", ".mhd": ".mha"}
@@ -51,9 +53,16 @@ def open(path: Path, **_: Any) -> Opened:
     if not packed:
         return opened
     files = check_references(path)
+    if len(files) > 1 or re.search(rb"^HeaderSize[ \t]*[=:][ \t]*-?[1-9]", head, re.MULTILINE):
+        raise ImageError(
+            f"image {str(path)!r} has compressed voxels in several files, or behind a header of their own; save it as "
+            "one .mha."
+        )
     start = 0 if files else head.index(b"\n", head.index(b"ElementDataFile")) + 1
     stored = opened.dtype.newbyteorder(">" if big else "<")
-    voxels = cache(partial(_unpacked, path, files[0] if files else path, start, opened.shape, stored))
+    told = re.search(rb"^CompressedDataSize[ \t]*[=:][ \t]*([^\s]*)", head, re.MULTILINE)
+    size = None if told is None else told[1].decode("latin-1")
+    voxels = cache(partial(_unpacked, path, files[0] if files else path, start, size, opened.shape, stored))
     return replace(opened, read=lambda window: voxels()[window])
 
 
@@ -62,26 +71,35 @@ def _says(head: bytes, key: bytes) -> bool:
     return re.search(rb"^" + key + rb"[ \t]*[=:][ \t]*(?i:true|1)", head, re.MULTILINE) is not None
 
 
-def _unpacked(path: Path, file: Path, start: int, shape: Sequence[int], stored: np.dtype) -> np.ndarray:
+def _unpacked(
+    path: Path, file: Path, start: int, size: str | None, shape: Sequence[int], stored: np.dtype
+) -> np.ndarray:
     """The voxels of a compressed file, of which ITK makes others without a word where it is damaged.
 
     Raises:
         ImageError: If they do not make up the whole, or memory does not hold them.
     """
     check_memory(path, shape, stored)
-    needed, unpacking = math.prod(shape) * stored.itemsize, zlib.decompressobj(zlib.MAX_WBITS | 32)
+    needed, unpacking, found, taken = math.prod(shape) * stored.itemsize, zlib.decompressobj(EITHER), bytearray(), 0
     try:
         with file.open("rb") as opened:
             opened.seek(start)
-            found = bytearray()
             while len(found) <= needed and not unpacking.eof and (block := opened.read(BLOCK)):
                 found += unpacking.decompress(block, needed + 1 - len(found))
-        whole = unpacking.eof and len(found) == needed
-    except zlib.error:
-        whole = False
-    if not whole:
+                taken += len(block) - len(unpacking.unused_data)
+    except zlib.error as error:
         raise ImageError(
-            f"image {str(path)!r} is damaged: its compressed voxels do not unpack to {needed} bytes; fetch it again."
+            f"image {str(path)!r} is damaged: its compressed voxels cannot be unpacked ({error}); fetch it again."
+        ) from error
+    if not unpacking.eof or len(found) != needed:
+        many = f"more than {needed}" if len(found) > needed else f"{len(found)} of {needed}"
+        raise ImageError(
+            f"image {str(path)!r} is cut short or damaged: its compressed voxels are {many} bytes; fetch it again."
+        )
+    if size is not None and size != str(taken):
+        raise ImageError(
+            f"image {str(path)!r} is damaged: its CompressedDataSize is {size!r}, and its compressed voxels are "
+            f"{taken} bytes; fetch it again."
         )
     return np.frombuffer(found, stored).reshape(shape, order="F")
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ import itk
 import numpy as np
 from bundle.images.image import ImageError, LazyImage, Opened, Write
 from bundle.images.itk_files import axes_of, create_raw, open_by_itk, text_of
+from bundle.images.packed import check_packed
 
 SUFFIXES = {".nrrd": ".nrrd"}
 #: The format's names of voxel types.
@@ -27,6 +31,8 @@ TYPES = {
 }
 #: Encodings that ITK reads.
 ENCODINGS = ("raw", "gzip", "gz", "txt", "text", "ascii", "hex")
+#: Those of them that are compressed.
+PACKED = ("gzip", "gz")
 #: Kinds of axes that are places.
 PLACES = ("domain", "space")
 
@@ -54,7 +60,28 @@ def open(path: Path, **_: Any) -> Opened:
             f"image {str(path)!r} has an axis of the kind {other[0]!r}, which is none of space; a volume of "
             "one channel and one time point is needed: save it without that axis."
         )
-    return open_by_itk(path, itk.NrrdImageIO.New(), in_parts=False, packed=encoding != "raw")
+    packed = encoding in PACKED
+    check = partial(_check_packed, path, fields) if packed else _pass
+    return open_by_itk(path, itk.NrrdImageIO.New(), in_parts=False, packed=encoding != "raw", check=check)
+
+
+def _pass(_: int) -> None:
+    """Voxels that are not compressed: ITK tells if some are missing."""
+
+
+def _check_packed(path: Path, fields: Mapping[str, str], needed: int) -> None:
+    """Refuse compressed voxels that are not whole."""
+    name = fields.get("data file") or fields.get("datafile") or ""
+    skips = [fields.get(field, "0").strip() for field in ("line skip", "byte skip", "lineskip", "byteskip")]
+    if name.startswith("LIST") or "%" in name or set(skips) != {"0"}:
+        raise ImageError(f"image {str(path)!r} has compressed voxels in several files, or behind others; save it anew.")
+    if name:
+        check_packed(path, path.parent / os.fsdecode(name.encode("latin-1")), 0, needed)
+        return
+    with path.open("rb") as file:
+        while file.readline(2**16).rstrip(b"\r\n"):
+            pass
+        check_packed(path, path, file.tell(), needed)
 
 
 def _fields(path: Path) -> dict[str, str]:

@@ -64,23 +64,9 @@ def open(path: Path, **_: Any) -> Opened:
     _check_links(path)
     with named(path):
         node: Any = zarr.open(store=str(path), mode="r")
-    affine, units = np.eye(4), "mm"
-    if isinstance(node, zarr.Group):
-        noted: dict[str, Any] = dict(node.attrs)
-        try:
-            scales = noted.get("ome", noted)["multiscales"][0]
-            finest = scales["datasets"][0]
-        except (KeyError, IndexError, TypeError) as error:
-            raise ImageError(f"zarr group {str(path)!r} is no OME-Zarr image: it has no multiscales.") from error
-        with named(path):
-            node = node[_inside(path, finest["path"])]
-        names = _names(path, scales, node.ndim)
-        affine, units = _affine(path, scales, finest, names)
-        affine = np.asarray(noted["affine"], float) if "affine" in noted else affine
-    else:
-        names = _names(path, {}, node.ndim)
-    space = [names.index(name) for name in "xyz" if name in names]
-    shape = [int(node.shape[axis]) for axis in space]
+        node, names, affine, units = _finest(path, node)
+        space = [names.index(name) for name in "xyz" if name in names]
+        shape = [int(node.shape[axis]) for axis in space]
     other = [int(size) for axis, size in enumerate(node.shape) if axis not in space]
     if any(size != 1 for size in other):
         raise ImageError(
@@ -96,6 +82,24 @@ def open(path: Path, **_: Any) -> Opened:
         return np.asarray(node[tuple(index)]).transpose([kept.index(axis) for axis in space[: len(window)]])
 
     return Opened(path, one_channel(path, shape, node.dtype), affine, node.dtype, read, units)
+
+
+def _finest(path: Path, node: Any) -> tuple[Any, list[str], np.ndarray, str]:
+    """The array of an image, the names of its axes, its affine in mm, and its unit."""
+    if not isinstance(node, zarr.Group):
+        return node, _names(path, {}, node.ndim), np.eye(4), "mm"
+    noted: dict[str, Any] = dict(node.attrs)
+    try:
+        scales = noted.get("ome", noted)["multiscales"][0]
+        finest = scales["datasets"][0]
+    except (KeyError, IndexError, TypeError) as error:
+        raise ImageError(f"zarr group {str(path)!r} is no OME-Zarr image: it has no multiscales.") from error
+    array: Any = node[_inside(path, finest["path"])]
+    if not isinstance(array, zarr.Array):
+        raise ImageError(f"zarr group {str(path)!r}: the path {finest['path']!r} of its multiscales is no array.")
+    names = _names(path, scales, array.ndim)
+    affine, units = _affine(path, scales, finest, names)
+    return array, names, np.asarray(noted["affine"], float) if "affine" in noted else affine, units
 
 
 def _names(path: Path, scales: dict[str, Any], dims: int) -> list[str]:

@@ -16,7 +16,7 @@ import itk
 import numpy as np
 from bundle.images.bit_depth import level_type
 from bundle.images.claims import check_memory
-from bundle.images.image import ImageError, LazyImage, Opened, Write, held, in_order
+from bundle.images.image import ImageError, LazyImage, Opened, Write, held, in_order, named
 from bundle.images.readback import check_pixels, least_bytes
 from bundle.runtime.files import atomic
 from PIL import Image, ImageFile, ImageOps
@@ -44,11 +44,8 @@ def open(path: Path, **_: Any) -> Opened:
     Raises:
         ImageError: If the file is broken, or holds anything but one image in grey or plain colour.
     """
-    spacing = (1.0, 1.0)
-    if path.name.lower().endswith(TIFF):
-        image, spacing = _read_tiff(path)
-    else:
-        image = _read_by_pillow(path)
+    with named(path):
+        image, spacing = _read_tiff(path) if path.name.lower().endswith(TIFF) else (_read_by_pillow(path), (1.0, 1.0))
     bits = 8 * image.dtype.itemsize if image.dtype in (np.uint8, np.uint16) else None
     return held(image, np.diag([*spacing, 1.0, 1.0]), path, {"bits": bits} if bits else {})
 
@@ -122,7 +119,9 @@ def _decoding(path: Path) -> Iterator[None]:
     """Name a file that cannot be decoded."""
     try:
         yield
-    except (OSError, RuntimeError, SyntaxError) as error:
+    except (ImageError, MemoryError):
+        raise
+    except Exception as error:  # whatever Pillow or ITK raises
         said = str(error).strip().splitlines() or [type(error).__name__]
         raise ImageError(
             f"image {str(path)!r} cannot be decoded ({said[-1].strip()}); it may be cut short: fetch it again."
@@ -160,7 +159,9 @@ def _read_tiff(path: Path) -> tuple[np.ndarray, tuple[float, float]]:
         with _opened(path) as photo:
             pages, mode, tags = getattr(photo, "n_frames", 1), photo.mode, dict(photo.getexif())
             dark = tags.get(PHOTOMETRIC, 1)
-    except (OSError, SyntaxError, EOFError):
+    except MemoryError:
+        raise
+    except Exception:  # whatever Pillow raises
         pass  # broken, or of numbers that Pillow does not know: ITK will tell
     if pages > 1:
         raise ImageError(

@@ -55,6 +55,20 @@ def test_the_group_of_another_job_is_removed(tmp_path):
     assert kept.name == "image"
 
 
+@pytest.mark.parametrize("left", ["nothing", "empty", "half"])
+def test_an_array_that_a_killed_process_has_left_half_is_made_anew(tmp_path, left):
+    """Killed between making its folder and its header, or in removing it; `benchmarks/soak.py` found that."""
+    create_array(tmp_path, "image", (8, 8), (4, 4))
+    ScratchImage(tmp_path, "image", torch.eye(4))[..., :4, :4] = torch.ones(1, 1, 4, 4)
+    header = tmp_path / "image" / "zarr.json"
+    if left == "nothing":
+        header.unlink()
+    else:
+        header.write_text(header.read_text()[: 0 if left == "empty" else 99])
+    create_array(tmp_path, "image", (8, 8), (4, 4))
+    assert not ScratchImage(tmp_path, "image", torch.eye(4)).is_written((slice(0, 4), slice(0, 4)))
+
+
 def test_an_array_of_other_chunks_is_made_anew(tmp_path):
     kept = on_disk(torch.ones(1, 1, 8, 8), tmp_path)
     first = kept.sibling("result", (8, 8), (4, 4))
