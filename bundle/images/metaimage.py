@@ -20,6 +20,8 @@ SUFFIXES = {".mha": ".mha", ".mhd": ".mha"}
 #: A line of the header, and the last one, which names the file of the voxels.
 FIELD = re.compile(rb"^[ \t]*(\w+)[ \t]*[=:][ \t]*([^\r\n]*?)[ \t\r]*$", re.MULTILINE)
 DATA = re.compile(rb"^[ \t]*ElementDataFile[ \t]*[=:]([^\n]*)\n", re.MULTILINE)
+#: What a yes begins with.
+TRUE = (b"T", b"t", b"1")
 #: The format's names of voxel types.
 TYPES = {
     "uint8": "MET_UCHAR",
@@ -41,8 +43,17 @@ def matches(path: Path) -> bool:
 
 def open(path: Path, **_: Any) -> Opened:
     """Open a file; errors as of `bundle.images.itk_files.open_by_itk`."""
+    _check_binary(path)
     # by its own reader, which ITK itself finds for lower-case names only
     return open_by_itk(path, itk.MetaImageIO.New(), in_parts=True, check=partial(_check_packed, path))
+
+
+def _check_binary(path: Path) -> None:
+    """Refuse voxels as text, of which ITK writes twice as many into memory as there is room for."""
+    with path.open("rb") as file:
+        told = dict(FIELD.findall(file.read(LIMIT).partition(b"ElementDataFile")[0]))
+    if told.get(b"BinaryData", b"True")[:1] not in TRUE:
+        raise ImageError(f"image {str(path)!r} has voxels as text, BinaryData is not True; save it in binary form.")
 
 
 def _check_packed(path: Path, needed: int) -> None:
@@ -51,7 +62,7 @@ def _check_packed(path: Path, needed: int) -> None:
         head = file.read(LIMIT)
     told = dict(FIELD.findall(head.partition(b"ElementDataFile")[0]))
     found = DATA.search(head)
-    if not found or told.get(b"CompressedData", b"")[:1] not in (b"T", b"t", b"1"):
+    if not found or told.get(b"CompressedData", b"")[:1] not in TRUE:
         return
     name, size = found[1].strip().decode("latin-1"), told.get(b"CompressedDataSize", b"")
     if not size.isdigit():  # without which ITK makes voxels of what memory held before
