@@ -19,6 +19,7 @@ import os
 import re
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -167,7 +168,8 @@ class Child:
             self.process.join()
             said = self.noise.read_bytes()[-2000:].decode(errors="replace").splitlines()[-1:] or [""]
             kind = "memory" if "bad_alloc" in said[0] else "crash"
-            return Outcome(kind, f"exit status {self.process.exitcode}: {said[0]}")
+            code = self.process.exitcode or 0
+            return Outcome(kind, f"{signal.Signals(-code).name if code < 0 else f'exit status {code}'}: {said[0]}")
         self.end()
         return Outcome("hang", f"more than {LIMIT} s")
 

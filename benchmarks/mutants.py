@@ -62,6 +62,8 @@ TESTS: tuple[tuple[str, str], ...] = (
     ("bundle/images/image.py", "tests/images/test_damaged.py tests/images/test_formats.py tests/images/test_files.py"),
     ("bundle/images/*.py", "tests/images/test_formats.py tests/images/test_orientations.py tests/images/test_files.py"),
 )
+#: What the tests of the last mutant have printed.
+LOG = "tests.log"
 #: A comparison, an operator or a function, and what takes its place.
 COMPARISONS: dict[type[ast.cmpop], ast.cmpop] = {
     **{ast.Lt: ast.LtE(), ast.LtE: ast.Lt(), ast.Gt: ast.GtE(), ast.GtE: ast.Gt(), ast.Eq: ast.NotEq()},
@@ -206,9 +208,9 @@ def tested(folder: Path, tests: str, limit: float) -> str:
 
 
 def _test(folder: Path, tests: list[str]) -> None:
-    with Path(os.devnull).open("w") as nothing:
+    with (folder / LOG).open("w") as log:
         for stream in (1, 2):
-            os.dup2(nothing.fileno(), stream)
+            os.dup2(log.fileno(), stream)
     os.chdir(folder)
     for name in [name for name in sys.modules if name.split(".")[0] in ("bundle", "benchmarks", "tests")]:
         del sys.modules[name]
@@ -217,7 +219,17 @@ def _test(folder: Path, tests: list[str]) -> None:
     import pytest
 
     # by the default actions: what a library does at the end of a process is not tested
-    os._exit(int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-m", "not slow", *tests])))
+    options = [
+        "-x",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-m",
+        "not slow",
+        "-W",
+        "ignore::pytest.PytestAssertRewriteWarning",
+    ]
+    os._exit(int(pytest.main([*options, *tests])))
 
 
 def imported() -> None:
@@ -270,7 +282,8 @@ def main(
             if tests not in limits:
                 start = time.monotonic()
                 if tested(folder, tests, 1200) != "survived":
-                    raise RuntimeError(f"{tests} fail without any change; run them by pytest first.")
+                    said = (folder / LOG).read_text(errors="replace")[-2000:]
+                    raise RuntimeError(f"{tests} fail without any change:\n{said}")
                 limits[tests] = 2 * (time.monotonic() - start) + 20
             source = file.read_text(encoding="utf-8")
             file.write_text(mutant.applied(source), encoding="utf-8")

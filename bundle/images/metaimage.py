@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import cache, partial
@@ -23,6 +23,8 @@ from bundle.images.itk_files import axes_of, create_raw, open_by_itk, text_of
 EITHER = zlib.MAX_WBITS | 32
 #: Bytes that are unpacked at once.
 BLOCK = 2**20
+#: A line of the header.
+FIELD = re.compile(rb"^[ \t]*(\w+)[ \t]*[=:][ \t]*([^\r\n]*?)[ \t\r]*$", re.MULTILINE)
 SUFFIXES = {".mha": ".mha", ".mhd": ".mha"}
 #: The format's names of voxel types.
 TYPES = {
@@ -47,28 +49,31 @@ def open(path: Path, **_: Any) -> Opened:
     """Open a file; errors as of `bundle.images.itk_files.open_by_itk`."""
     with path.open("rb") as file:
         head = file.read(LIMIT)
-    packed, big = (_says(head, key) for key in (b"CompressedData", b"(?:BinaryData|Element)ByteOrderMSB"))
+    told = dict(FIELD.findall(head.partition(b"ElementDataFile")[0]))
+    if not _is_true(told, b"BinaryData", b"True"):  # of which ITK writes twice as many into memory as there is room for
+        raise ImageError(f"image {str(path)!r} has voxels as text, BinaryData is not True; save it in binary form.")
+    packed = _is_true(told, b"CompressedData")
     # by its own reader, which ITK itself finds for lower-case names only
     opened = open_by_itk(path, itk.MetaImageIO.New(), in_parts=True, packed=packed)
     if not packed:
         return opened
     files = check_references(path)
-    if len(files) > 1 or re.search(rb"^HeaderSize[ \t]*[=:][ \t]*-?[1-9]", head, re.MULTILINE):
+    if len(files) > 1 or told.get(b"HeaderSize", b"0") != b"0":
         raise ImageError(
             f"image {str(path)!r} has compressed voxels in several files, or behind a header of their own; save it as "
             "one .mha."
         )
     start = 0 if files else head.index(b"\n", head.index(b"ElementDataFile")) + 1
+    big = _is_true(told, b"BinaryDataByteOrderMSB") or _is_true(told, b"ElementByteOrderMSB")
     stored = opened.dtype.newbyteorder(">" if big else "<")
-    told = re.search(rb"^CompressedDataSize[ \t]*[=:][ \t]*([^\s]*)", head, re.MULTILINE)
-    size = None if told is None else told[1].decode("latin-1")
+    size = told[b"CompressedDataSize"].decode("latin-1") if b"CompressedDataSize" in told else None
     voxels = cache(partial(_unpacked, path, files[0] if files else path, start, size, opened.shape, stored))
     return replace(opened, read=lambda window: voxels()[window])
 
 
-def _says(head: bytes, key: bytes) -> bool:
+def _is_true(told: Mapping[bytes, bytes], key: bytes, default: bytes = b"") -> bool:
     """Whether a field of a header is true."""
-    return re.search(rb"^" + key + rb"[ \t]*[=:][ \t]*(?i:true|1)", head, re.MULTILINE) is not None
+    return told.get(key, default)[:1] in (b"T", b"t", b"1")
 
 
 def _unpacked(

@@ -160,7 +160,7 @@ class PrepareImaged(MapTransform):
 
     def tidy(self, image: Opened) -> None:
         """Remove what killed processes have left, but for what this job, or one of another image, can resume from."""
-        own, place = self.scratch(image), place_of(image.path)
+        own, place = self.scratch(image) if self.on_disk(image) else None, place_of(image.path)
         remove_abandoned(self.folder, lambda folder: folder == own or _is_elsewhere(folder, place))
 
     def scratch(self, image: Opened) -> Path:

@@ -200,3 +200,13 @@ def test_voxels_of_several_blocks_are_counted_to_the_last(tmp_path, more):
         return
     with pytest.raises(ImageError, match="damaged"):
         check_packed(path, path, 4, size)
+
+
+@pytest.mark.parametrize("value", ["False", "rMSB = False", ""])
+def test_a_metaimage_of_text_is_refused_before_itk_reads_it(tmp_path, value):
+    """ITK writes beyond the memory of its voxels, and another image that is read later ends the process."""
+    path = tmp_path / "scan.mha"
+    itk.imwrite(itk.image_from_array(VOXELS), str(path))
+    path.write_bytes(path.read_bytes().replace(b"BinaryData = True", f"BinaryData = {value}".encode()))
+    with pytest.raises(ImageError, match=r"scan\.mha' has voxels as text"):
+        open_image(path)

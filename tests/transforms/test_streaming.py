@@ -286,6 +286,21 @@ def test_what_a_killed_run_left_is_gone_on_with_only_where_nothing_has_changed(t
     assert left.exists() == (other == "nothing")
 
 
+def test_a_run_in_memory_removes_what_a_killed_stream_of_the_same_job_has_left(tmp_path, voxels):
+    path, out = scan(tmp_path / "source", ".nii", voxels), tmp_path / "out"
+    preprocessing = Compose(
+        [LoadImageOrSeriesd("image", ensure_channel_first=True), Orientationd("image", "RAS", labels=None)]
+    )
+    streamed = PrepareImaged("image", preprocessing, True, out)
+    image = streamed({"image": str(path)})["image"]
+    in_memory = PrepareImaged("image", preprocessing, False, out)
+    in_memory({"image": str(path)})
+    assert image.folder.exists()  # in use
+    image.about["lock"].release()
+    in_memory({"image": str(path)})
+    assert not list(out.iterdir())
+
+
 DYING = """
 import json, os, sys
 from monai.bundle import ConfigWorkflow
