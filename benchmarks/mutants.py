@@ -35,6 +35,7 @@ import fire
 ROOT = Path(__file__).parents[1]
 #: Which tests are for which modules; the first line that matches counts.
 TESTS: tuple[tuple[str, str], ...] = (
+    ("bundle/geometry/position_noise.py", "tests/cascade/test_noise.py tests/geometry"),
     ("bundle/geometry/*.py", "tests/geometry"),
     ("bundle/cascade/inferer.py", "tests/cascade/test_inferer.py tests/cascade/test_tile_plan.py"),
     ("bundle/cascade/tile_plan.py", "tests/cascade/test_tile_plan.py tests/cascade/test_inferer.py"),

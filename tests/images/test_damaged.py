@@ -197,6 +197,8 @@ def test_voxels_of_several_blocks_are_counted_to_the_last(tmp_path, more):
     if not more:
         check_packed(path, path, 4, size)
         check_packed(path, path, 4, size, path.stat().st_size - 4)
+        with pytest.raises(ImageError, match="without an end"):
+            check_packed(path, path, 4, size, path.stat().st_size - 5)
         return
     with pytest.raises(ImageError, match="damaged"):
         check_packed(path, path, 4, size)
