@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -61,4 +65,15 @@ def metadata(image: Opened) -> dict[str, Any]:
 
 def load_image(path: str | Path, series_uid: str = "") -> MetaTensor:
     """Read an image whole, `(*spatial)`, float32; errors as of `ScanReader`."""
-    return LoadImage(image_only=True, expanduser=False)(str(path), reader=ScanReader(series_uid))
+    with quiet_readers():
+        load = LoadImage(image_only=True, expanduser=False)
+    return load(str(path), reader=ScanReader(series_uid))
+
+
+@contextmanager
+def quiet_readers() -> Iterator[None]:
+    """Keep back what MONAI tells of nvImageCodec when it sets up all the readers that it knows."""
+    logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "NvImgCodecPydicomReader")
+        yield

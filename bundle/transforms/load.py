@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Hashable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
 from bundle.images import ScanReader, open_image
+from bundle.images.reader import quiet_readers
 from bundle.transforms.check_input import CheckInput
 from monai.config import KeysCollection
 from monai.transforms import LoadImaged
@@ -36,7 +34,7 @@ class LoadImageOrSeriesd(LoadImaged):
         check: CheckInput | None = None,
         **kwargs: Any,
     ) -> None:
-        with _without_word_of_nvimagecodec():
+        with quiet_readers():
             super().__init__(keys, reader=ScanReader, **{"expanduser": False, **kwargs})
         self.reader, self.check = ScanReader(series_uid, spatial_dims), check
 
@@ -52,12 +50,3 @@ class LoadImageOrSeriesd(LoadImaged):
                 given[key] = open_image(given[key], self.reader.series_uid)
                 self.check(given[key])
         return super().__call__(given, reader or self.reader)
-
-
-@contextmanager
-def _without_word_of_nvimagecodec() -> Iterator[None]:
-    """Keep back what MONAI tells of a reader that is not used here: it sets up all that it knows."""
-    logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "NvImgCodecPydicomReader")
-        yield
