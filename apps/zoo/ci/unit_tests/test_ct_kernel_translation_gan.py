@@ -69,7 +69,7 @@ class TestCTKernelTranslationGAN(unittest.TestCase):
 
     def test_infer_config(self):
         self.run_config("inference.json", "inference", dataset_dir=str(self.folder / "scans"), tile_size=32)
-        results = sorted((self.folder / "output").iterdir())
+        results = sorted((self.folder / "output").glob("*.nii.gz"))
         self.assertEqual([path.name for path in results], ["scan_0_translated.nii.gz", "scan_1_translated.nii.gz"])
         for path in results:
             result = nib.load(path)

@@ -33,7 +33,7 @@ class TestCTKernelTranslationGANMGPU(unittest.TestCase):
 
     def test_infer_config(self):
         self.run_configs("inference.json", "multi_gpu_inference.json", tile_size=32)
-        results = sorted(path.name for path in (self.folder / "output").iterdir())
+        results = sorted(path.name for path in (self.folder / "output").glob("*.nii.gz"))
         self.assertEqual(results, ["scan_0_translated.nii.gz", "scan_1_translated.nii.gz"])
 
     def test_train_config(self):
