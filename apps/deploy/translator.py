@@ -14,7 +14,9 @@ from monai.deploy.core.domain.dicom_series import DICOMSeries
 
 from bundle.images import series_files
 from bundle.images.derived import is_ct
+from bundle.runtime.files import PART
 from bundle.scanner.kernels import catalogue
+from bundle.transforms.prepare import LONGEST
 
 #: What decoding a series may take.
 MEMORY = "4GiB"
@@ -75,9 +77,11 @@ class TranslateSeriesOperator(Operator):
             workflow.run()
             workflow.finalize()
         except BaseException:
-            for left in self.output_dir.glob(".part_*"):
-                shutil.rmtree(left, ignore_errors=True)
-                left.unlink(missing_ok=True) if not left.is_dir() else None
+            for left in self.output_dir.glob(f"{PART}{folder.name[:LONGEST]}_*"):  # the scratch and its lock
+                if left.is_dir():
+                    shutil.rmtree(left, ignore_errors=True)
+                else:
+                    left.unlink(missing_ok=True)
             raise
 
 
