@@ -126,8 +126,27 @@ def _other(name: str, given: Sequence[str], options: dict[str, str]) -> None:
         raise UsageError(f"{name} knows no option --{next(iter(options))}.")
     if len(given) != len(names):
         raise UsageError(_count(name, names, given))
-    todo: dict[str, Callable[..., str]] = {"kernels": helping.kernels, "experiments": helping.experiments, "view": draw}
-    print(todo[name](*given))
+    todo: dict[str, Callable[..., str]] = {
+        "experiments": helping.experiments,
+        "kernels": helping.kernels,
+        "phantom": write_phantom,
+        "view": draw,
+    }
+    try:
+        print(todo[name](*given))
+    except (OSError, ValueError) as error:
+        raise UsageError(str(error)) from None
+
+
+def write_phantom(image: str) -> str:
+    """Write a noisy thorax phantom, and return its path.
+
+    Args:
+        image: path of a NIfTI file, ``.nii`` or ``.nii.gz``.
+    """
+    from bundle.examples.phantom.__main__ import write
+
+    return write(image, noise=60.0)
 
 
 def draw(source: str, result: str, picture: str) -> str:
@@ -137,14 +156,7 @@ def draw(source: str, result: str, picture: str) -> str:
         source: the image that was translated.
         result: its translation.
         picture: path of a PNG.
-
-    Raises:
-        UsageError: If an image cannot be read.
     """
     from apps.preview import preview
 
-    try:
-        preview(source, result, picture)
-    except (OSError, ValueError) as error:
-        raise UsageError(str(error)) from None
-    return picture
+    return preview(source, result, picture)

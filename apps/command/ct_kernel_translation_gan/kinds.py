@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import nibabel
 import numpy as np
@@ -103,7 +103,7 @@ def _volume(voxels: np.ndarray, affine: Any, folder: Path) -> Path:
 
 def _voxels(path: Path) -> np.ndarray:
     """Read voxels whole, so that the file can be removed on every system."""
-    return np.asarray(nibabel.load(path, mmap=False).dataobj)
+    return np.asarray(cast(SpatialImage, nibabel.load(path, mmap=False)).dataobj)
 
 
 def _nibabel(image: Any, folder: Path) -> tuple[Path, Back]:

@@ -80,6 +80,7 @@ EXPERIMENTS = {
 #: What the command says itself, without a config.
 OTHERS = {
     "view": ("draw source, result and difference as a picture", ("SOURCE", "RESULT", "PICTURE")),
+    "phantom": ("write a small thorax phantom, to try the command with", ("IMAGE",)),
     "kernels": ("list the catalogue of kernels that source_kernel and target_kernel know by name", ()),
     "experiments": ("list what --experiment knows", ()),
 }

@@ -99,7 +99,7 @@ def test_check(source: Path, tmp_path: Path) -> None:
     folder = tmp_path / "images"
     folder.mkdir()
     nibabel.load(source).to_filename(folder / "ct.nii")
-    voxels = np.asarray(nibabel.load(source).dataobj) / 1000.0
+    voxels = np.asarray(nibabel.Nifti1Image.from_filename(source).dataobj) / 1000.0
     nibabel.Nifti1Image(voxels.astype(np.float32), np.eye(4)).to_filename(folder / "scaled.nii")
     (folder / "cut.nii").write_bytes((folder / "ct.nii").read_bytes()[:900])
     done = run("check", str(folder), folder=tmp_path)
@@ -138,6 +138,15 @@ def test_view(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     picture = tmp_path / "new" / "picture.png"
     assert main(["view", str(source), str(source), str(picture)]) == 0
     assert picture.exists() and capsys.readouterr().out.strip() == str(picture)
+
+
+def test_phantom(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "phantom.nii.gz"
+    assert main(["phantom", str(path)]) == 0
+    assert capsys.readouterr().out.strip() == str(path)
+    assert nibabel.Nifti1Image.from_filename(path).shape == (160, 128, 96)
+    assert main(["phantom", str(tmp_path / "phantom.mha")]) == 2
+    assert "end it in .nii or .nii.gz" in capsys.readouterr().err
 
 
 def test_import_is_light() -> None:

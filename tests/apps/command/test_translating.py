@@ -42,7 +42,7 @@ def expected(voxels: np.ndarray, affine: np.ndarray, tmp_path_factory: pytest.Te
     nibabel.Nifti1Image(voxels, affine).to_filename(folder / "scan.nii")
     (path,) = translate(folder / "scan.nii", folder / "results", **KEYS)
     assert path == folder / "results" / "scan_translated.nii"
-    found = np.asarray(nibabel.load(path).dataobj)
+    found = np.asarray(nibabel.Nifti1Image.from_filename(path).dataobj)
     assert np.abs(found - voxels).max() > 20
     return found
 
