@@ -58,13 +58,22 @@ class FinishImaged(MapTransform):
         return out
 
     def save(self, result: ScratchImage, key: Hashable) -> None:
-        """Write one result from disk, and remove what is there of the job."""
+        """Write one result from disk, and remove what is there of the job.
+
+        Raises:
+            FileExistsError: If something lies there meanwhile that must not be replaced; nothing of the job is kept, as
+                the next run would be refused from the start.
+        """
         steps = self.postprocessing.transforms
         (saving,) = [step for step in steps if isinstance(step, SaveImageAsSourced)]
         restoring = [step for step in steps if step is not saving]
         volume: Volume = result.about["volume"]
         if first():
-            self.write(result, volume, key, restoring, saving)
+            try:
+                self.write(result, volume, key, restoring, saving)
+            except FileExistsError:
+                shutil.rmtree(result.folder, ignore_errors=True)
+                raise
             shutil.rmtree(result.folder)
             result.about["lock"].release()
         wait()
