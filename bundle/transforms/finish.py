@@ -72,10 +72,9 @@ class FinishImaged(MapTransform):
             try:
                 self.write(result, volume, key, restoring, saving)
             except FileExistsError:
-                shutil.rmtree(result.folder, ignore_errors=True)
+                _remove(result)
                 raise
-            shutil.rmtree(result.folder)
-            result.about["lock"].release()
+            _remove(result)
         wait()
 
     def write(
@@ -102,3 +101,9 @@ class FinishImaged(MapTransform):
         with saving.created(source) as write:
             for _ in trim_malloc(prefetch(walk, read, restored, lambda tile, voxels: write(tile.write, voxels))):
                 pass
+
+
+def _remove(result: ScratchImage) -> None:
+    """Remove what is there of a job."""
+    shutil.rmtree(result.folder)
+    result.about["lock"].release()
