@@ -144,8 +144,7 @@ soak: $(VENV)/.dev ## Many runs, killed runs and runs at once for MINUTES=60; AR
 		--outcomes "$(OUTPUT)/soak.jsonl" $(ARGS)
 
 mutants: $(VENV)/.dev ## Change the code in small places for MINUTES=60, and count what the tests notice; the same command goes on
-	OMP_NUM_THREADS=1 nice -n 19 $(PY) -m benchmarks.mutants --minutes $(or $(filter-out 0,$(MINUTES)),60) \
-		--outcomes "$(OUTPUT)/mutants.jsonl" $(ARGS)
+	OMP_NUM_THREADS=1 nice -n 19 $(PY) -m benchmarks.mutants --minutes $(or $(filter-out 0,$(MINUTES)),60) $(ARGS)
 
 test: $(VENV)/.dev ## Run the tests
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) $(ARGS)
