@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import random
 import shutil
 import tempfile
@@ -48,10 +47,8 @@ OUTCOMES = ("right", "refused", "lost", "wrong", "unknown", "left behind", "fail
 @cache
 def code() -> str:
     """A hash of the code and configs that the runs are made of."""
-    files = sorted(
-        [*(ROOT / "bundle").rglob("*.py"), *(ROOT / "configs").glob("*.json"), *(ROOT / "benchmarks").glob("s*")]
-    )
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files if file.is_file())).hexdigest()[:12]
+    made = [*(ROOT / "bundle").rglob("*.py"), *(ROOT / "configs").glob("*.json"), *ROOT.glob("benchmarks/soak*.py")]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in sorted(made))).hexdigest()[:12]
 
 
 class Soak:
@@ -225,17 +222,7 @@ class Soak:
             source = self.source(end, 0)
             (shutil.copytree if source.is_dir() else shutil.copyfile)(source, inputs / f"scan_{number:04d}{end}")
         run = Run(inputs, folder, self.folder / "log", keys).start()
-        seen: dict[int, tuple[float, int]] = {}
-        while run.process.is_alive():
-            done = len(list(folder.glob("*.provenance.json")))
-            try:
-                pages = int(Path(f"/proc/{run.process.pid}/statm").read_text().split()[1])
-                files = len(list(Path(f"/proc/{run.process.pid}/fd").iterdir()))
-                if pages:
-                    seen[done] = pages * os.sysconf("SC_PAGESIZE") / 2**20, files
-            except OSError:
-                break
-            time.sleep(0.1)
+        seen = run.watched(lambda: len(list(folder.glob("*.provenance.json"))))
         status = run.end()
         results = sorted(path for path in folder.glob("**/*translated*") if not path.name.endswith(".json"))
         results = [path for path in results if not any(parent in results for parent in path.parents)]
