@@ -105,17 +105,22 @@ def mutants_of(file: str) -> Iterator[Mutant]:
     source = (ROOT / file).read_text(encoding="utf-8")
     alike: Counter[tuple[str, str]] = Counter()
     for node in inner(ast.parse(source)):
-        if isinstance(node, (ast.If, ast.While)):
-            node = node.test
-            found = [] if isinstance(node, (ast.Compare, ast.BoolOp)) else [ast.UnaryOp(ast.Not(), node)]
-        else:
-            found = list(changes(node))
-        for changed in found:
-            before = " ".join((ast.get_source_segment(source, node) or "").split())
+        for place, changed in replaced(node):
+            before = " ".join((ast.get_source_segment(source, place) or "").split())
             after = ast.unparse(ast.fix_missing_locations(changed))
-            stop = int(node.end_lineno or 0), int(node.end_col_offset or 0)
-            yield Mutant(file, node.lineno, node.col_offset, *stop, before, after, alike[before, after])
+            stop = int(place.end_lineno or 0), int(place.end_col_offset or 0)
+            yield Mutant(file, place.lineno, place.col_offset, *stop, before, after, alike[before, after])
             alike[before, after] += 1
+
+
+def replaced(node: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
+    """Pieces of a node, and what takes their places."""
+    if isinstance(node, (ast.If, ast.While)):
+        if not isinstance(node.test, (ast.Compare, ast.BoolOp)):
+            yield node.test, ast.UnaryOp(ast.Not(), node.test)
+    elif isinstance(node, ast.expr):
+        for changed in changes(node):
+            yield node, changed
 
 
 def drawn(number: int, seed: int, patterns: Sequence[str], only: str = "*") -> list[Mutant]:

@@ -78,7 +78,7 @@ class Watch:
             return (yield)
         finally:
             sys.settrace(None)
-            threading.settrace(None)  # type: ignore[arg-type]
+            threading.settrace(None)
             self.seconds[item.nodeid] = time.monotonic() - begun
             for number in seen:
                 self.lines[number].append(item.nodeid)
