@@ -42,5 +42,10 @@ def test_each_value_is_box_and_muller_s_of_the_bits_of_its_position(seed, origin
             state = splitmix(state + (first + place + 1) * step)
         radius = math.sqrt(-2 * math.log(((state >> 32) + 0.5) / 2**32))
         angle = 2 * math.pi * (state % 2**32) / 2**32
-        assert float(one[index]) == pytest.approx(radius * math.cos(angle), abs=1e-9)
-        assert float(other[index]) == pytest.approx(radius * math.sin(angle), abs=1e-9)
+        assert float(one[index]) == pytest.approx(radius * math.cos(angle), abs=1e-13)
+        assert float(other[index]) == pytest.approx(radius * math.sin(angle), abs=1e-13)
+
+
+def test_a_place_has_as_many_axes_as_the_shape():
+    with pytest.raises(ValueError, match="is shorter than argument"):
+        white_noise(0, (0, 0, 0), (2, 3))
