@@ -125,6 +125,11 @@ class Record:
         with self.path.open("a", encoding="utf-8") as lines:
             lines.write(json.dumps(self._told[mutant.name], ensure_ascii=False) + "\n")
 
+    def tidy(self) -> None:
+        """Keep the last outcome of each mutant, in the order of their names."""
+        if lines := [json.dumps(self._told[name], ensure_ascii=False) + "\n" for name in sorted(self._told)]:
+            self.path.write_text("".join(lines), encoding="utf-8")
+
 
 def outcome_of(mutant: Mutant, folder: Path, known: Tried) -> str:
     """Change a module of a tree, run its tests, and change it back.
@@ -183,6 +188,7 @@ def main(
                     said = (folder / LOG).read_text(errors="replace")[-2000:]
                     raise RuntimeError(f"the tests of {mutant.file} fail without any change:\n{said}")
             record.note(mutant, outcome_of(mutant, folder, known[mutant.file]))
+    record.tidy()
     report({mutant: outcome for mutant in chosen if (outcome := record.outcome(mutant))}, len(chosen))
 
 
