@@ -7,7 +7,7 @@ import jsonschema
 import numpy as np
 import pytest
 
-from bundle.images import create_image, held, plan_results
+from bundle.images import create_image, held, plan_results, provenance
 from bundle.images.provenance import (
     PROVENANCE,
     check_replaceable,
@@ -85,6 +85,17 @@ def test_processes_killed_between_provenance_and_result_leave_an_own_result(tmp_
         assert own.sha256 == own.told["result"]["replaces"] == content_hash(result) != own.told["result"]["sha256"]
     made(result, source, "newest")
     assert result.read_text() == "newest" and owned(result).sha256 == content_hash(result)
+
+
+def test_what_is_replaced_is_hashed_once(tmp_path, source, monkeypatch):
+    result = made(tmp_path / "out" / "scan_translated.nii", source)
+    hashed = []
+    monkeypatch.setattr(
+        provenance, "content_hash", lambda path, files=(): hashed.append(path) or content_hash(path, files)
+    )
+    write_provenance(result, source, source, (), {}, check_replaceable(result, source))
+    assert hashed.count(result) == 1
+    assert read_provenance(result)["result"]["replaces"] == content_hash(result)
 
 
 @pytest.mark.parametrize(
