@@ -56,7 +56,7 @@ TESTS: tuple[tuple[str, str], ...] = (
     ("bundle/images/raster.py", "tests/images/test_raster.py"),
     ("bundle/images/bit_depth.py", "tests/images/test_raster.py"),
     ("bundle/images/formats.py", "tests/images/test_find.py tests/images/test_formats.py tests/images/test_files.py"),
-    ("bundle/images/image.py", "tests/images/test_damaged.py tests/images/test_formats.py tests/images/test_files.py"),
+    ("bundle/images/image.py", "tests/images/test_image.py tests/images/test_damaged.py tests/images/test_formats.py"),
     ("bundle/images/*.py", "tests/images/test_formats.py tests/images/test_orientations.py tests/images/test_files.py"),
 )
 #: Where outcomes are noted.
