@@ -139,12 +139,12 @@ bench: $(VENV)/.run ## Measure what docs/benchmarks.md shows: a table and a figu
 fuzz: $(VENV)/.dev ## Damage small files of every format for MINUTES=10, and count what becomes of them; ARGS="--only 1234"
 	OMP_NUM_THREADS=1 $(PY) -m benchmarks.fuzz --minutes $(or $(filter-out 0,$(MINUTES)),10) $(ARGS)
 
-soak: $(VENV)/.dev ## Many runs, killed runs and runs at once for at most MINUTES=60; ARGS="--volumes 200 --kills 300 --pairs 100"
-	OMP_NUM_THREADS=1 $(PY) -m benchmarks.soak --minutes $(or $(filter-out 0,$(MINUTES)),60) $(ARGS)
+soak: $(VENV)/.dev ## Many runs, killed runs and runs at once for MINUTES=60; ARGS="--volumes 200 --kills 300 --pairs 100"; the same command goes on
+	OMP_NUM_THREADS=1 $(PY) -m benchmarks.soak --minutes $(or $(filter-out 0,$(MINUTES)),60) \
+		--outcomes "$(OUTPUT)/soak.jsonl" $(ARGS)
 
 mutants: $(VENV)/.dev ## Change the code in small places for MINUTES=60, and count what the tests notice; the same command goes on
-	OMP_NUM_THREADS=1 nice -n 19 $(PY) -m benchmarks.mutants --minutes $(or $(filter-out 0,$(MINUTES)),60) \
-		--outcomes "$(OUTPUT)/mutants.jsonl" $(ARGS)
+	OMP_NUM_THREADS=1 nice -n 19 $(PY) -m benchmarks.mutants --minutes $(or $(filter-out 0,$(MINUTES)),60) $(ARGS)
 
 test: $(VENV)/.dev ## Run the tests
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) $(ARGS)

@@ -125,7 +125,7 @@ def plan_results(
             continue
         files = series_files(image, series_uid) if is_series(image) else ()
         made = check_replaceable(path, image, files, overwrite)
-        if skip_existing and job and made and _is_of(made, job, content_hash(image, files)):
+        if skip_existing and job and made and _is_of(made.told, job, content_hash(image, files)):
             print(f"skipped: {path} exists already, made from {image} by the same weights and settings")
             skipped.add(image)
     return {image: results.get(image, Path(output_dir)) for image in images if image not in skipped}

@@ -1,6 +1,7 @@
 """The machine: files, memory, processes.
 
-- `files`: atomic files and folders, and their hashes; `typed`: paths as they were typed; `arguments`: misspelt keys;
+- `files`: atomic files and folders, and their hashes; `replace`: one folder by another, in one step;
+- `typed`: paths as they were typed; `arguments`: misspelt keys;
 - `errors`: one last line; `each`: an evaluator over images, one of which may fail;
 - `choose`: settings by one key; `bytes`: memory sizes given as text; `host_memory`: what the host has left;
 - `malloc`: the C library's heap; `precision`: whether a device computes in bfloat16;

@@ -19,6 +19,7 @@ from contextvars import ContextVar
 from pathlib import Path
 
 from bundle.runtime.locks import END, LockedError, locked
+from bundle.runtime.replace import replace
 
 #: What the names of temporary folders begin with.
 PART = ".part_"
@@ -87,7 +88,9 @@ def atomic(path: str | Path, needed: int = 0, verify: Callable[[Path], object] |
                     verify(part)
                 if seal:
                     seal(part)
-                _move(part, path, holder)
+                replace(part, path)
+                if os.name == "posix":
+                    _sync(path.parent)
             except (OSError, RuntimeError) as error:
                 full = _is_full(error) or needed - size_of(part) > shutil.disk_usage(holder).free
                 raise
@@ -232,24 +235,6 @@ def _flush(path: Path) -> None:
         for entry in path.iterdir():
             _flush(entry)
     _sync(path)
-
-
-def _move(part: Path, path: Path, holder: Path) -> None:
-    """Give what was written its name; what had it before goes only when that has worked."""
-    if path.exists() and path.is_dir() != part.is_dir():
-        kind = "folder" if path.is_dir() else "file"
-        raise FileExistsError(f"{str(path)!r} is a {kind}; move it away, or take another output_dir.")
-    if path.is_dir():
-        before = path.rename(holder / ".replaced")
-        try:
-            part.rename(path)
-        except OSError:
-            before.rename(path)
-            raise
-    else:
-        part.replace(path)
-    if os.name == "posix":
-        _sync(path.parent)
 
 
 def _sync(path: Path) -> None:

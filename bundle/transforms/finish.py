@@ -58,15 +58,23 @@ class FinishImaged(MapTransform):
         return out
 
     def save(self, result: ScratchImage, key: Hashable) -> None:
-        """Write one result from disk, and remove what is there of the job."""
+        """Write one result from disk, and remove what is there of the job.
+
+        Raises:
+            FileExistsError: If something lies there meanwhile that must not be replaced; nothing of the job is kept, as
+                the next run would be refused from the start.
+        """
         steps = self.postprocessing.transforms
         (saving,) = [step for step in steps if isinstance(step, SaveImageAsSourced)]
         restoring = [step for step in steps if step is not saving]
         volume: Volume = result.about["volume"]
         if first():
-            self.write(result, volume, key, restoring, saving)
-            shutil.rmtree(result.folder)
-            result.about["lock"].release()
+            try:
+                self.write(result, volume, key, restoring, saving)
+            except FileExistsError:
+                _remove(result)
+                raise
+            _remove(result)
         wait()
 
     def write(
@@ -93,3 +101,9 @@ class FinishImaged(MapTransform):
         with saving.created(source) as write:
             for _ in trim_malloc(prefetch(walk, read, restored, lambda tile, voxels: write(tile.write, voxels))):
                 pass
+
+
+def _remove(result: ScratchImage) -> None:
+    """Remove what is there of a job."""
+    shutil.rmtree(result.folder)
+    result.about["lock"].release()

@@ -127,6 +127,7 @@ META_BAD = [
     "ElementDataFile = LIST\npart0.raw\n",
     "ElementDataFile = LIST\npart0.raw\npart1.raw",
     "ElementDataFile = LIST 3D\nvoxels.raw\n",
+    "ElementDataFile = LIST 0D\n" + "part0.raw\n" * 24,
     "ElementDataFile = LIST 3D ../secret.raw\nvoxels.raw\n",
     "ElementDataFile = LISTED\npart0.raw\npart1.raw\n",
     "ElementDataFile = ../secret%d.raw 0 1 1\n",
