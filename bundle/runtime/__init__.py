@@ -5,6 +5,7 @@
 - `choose`: settings by one key; `bytes`: memory sizes given as text; `host_memory`: what the host has left;
 - `malloc`: the C library's heap; `precision`: whether a device computes in bfloat16;
 - `locks`: between processes; `job`: all that a result depends on; `notes`: what is worth telling of an image;
+  `origins`: what was taken out of an archive;
 - `prefetch`: reading and writing while computing; `ranks`: the processes of one run.
 """
 
@@ -17,7 +18,7 @@ from bundle.runtime.malloc import trim_malloc
 from bundle.runtime.notes import begin_notes, note, noted, remark, warn
 from bundle.runtime.precision import has_bfloat16
 from bundle.runtime.prefetch import prefetch
-from bundle.runtime.ranks import first, rank, shutdown, wait, world
+from bundle.runtime.ranks import first, of_first, rank, shutdown, wait, world
 from bundle.runtime.typed import typed_path
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "has_bfloat16",
     "note",
     "noted",
+    "of_first",
     "parse_bytes",
     "prefetch",
     "rank",

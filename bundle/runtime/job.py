@@ -11,6 +11,7 @@ from typing import Any
 
 from bundle import __version__
 from bundle.runtime.files import file_hash, fingerprint
+from bundle.runtime.origins import origin_of
 
 
 class Job:
@@ -42,5 +43,5 @@ class Job:
 
 
 def place_of(path: str | Path) -> str:
-    """Return a hash of where a file or folder lies, which does not tell its name."""
-    return hashlib.sha256(str(Path(path).resolve()).encode(errors="surrogateescape")).hexdigest()[:16]
+    """Return a hash of where a file or folder lies, or of its place in its archive, which does not tell its name."""
+    return hashlib.sha256(str(origin_of(path).resolve()).encode(errors="surrogateescape")).hexdigest()[:16]
