@@ -24,7 +24,7 @@ from bundle.images.image import ImageError
 from bundle.runtime import first, wait
 from bundle.runtime.files import PART
 from bundle.runtime.origins import in_words
-from bundle.runtime.patterns import common_folder, is_pattern, matching
+from bundle.runtime.patterns import is_pattern, matching, root_of
 
 #: Archives that are unpacked until the process ends.
 _kept: list[Sources] = []
@@ -87,15 +87,11 @@ def find_sources(
             given.
         ValueError: If a pattern is none, or the header of an image names files elsewhere (`bundle.images.headers`).
     """
-    given = list(path) if isinstance(path, (list, tuple)) else [path]
     finder = _Finder(recursive, series_uid, Path(folder) if folder else None)
     try:
-        places: list[Path] = []
-        for each in map(Path, given):
+        for each in path if isinstance(path, (list, tuple)) else [str(path)]:
             pattern = is_pattern(each)
-            found, base = matching(each) if pattern else ([each], each)
-            places.append(base / "any" if pattern else each)
-            for place in found:
+            for place in matching(each) if pattern else [Path(each)]:
                 finder.take(place, pattern)
         images = list(dict.fromkeys(finder.images))
         for line in finder.passed:
@@ -104,11 +100,10 @@ def find_sources(
             raise FileNotFoundError(_nothing(path, finder.passed))
         for image in images:
             check_references(image)
-        root = places[0] if len(given) == 1 and not pattern else common_folder(places)
-        return Sources(images, str(root), series_uid or finder.series_uid(), finder.unpacked)
+        return Sources(images, root_of(path), series_uid or finder.series_uid(), finder.unpacked)
     except BaseException:
-        for each in finder.unpacked:
-            each.close()
+        for archive in finder.unpacked:
+            archive.close()
         raise
 
 

@@ -1,6 +1,7 @@
 """The machine: files, memory, processes.
 
-- `files`: atomic files and folders, and their hashes; `typed`: paths as they were typed; `arguments`: misspelt keys;
+- `files`: atomic files and folders, and their hashes; `typed`: paths as they were typed; `patterns`: what they stand
+  for; `arguments`: misspelt keys;
 - `errors`: one last line; `each`: an evaluator over images, one of which may fail;
 - `choose`: settings by one key; `bytes`: memory sizes given as text; `host_memory`: what the host has left;
 - `malloc`: the C library's heap; `precision`: whether a device computes in bfloat16;
@@ -16,6 +17,7 @@ from bundle.runtime.host_memory import free_memory
 from bundle.runtime.job import Job
 from bundle.runtime.malloc import trim_malloc
 from bundle.runtime.notes import begin_notes, note, noted, remark, warn
+from bundle.runtime.patterns import root_of
 from bundle.runtime.precision import has_bfloat16
 from bundle.runtime.prefetch import prefetch
 from bundle.runtime.ranks import first, of_first, rank, shutdown, wait, world
@@ -37,6 +39,7 @@ __all__ = [
     "prefetch",
     "rank",
     "remark",
+    "root_of",
     "shutdown",
     "trim_malloc",
     "typed_path",

@@ -27,8 +27,8 @@ def is_pattern(path: str | Path) -> bool:
     return not os.path.lexists(path) and bool(SIGNS & set(str(path)))
 
 
-def matching(pattern: str | Path) -> tuple[list[Path], Path]:
-    """Return the paths that a pattern finds, sorted, and the folder that they all lie in.
+def matching(pattern: str | Path) -> list[Path]:
+    """Return the paths that a pattern finds, sorted.
 
     Names that exist are taken as they are: of ``[a]/*.nii`` the folder ``[a]``, if there is one.
 
@@ -36,9 +36,7 @@ def matching(pattern: str | Path) -> tuple[list[Path], Path]:
         FileNotFoundError: If it finds nothing.
         ValueError: If it is not written as a pattern has to be.
     """
-    parts = Path(pattern).parts
-    count = next(n for n in range(len(parts) - 1, -1, -1) if os.path.lexists(Path(*parts[:n])))
-    base, rest = Path(*parts[:count]), parts[count:]
+    base, rest = _split(pattern)
     try:
         found = [path for path in base.glob("/".join(rest)) if not _is_hidden(path.relative_to(base), rest)]
     except (ValueError, NotImplementedError) as error:
@@ -48,15 +46,30 @@ def matching(pattern: str | Path) -> tuple[list[Path], Path]:
             f"dataset_dir {str(pattern)!r} does not exist, and as a pattern it finds nothing in {str(base)!r}; check "
             "it, and put it in quotes."
         )
-    return sorted(found), base
+    return sorted(found)
 
 
-def common_folder(paths: Sequence[Path]) -> Path:
-    """Return the deepest folder that several files and folders lie in."""
+def root_of(path: str | Path | Sequence[str | Path]) -> str:
+    """Return the folder whose structure results keep: a path itself, or what all lies in that is found.
+
+    Args:
+        path: a path, a pattern, or a list of these; none has to exist.
+    """
+    paths = list(path) if isinstance(path, (list, tuple)) else [Path(str(path))]
+    if len(paths) == 1 and not is_pattern(paths[0]):
+        return str(paths[0])
+    folders = [absolute(_split(each)[0] if is_pattern(each) else Path(each).parent) for each in paths]
     try:
-        return Path(os.path.commonpath([absolute(path).parent for path in paths]))
+        return os.path.commonpath(folders)
     except ValueError:  # on several disks of Windows
-        return absolute(paths[0]).parent
+        return str(folders[0])
+
+
+def _split(pattern: str | Path) -> tuple[Path, tuple[str, ...]]:
+    """Return the longest beginning of a pattern that exists, a folder, and the parts behind it."""
+    parts = Path(pattern).parts
+    count = next(n for n in range(len(parts) - 1, -1, -1) if os.path.lexists(Path(*parts[:n])))
+    return Path(*parts[:count]), parts[count:]
 
 
 def _is_hidden(inner: Path, pattern: Sequence[str]) -> bool:

@@ -20,7 +20,7 @@ VOLUME = hounsfield((4, 3, 2))
 def nifti(*paths):
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
-        nibabel.Nifti1Image(np.zeros((3, 3, 3), np.int16), np.eye(4)).to_filename(path)
+        nibabel.Nifti1Image(np.zeros((3, 3, 3), np.int16), np.eye(4)).to_filename(path.absolute())
 
 
 def scout(header, **_):
