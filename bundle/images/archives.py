@@ -33,6 +33,8 @@ from bundle.runtime.origins import add_origin
 SUFFIX = ".zip"
 #: What the names of the temporary folders begin with, after `PART`.
 KIND = "zip_"
+#: A whole such name, which the scratch of an image, with its longer hash, never has.
+HOLDER = re.compile(rf"{re.escape(PART + KIND)}[0-9a-f]{{8}}")
 #: What macOS adds beside the files of an archive.
 MACOS = "__MACOSX"
 #: Bytes of memory that a byte of an archive's list of members takes at most, measured.
@@ -82,17 +84,20 @@ class Unpacked:
             _check_list(self.archive, file)
             with zipfile.ZipFile(file) as opened:
                 members = checked(self.archive, opened.infolist())
-                remove_abandoned(into, lambda folder: not folder.name.startswith(f"{PART}{KIND}"))
+                remove_abandoned(into, lambda folder: not HOLDER.fullmatch(folder.name))
                 holder = stack.enter_context(temporary_folder(into, KIND))
                 stem = self.archive.name[: -len(SUFFIX)]
                 top = holder / (stem if stem.strip(". ") else "archive")
                 top.mkdir()
                 add_origin(top, self.archive)
                 check_space(top, sum(member.file_size for member, _ in members))
+                beside = {name for _, name in members if MACOS in name.parts or name.name.startswith("._")}
+                if beside:
+                    self.passed.append(f"{self.archive}, {len(beside)} files in it that macOS wrote beside others")
                 for member, name in members:
-                    if MACOS in name.parts or name.name.startswith("._"):
-                        self.passed.append(f"{self.archive / name}, which macOS wrote beside a file")
-                    elif name.name.lower().endswith(SUFFIX):
+                    if name in beside:
+                        continue
+                    if name.name.lower().endswith(SUFFIX):
                         self.passed.append(f"{self.archive / name}, a zip within a zip; unpack it and give it itself")
                     else:
                         _write(opened, member, top / name)

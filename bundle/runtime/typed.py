@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bundle.runtime.errors import end_in_one_line
+
 #: The module that calls what a command names.
 FIRE = "fire.core"
 
@@ -37,6 +39,7 @@ def typed_path(name: str, value: Any, several: bool = False) -> str | list[str]:
         parsed = DefaultParseValue(word)
         if parsed is None or (type(parsed) is type(value) and value in (parsed, _as_id(parsed))):
             if after and not after.startswith("-"):
+                end_in_one_line()  # MONAI takes the word for the run id of the step that has this done
                 raise ValueError(f"{name} {word!r} is followed by {after!r}; put a pattern, or a list, in quotes.")
             if several and _are_paths(parsed) and not Path(word).exists():
                 return [str(path) for path in parsed]

@@ -18,6 +18,7 @@ from bundle.images import ImageError
 from bundle.images.provenance import read_provenance
 from bundle.runtime.job import place_of
 from tests.dicom_series import write_series
+from tests.processes import nameless, torchrun
 from tests.results import results_in
 
 ROOT = Path(__file__).parents[2]
@@ -179,6 +180,24 @@ def test_a_killed_run_resumes_from_the_same_zip_and_leaves_nothing(tmp_path):
     made = [[int(word) for word in ended.stdout.split()[-2:]] for ended in (whole, again)]
     assert made[1][1] == made[0][1] - 3
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole") != {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("streaming", [False, True])
+def test_two_processes_share_what_is_unpacked(disc, tmp_path, streaming):
+    """Once for both; each takes images of its own, or both make tiles of one."""
+    pytest.importorskip("zarr", minversion="3", reason="streaming needs zarr 3, which needs Python 3.11")
+    command = [
+        *(*torchrun(2), "-m", "monai.bundle", "run", "inference"),
+        *("--config_file", "['configs/inference.json','configs/multi_gpu_inference.json']"),
+        *("--dataset_dir", f"{disc}.zip", "--output_dir", str(tmp_path / "out"), "--streaming", str(streaming)),
+        *("--tile_size", "24", "--match_kernel", "False"),
+    ]
+    environment = nameless(tmp_path / "nameless")
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert len(contents(tmp_path / "out")) == 2 * SHAPE[2] + 1
+    assert not list((tmp_path / "out").glob(".part*"))
 
 
 def test_hostile_zips_end_in_one_line(tmp_path):

@@ -47,7 +47,7 @@ def test_a_program_s_own_path_stays(monkeypatch, tmp_path):
 
 def test_a_list_of_paths_is_taken_if_none_is_called_so(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    for word in ("['a.nii','b.nii']", "a.nii,b.nii"):
+    for word in ("['a.nii','b.nii']", "['a.nii', 'b.nii']", "('a.nii','b.nii')"):
         monkeypatch.setattr("sys.argv", ["monai.bundle", "run", "--dataset_dir", word])
         value = fire.parser.DefaultParseValue(word)
         assert typed_path("dataset_dir", value, several=True) == ["a.nii", "b.nii"]
