@@ -69,12 +69,19 @@ class Unpacked:
         self.archive, self.passed = archive, list[str]()
         stack = ExitStack()
         self.close = weakref.finalize(self, stack.close)
+        place, refused = "", ""
         try:
-            place = self._unpack(into, stack) if first() else None
+            place = str(self._unpack(into, stack)) if first() else ""
+        except ImageError as error:
+            refused = str(error)
         except BaseException:
             self.close()
             raise
-        self.folder = Path(of_first(str(place)))
+        place, refused = of_first((place, refused))  # else the others would wait for it
+        if refused:
+            self.close()
+            raise ImageError(refused)
+        self.folder = Path(place)
         add_origin(self.folder, archive)
 
     def _unpack(self, into: Path, stack: ExitStack) -> Path:

@@ -87,12 +87,14 @@ def find_sources(
             given.
         ValueError: If a pattern is none, or the header of an image names files elsewhere (`bundle.images.headers`).
     """
+    given = list(path) if isinstance(path, (list, tuple)) else [str(path)]
     finder = _Finder(recursive, series_uid, Path(folder) if folder else None)
     try:
-        for each in path if isinstance(path, (list, tuple)) else [str(path)]:
+        for each in given:
             pattern = is_pattern(each)
-            for place in matching(each) if pattern else [Path(each)]:
-                finder.take(place, pattern)
+            places = matching(each) if pattern else [Path(each)]
+            for place in places:
+                finder.take(place, pattern, alone=len(places) == len(given) == 1)
         images = list(dict.fromkeys(finder.images))
         for line in finder.passed:
             print(in_words(f"passed over: {line}"), file=sys.stderr)
@@ -115,11 +117,17 @@ class _Finder:
         self.images: list[str] = []
         self.passed: list[str] = []
         self.unpacked: list[Unpacked] = []
-        self._series: dict[Path, dict[str, list[str]]] = {}
+        self._series: dict[Path, dict[str, list[str]] | None] = {}
         self._chosen: dict[tuple[Path, str], str] = {}
 
-    def take(self, path: Path, matched: bool) -> None:
-        """Take what is at a path; of those that a pattern has found, what is no image is passed over."""
+    def take(self, path: Path, matched: bool, alone: bool) -> None:
+        """Take what is at a path.
+
+        Args:
+            path: of anything.
+            matched: whether a pattern has found it: what is no image is then passed over.
+            alone: whether it is all that was given; an archive that is refused does not end the others.
+        """
         try:
             self._check(path)
         except FileNotFoundError as error:
@@ -128,7 +136,13 @@ class _Finder:
             self.passed.append(str(error).removeprefix("dataset_dir ").rstrip("."))
             return
         if path.is_file() and path.name.lower().endswith(SUFFIX):
-            self._add(self._archive(path), path)
+            try:
+                self._add(self._archive(path), path)
+            except ImageError as error:
+                if alone:
+                    raise
+                print(in_words(f"note: {error}"), file=sys.stderr)
+                self.images.append(str(path))  # which fails when its turn comes
         elif path.is_file() or ome_zarr.matches(path):
             self.images.append(self._file(path))
         else:
@@ -176,23 +190,26 @@ class _Finder:
         if not path.is_file() or format_of(path) is not xray or not is_dicom(path) or file_kind(path) != "slice":
             return str(path)
         folder = path.parent
-        try:
-            if folder not in self._series:
+        if folder not in self._series:
+            try:
                 self._series[folder] = series_in(folder)
-            series = self._series[folder]
-        except ImageError:  # which is told when the folder is opened
-            series = {str(value_of(read_header(path), "SeriesInstanceUID") or ""): [str(path)] * 2, "another": []}
-        uid = next((uid for uid, files in series.items() if str(path) in files), "")
-        if not uid or len(series[uid]) < 2:
+            except ImageError:  # which is told when the folder is opened
+                self._series[folder] = None
+        series = self._series[folder]
+        if series is None:
+            uid, several = str(value_of(read_header(path), "SeriesInstanceUID") or ""), True
+        else:
+            uid, several = next((uid for uid, files in series.items() if str(path) in files), ""), len(series) > 1
+        if not uid or (series and len(series[uid]) < 2):
             return str(path)
         if self.wanted not in ("", uid):
             raise ImageError(
                 f"file {str(path)!r} is of the series {uid}, and series_uid is {self.wanted!r}; leave out one of them."
             )
         if str(folder) not in self.images:
-            count = f"{len(series[uid])} slices" if folder in self._series else "the slices"
+            count = f"{len(series[uid])} slices" if series else "the slices"
             print(f"note: {path} is one of {count} of the series {uid}, which is taken whole", file=sys.stderr)
-        if len(series) > 1:
+        if several:
             self._chosen[folder, uid] = str(path)
         return str(folder)
 
@@ -212,6 +229,10 @@ class _Finder:
             entries.passed += [f"{image}, a 2D image beside volumes" for image in beside]
         if self.wanted:
             others = [image for image in entries.series if not holds_series(image, self.wanted)]
+            if others == entries.series:
+                raise ImageError(
+                    f"zip {str(path)!r} holds no image series with series_uid {self.wanted!r}; leave it out."
+                )
             entries.series = [image for image in entries.series if image not in others]
             entries.passed += [f"{image}, of another series than series_uid" for image in others]
         return entries

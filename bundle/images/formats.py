@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from bundle.images import dicom_series, metaimage, mgz, nifti, nrrd, ome_zarr, raster, xray
+from bundle.images.archives import SUFFIX as ARCHIVE
 from bundle.images.bit_depth import level_type
 from bundle.images.image import ImageError, LazyImage, Opened, Window, Write, upright
 from bundle.images.isolated import is_isolated, open_isolated
@@ -87,6 +88,11 @@ def open_image(path: str | Path, series_uid: str = "") -> Opened:
         raise FileNotFoundError(f"image {str(path)!r} {missing}.")
     if is_isolated():
         return open_isolated(path, series_uid)
+    if path.is_file() and path.name.lower().endswith(ARCHIVE):
+        raise ImageError(
+            f"image {str(path)!r} is a zip that is not unpacked: it was refused, see above, or this program takes no "
+            "zips; unpack it, and give the folder."
+        )
     form = dicom_series if path.is_dir() and not ome_zarr.matches(path) else format_of(path)
     if form is None:
         raise ImageError(

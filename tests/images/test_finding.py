@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bundle.images import ImageError, find_images, find_sources, plan_results, series_files
+from bundle.images import ImageError, find_images, find_sources, open_image, plan_results, series_files
 from bundle.runtime.origins import origin_of
 from tests.dicom_series import dataset, hounsfield, write_segmentation, write_series
 from tests.xray_files import levels, write_xray
@@ -280,6 +280,24 @@ def test_of_a_zip_one_series_can_be_taken(disc, tmp_path, capsys):
         f"{disc}/extra.nii": "extra_translated.nii",
     }
     assert f"passed over: {disc}/other, of another series than series_uid" in capsys.readouterr().err
+
+
+def test_a_series_that_a_zip_has_not_is_told(disc, tmp_path):
+    with pytest.raises(ImageError, match=r"disc\.zip' holds no image series with series_uid '1\.2'; leave it out"):
+        find_sources(disc, series_uid="1.2", folder=tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_damaged_zip_does_not_end_the_others(disc, tmp_path, capsys):
+    """It fails when its turn comes; alone it ends the run."""
+    (tmp_path / "broken.zip").write_bytes(disc.read_bytes()[:-99])
+    results = found(str(tmp_path / "*.zip"), tmp_path / "out")
+    assert len(results) == 5 and str(tmp_path / "broken.zip") in results
+    assert f"note: zip '{tmp_path}/broken.zip' is damaged" in capsys.readouterr().err
+    with pytest.raises(ImageError, match=r"broken\.zip' is a zip that is not unpacked: it was refused, see above"):
+        open_image(tmp_path / "broken.zip")
+    with pytest.raises(ImageError, match=r"broken\.zip' is damaged"):
+        find_sources(str(tmp_path / "b*.zip"), folder=tmp_path / "out")
 
 
 def test_a_series_that_fills_a_zip_is_named_as_the_zip(tmp_path):
