@@ -212,6 +212,33 @@ def test_a_damaged_one_is_refused(tmp_path, kind):
     refused(path, tmp_path / "out", match)
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_whatever_is_changed_it_is_right_or_refused(tmp_path, method, monkeypatch):
+    """One to four bytes anywhere: what is unpacked has its content, and all lies in its folder."""
+    monkeypatch.setattr("bundle.runtime.files.PAUSES", ())  # in which the threads of other libraries may still write
+    random = np.random.default_rng(method)
+    contents = {"a/x": random.bytes(300), "b": b"1" * 3000, "c": b""}
+    whole = write(tmp_path / "s.zip", contents.items(), method).read_bytes()
+    unpacked = refusals = 0
+    for _ in range(300):
+        data = bytearray(whole)
+        for at in random.integers(0, len(data), random.integers(1, 5)):
+            data[at] = random.integers(0, 256)
+        (tmp_path / "s.zip").write_bytes(bytes(data))
+        try:
+            archive = Unpacked(tmp_path / "s.zip", tmp_path / "out")
+        except ImageError as error:
+            assert "\n" not in str(error) and "s.zip" in str(error)
+            refusals += 1
+        else:
+            files = [path for path in archive.folder.rglob("*") if path.is_file()]
+            assert all(path.read_bytes() in contents.values() for path in files)
+            archive.close()
+            unpacked += 1
+        assert not list((tmp_path / "out").glob("*")) and {e.name for e in tmp_path.iterdir()} <= {"s.zip", "out"}
+    assert unpacked > 5 and refusals > 50
+
+
 def test_what_macos_adds_and_zips_within_are_passed_over(tmp_path):
     members = [("a", b"1"), ("__MACOSX/._a", b"2"), ("x/._b", b"3"), ("x/in.zip", b"4")]
     unpacked = Unpacked(write(tmp_path / "s.zip", members), tmp_path / "out")
