@@ -14,6 +14,7 @@ from bundle.images.image import ImageError
 from bundle.images.provenance import COMPANIONS, PROVENANCE, check_overwrite, check_replaceable, content_hash
 from bundle.images.xray import END
 from bundle.runtime import Job
+from bundle.runtime.origins import absolute, archive_of, in_words, origin_of
 
 #: Bytes of the longest name that file systems allow.
 LONGEST_NAME = 255
@@ -45,8 +46,8 @@ def result_path(
     """
     source, folder = Path(source), Path(output_dir)
     check_extension(output_ext)
-    if root is not None and source.is_file() and Path(root) in source.parents:
-        folder = folder / source.parent.relative_to(root)
+    if root is not None:
+        folder = folder / _place_below(source, Path(root))
     end = output_ext.lower() or suffix(source)
     if is_series(source):
         end = output_ext.lower() or result_suffix(files or series_files(source, series_uid))
@@ -56,6 +57,19 @@ def result_path(
         end = end or (END if source.is_file() else ".nii.gz")
     end = SUFFIXES[end].SUFFIXES[end] if end else ""
     return folder / f"{'_'.join(filter(None, (name, output_postfix)))}{end}"
+
+
+def _place_below(source: Path, root: Path) -> Path:
+    """The folder of an image below the root; that of an archive in between loses its suffix."""
+    place, top = absolute(origin_of(source)), absolute(root)
+    if top not in place.parents:
+        return Path()
+    inner = list(place.parent.relative_to(top).parts)
+    archive = archive_of(source)
+    at = len(absolute(archive).relative_to(top).parts) - 1 if archive else -1
+    if 0 <= at < len(inner):
+        inner[at] = Path(inner[at]).stem
+    return Path(*inner)
 
 
 def check_extension(output_ext: str) -> None:
@@ -113,8 +127,8 @@ def plan_results(
         other = owners.setdefault(path.resolve(), image)
         if other != image:
             raise ImageError(
-                f"images {other!r} and {image!r} would both give {str(path)!r}; rename one, or translate them into "
-                "different folders."
+                f"images {str(origin_of(other))!r} and {str(origin_of(image))!r} would both give {str(path)!r}; rename "
+                "one, or translate them into different folders."
             )
     sources = {Path(image).resolve(): image for image in images}
     skipped = set()
@@ -126,7 +140,7 @@ def plan_results(
         files = series_files(image, series_uid) if is_series(image) else ()
         made = check_replaceable(path, image, files, overwrite)
         if skip_existing and job and made and _is_of(made.told, job, content_hash(image, files)):
-            print(f"skipped: {path} exists already, made from {image} by the same weights and settings")
+            print(in_words(f"skipped: {path} exists already, made from {image} by the same weights and settings"))
             skipped.add(image)
     return {image: results.get(image, Path(output_dir)) for image in images if image not in skipped}
 

@@ -7,6 +7,7 @@ import tempfile
 import traceback
 from types import TracebackType
 
+from bundle.runtime.origins import in_words
 from monai.utils import MONAIEnvVars
 
 #: What MONAI puts around the error of a transform, an expression, a component.
@@ -23,7 +24,7 @@ def cause_of(error: BaseException) -> BaseException:
 def last_line(error: BaseException) -> str:
     """The cause of an error in one line."""
     cause = cause_of(error)
-    return f"error: {' '.join(str(cause).split()) or type(cause).__name__}"
+    return f"error: {in_words(' '.join(str(cause).split())) or type(cause).__name__}"
 
 
 def end_in_one_line() -> None:

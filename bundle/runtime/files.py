@@ -19,6 +19,7 @@ from contextvars import ContextVar
 from pathlib import Path
 
 from bundle.runtime.locks import END, LockedError, locked
+from bundle.runtime.origins import archive_of, origin_of
 from bundle.runtime.replace import replace
 
 #: What the names of temporary folders begin with.
@@ -105,9 +106,14 @@ def atomic(path: str | Path, needed: int = 0, verify: Callable[[Path], object] |
 
 
 @contextmanager
-def temporary_folder(folder: Path) -> Iterator[Path]:
-    """Make a temporary folder in another, which is locked while it is in use and removed afterwards."""
-    holder = folder / f"{PART}{secrets.token_hex(4)}"
+def temporary_folder(folder: Path, kind: str = "") -> Iterator[Path]:
+    """Make a temporary folder in another, which is locked while it is in use and removed afterwards.
+
+    Args:
+        folder: made if missing.
+        kind: what its name begins with besides.
+    """
+    holder = folder / f"{PART}{kind}{secrets.token_hex(4)}"
     with locked(holder):
         holder.mkdir(mode=0o700)
         try:
@@ -200,11 +206,11 @@ def file_hash(path: str | Path) -> str:
 
 
 def fingerprint(path: str | Path) -> str:
-    """What changes when an image does: its place, and size and time of change of its files."""
-    path = Path(path)
+    """What changes when an image does: its place, and size and time of change of its files, or of its archive."""
+    place, path = origin_of(path).resolve(), archive_of(path) or Path(path)
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     told = [f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files]
-    return hashlib.sha256("\n".join([str(path.resolve()), *told]).encode()).hexdigest()
+    return hashlib.sha256("\n".join([str(place), *told]).encode()).hexdigest()
 
 
 def _code(error: BaseException | None) -> int | None:

@@ -10,6 +10,8 @@ import time
 import warnings
 from typing import Any
 
+from bundle.runtime.origins import in_words
+
 _facts: dict[str, Any] = {}
 _warned: list[str] = []
 _begun = time.monotonic()
@@ -36,7 +38,7 @@ def warn(text: str, subject: str = "") -> None:
         subject: the file, which only the user is told.
     """
     _warned.append(text)
-    warnings.warn(f"{subject} {text}".strip(), stacklevel=3)
+    warnings.warn(in_words(f"{subject} {text}".strip()), stacklevel=3)
 
 
 def remark(text: str) -> None:
