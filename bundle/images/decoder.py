@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -46,7 +46,8 @@ def _limit(memory: int) -> None:
     except ImportError:  # Windows
         return
     for kind, most in ((resource.RLIMIT_DATA, memory), (resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_CORE, 0)):
-        resource.setrlimit(kind, (most, most))
+        with suppress(ValueError, OSError):  # lower already, or a system that knows the limit by name alone
+            resource.setrlimit(kind, (most, most))
 
 
 @contextmanager
