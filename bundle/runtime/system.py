@@ -7,6 +7,7 @@ import sys
 import time
 import unicodedata
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -33,16 +34,23 @@ def patiently(action: Callable[[], Result]) -> Result:
 def ignores_case(path: str | Path) -> bool:
     """Return whether capital and small letters are the same in names on the disk of a path, which need not exist.
 
-    Nothing is written: a folder that exists is looked for under its name with capitals and small letters exchanged.
+    Nothing is written: something on the disk is looked for under its name with capitals and small letters exchanged.
+    On a disk that holds nothing yet, they are the same where systems commonly have it so.
     """
     place = Path(path).absolute()
     while not place.exists():
         place = place.parent
+    disk = place.stat().st_dev
     for folder in (place, *place.parents):
-        other = folder.with_name(folder.name.swapcase()) if folder.name else folder
-        if other.name != folder.name:
-            return other.exists() and other.samefile(folder)
-    return WINDOWS
+        if folder.stat().st_dev != disk:
+            break
+        with suppress(OSError):  # a folder that may be entered, and not listed
+            names = set(os.listdir(folder))
+            for name in names:
+                other = name.swapcase()
+                if name.isascii() and other not in names:
+                    return (folder / other).exists()
+    return WINDOWS or sys.platform == "darwin"
 
 
 def name_key(path: str | Path, case: bool) -> str:
