@@ -67,7 +67,6 @@ if test "${REGISTRY:-on}" = on; then
 fi
 if test "${SEALED:-off}" = on; then
     mount --bind "$root" "$root"
-    cd / && cd "$root"
     mount -o remount,bind,ro "$root"
 fi
 mount -t proc proc "$root/proc"
