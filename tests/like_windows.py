@@ -1,7 +1,7 @@
 """Linux made as strict as Windows: a file that is open is neither removed nor renamed, and folders cannot be opened.
 
-What is run under it fails where Windows would refuse: for what cannot be run on Windows itself. `install` is for a
-process of its own, and for good.
+What is run under it fails where Windows would refuse: for what cannot be run on Windows itself. As a program it runs a
+module so: ``python -m tests.like_windows monai.bundle run ...``.
 """
 
 from __future__ import annotations
@@ -12,44 +12,44 @@ import os
 import runpy
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 OWN = Path("/proc/self")
 
 
-def held(place: str) -> list[str]:
+def held(place: Path) -> list[Path]:
     """The files at or below a path that this process has open or mapped into its memory."""
     found = []
-    for handle in os.listdir(OWN / "fd"):
-        try:
-            found.append(os.readlink(OWN / "fd" / handle))
-        except OSError:  # that of the list itself
-            continue
-    for line in (OWN / "maps").read_text(errors="replace").splitlines():
-        found.append(line.split(maxsplit=5)[-1])
-    return [name for name in found if name == place or name.startswith(place + os.sep)]
+    for handle in (OWN / "fd").iterdir():
+        with suppress(OSError):  # that of the list itself
+            found.append(handle.readlink())
+    for line in (OWN / "maps").read_text(encoding="utf-8", errors="replace").splitlines():
+        found.append(Path(line.split(maxsplit=5)[-1]))
+    return [path for path in found if path.is_file() and path.is_relative_to(place)]
 
 
-def absolute(path: Any, folder: int | None) -> str:
+def absolute(path: Any, folder: int | None) -> Path:
     """Where a path of a system call leads; its last part is not followed."""
-    base = os.getcwd() if folder is None else os.readlink(OWN / "fd" / str(folder))
-    text = os.path.join(base, os.fsdecode(path))
-    return os.path.join(os.path.realpath(os.path.dirname(text)), os.path.basename(text))
+    whole = (Path.cwd() if folder is None else (OWN / "fd" / str(folder)).readlink()) / os.fsdecode(path)
+    return whole.parent.resolve() / whole.name
 
 
-def install() -> None:
-    """From now on, let this process be refused what Windows refuses."""
+def install(put: Callable[[Any, str, Any], object] = setattr) -> None:
+    """From now on, let this process be refused what Windows refuses.
+
+    Args:
+        put: sets a name of a module, for good or, as pytest's does, for a while.
+    """
     from bundle.runtime import system
 
-    system.WINDOWS = True
-    real: dict[str, Callable[..., Any]] = {name: getattr(os, name) for name in ("unlink", "rename", "replace", "open", "fsync")}
+    names = ("unlink", "rename", "replace", "open", "fsync")
+    real: dict[str, Callable[..., Any]] = {name: getattr(os, name) for name in names}
 
-    def refuse(path: str) -> None:
-        if os.path.isfile(path) or os.path.isdir(path):
-            inside = [name for name in held(path) if name != path or os.path.isfile(path)]
-            if inside:
-                raise PermissionError(errno.EACCES, "open elsewhere, as Windows says", inside[0])
+    def refuse(path: Path) -> None:
+        if inside := held(path):
+            raise PermissionError(errno.EACCES, "open elsewhere, as Windows says", str(inside[0]))
 
     def unlink(path: Any, *, dir_fd: int | None = None) -> None:
         refuse(absolute(path, dir_fd))
@@ -67,7 +67,7 @@ def install() -> None:
 
     def opened(path: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
         caller = sys._getframe(1).f_globals.get("__name__", "")
-        if os.path.isdir(path) and caller.startswith("bundle."):
+        if dir_fd is None and Path(path).is_dir() and caller.startswith("bundle."):
             raise PermissionError(errno.EACCES, "a folder, as Windows says", os.fspath(path))
         return real["open"](path, flags, mode, dir_fd=dir_fd)
 
@@ -76,8 +76,11 @@ def install() -> None:
             raise OSError(errno.EBADF, "open for reading alone, as Windows says")
         real["fsync"](handle)
 
-    os.unlink, os.remove, os.rename, os.replace = unlink, unlink, move("rename"), move("replace")  # type: ignore[assignment]
-    os.open, os.fsync = opened, fsync  # type: ignore[assignment]
+    put(system, "WINDOWS", True)
+    for name, function in {"unlink": unlink, "remove": unlink, "open": opened, "fsync": fsync}.items():
+        put(os, name, function)
+    for name in ("rename", "replace"):
+        put(os, name, move(name))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Build the container without Docker and try it: ``python -m apps.container``; as root, on Linux, with mmdebstrap.
 
-Its steps run in a Debian in FOLDER, and then the program as an ordinary user, without a network, in a system that cannot
-be written: the phantom, its translation, and the refusal of what is no image. Arguments such as ``TORCH_INDEX=`` are
-those of ``docker build --build-arg``.
+Its steps run in a Debian, and then the program as an ordinary user, without a network, in a system that cannot be
+written: the phantom, its translation, and the refusal of what is no image. Arguments such as ``TORCH_INDEX=`` are those
+of ``docker build --build-arg``.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ def main() -> None:
 
 def attempt(root: Path, user: str) -> None:
     """Translate the phantom as a user."""
+    probe = "import urllib.request; urllib.request.urlopen('http://192.0.2.1', timeout=5)"
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder)
         owner = (user or chroot.read_dockerfile(chroot.DOCKERFILE)[-1].all("USER")[-1].text).split(":")
@@ -47,7 +48,7 @@ def attempt(root: Path, user: str) -> None:
         if len(results) != 1:
             raise SystemExit(f"error: {results} were written, not one result.")
         print(f"user {user or 'of the image'}: {results[0]}", flush=True)
-        for program in (["python", "-c", "import urllib.request as r; r.urlopen('http://192.0.2.1', timeout=5)"], ["touch", "/opt/x"]):
+        for program in (["python", "-c", probe], ["touch", "/opt/x"]):
             if not refused(root, program, data, user):
                 raise SystemExit(f"error: {program} works, which it must not.")
         (data / "empty.nii").touch()

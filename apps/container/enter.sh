@@ -27,16 +27,17 @@ read_pip_settings() {
     done < <(python3 -m pip config list 2>/dev/null || true)
 }
 
-# show PLACE: have a folder or file of this machine at the same place there, to be read.
+# show SOURCE [PLACE]: have a folder or file of this machine there, at the same place or another, to be read.
 show() {
+    local target=$root${2:-$1}
     if test -d "$1"; then
-        mkdir -p "$root$1"
+        mkdir -p "$target"
     else
-        mkdir -p "$(dirname "$root$1")"
-        test -e "$root$1" || : >"$root$1"
+        mkdir -p "$(dirname "$target")"
+        test -e "$target" || : >"$target"
     fi
-    mount --bind "$1" "$root$1"
-    mount -o remount,bind,ro "$root$1"
+    mount --bind "$1" "$target"
+    mount -o remount,bind,ro "$target"
 }
 
 test $# -ge 2 || { echo "usage: enter.sh ROOT COMMAND..." >&2; exit 2; }
@@ -55,6 +56,11 @@ if test "${REGISTRY:-on}" = on; then
     read_pip_settings
     for name in $NAMES; do
         test -n "${!name:-}" || continue
+        if [[ $name =~ CERT|BUNDLE ]]; then # not in its own place, where a package may want to write another
+            show "$(realpath "${!name}")" "/run/registry/$name"
+            settings+=("$name=/run/registry/$name")
+            continue
+        fi
         settings+=("$name=${!name}")
         for word in ${!name}; do
             place=${word#file://}

@@ -45,7 +45,7 @@ def ignores_case(path: str | Path) -> bool:
         if folder.stat().st_dev != disk:
             break
         with suppress(OSError):  # a folder that may be entered, and not listed
-            names = set(os.listdir(folder))
+            names = {entry.name for entry in folder.iterdir()}
             for name in names:
                 other = name.swapcase()
                 if name.isascii() and other not in names:
