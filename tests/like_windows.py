@@ -7,7 +7,6 @@ module so: ``python -m tests.like_windows monai.bundle run ...``.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import runpy
 import sys
@@ -42,6 +41,8 @@ def install(put: Callable[[Any, str, Any], object] = setattr) -> None:
     Args:
         put: sets a name of a module, for good or, as pytest's does, for a while.
     """
+    import fcntl
+
     from bundle.runtime import system
 
     names = ("unlink", "rename", "replace", "open", "fsync")

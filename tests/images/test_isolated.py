@@ -66,6 +66,7 @@ def test_an_error_is_that_of_the_image(tmp_path, limited):
     assert str(there.value) == str(here.value)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="this system ends no process by a signal")
 def test_a_process_that_ends_ends_alone(tmp_path, limited):
     path = written(tmp_path, ".nii")
     limited()

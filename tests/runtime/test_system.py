@@ -2,7 +2,6 @@
 
 import ctypes
 import errno
-import fcntl
 import io
 import os
 import sys
@@ -19,6 +18,12 @@ from bundle.runtime.files import atomic, remove_folder
 from bundle.runtime.locks import LockedError, locked
 from tests import like_windows
 
+try:
+    import fcntl
+except ImportError:  # Windows itself
+    fcntl = None
+
+posix = pytest.mark.skipif(fcntl is None, reason="this system has other locks")
 strict = pytest.mark.skipif(
     sys.platform != "linux" or sys.version_info < (3, 11), reason="Windows' rules are imitated on Linux, from 3.11 on"
 )
@@ -159,6 +164,7 @@ def test_a_disk_that_flushes_no_folders_is_enough(tmp_path, monkeypatch):
     assert len(folders) == 2 and (tmp_path / "folder" / "file").read_text() == "whole"
 
 
+@posix
 @pytest.mark.parametrize("code", [errno.ENOTSUP, errno.ENOLCK, errno.ENOSYS])
 @pytest.mark.filterwarnings("ignore:flock not supported")
 def test_a_disk_without_locks_keeps_them_by_files(tmp_path, monkeypatch, code):
@@ -175,6 +181,7 @@ def test_a_disk_without_locks_keeps_them_by_files(tmp_path, monkeypatch, code):
         assert not list(tmp_path.iterdir())
 
 
+@posix
 def test_another_error_of_a_lock_is_told(tmp_path, monkeypatch):
     def flock(*_):
         raise OSError(errno.EIO, "Input/output error")
@@ -220,6 +227,7 @@ def test_names_are_the_same_by_capitals_and_accents():
     assert system.name_key("/A/\u00e9", case=False) == system.name_key("/a/e\u0301", case=False)
 
 
+@posix
 def test_a_postfix_that_windows_would_hide_is_refused_there(tmp_path, monkeypatch):
     (tmp_path / "a.nii").write_bytes(b"image")
     keys = [str(tmp_path / "a.nii")], tmp_path / "out", "soft:B30"
