@@ -146,3 +146,15 @@ def test_the_scripts_say_what_they_need(name: str, tmp_path: Path) -> None:
     assert done.returncode == 1 and re.fullmatch(
         r"error: .* needs root on Linux; say sudo -E make \.\.\.\n", done.stderr
     )
+
+
+def test_the_page_s_commands_are_those_of_the_container() -> None:
+    page = (ROOT / "docs" / "container.md").read_text(encoding="utf-8")
+    build, run, *_ = re.findall(r"```bash\n(.*?)```", page, re.DOTALL)[0].splitlines()
+    given = build.split()
+    assert (ROOT / given[given.index("--file") + 1]).samefile(chroot.DOCKERFILE) and given[-1] == "."
+    assert f" {given[given.index('--tag') + 1]} scan.nii.gz" in run
+    assert all(flag in run for flag in ("--network none", "--read-only", "--tmpfs /tmp", ":/data"))
+    assert {name for stage in STAGES for step in stage.all("ARG") for name in step.pairs()} <= set(
+        re.findall(r"^\| `([A-Z_]+)` \|", page, re.MULTILINE)
+    )
