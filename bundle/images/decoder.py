@@ -16,6 +16,9 @@ from bundle.images.image import Opened
 from bundle.images.isolated import HEADERS
 from bundle.images.nifti import DICOM
 
+#: Bytes of the largest file that is written: a compressed slice of DICOM, which ITK reads from a file alone.
+SLICE = 2**26
+
 
 def _told(image: Opened) -> dict[str, Any]:
     """What is told of an open image, as JSON knows it."""
@@ -40,12 +43,12 @@ def _told(image: Opened) -> dict[str, Any]:
 
 
 def _limit(memory: int) -> None:
-    """Take no more memory, write no file and leave no core behind; nothing where the system has no limits."""
+    """Take no more memory, write no larger file and leave no core behind; nothing where the system has no limits."""
     try:
         import resource
     except ImportError:  # Windows
         return
-    for kind, most in ((resource.RLIMIT_DATA, memory), (resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_CORE, 0)):
+    for kind, most in ((resource.RLIMIT_DATA, memory), (resource.RLIMIT_FSIZE, SLICE), (resource.RLIMIT_CORE, 0)):
         with suppress(ValueError, OSError):  # lower already, or a system that knows the limit by name alone
             resource.setrlimit(kind, (most, most))
 

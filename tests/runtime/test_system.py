@@ -86,7 +86,7 @@ def test_an_image_is_opened_without_limits_where_there_are_none(monkeypatch):
     names = {"RLIMIT_DATA": "data", "RLIMIT_FSIZE": "size", "RLIMIT_CORE": "core"}
     monkeypatch.setitem(sys.modules, "resource", SimpleNamespace(**names, setrlimit=refused))
     decoder._limit(1)
-    assert asked == [("data", (1, 1)), ("size", (0, 0)), ("core", (0, 0))]
+    assert asked == [("data", (1, 1)), ("size", (decoder.SLICE,) * 2), ("core", (0, 0))]
 
 
 @strict
