@@ -30,7 +30,7 @@ from tests.xray_files import write_xray
 try:
     import resource
 except ImportError:  # Windows
-    resource = None
+    resource = None  # type: ignore[assignment]
 
 ROOT = Path(__file__).parents[2]
 #: Noise, which no format makes smaller than half; a slice is larger than `LIMIT`.

@@ -21,7 +21,7 @@ from tests import like_windows
 try:
     import fcntl
 except ImportError:  # Windows itself
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 posix = pytest.mark.skipif(fcntl is None, reason="this system has other locks")
 strict = pytest.mark.skipif(
