@@ -102,8 +102,8 @@ def _taken(file: Path, timeout: float) -> BaseFileLock:
         lock.acquire(timeout, 0.2)
     except Timeout:
         raise
-    except OSError as error:
-        if error.errno not in NO_LOCKS:
+    except (OSError, NotImplementedError) as error:
+        if isinstance(error, OSError) and error.errno not in NO_LOCKS:
             raise
         lock = SoftFileLock(file.with_name(file.name + HELD))
         lock.acquire(timeout, 0.2)
