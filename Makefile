@@ -43,7 +43,7 @@ endif
 NIIVUE := apps/viewer/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
-.PHONY: help venv infer infer-ct view samples table1 bench fuzz soak mutants test test-viewer deploy test-deploy label test-label train pairs pack lint wheel zip zoo-check clean
+.PHONY: help venv infer infer-ct view samples table1 bench fuzz soak mutants test test-viewer deploy test-deploy label test-label train pairs pack lint wheel zip zoo-check bare-debian test-container clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -204,6 +204,12 @@ zip: $(VENV)/.run ## Pack what a submission to the MONAI Model Zoo holds
 
 zoo-check: $(VENV)/.zoo ## Check it as the zoo's CI does, unpacked (no network once installed; ARGS=--index asks for its packages)
 	OMP_NUM_THREADS=1 $(PY) -m apps.zoo check $(ARGS)
+
+bare-debian: ## As root on Debian: in a bare Debian (mmdebstrap), clone and run make infer and make test; ARGS="'make infer'" others
+	apps/container/bare_debian.sh $(ARGS)
+
+test-container: ## As root on Debian: run the Dockerfile's lines in a bare Debian, without Docker, and try what they make; ARGS=TORCH_INDEX=
+	"$(PYTHON)" -m apps.container $(ARGS)
 
 clean: ## Remove results and caches; the environment and the samples stay
 	rm -rf "$(OUTPUT)" eval .pytest_cache .mypy_cache .hypothesis

@@ -13,7 +13,7 @@ from bundle.images.formats import SUFFIXES, check_not_source, is_series, stem, s
 from bundle.images.image import ImageError
 from bundle.images.provenance import COMPANIONS, PROVENANCE, check_overwrite, check_replaceable, content_hash
 from bundle.images.xray import END
-from bundle.runtime import Job
+from bundle.runtime import Job, system
 from bundle.runtime.origins import absolute, archive_of, in_words, origin_of
 
 #: Bytes of the longest name that file systems allow.
@@ -114,17 +114,20 @@ def plan_results(
     """
     check_extension(output_ext)
     check_overwrite(overwrite)
-    if not isinstance(output_postfix, str) or any(letter in output_postfix for letter in "/\\\0"):
-        raise ImageError(f"output_postfix {output_postfix!r} is no part of a file's name; take one without / and \\.")
+    forbidden = "/\\\0" + (system.FORBIDDEN if system.WINDOWS else "")
+    if not isinstance(output_postfix, str) or any(letter in output_postfix for letter in forbidden):
+        told = f"any of {forbidden[3:]}, / and \\" if system.WINDOWS else "/ and \\"
+        raise ImageError(f"output_postfix {output_postfix!r} is no part of a file's name; take one without {told}.")
     results: dict[str, Path] = {}
-    owners: dict[Path, str] = {}
+    owners: dict[str, str] = {}
+    case = not system.ignores_case(output_dir)
     for image in images:
         try:
             path = result_path(image, output_dir, output_postfix, output_ext, root, series_uid)
         except ImageError:
             continue  # a broken series, which is named when its turn comes
         results[image] = path
-        other = owners.setdefault(path.resolve(), image)
+        other = owners.setdefault(system.name_key(path.resolve(), case), image)
         if other != image:
             raise ImageError(
                 f"images {str(origin_of(other))!r} and {str(origin_of(image))!r} would both give {str(path)!r}; rename "

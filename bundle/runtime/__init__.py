@@ -5,8 +5,8 @@
 - `errors`: one last line; `each`: an evaluator over images, one of which may fail;
 - `choose`: settings by one key; `bytes`: memory sizes given as text; `host_memory`: what the host has left;
 - `malloc`: the C library's heap; `precision`: whether a device computes in bfloat16;
-- `locks`: between processes; `job`: all that a result depends on; `notes`: what is worth telling of an image;
-  `origins`: what was taken out of an archive;
+- `system`: where systems differ; `locks`: between processes; `origins`: what was taken out of an archive;
+- `job`: all that a result depends on; `notes`: what is worth telling of an image;
 - `prefetch`: reading and writing while computing; `ranks`: the processes of one run.
 """
 

@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 
+from bundle.runtime import system
 from bundle.runtime.locks import END, LockedError, locked
 from bundle.runtime.origins import archive_of, origin_of
 from bundle.runtime.replace import replace
@@ -31,9 +32,8 @@ FULL = {
     errno.EFBIG: "file larger than allowed (see 'ulimit -f')",
 }
 
-
-#: Seconds after which what was left by a failure is removed again.
-PAUSES = (0.02, 0.1, 0.3)
+#: What a disk says that cannot flush a folder, as some network disks cannot.
+UNFLUSHED = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)
 
 
 #: Called with what was written whole, before it gets its name.
@@ -119,7 +119,7 @@ def temporary_folder(folder: Path, kind: str = "") -> Iterator[Path]:
         try:
             yield holder
         finally:
-            _remove(holder)
+            remove_folder(holder)
 
 
 def remove_abandoned(folder: str | Path, kept: Callable[[Path], bool] = lambda _: False) -> None:
@@ -222,9 +222,9 @@ def _code(error: BaseException | None) -> int | None:
     return None
 
 
-def _remove(folder: Path) -> None:
-    """Remove a folder for good: if it is not empty, the threads of a library (zarr) may still be writing into it."""
-    pauses = PAUSES if any(folder.glob("*")) else ()
+def remove_folder(folder: Path) -> None:
+    """Remove a folder as far as the system lets us: the threads of a library (zarr) may still be writing into it."""
+    pauses = system.PAUSES if any(folder.glob("*")) else ()
     shutil.rmtree(folder, ignore_errors=True)
     for pause in pauses:
         time.sleep(pause)
@@ -244,8 +244,15 @@ def _flush(path: Path) -> None:
 
 
 def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
+    """Flush a file; a folder where the system and its disk can. Windows flushes what is open for writing alone."""
+    folder = path.is_dir()
+    if folder and system.WINDOWS:
+        return
+    handle = os.open(path, os.O_RDWR if system.WINDOWS else os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if not folder or error.errno not in UNFLUSHED:
+            raise
     finally:
         os.close(handle)

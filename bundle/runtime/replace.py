@@ -20,6 +20,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from bundle.runtime.system import patiently
+
 #: What the name of an earlier folder begins with that has stepped aside.
 ASIDE = ".aside_"
 #: Of Linux: names are relative to the working folder; exchange them.
@@ -42,16 +44,16 @@ def replace(part: Path, path: Path) -> None:
         kind = "folder" if path.is_dir() else "file"
         raise FileExistsError(f"{str(path)!r} is a {kind}; move it away, or take another output_dir.")
     if not path.is_dir():
-        part.replace(path)
+        patiently(lambda: part.replace(path))
     elif not exchange(part, path):
         put_back(path)
-        before = path.rename(aside(path))
+        before = patiently(lambda: path.rename(aside(path)))
         try:
-            part.rename(path)
+            patiently(lambda: part.rename(path))
         except OSError:
-            before.rename(path)
+            patiently(lambda: before.rename(path))
             raise
-        before.rename(part)
+        patiently(lambda: before.rename(part))
 
 
 def aside(path: Path) -> Path:

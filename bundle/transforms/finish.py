@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ from bundle.cascade import ScratchImage
 from bundle.geometry import Tile, region, tiles
 from bundle.images import Opened, Volume
 from bundle.runtime import first, prefetch, trim_malloc, wait
+from bundle.runtime.files import remove_folder
 from bundle.transforms.prepare import slab_depth
 from bundle.transforms.save import SaveImageAsSourced
 from monai.config import KeysCollection
@@ -105,5 +105,5 @@ class FinishImaged(MapTransform):
 
 def _remove(result: ScratchImage) -> None:
     """Remove what is there of a job."""
-    shutil.rmtree(result.folder)
+    remove_folder(result.folder)
     result.about["lock"].release()
