@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from bundle.cascade.inferer import CascadeInferer, TileGenerator
-from bundle.cascade.memory import footprint, on_meta
+from bundle.cascade.memory import footprint, halved, on_meta
 from bundle.cascade.scratch import stored_bytes
 from bundle.cascade.tile_plan import TilePlan, read_shape
 from bundle.runtime.malloc import set_up
@@ -54,12 +54,19 @@ class Pace:
         """Return the most bytes of the device that the work on one tile takes, counted in the type that it has."""
         return max(self._count(plans, scale)[1] for scale in range(len(plans)))
 
+    def finest_bytes(self, plans: Sequence[TilePlan]) -> int:
+        """Return the bytes of the work on a tile of the finest scale, when most of the host's memory is taken."""
+        return self._count(plans, len(plans) - 1)[1]
+
     def queued_bytes(self, plans: Sequence[TilePlan]) -> int:
-        """Return the most bytes of the host that tiles of images on disk take: one that was read, two being written."""
+        """Return the most bytes of the host that a tile of images on disk takes besides, in float32.
+
+        The next one is read, upsampled and padded, one after the other, and two are being written.
+        """
         sizes = []
         for scale, plan in enumerate(plans):
-            read = read_shape(self.cascade, scale, plan.grid, plan.halo, plan.core)
-            sizes.append(4 * (math.prod(read) * (2 if scale else 1) + 2 * math.prod(plan.core)))
+            read = math.prod(read_shape(self.cascade, scale, plan.grid, plan.halo, plan.core))
+            sizes.append(4 * (read * (5 if scale else 2) + 2 * math.prod(plan.core)))
         return max(sizes)
 
     @cached_property
@@ -85,7 +92,8 @@ class Pace:
 
     @cached_property
     def _meta(self) -> torch.nn.Module:
-        return on_meta(self.cascade)
+        network: Any = on_meta(self.cascade)
+        return halved(network, [network.coarse, *network.fine]) if self.inferer.half else network
 
     def _measured(self, factors: Sequence[Sequence[int]], plans: Sequence[TilePlan], on_disk: bool) -> float:
         """Return the seconds of a tile of the finest scale; its voxels are zeros that take no memory."""

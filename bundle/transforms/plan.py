@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -29,7 +30,7 @@ from bundle.transforms.prepare import VOXEL, PrepareImaged, image_chunks, slab_d
 from bundle.transforms.rehearsal import Rehearsal
 
 #: What the transforms of a slab take at their peak, in slabs, measured.
-SLABS = 9
+SLABS = 12
 NOT_CHECKED = "check_input looks at voxels, so what it refuses or warns of is not known yet"
 
 
@@ -123,12 +124,13 @@ class Plan:
     def _items(self, results: Callable[[], Any], images: Callable[[], Sequence[str]]) -> list[Any]:
         try:
             return list(results())
-        except Exception as error:
-            self.refused = last_line(error).removeprefix("error: ")
-            try:
+        except Exception as error:  # whatever the run would end with
+            found: list[Any] = []
+            with suppress(Exception):
                 found = list(images())
-            except Exception:  # what the results were refused for
-                raise error from None
+            if not found:
+                raise
+            self.refused = last_line(error).removeprefix("error: ")
             return found
 
     def __iter__(self) -> Iterator[ImagePlan]:
@@ -203,11 +205,14 @@ class Plan:
     def _memory(self, scan: _Scan) -> dict[str, int]:
         """Return the peaks of an image, in bytes: of the device, and of this process on the host."""
         tile, idle = self.pace.tile_bytes(scan.plans), self._idle
-        beside = tile if self.pace.device.type == "cpu" else 0
-        host = VOXEL * math.prod(scan.shape) + beside
+        on_cpu = self.pace.device.type == "cpu"
         if scan.on_disk:
             slab = 4 * math.prod(scan.shape[:-1]) * slab_depth(scan.shape)
-            host = max(SLABS * slab, self.pace.queued_bytes(scan.plans) + beside)
+            host = max(SLABS * slab, self.pace.queued_bytes(scan.plans) + tile * on_cpu)
+        else:
+            host = VOXEL * math.prod(scan.shape) + self.pace.finest_bytes(scan.plans) * on_cpu
+        if scan.image is not None and scan.image.kept:
+            host += math.prod(scan.image.shape) * scan.image.dtype.itemsize
         return {"device_memory": self.pace.weight_bytes + tile, "host_memory": idle + host}
 
     def _result(self, path: Path, files: Sequence[str] = ()) -> Path:
