@@ -145,7 +145,7 @@ class CascadeInferer(Inferer):
         Raises:
             ValueError: If the budget is too small for the smallest tile of a scale.
         """
-        factors = pyramid(spacing, cascade.num_scales - 1)
+        factors = pyramid(list(spacing), cascade.num_scales - 1)
         on_cpu = next(cascade.parameters()).device.type == "cpu"
         largest = CPU_TENSOR * (1 + self.half) if on_cpu else math.inf
         grids = shapes(shape, factors)

@@ -102,7 +102,8 @@ class Pace:
         plan, upsampling = plans[-1], factors[0] if factors else None
         images = [torch.zeros([1] * (2 + len(each.grid))).expand(1, 1, *each.grid) for each in plans[-2:]]
         generator = TileGenerator(self.cascade, len(plans) - 1, images[-1], images[0], upsampling, plan)
-        tile, taken = next(iter(plan)), []
+        tile = next(iter(plan))
+        taken: list[float] = []
         with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.inferer.half):
             while sum(taken) < ENOUGH:
                 begun = time.perf_counter()

@@ -175,7 +175,8 @@ class Plan:
     def _planned(self, scan: _Scan) -> ImagePlan:
         """Return the plan of an image that is not refused."""
         preparing, image = self.preparing, scan.image
-        memory, notes, resumed = self._memory(scan), [], 0
+        (device, host), resumed = self._memory(scan), 0
+        notes: list[str] = []
         if image is None:
             result = self._result(Path(sample_name(scan.item)))
             steps, kind = self.rehearsal.of_seed(scan.item, scan.shape, result), preparing.output_dtype
@@ -199,10 +200,11 @@ class Plan:
             scratch=scratch_bytes(scan.plans, image_chunks(scan.shape)) if scan.on_disk else 0,
             result_bytes=np.dtype(kind).itemsize * math.prod(scan.shape),
             notes=tuple(notes),
-            **memory,
+            device_memory=device,
+            host_memory=host,
         )
 
-    def _memory(self, scan: _Scan) -> dict[str, int]:
+    def _memory(self, scan: _Scan) -> tuple[int, int]:
         """Return the peaks of an image, in bytes: of the device, and of this process on the host."""
         tile, idle = self.pace.tile_bytes(scan.plans), self._idle
         on_cpu = self.pace.device.type == "cpu"
@@ -213,7 +215,7 @@ class Plan:
             host = VOXEL * math.prod(scan.shape) + self.pace.finest_bytes(scan.plans) * on_cpu
         if scan.image is not None and scan.image.kept:
             host += math.prod(scan.image.shape) * scan.image.dtype.itemsize
-        return {"device_memory": self.pace.weight_bytes + tile, "host_memory": idle + host}
+        return self.pace.weight_bytes + tile, idle + host
 
     def _result(self, path: Path, files: Sequence[str] = ()) -> Path:
         saving = self.finishing.saving

@@ -27,6 +27,7 @@ def tell_plan(plan: Plan, path: str | Path | None = None) -> dict[str, Any]:
         SystemExit: With status 1, if anything is refused.
     """
     images = list(plan)
+    whole = total(plan, images)
     told = {
         "machine": {
             "device": str(plan.pace.device),
@@ -36,14 +37,14 @@ def tell_plan(plan: Plan, path: str | Path | None = None) -> dict[str, Any]:
         },
         "refused": plan.refused or None,
         "images": [as_json(image) for image in images],
-        "total": total(plan, images),
+        "total": whole,
     }
     print("\n".join(lines(told)))
     if path:
         with atomic(path) as part:
             part.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
         print(f"written: {path}")
-    if told["total"]["refused"]:
+    if whole["refused"]:
         raise SystemExit(1)
     return told
 
