@@ -31,6 +31,8 @@ from bundle.transforms.rehearsal import Rehearsal
 
 #: What the transforms of a slab take at their peak, in slabs, measured.
 SLABS = 12
+#: Seconds that a process takes to end, of those that it took to begin, measured: the libraries leave slowly.
+END = 1 / 3
 NOT_CHECKED = "check_input looks at voxels, so what it refuses or warns of is not known yet"
 
 
@@ -116,8 +118,9 @@ class Plan:
         self.inferer, self.network = inferer, network
         #: Why nothing at all would be translated; nothing if that is not so.
         self.refused = ""
-        #: What the run takes until the first image: as long as this process took until now.
-        self.start = age()
+        #: What the run takes before the first image and after the last: as long as this process took until now, and a
+        #: share of that to end.
+        self.start = age() * (1 + END)
         self.items = self._items(results, images)
         self.pace, self.rehearsal = Pace(inferer, network), Rehearsal(preparing, finishing)
 

@@ -94,8 +94,9 @@ def lines(told: Mapping[str, Any]) -> Iterable[str]:
             yield f"refused: {image['refused']}"
     yield (
         f"total: {whole['images'] - whole['refused']} of {whole['images']} images, {whole['tiles']} tiles, "
-        f"{duration(whole['seconds'])} (start {whole['start_seconds']:.1f} s), {size(whole['device_memory'])} of the "
-        f"device, {size(whole['host_memory'])} of memory, {size(whole['disk'])} of disk"
+        f"{duration(whole['seconds'])} (start and end {whole['start_seconds']:.1f} s), "
+        f"{size(whole['device_memory'])} of the device, {size(whole['host_memory'])} of memory, "
+        f"{size(whole['disk'])} of disk"
     )
     if told["refused"]:
         yield f"refused, all of it: {told['refused']}"

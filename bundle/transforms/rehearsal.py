@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from copy import copy
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,8 @@ from monai.data import decollate_batch
 STAND_IN = 2**20
 #: Bytes that are hashed to learn how fast that is.
 HASHED = 2**24
+#: Voxel size in mm of slices in which a kernel is fitted.
+PIXEL = (1.4, 1.4, 2.0)
 IMAGE, PRED = "image", "pred"
 
 
@@ -141,6 +143,13 @@ class Rehearsal:
                 found |= self._looked_at(loaded, end)
         return found
 
+    @cached_property
+    def _fit(self) -> float:
+        """Seconds of a fit to what a CT shows: at slices of ordinary size, or there would be too little to see."""
+        seen = torch.from_numpy(body((2, 256, 256))).movedim(0, -1)
+        noise, edge = flat_noise(seen, PIXEL), edge_spread(seen, PIXEL)
+        return timed(lambda: fitted_kernel(noise, edge.transfer()))
+
     def _transformed(self, show: Callable[[], Any], voxels: int) -> tuple[np.ndarray, float, float]:
         """Run the transforms before and after the cascade; return the result and the seconds a voxel of both."""
         begun = time.perf_counter()
@@ -158,11 +167,10 @@ class Rehearsal:
         if self.preparing.check.action != "off":
             found["check"] = timed(lambda: input_scores(loaded)) / len(spread_slices(volume.shape[2], SLICES))
         if self.preparing.match_kernel:
-            noise, edge = flat_noise(volume, volume.spacing), edge_spread(volume, volume.spacing)
             found["flat"] = timed(lambda: flat_noise(volume, volume.spacing)) / len(searched_slices(volume.shape))
             crossed = len(crossed_slices(volume.shape)) or 1
             found["edge"] = timed(lambda: edge_spread(volume, volume.spacing)) / crossed
-            found["fit"] = timed(lambda: fitted_kernel(noise, edge.transfer()))
+            found["fit"] = self._fit
         if self.finishing.saving.densitometry:
             voxels = math.prod(volume.shape)
             with suppress(ValueError):  # no lungs are found in it
@@ -175,20 +183,24 @@ def stand_in(image: Opened) -> Opened:
 
     A picture has all its pixels, and noise in them.
     """
-    generator = np.random.default_rng(0)
     if len(image.shape) == 2:
-        levels = generator.integers(0, 2 ** (image.bits or 8), image.shape)
+        levels = np.random.default_rng(0).integers(0, 2 ** (image.bits or 8), image.shape)
         return replace(image, read=levels.astype(image.dtype).__getitem__)
     thin = Volume(image).thin_axis
     others = [size for axis, size in enumerate(image.shape) if axis != thin]
     number = min(max(STAND_IN // math.prod(others), 1), image.shape[thin])
-    x, y = np.meshgrid(*(np.linspace(-1, 1, size) for size in others), indexing="ij")
-    slice_ = np.where(x**2 + y**2 < 0.7, 40.0, -1000.0)
-    slice_[(np.abs(x) - 0.4) ** 2 + y**2 < 0.06] = -850.0
-    noise = generator.normal(0, 30, (number, *others))
-    voxels = np.moveaxis((slice_ + noise).clip(-1024), 0, thin).astype(np.int16)
+    voxels = np.moveaxis(body((number, *others)), 0, thin)
     files = image.files[:number] if image.files else ()
     return replace(image, shape=voxels.shape, read=voxels.__getitem__, files=files)
+
+
+def body(shape: tuple[int, ...]) -> np.ndarray:
+    """Return slices, `(slices, x, y)` in HU, that show a disc of soft tissue with two lungs, and noise."""
+    x, y = np.meshgrid(*(np.linspace(-1, 1, size) for size in shape[1:]), indexing="ij")
+    slice_ = np.where(x**2 + y**2 < 0.7, 40.0, -1000.0)
+    slice_[(np.abs(x) - 0.4) ** 2 + y**2 < 0.06] = -850.0
+    noise = np.random.default_rng(0).normal(0, 30, shape)
+    return (slice_ + noise).clip(-1024).astype(np.int16)
 
 
 def save(path: Path, like: Opened, voxels: np.ndarray, dtype: np.dtype) -> None:

@@ -22,6 +22,7 @@ def test_a_process_that_fails_tells_its_last_line(tmp_path):
 
 @pytest.mark.slow
 def test_a_plan_and_its_run_are_measured(tmp_path):
-    found = plan.measured(SMALL, tmp_path, turns=1)
-    assert found["ratio"] == found["seconds"] / found["own_seconds"] > 0 and found["own_memory"] > 2**27
-    assert 0.5 < found["memory"] / found["own_memory"] < 2
+    plans, runs = plan.measured(SMALL, tmp_path, turns=1)
+    planned, taken, off = plan.compared(plans, runs, "memory")
+    assert taken > 2**27 and abs(off) < 0.5 and off == planned / taken - 1
+    assert plans[0].processor > 0 < runs[0].processor and plans[0].seconds > 0
