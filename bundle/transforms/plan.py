@@ -118,10 +118,10 @@ class Plan:
         self.inferer, self.network = inferer, network
         #: Why nothing at all would be translated; nothing if that is not so.
         self.refused = ""
+        self.items = self._items(results, images)
         #: What the run takes before the first image and after the last: as long as this process took until now, and a
         #: share of that to end.
         self.start = age() * (1 + END)
-        self.items = self._items(results, images)
         self.pace, self.rehearsal = Pace(inferer, network), Rehearsal(preparing, finishing)
 
     def _items(self, results: Callable[[], Any], images: Callable[[], Sequence[str]]) -> list[Any]:

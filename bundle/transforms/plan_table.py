@@ -98,6 +98,8 @@ def lines(told: Mapping[str, Any]) -> Iterable[str]:
         f"{size(whole['device_memory'])} of the device, {size(whole['host_memory'])} of memory, "
         f"{size(whole['disk'])} of disk"
     )
+    if whole["disk"] > machine["free_disk"]:
+        yield f"note: all results together may take more than the {size(machine['free_disk'])} that the disk has"
     if told["refused"]:
         yield f"refused, all of it: {told['refused']}"
 

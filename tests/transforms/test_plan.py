@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from monai.bundle import ConfigWorkflow
 
+from bundle.cascade import pace
 from bundle.cascade.scratch import stored_bytes
 from bundle.examples.phantom import ThoraxPhantom
 from bundle.images import open_image
@@ -19,8 +20,8 @@ from bundle.runtime import deferred
 from bundle.runtime.errors import last_line
 from bundle.runtime.files import atomic, trying
 from bundle.runtime.process import age, resident_memory
-from bundle.transforms import finish, plan, prepare
-from bundle.transforms.plan_table import as_json, duration, size, total
+from bundle.transforms import finish, plan, prepare, rehearsal
+from bundle.transforms.plan_table import as_json, duration, lines, size, total
 from tests.dicom_series import write_series
 from tests.golden_inputs import write_nifti
 
@@ -64,6 +65,13 @@ def first_line(source, output, **keys):
     with pytest.raises(Exception) as error:
         workflow("inference", source, output, **keys).run()
     return last_line(error.value).removeprefix("error: ")
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """One tile is measured, once."""
+    monkeypatch.setattr(pace, "ENOUGH", 1e-9)
+    monkeypatch.setattr(rehearsal, "HASHED", 2**16)
 
 
 @pytest.fixture
@@ -132,6 +140,13 @@ def test_the_total_is_of_all_images_that_are_not_refused(tmp_path, scan):
     steps = sum(sum(image["seconds"].values()) for image in (a, b))
     assert told["total"]["seconds"] == pytest.approx(told["total"]["start_seconds"] + steps, abs=0.02)
     assert told["total"]["host_memory"] == max(a["host_memory"], b["host_memory"]) > a["device_memory"] > 2**20
+
+
+def test_too_small_a_disk_for_all_together_is_noted(tmp_path, scan):
+    told, _ = planned(scan, tmp_path / "out")
+    assert not any(line.startswith("note: all results") for line in lines(told))
+    told["machine"]["free_disk"] = told["total"]["disk"] - 1
+    assert any(line.startswith("note: all results together may take more than the ") for line in lines(told))
 
 
 def cut_short(path, _):
