@@ -209,7 +209,7 @@ class Plan:
 
     def _memory(self, scan: _Scan) -> tuple[int, int]:
         """Return the peaks of an image, in bytes: of the device, and of this process on the host."""
-        tile, idle = self.pace.tile_bytes(scan.plans), self._idle
+        idle, tile = self._idle, self.pace.tile_bytes(scan.plans)
         on_cpu = self.pace.device.type == "cpu"
         if scan.on_disk:
             slab = 4 * math.prod(scan.shape[:-1]) * slab_depth(scan.shape)
