@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -24,7 +25,7 @@ def tell_plan(plan: Plan, path: str | Path | None = None) -> dict[str, Any]:
         path: of a JSON file; null for none.
 
     Raises:
-        SystemExit: With status 1, if anything is refused.
+        SystemExit: With status 1, if anything is refused; the last line is that of the run, or says how many are.
     """
     images = list(plan)
     whole = total(plan, images)
@@ -45,6 +46,9 @@ def tell_plan(plan: Plan, path: str | Path | None = None) -> dict[str, Any]:
             part.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
         print(f"written: {path}")
     if whole["refused"]:
+        several = f"{whole['refused']} of {whole['images']} images would be refused, see the lines above."
+        cause = plan.refused or (images[0].refused if len(images) == 1 else several)
+        print(f"error: {cause}", file=sys.stderr, flush=True)
         raise SystemExit(1)
     return told
 

@@ -125,7 +125,7 @@ def test_no_voxel_is_read(tmp_path, scan, monkeypatch):
     assert told["total"]["seconds"] > sum(told["images"][0]["seconds"].values()) > 0
 
 
-def test_the_total_is_of_all_images_that_are_not_refused(tmp_path, scan):
+def test_the_total_is_of_all_images_that_are_not_refused(tmp_path, scan, capsys):
     folder = tmp_path / "scans"
     folder.mkdir()
     for name in ("a.nii", "b.nii"):
@@ -134,6 +134,7 @@ def test_the_total_is_of_all_images_that_are_not_refused(tmp_path, scan):
     told, ok = planned(folder, tmp_path / "out")
     a, b, c = told["images"]
     assert not ok and c["refused"] and not a["refused"] and told["total"]["images"] == 3
+    assert capsys.readouterr().err.splitlines()[-1] == "error: 1 of 3 images would be refused, see the lines above."
     assert told["total"]["refused"] == 1 and told["refused"] is None
     assert told["total"]["disk"] == a["result_bytes"] + b["result_bytes"]
     assert told["total"]["tiles"] == a["tiles"] + b["tiles"]
@@ -201,14 +202,16 @@ def planned_without_writing(source, output, **keys):
     return {"refused": found.refused, "images": list(map(as_json, images)), "total": whole}, not whole["refused"]
 
 
-def test_another_modality_is_refused_by_its_header(tmp_path):
+def test_another_modality_is_refused_by_its_header(tmp_path, capsys):
     def mr(header, **_):
         header.Modality = "MR"
 
     phantom = ThoraxPhantom(SHAPE, 6.0, noise=20)
     write_series(tmp_path / "series", phantom[...].astype(np.int16), phantom.affine, edit=mr)
     told, ok = planned(tmp_path / "series", tmp_path / "out")
-    assert not ok and told["images"][0]["refused"] == first_line(tmp_path / "series", tmp_path / "out")
+    refused = first_line(tmp_path / "series", tmp_path / "out")
+    assert not ok and told["images"][0]["refused"] == refused
+    assert f"error: {refused}" in capsys.readouterr().err.splitlines()
 
 
 def test_a_dicom_series_and_what_is_skipped(tmp_path, capsys):
