@@ -5,7 +5,7 @@ Read `cascade` first, the specification, then `inferer`, which gives the same nu
 - networks: `sketch` (image to edges), `generators` (of the finer scales), `noise` (the input for images from scratch),
   `conditioned` (the network that a request asks for);
 - tiling: `receptive_field` (the reach of a network), `tile_plan` (how scales are cut), `memory` (what a tile needs, by
-  the shapes of `outputs`), `scratch` (scales on disk).
+  the shapes of `outputs`), `scratch` (scales on disk), `pace` (how long it all takes, measured on one tile).
 """
 
 from bundle.cascade.cascade import CONDITIONINGS, Cascade
@@ -13,10 +13,19 @@ from bundle.cascade.conditioned import ConditionedInferer
 from bundle.cascade.generators import ResidualBlock, ResNetGenerator, residual_generators
 from bundle.cascade.inferer import CascadeInferer
 from bundle.cascade.memory import LiveBytes, footprint, on_meta
-from bundle.cascade.noise import WhiteNoised, steps_of
-from bundle.cascade.scratch import ScratchImage, barrier, create_array, open_group, pending_tiles, write_tile
+from bundle.cascade.noise import WhiteNoised, sample_name, steps_of
+from bundle.cascade.pace import Pace, scratch_bytes
+from bundle.cascade.scratch import (
+    ScratchImage,
+    barrier,
+    check_zarr,
+    create_array,
+    open_group,
+    pending_tiles,
+    write_tile,
+)
 from bundle.cascade.sketch import Sketch
-from bundle.cascade.tile_plan import plan_tiles
+from bundle.cascade.tile_plan import TilePlan, plan_tiles
 
 __all__ = [
     "CONDITIONINGS",
@@ -24,12 +33,15 @@ __all__ = [
     "CascadeInferer",
     "ConditionedInferer",
     "LiveBytes",
+    "Pace",
     "ResNetGenerator",
     "ResidualBlock",
     "ScratchImage",
     "Sketch",
+    "TilePlan",
     "WhiteNoised",
     "barrier",
+    "check_zarr",
     "create_array",
     "footprint",
     "on_meta",
@@ -37,6 +49,8 @@ __all__ = [
     "pending_tiles",
     "plan_tiles",
     "residual_generators",
+    "sample_name",
+    "scratch_bytes",
     "steps_of",
     "write_tile",
 ]

@@ -101,13 +101,10 @@ class CascadeInferer(Inferer):
                 f"image of shape {tuple(inputs.shape)} must be (batch, 1, {dims} spatial axes): the cascade is {dims}D "
                 "and takes one channel."
             )
-        factors = pyramid(spacing_of(inputs, dims), cascade.num_scales - 1)
         image = inputs if isinstance(inputs, ScratchImage) else torch.as_tensor(inputs).as_subclass(Tensor).float()
-        grids = shapes(image.shape[2:], factors)
         on_disk = isinstance(image, ScratchImage)
         device = next(cascade.parameters()).device
-        largest = CPU_TENSOR * (1 + self.half) if device.type == "cpu" else math.inf
-        plans = plan_tiles(cascade, grids, image.shape[0], self.tile_size, self.memory_budget, on_disk, largest)
+        factors, plans = self.plan(cascade, image.shape[2:], spacing_of(inputs, dims), on_disk, image.shape[0])
         total = sum(map(len, plans[: self.scales]))
         note(tiles=[{"grid": list(plan.grid), "tile": list(plan.core), "number": len(plan)} for plan in plans])
         half = torch.autocast(device.type, torch.bfloat16, enabled=self.half)
@@ -129,6 +126,30 @@ class CascadeInferer(Inferer):
                     bar.update()
                 barrier(result)
         return result
+
+    def plan(
+        self, cascade: Any, shape: Sequence[int], spacing: Sequence[float], on_disk: bool, batch: int = 1
+    ) -> tuple[list[list[int]], list[TilePlan]]:
+        """Return how an image is cut, of which only the shape is known: the factors of its pyramid, and each scale.
+
+        Args:
+            cascade: a `Cascade`.
+            shape: voxels per axis.
+            spacing: voxel size per axis.
+            on_disk: whether its scales lie on disk.
+            batch: images at once.
+
+        Returns:
+            From each scale to the next coarser one, finest first; and the tiles of each scale, coarsest first.
+
+        Raises:
+            ValueError: If the budget is too small for the smallest tile of a scale.
+        """
+        factors = pyramid(list(spacing), cascade.num_scales - 1)
+        on_cpu = next(cascade.parameters()).device.type == "cpu"
+        largest = CPU_TENSOR * (1 + self.half) if on_cpu else math.inf
+        grids = shapes(shape, factors)
+        return factors, plan_tiles(cascade, grids, batch, self.tile_size, self.memory_budget, on_disk, largest)
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

@@ -88,6 +88,19 @@ def on_meta(network: nn.Module) -> nn.Module:
     return torch.jit.load(buffer, map_location="meta").eval()
 
 
+def halved(network: nn.Module, parts: Sequence[nn.Module]) -> nn.Module:
+    """Let parts of a network without data compute in bfloat16, as autocast does, and return the network.
+
+    Args:
+        network: copied by `on_meta`; changed.
+        parts: modules of it, whose inputs are cast.
+    """
+    for part in parts:
+        part.to(torch.bfloat16)
+        part.register_forward_pre_hook(lambda _, inputs: tuple(each.to(torch.bfloat16) for each in inputs))
+    return network
+
+
 @dataclass(frozen=True)
 class Footprint:
     """Bytes that a network needs: the peak, including the workspaces of libraries, and the largest tensor."""

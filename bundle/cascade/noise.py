@@ -33,6 +33,11 @@ def steps_of(image_size: Sequence[int] | int, most: int, coarsest: int = 64) -> 
     return steps
 
 
+def sample_name(seed: int) -> str:
+    """Return the name of what is generated from a seed."""
+    return f"sample_{seed:04d}.png"
+
+
 class WhiteNoised(MapTransform):
     """Replace seeds by white noise, a function of seed and position alone, so that tiles do not change the image.
 
@@ -52,7 +57,5 @@ class WhiteNoised(MapTransform):
         for key in self.key_iterator(out):
             seed = int(out[key])
             noise, _ = white_noise(seed, (0,) * len(self.shape), self.shape)
-            out[key] = MetaTensor(
-                noise[None].float(), affine=torch.eye(4), meta={"filename_or_obj": f"sample_{seed:04d}.png"}
-            )
+            out[key] = MetaTensor(noise[None].float(), affine=torch.eye(4), meta={"filename_or_obj": sample_name(seed)})
         return out

@@ -7,6 +7,7 @@ is complete, so that nothing else has to be recorded, by one process or by sever
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import product
@@ -87,6 +88,22 @@ class ScratchImage:
         return tuple(part for part in parts if part is not ...)
 
 
+def check_zarr() -> None:
+    """Refuse to put images on disk without zarr.
+
+    Raises:
+        RuntimeError: If zarr is not installed.
+    """
+    if zarr is None:
+        raise RuntimeError("streaming needs zarr 3, which needs Python 3.11 or later; translate in memory instead.")
+
+
+def stored_bytes(shape: Sequence[int], chunks: Sequence[int]) -> int:
+    """Return the bytes of an image's voxels on disk: whole chunks of float32, also at its borders."""
+    sides = (-(-size // side) * side for size, side in zip(shape, chunks, strict=True))
+    return 4 * math.prod(sides)
+
+
 def open_group(folder: str | Path, job: dict[str, Any]) -> Path:
     """Open the group of a job; the files of another job in the folder are removed.
 
@@ -97,8 +114,7 @@ def open_group(folder: str | Path, job: dict[str, Any]) -> Path:
     Raises:
         RuntimeError: If zarr is not installed.
     """
-    if zarr is None:
-        raise RuntimeError("streaming needs zarr 3, which needs Python 3.11 or later; translate in memory instead.")
+    check_zarr()
     folder, text = Path(folder), json.dumps(job, sort_keys=True)
     note = folder / NOTE
     if first():

@@ -115,7 +115,7 @@ def _choose_core(
     """Return the largest tile of a scale that the budget holds; cached, as it takes a while."""
     network: Any = cascade()
     cores = list(_smaller_and_smaller(grid, partial(_side, grain, chunked), halo))
-    inputs = [(batch, 2 if scale else 1, *_read_shape(network, scale, grid, halo, core)) for core in cores]
+    inputs = [(batch, 2 if scale else 1, *read_shape(network, scale, grid, halo, core)) for core in cores]
     count = partial(footprint, on_meta(network), scale=scale)
     best = _first_that_fits(inputs, count, budget * PLANNED, largest)
     if best == len(cores):
@@ -126,7 +126,7 @@ def _choose_core(
     return cores[best]
 
 
-def _read_shape(cascade: Any, scale: int, grid: Sequence[int], halo: Sequence[int], core: Sequence[int]) -> list[int]:
+def read_shape(cascade: Any, scale: int, grid: Sequence[int], halo: Sequence[int], core: Sequence[int]) -> list[int]:
     """Return the sides of the window that one tile of a scale reads."""
     read = [side + 2 * margin for side, margin in zip(core, halo, strict=True)]
     if scale == 0:  # beyond the image its network pads itself, and only the sketch reads padding

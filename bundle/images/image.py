@@ -77,6 +77,7 @@ class Opened:
             ``kernel`` (`bundle.images.derived.Derivation`).
         files: of a DICOM series, in the order of their position.
         header: the format's own, for a result in the same format.
+        kept: whether all voxels are read when the first are asked for, and stay in memory.
     """
 
     path: Path
@@ -88,6 +89,7 @@ class Opened:
     meta: Mapping[str, Any] = field(default_factory=dict)
     files: tuple[str, ...] = ()
     header: Any = None
+    kept: bool = False
 
     def __str__(self) -> str:
         return str(self.path)

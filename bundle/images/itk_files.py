@@ -67,9 +67,10 @@ def open_by_itk(
     shape = one_channel(path, size, stored)
     checked = partial(check, math.prod(size) * stored.itemsize)
     whole = partial(_whole, path, image_io, size, stored, checked)
-    reader = _parts(path, image_io) if in_parts and image_io.CanStreamRead() else whole()
+    kept = not (in_parts and image_io.CanStreamRead())
+    reader = whole() if kept else _parts(path, image_io)
     more = (slice(0, 1),) * (dims - len(shape))
-    return Opened(path, shape, _affine(image_io), stored, lambda window: reader((*window, *more)))
+    return Opened(path, shape, _affine(image_io), stored, lambda window: reader((*window, *more)), kept=kept)
 
 
 def _affine(image_io: Any) -> np.ndarray:

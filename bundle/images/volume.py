@@ -74,6 +74,11 @@ class Volume:
         self.shape = tuple(size[axis] for axis in self._axes)
         self.spacing = tuple(float(mm) for mm in np.linalg.norm(self.affine[:3, :3], axis=0))
 
+    @property
+    def thin_axis(self) -> int:
+        """The axis of the file that runs across the slices."""
+        return self._axes[2]
+
     def __getitem__(self, index: tuple[Any, int]) -> Tensor:
         """One slice across the last axis, ``image[..., z]``: as much of a tensor as `bundle.scanner` needs."""
         return self.slab(index[1], index[1] + 1)[..., 0]

@@ -58,7 +58,7 @@ def open(path: Path, **_: Any) -> Opened:
     bits = int(header.BitsStored)
     shape = int(header.Columns), int(header.Rows)
     affine = np.diag([float(right), float(down), 1.0, 1.0])
-    return Opened(path, shape, affine, np.dtype(level_type(bits)), read, meta={"bits": bits})
+    return Opened(path, shape, affine, np.dtype(level_type(bits)), read, meta={"bits": bits}, kept=True)
 
 
 def read_levels(path: Path) -> np.ndarray:

@@ -3,7 +3,8 @@
 - `files`: atomic files and folders, and their hashes; `replace`: one folder by another, in one step;
 - `typed`: paths as they were typed; `patterns`: what they stand for; `arguments`: misspelt keys;
 - `errors`: one last line; `each`: an evaluator over images, one of which may fail;
-- `choose`: settings by one key; `bytes`: memory sizes given as text; `host_memory`: what the host has left;
+- `choose`: settings by one key; `resolver`: the config that calls;
+- `bytes`: memory sizes given as text; `host_memory`: what the host has left; `process`: what this process has taken;
 - `malloc`: the C library's heap; `precision`: whether a device computes in bfloat16;
 - `system`: where systems differ; `locks`: between processes; `origins`: what was taken out of an archive;
 - `job`: all that a result depends on; `notes`: what is worth telling of an image;
@@ -21,12 +22,14 @@ from bundle.runtime.patterns import root_of
 from bundle.runtime.precision import has_bfloat16
 from bundle.runtime.prefetch import prefetch
 from bundle.runtime.ranks import first, of_first, rank, shutdown, wait, world
+from bundle.runtime.resolver import deferred
 from bundle.runtime.typed import typed_path
 
 __all__ = [
     "Job",
     "begin_notes",
     "choose",
+    "deferred",
     "file_hash",
     "fingerprint",
     "first",

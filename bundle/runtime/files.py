@@ -12,6 +12,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -38,6 +39,8 @@ UNFLUSHED = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)
 
 #: Called with what was written whole, before it gets its name.
 _sealing: ContextVar[Callable[[Path], object] | None] = ContextVar("_sealing", default=None)
+#: Whether nothing is to be written, see `trying`.
+_trying: ContextVar[bool] = ContextVar("_trying", default=False)
 
 
 class NotWrittenError(OSError):
@@ -59,6 +62,19 @@ def sealing(seal: Callable[[Path], object]) -> Iterator[None]:
 
 
 @contextmanager
+def trying() -> Iterator[None]:
+    """Let `atomic` begin in the system's temporary folder, with room for all: to learn what is refused at the start.
+
+    Nothing is written where the path says, nor removed there; what is written to the end gets no name.
+    """
+    token = _trying.set(True)
+    try:
+        yield
+    finally:
+        _trying.reset(token)
+
+
+@contextmanager
 def atomic(path: str | Path, needed: int = 0, verify: Callable[[Path], object] | None = None) -> Iterator[Path]:
     """Write a file or folder, which appears under its name only when it is whole.
 
@@ -76,6 +92,10 @@ def atomic(path: str | Path, needed: int = 0, verify: Callable[[Path], object] |
         FileExistsError: If a folder is there in place of the file, or a file in place of the folder.
     """
     path = Path(path)
+    if _trying.get():
+        with tempfile.TemporaryDirectory(prefix=PART) as folder:
+            yield Path(folder) / path.name
+        return
     check_space(path, needed)
     full, seal = False, _sealing.get()
     token = _sealing.set(None)

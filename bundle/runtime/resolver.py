@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from monai.bundle.reference_resolver import ReferenceResolver
@@ -23,3 +25,18 @@ def calling_config() -> dict[str, Any] | None:
     resolver = calling_resolver()
     root = resolver.get_item("") if resolver else None
     return None if root is None else root.get_config()
+
+
+def deferred(key: str) -> Callable[[], Any]:
+    """Return what resolves a key of the calling config when it is called, so that its errors meet the caller.
+
+    Args:
+        key: an id of the config, such as ``results#images``.
+
+    Raises:
+        ValueError: If it is called outside of a config.
+    """
+    resolver = calling_resolver()
+    if resolver is None:
+        raise ValueError(f"key {key!r} belongs to no config; name this function in one.")
+    return partial(resolver.get_resolved_content, key)

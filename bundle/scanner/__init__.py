@@ -12,7 +12,7 @@ from bundle.scanner.acquisition import HU_RANGE, acquire, acquisition_margin
 from bundle.scanner.calibration import Calibration, calibrate, calibrated
 from bundle.scanner.clipping import FLOOR, unclipped
 from bundle.scanner.conversion import Conversion, converted
-from bundle.scanner.edge_spread import EdgeSpread, edge_spread, filled_body, largest_part
+from bundle.scanner.edge_spread import EdgeSpread, crossed_slices, edge_spread, filled_body, largest_part
 from bundle.scanner.filters import RADIUS
 from bundle.scanner.finding import find_kernel, find_transfer, fitted_kernel, found_transfer
 from bundle.scanner.flat import (
@@ -22,6 +22,7 @@ from bundle.scanner.flat import (
     Slices,
     flat_noise,
     mean_power,
+    searched_slices,
     spread_slices,
     tissue_patches,
 )
@@ -53,6 +54,7 @@ __all__ = [
     "calibrate",
     "calibrated",
     "converted",
+    "crossed_slices",
     "edge_spread",
     "filled_body",
     "find_kernel",
@@ -68,6 +70,7 @@ __all__ = [
     "noise_power",
     "projection_noise",
     "ratio",
+    "searched_slices",
     "spread_slices",
     "tissue_patches",
     "unclipped",

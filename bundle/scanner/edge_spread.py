@@ -105,12 +105,11 @@ def edge_spread(image: Slices, spacing: Sequence[float]) -> EdgeSpread:
             be oblique, which is not seen: its profiles all count.
         spacing: voxel size in mm, of the three axes; pixels are square within a tenth.
     """
-    x, y, depth = image.shape
+    depth = image.shape[2]
     total = EdgeSpread()
     profiles = 0
     pixel = math.sqrt(float(spacing[0]) * float(spacing[1]))
-    most = max(min(SLICES, SLICES * 512**2 // (x * y)), 1)
-    inner = [0] if depth == 1 else [z + 1 for z in spread_slices(max(depth - 2, 1), most) if z + 2 < depth]
+    inner = crossed_slices(image.shape)
     for z in inner or [0]:
         slice_ = image[..., z].numpy().astype(np.float32)
         below, above = (
@@ -127,6 +126,13 @@ def edge_spread(image: Slices, spacing: Sequence[float]) -> EdgeSpread:
         total.count[...] += np.bincount(at, minlength=total.count.size).reshape(total.count.shape)
         profiles += len(sector)
     return EdgeSpread(total.total, total.count, profiles, upright=bool(inner) and depth > 1)
+
+
+def crossed_slices(shape: Sequence[int]) -> list[int]:
+    """Return the slices of a CT `(x, y, z)` that are searched, with those beside them: fewer if they are large."""
+    x, y, depth = shape
+    most = max(min(SLICES, SLICES * 512**2 // (x * y)), 1)
+    return [0] if depth == 1 else [z + 1 for z in spread_slices(max(depth - 2, 1), most) if z + 2 < depth]
 
 
 def largest_part(mask: np.ndarray) -> np.ndarray:

@@ -66,6 +66,12 @@ def spread_slices(depth: int, most: int) -> list[int]:
     return [int(z) for z in np.unique(np.linspace(0, depth - 1, min(depth, most)).astype(int))]
 
 
+def searched_slices(shape: Sequence[int]) -> list[int]:
+    """Return the slices of a CT `(x, y, z)` that are searched: fewer if they are large."""
+    x, y, depth = shape
+    return spread_slices(depth, max(min(SLICES, SLICES * 512**2 // (x * y)), 1))
+
+
 def tissue_patches(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Find the patches of a slice, `(x, y)` in HU, that lie in soft tissue.
 
@@ -92,8 +98,7 @@ def flat_noise(image: Slices, spacing: Sequence[float]) -> FlatNoise:
         spacing: voxel size in mm of at least the first two axes.
     """
     pixel = (float(spacing[0]), float(spacing[1]))
-    x, y, depth = image.shape
-    numbers = spread_slices(depth, max(min(SLICES, SLICES * 512**2 // (x * y)), 1))
+    numbers = searched_slices(image.shape)
     found = [tissue_patches(_piece(image, z)) for z in numbers]
     order = np.argsort(np.concatenate([ranges for _, ranges in found]), kind="stable")
     chosen = np.zeros(len(order), bool)

@@ -1,8 +1,9 @@
 """The MONAI dictionary transforms that `configs/inference.json` names: load, match, paste, save.
 
-`prepare` and `finish` run them on an image in memory, or slab by slab on one that is too large for that; `percentiles`:
-intensities without a unit on one scale; `check_input`: what is no CT in HU, by its `input_scores`, and
-`inspection`, which only looks; `lungs`: where they are; `densitometry`: their density, in a `lung_mask`.
+`prepare` and `finish` run them on an image in memory, or slab by slab on one that is too large for that; `plan`: what
+that will take, by a `rehearsal`, told by `plan_table`; `percentiles`: intensities without a unit on one scale;
+`check_input`: what is no CT in HU, by its `input_scores`, and `inspection`, which only looks; `lungs`: where they are;
+`densitometry`: their density, in a `lung_mask`.
 """
 
 from bundle.transforms.check_input import CheckInput
@@ -14,6 +15,8 @@ from bundle.transforms.load import LoadImageOrSeriesd
 from bundle.transforms.lungs import lungs
 from bundle.transforms.match_kernel import MatchKerneld
 from bundle.transforms.paste import MarkInsided, PasteIntoSourced, RoundAndCastd
+from bundle.transforms.plan import ImagePlan, Plan
+from bundle.transforms.plan_table import tell_plan
 from bundle.transforms.prepare import PrepareImaged, collate
 from bundle.transforms.provenance import Provenance
 from bundle.transforms.save import SaveImageAsSourced
@@ -23,11 +26,13 @@ __all__ = [
     "CheckInput",
     "Densitometry",
     "FinishImaged",
+    "ImagePlan",
     "KernelChoice",
     "LoadImageOrSeriesd",
     "MarkInsided",
     "MatchKerneld",
     "PasteIntoSourced",
+    "Plan",
     "PrepareImaged",
     "Provenance",
     "RoundAndCastd",
@@ -36,4 +41,5 @@ __all__ = [
     "collate",
     "inspect_images",
     "lungs",
+    "tell_plan",
 ]

@@ -89,17 +89,30 @@ class CheckInput:
             return []
         name, header = f"image {str(image.path)!r}", _header(image)
         refusal = _other_modality(header)
+        self._refuse(image, refusal)
         scores = None if refusal else input_scores(image)
         if scores is not None:
             refusal = next(_refusals(scores), None)
-        if refusal and self.action == "refuse":
-            raise ImageError(f"{name} {refusal}, or set --check_input warn.")
+            self._refuse(image, refusal)
         found = [refusal] if refusal else []
         if scores is not None and not refusal:
             found = [*_by_header(header), *_by_scores(scores, image, self.soft)]
         for text in found:
             warn(f"{text}.", name)
         return found
+
+    def by_header(self, image: Opened) -> None:
+        """Check what the header tells, and read no voxel.
+
+        Raises:
+            ImageError: If the image is refused for it.
+        """
+        if self.action != "off" and len(image.shape) == 3:
+            self._refuse(image, _other_modality(_header(image)))
+
+    def _refuse(self, image: Opened, refusal: str | None) -> None:
+        if refusal and self.action == "refuse":
+            raise ImageError(f"image {str(image.path)!r} {refusal}, or set --check_input warn.")
 
 
 def _header(image: Opened) -> dict[str, str]:

@@ -64,22 +64,42 @@ class FinishImaged(MapTransform):
             FileExistsError: If something lies there meanwhile that must not be replaced; nothing of the job is kept, as
                 the next run would be refused from the start.
         """
-        steps = self.postprocessing.transforms
-        (saving,) = [step for step in steps if isinstance(step, SaveImageAsSourced)]
-        restoring = [step for step in steps if step is not saving]
         volume: Volume = result.about["volume"]
         if first():
             try:
-                self.write(result, volume, key, restoring, saving)
+                self.write(result, volume, key)
             except FileExistsError:
                 _remove(result)
                 raise
             _remove(result)
         wait()
 
-    def write(
-        self, result: ScratchImage, volume: Volume, key: Hashable, restoring: Sequence[Any], saving: SaveImageAsSourced
-    ) -> None:
+    @property
+    def saving(self) -> SaveImageAsSourced:
+        """What writes the results."""
+        (saving,) = [step for step in self.postprocessing.transforms if isinstance(step, SaveImageAsSourced)]
+        return saving
+
+    def restored(self, made: Tensor, part: Opened, key: Hashable) -> np.ndarray:
+        """Return the voxels of a file for a part of it.
+
+        Args:
+            made: of the cascade, `(1, *spatial)`, in RAS.
+            part: of the source, held in memory.
+            key: of the result.
+        """
+        data: Any = {self.image_key: part}
+        for step in self.opening:
+            data = step(data)
+        return self.before_saving({**data, key: MetaTensor(made)}, key)
+
+    def before_saving(self, data: Any, key: Hashable) -> np.ndarray:
+        """Return the voxels of a file: the result after all steps but the one that writes it."""
+        for step in self.postprocessing.transforms:
+            data = data if isinstance(step, SaveImageAsSourced) else step(data)
+        return torch.as_tensor(data[key]).as_subclass(Tensor)[0].cpu().numpy()
+
+    def write(self, result: ScratchImage, volume: Volume, key: Hashable) -> None:
         """Make the voxels of the file, slab by slab along its last axis."""
         source, image = result.about["source"], volume.image
         slab = (*image.shape[:-1], slab_depth(image.shape))
@@ -88,17 +108,10 @@ class FinishImaged(MapTransform):
             return result[region(volume.of_file(tile.write))][0], image.part(tile.write).loaded()
 
         def restored(_: Tile, given: tuple[Tensor, Opened]) -> np.ndarray:
-            made, part = given
-            data: Any = {self.image_key: part}
-            for step in self.opening:
-                data = step(data)
-            data = {**data, key: MetaTensor(made)}
-            for step in restoring:
-                data = step(data)
-            return torch.as_tensor(data[key]).as_subclass(Tensor)[0].cpu().numpy()
+            return self.restored(*given, key)
 
         walk = tiles(image.shape, slab, (0,) * len(slab))
-        with saving.created(source) as write:
+        with self.saving.created(source) as write:
             for _ in trim_malloc(prefetch(walk, read, restored, lambda tile, voxels: write(tile.write, voxels))):
                 pass
 

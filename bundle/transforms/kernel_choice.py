@@ -26,6 +26,7 @@ from bundle.scanner import (
     found_transfer,
 )
 from bundle.scanner.edge_spread import KNOTS
+from bundle.scanner.finding import RESAMPLES
 from bundle.scanner.kernels import Kernels, catalogue, quotient, read_kernels
 from bundle.transforms.chosen import OWN, Chosen, shown, told, warnings_kept
 
@@ -112,6 +113,16 @@ class KernelChoice:
             chosen = self._by_keys(image, spacing, meta or {})
         note(kernel=chosen.noted())
         return chosen
+
+    def fits(self, meta: Mapping[Any, Any]) -> int:
+        """Return how many times a kernel is fitted to what is seen in a CT; 0 if it is not looked for there.
+
+        Args:
+            meta: of the image, see above.
+        """
+        if self.source_kernel is not None:
+            return 0
+        return 1 if self.target_kernel is None or self._header(meta) is not None else 1 + RESAMPLES
 
     def _by_keys(self, image: Slices, spacing: Sequence[float], meta: Mapping[Any, Any]) -> Chosen:
         """Convert from the source that is named or found to the target that is named or found."""

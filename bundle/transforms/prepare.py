@@ -140,13 +140,17 @@ class PrepareImaged(MapTransform):
             return False
         return VOXEL * math.prod(image.shape) > free_memory() / SHARE
 
+    def result_type(self, image: Opened) -> str:
+        """The voxel type of an image's result."""
+        return level_type(image.bits) if image.bits else self.output_dtype
+
     def check_space(self, image: Opened) -> None:
         """Refuse to begin what disk or memory have no room for, and what the result's format cannot hold.
 
         On disk are the result, and two images of 32 bits.
         """
         end = suffix(result_path(image.path, self.folder, "", self.output_ext, files=image.files))
-        needed = least_bytes(image.shape, level_type(image.bits) if image.bits else self.output_dtype, end)
+        needed = least_bytes(image.shape, self.result_type(image), end)
         if self.on_disk(image):
             needed += max(2 * least_bytes(image.shape, np.float32, "") - size_of(self.scratch(image)), 0)
         elif (memory := VOXEL * math.prod(image.shape)) > (free := free_memory()):
@@ -176,8 +180,7 @@ class PrepareImaged(MapTransform):
         group = open_group(self.scratch(image), self.job.of(image.path, self.series_uid))
         shape = volume.shape[:dims]
         slab = (*shape[:-1], slab_depth(shape))
-        chunks = [min(CHUNK, side) for side in slab[:-1]]
-        create_array(group, "image", shape, (*chunks, slab[-1]))
+        create_array(group, "image", shape, image_chunks(shape))
         scratch = ScratchImage(group, "image", torch.from_numpy(volume.affine))
         walk = list(pending_tiles(scratch, tiles(shape, slab, (0,) * dims)))
         matched = self.match_kernel and (walk or first())  # who finds all slabs there still tells what was chosen
@@ -215,6 +218,11 @@ def in_file(volume: Volume, window: Sequence[slice]) -> tuple[slice, ...]:
 def slab_depth(shape: Sequence[int]) -> int:
     """How many slices across the last axis make a slab."""
     return even(shape[-1], max(1, parse_bytes(SLAB) // (4 * math.prod(shape[:-1]))))
+
+
+def image_chunks(shape: Sequence[int]) -> tuple[int, ...]:
+    """The chunks of an image on disk, each of which lies in one slab."""
+    return (*(min(CHUNK, side) for side in shape[:-1]), slab_depth(shape))
 
 
 def collate(items: Sequence[dict[Hashable, Any]]) -> Any:

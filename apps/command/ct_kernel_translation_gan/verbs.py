@@ -43,6 +43,15 @@ VERBS = {
         "SOURCE is an image (NIfTI, MHA, NRRD, MGZ, OME-Zarr, PNG, TIFF, DICOM), a folder with a DICOM series, or a\n"
         "folder of both. RESULT is a folder, made where missing; the results in it are called SOURCE_translated.",
     ),
+    "plan": Verb(
+        "say what translating would take: tiles, seconds, memory, disk; and what would be refused",
+        ("SOURCE", "RESULT"),
+        ("dataset_dir", "output_dir"),
+        ("inference", "plan"),
+        "planning",
+        "Headers alone are read, nothing is written into RESULT; --plan_file plan.json writes it as JSON. The status\n"
+        "is 1 if anything would be refused.",
+    ),
     "check": Verb(
         "say which images would be refused, and what is to be warned of; translates nothing",
         ("SOURCE",),

@@ -112,6 +112,15 @@ def test_check(source: Path, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["images"]
 
 
+def test_plan(source: Path, tmp_path: Path) -> None:
+    """Refused in the words of the run; the plan's file lies where it is asked for, and nothing else is written."""
+    (tmp_path / "cut.nii").write_bytes(source.read_bytes()[:900])
+    done = run("plan", str(tmp_path / "cut.nii"), "out", "--plan_file", "plan.json", folder=tmp_path)
+    assert done.returncode == 1 and "refused: " in done.stdout
+    assert done.stderr.splitlines()[-1].startswith("error: image ") and "cut.nii" in done.stderr.splitlines()[-1]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cut.nii", "plan.json"]
+
+
 def test_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     overview = capsys.readouterr().out

@@ -1,0 +1,124 @@
+"""How long a cascade takes on this machine: one tile is measured, the others follow from their operations."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+from bundle.cascade.inferer import CascadeInferer, TileGenerator
+from bundle.cascade.memory import footprint, halved, on_meta
+from bundle.cascade.scratch import stored_bytes
+from bundle.cascade.tile_plan import TilePlan, read_shape
+from bundle.runtime.malloc import set_up
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+#: Seconds of measuring after which no tile is begun.
+ENOUGH = 0.5
+
+
+class Pace:
+    """Seconds and bytes of a cascade's work on images, of which only the shape is known.
+
+    Args:
+        inferer: that translates.
+        cascade: on its device; its weights need not be loaded.
+    """
+
+    def __init__(self, inferer: CascadeInferer, cascade: Any) -> None:
+        self.inferer, self.cascade = inferer, cascade
+        self.device = next(cascade.parameters()).device
+        self._second: dict[bool, float] = {}
+        self._counted: dict[tuple[int, ...], tuple[int, int]] = {}
+
+    def seconds(self, factors: Sequence[Sequence[int]], plans: Sequence[TilePlan], on_disk: bool) -> float:
+        """Return how long all tiles of an image take; the first call measures for about a second.
+
+        Args:
+            factors: of the pyramid, as `CascadeInferer.plan` returns them.
+            plans: of its scales.
+            on_disk: whether they lie on disk: then memory is freed in another way (`bundle.runtime.trim_malloc`), and
+                so it is in the whole process from then on, as in a run.
+        """
+        if on_disk not in self._second:
+            finest = self._operations(plans, len(plans) - 1)
+            self._second[on_disk] = self._measured(factors, plans, on_disk) / finest
+        work = (len(plan) * self._operations(plans, scale) for scale, plan in enumerate(plans))
+        return self._second[on_disk] * sum(work)
+
+    def tile_bytes(self, plans: Sequence[TilePlan]) -> int:
+        """Return the most bytes of the device that the work on one tile takes, counted in the type that it has."""
+        return max(self._count(plans, scale)[1] for scale in range(len(plans)))
+
+    def finest_bytes(self, plans: Sequence[TilePlan]) -> int:
+        """Return the bytes of the work on a tile of the finest scale, when most of the host's memory is taken."""
+        return self._count(plans, len(plans) - 1)[1]
+
+    def queued_bytes(self, plans: Sequence[TilePlan]) -> int:
+        """Return the most bytes of the host that a tile of images on disk takes besides, in float32.
+
+        The next one is read, upsampled and padded, one after the other, and two are being written.
+        """
+        sizes = []
+        for scale, plan in enumerate(plans):
+            read = math.prod(read_shape(self.cascade, scale, plan.grid, plan.halo, plan.core))
+            sizes.append(4 * (read * (5 if scale else 2) + 2 * math.prod(plan.core)))
+        return max(sizes)
+
+    @cached_property
+    def weight_bytes(self) -> int:
+        """Bytes of the networks' weights."""
+        return sum(each.numel() * each.element_size() for each in self.cascade.parameters())
+
+    def _operations(self, plans: Sequence[TilePlan], scale: int) -> int:
+        return self._count(plans, scale)[0]
+
+    def _count(self, plans: Sequence[TilePlan], scale: int) -> tuple[int, int]:
+        """Return operations and peak bytes of one tile of a scale."""
+        plan = plans[scale]
+        shape = (1, 2 if scale else 1, *read_shape(self.cascade, scale, plan.grid, plan.halo, plan.core))
+        if (scale, *shape) not in self._counted:
+            with FlopCounterMode(display=False) as operations, torch.no_grad():
+                self._meta(torch.empty(shape, device="meta"), scale=scale)
+            self._counted[(scale, *shape)] = (
+                operations.get_total_flops(),
+                footprint(self._meta, shape, scale=scale).peak,
+            )
+        return self._counted[(scale, *shape)]
+
+    @cached_property
+    def _meta(self) -> torch.nn.Module:
+        network: Any = on_meta(self.cascade)
+        return halved(network, [network.coarse, *network.fine]) if self.inferer.half else network
+
+    def _measured(self, factors: Sequence[Sequence[int]], plans: Sequence[TilePlan], on_disk: bool) -> float:
+        """Return the seconds of a tile of the finest scale; its voxels are zeros that take no memory."""
+        if on_disk:
+            set_up()
+        plan, upsampling = plans[-1], factors[0] if factors else None
+        images = [torch.zeros([1] * (2 + len(each.grid))).expand(1, 1, *each.grid) for each in plans[-2:]]
+        generator = TileGenerator(self.cascade, len(plans) - 1, images[-1], images[0], upsampling, plan)
+        tile = next(iter(plan))
+        taken: list[float] = []
+        with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.inferer.half):
+            while sum(taken) < ENOUGH:
+                begun = time.perf_counter()
+                out: Tensor = generator(tile, generator.read(tile)).cpu()
+                taken.append((time.perf_counter() - begun) / out.numel() * math.prod(plan.core))
+        return sum(taken[-2:]) / len(taken[-2:])
+
+
+def scratch_bytes(plans: Sequence[TilePlan], image_chunks: Sequence[int]) -> int:
+    """Return the bytes of all images of a run on disk: the image, its coarser scales, and the result of each.
+
+    Args:
+        plans: of the scales, coarsest first.
+        image_chunks: voxels of a chunk of the image.
+    """
+    results = sum(stored_bytes(plan.grid, plan.chunks) for plan in plans)
+    coarser = sum(stored_bytes(plan.grid, plan.chunks) for plan in plans[:-1])
+    return stored_bytes(plans[-1].grid, image_chunks) + coarser + results

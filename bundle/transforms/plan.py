@@ -1,0 +1,231 @@
+"""What a run will take, and what it will refuse, before a voxel is read: by the run's own rules.
+
+::
+
+    results --name, what is there--> headers --prepare: in memory or on disk--> cascade: scales, tiles --> a plan
+                  '------------------------'---------- refused, in the run's own words ---------'
+
+Nothing is written into the folder of the results.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from bundle.cascade import CascadeInferer, Pace, TilePlan, check_zarr, sample_name, scratch_bytes
+from bundle.images import Opened, Volume, open_image, result_path
+from bundle.runtime.errors import last_line
+from bundle.runtime.files import size_of, trying
+from bundle.runtime.process import age, resident_memory
+from bundle.transforms.finish import FinishImaged
+from bundle.transforms.prepare import VOXEL, PrepareImaged, image_chunks, slab_depth
+from bundle.transforms.rehearsal import Rehearsal
+
+#: What the transforms of a slab take at their peak, in slabs, measured.
+SLABS = 12
+#: Seconds that a process takes to end, of those that it took to begin, measured: the libraries leave slowly.
+END = 1 / 3
+NOT_CHECKED = "check_input looks at voxels, so what it refuses or warns of is not known yet"
+
+
+@dataclass(frozen=True)
+class ImagePlan:
+    """What one image will take.
+
+    Args:
+        image: its path, or the seed of what is generated.
+        refused: why it is, in the words of the run; nothing if it is not.
+        result: the path of what is written.
+        shape: voxels per axis, as the cascade sees them.
+        spacing: mm per axis.
+        streamed: whether it goes to disk.
+        resumed: bytes that an interrupted run has left, and this one resumes from.
+        scales: the tiles of each scale, coarsest first.
+        seconds: of each step.
+        device_memory: bytes of the device, without what its libraries take for themselves.
+        host_memory: bytes of the whole process at its peak.
+        scratch: bytes on disk until the result is written.
+        result_bytes: bytes of the result, at most if its format is compressed.
+        notes: what else is to be known.
+    """
+
+    image: str
+    refused: str = ""
+    result: str = ""
+    shape: tuple[int, ...] = ()
+    spacing: tuple[float, ...] = ()
+    streamed: bool = False
+    resumed: int = 0
+    scales: tuple[TilePlan, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    device_memory: int = 0
+    host_memory: int = 0
+    scratch: int = 0
+    result_bytes: int = 0
+    notes: tuple[str, ...] = ()
+
+    @property
+    def tiles(self) -> int:
+        """Of all scales."""
+        return sum(map(len, self.scales))
+
+
+@dataclass(frozen=True)
+class _Scan:
+    """What is known of an image that is not refused: of its header, and how it is cut."""
+
+    item: Any
+    shape: tuple[int, ...]
+    spacing: tuple[float, ...]
+    on_disk: bool
+    factors: list[list[int]]
+    plans: list[TilePlan]
+    seconds: dict[str, float]
+    image: Opened | None
+
+
+class Plan:
+    """Plan a run: all of its images, one after the other.
+
+    Args:
+        results: returns what is to be made, by image, as the run's ``results`` do (`bundle.images.plan_results`), or
+            the seeds of what is generated.
+        images: returns the paths of all images, in case the results are refused.
+        preparing: of the run.
+        inferer: of the run.
+        network: of the run; its weights need not be loaded.
+        finishing: of the run.
+    """
+
+    def __init__(
+        self,
+        results: Callable[[], Any],
+        images: Callable[[], Sequence[str]],
+        preparing: PrepareImaged,
+        inferer: CascadeInferer,
+        network: Any,
+        finishing: FinishImaged,
+    ) -> None:
+        self.preparing, self.finishing = preparing, finishing
+        self.inferer, self.network = inferer, network
+        #: Why nothing at all would be translated; nothing if that is not so.
+        self.refused = ""
+        self.items = self._items(results, images)
+        #: What the run takes before the first image and after the last: as long as this process took until now, and a
+        #: share of that to end.
+        self.start = age() * (1 + END)
+        self.pace, self.rehearsal = Pace(inferer, network), Rehearsal(preparing, finishing)
+
+    def _items(self, results: Callable[[], Any], images: Callable[[], Sequence[str]]) -> list[Any]:
+        try:
+            return list(results())
+        except Exception as error:  # whatever the run would end with
+            found: list[Any] = []
+            with suppress(Exception):
+                found = list(images())
+            if not found:
+                raise
+            self.refused = last_line(error).removeprefix("error: ")
+            return found
+
+    def __iter__(self) -> Iterator[ImagePlan]:
+        """Yield the plan of each image."""
+        for item in self.items:
+            try:
+                scan = self._allowed(str(item)) if isinstance(item, (str, Path)) else self._generated(item)
+            except Exception as error:  # whatever the run would end with
+                yield ImagePlan(str(item), last_line(error).removeprefix("error: "))
+            else:
+                yield self._planned(scan)
+
+    def _allowed(self, path: str) -> _Scan:
+        """Return what is known of an image in a file that is not refused.
+
+        Raises:
+            Exception: What the run would raise.
+        """
+        preparing, begun = self.preparing, time.perf_counter()
+        image = open_image(path, preparing.series_uid)
+        opened = time.perf_counter() - begun
+        preparing.check.by_header(image)
+        with trying():
+            preparing.check_space(image)
+        volume, dims = Volume(image.of_dims(preparing.spatial_dims)), preparing.spatial_dims
+        on_disk = preparing.on_disk(image)
+        if on_disk:
+            check_zarr()
+        return self._scan(path, volume.shape[:dims], volume.spacing[:dims], on_disk, image, opened)
+
+    def _generated(self, seed: int) -> _Scan:
+        """Return what is known of an image that is generated."""
+        shape = self.preparing.preprocessing.shape
+        return self._scan(seed, shape, (1.0,) * len(shape), False)
+
+    def _scan(self, item: Any, shape: Any, spacing: Any, on_disk: bool, image: Any = None, opened: float = 0) -> _Scan:
+        begun = time.perf_counter()
+        factors, plans = self.inferer.plan(self.network, shape, spacing, on_disk)
+        planned = time.perf_counter() - begun
+        return _Scan(item, shape, spacing, on_disk, factors, plans, {"open": opened, "cut into tiles": planned}, image)
+
+    def _planned(self, scan: _Scan) -> ImagePlan:
+        """Return the plan of an image that is not refused."""
+        preparing, image = self.preparing, scan.image
+        (device, host), resumed = self._memory(scan), 0
+        notes: list[str] = []
+        if image is None:
+            result = self._result(Path(sample_name(scan.item)))
+            steps, kind = self.rehearsal.of_seed(scan.item, scan.shape, result), preparing.output_dtype
+        else:
+            result, kind = self._result(image.path, image.files), preparing.result_type(image)
+            steps = self.rehearsal.seconds(image, result, scan.on_disk, scan.seconds["open"])
+            if preparing.check.action != "off" and len(image.shape) == 3:
+                notes.append(NOT_CHECKED)
+            if scan.on_disk and (resumed := size_of(preparing.scratch(image))):
+                notes.append("an interrupted run is resumed, which takes less time and disk than is told here")
+        steps = {**scan.seconds, **steps, "networks": self.pace.seconds(scan.factors, scan.plans, scan.on_disk)}
+        return ImagePlan(
+            str(scan.item),
+            result=str(result),
+            shape=tuple(scan.shape),
+            spacing=tuple(scan.spacing),
+            streamed=scan.on_disk,
+            resumed=resumed,
+            scales=tuple(scan.plans),
+            seconds=steps,
+            scratch=scratch_bytes(scan.plans, image_chunks(scan.shape)) if scan.on_disk else 0,
+            result_bytes=np.dtype(kind).itemsize * math.prod(scan.shape),
+            notes=tuple(notes),
+            device_memory=device,
+            host_memory=host,
+        )
+
+    def _memory(self, scan: _Scan) -> tuple[int, int]:
+        """Return the peaks of an image, in bytes: of the device, and of this process on the host."""
+        idle, tile = self._idle, self.pace.tile_bytes(scan.plans)
+        on_cpu = self.pace.device.type == "cpu"
+        if scan.on_disk:
+            slab = 4 * math.prod(scan.shape[:-1]) * slab_depth(scan.shape)
+            host = max(SLABS * slab, self.pace.queued_bytes(scan.plans) + tile * on_cpu)
+        else:
+            host = VOXEL * math.prod(scan.shape) + self.pace.finest_bytes(scan.plans) * on_cpu
+        if scan.image is not None and scan.image.kept:
+            host += math.prod(scan.image.shape) * scan.image.dtype.itemsize
+        return self.pace.weight_bytes + tile, idle + host
+
+    def _result(self, path: Path, files: Sequence[str] = ()) -> Path:
+        saving = self.finishing.saving
+        named = saving.output_postfix, saving.output_ext, saving.root
+        return result_path(path, saving.output_dir, *named, files=files)
+
+    @cached_property
+    def _idle(self) -> int:
+        """Bytes of the process before the first image is read, which a run takes as well."""
+        return resident_memory() or 0

@@ -1,0 +1,286 @@
+"""A plan tells what a run then does: tiles, disk, refusals; and no voxel is read for it."""
+
+import importlib.util
+import json
+import math
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from monai.bundle import ConfigWorkflow
+
+from bundle.cascade import pace
+from bundle.cascade.scratch import stored_bytes
+from bundle.examples.phantom import ThoraxPhantom
+from bundle.images import open_image
+from bundle.runtime import deferred
+from bundle.runtime.errors import last_line
+from bundle.runtime.files import atomic, trying
+from bundle.runtime.process import age, resident_memory
+from bundle.transforms import finish, plan, prepare, rehearsal
+from bundle.transforms.plan_table import as_json, duration, lines, size, total
+from tests.dicom_series import write_series
+from tests.golden_inputs import write_nifti
+
+ROOT = Path(__file__).parents[2]
+HAS_ZARR = importlib.util.find_spec("zarr") is not None
+SHAPE = (56, 48, 40)
+
+
+def workflow(run_id, source, output, overlays=(), **keys):
+    names = ["inference", *overlays, *(["plan"] if run_id == "planning" else [])]
+    made = ConfigWorkflow(
+        [str(ROOT / "configs" / f"{name}.json") for name in names],
+        workflow_type="infer",
+        run_id=run_id,
+        logging_file=False,
+        bundle_root=str(ROOT),
+        dataset_dir=str(source),
+        output_dir=str(output),
+        device="cpu",
+        **keys,
+    )
+    made.initialize()
+    return made
+
+
+def planned(source, output, overlays=(), **keys):
+    """What a plan tells, and whether its status would be 0."""
+    path = Path(output).parent / "plan.json"
+    path.unlink(missing_ok=True)
+    made = workflow("planning", source, output, overlays, plan_file=str(path), **keys)
+    try:
+        made.run()
+    except SystemExit as end:
+        assert end.code == 1
+        return json.loads(path.read_text()), False
+    return json.loads(path.read_text()), True
+
+
+def first_line(source, output, **keys):
+    """The last line of a run that is refused."""
+    with pytest.raises(Exception) as error:
+        workflow("inference", source, output, **keys).run()
+    return last_line(error.value).removeprefix("error: ")
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """One tile is measured, once."""
+    monkeypatch.setattr(pace, "ENOUGH", 1e-9)
+    monkeypatch.setattr(rehearsal, "HASHED", 2**16)
+
+
+@pytest.fixture
+def scan(tmp_path):
+    """A phantom in the file's own axes, which are not those of the cascade."""
+    path = tmp_path / "scan.nii"
+    phantom = ThoraxPhantom(SHAPE, 6.0, noise=20)
+    write_nifti(path, phantom[...][:, ::-1], phantom.affine @ np.diag([1.0, -1, 1, 1]))
+    return path
+
+
+@pytest.mark.parametrize(
+    "streaming", [False, pytest.param(True, marks=pytest.mark.skipif(not HAS_ZARR, reason="zarr"))]
+)
+def test_tiles_and_scratch_are_those_of_the_run(tmp_path, scan, streaming, monkeypatch):
+    keys = {"streaming": streaming, "tile_size": [24, 16, 40], "check_input": "off"}
+    told, ok = planned(scan, tmp_path / "out", **keys)
+    (image,) = told["images"]
+    assert ok and not (tmp_path / "out").exists()
+
+    written, save = [], finish.FinishImaged.save
+
+    def saved(self, result, key):
+        """What the run has put there, but for the headers of its arrays."""
+        written.append(sum(file.stat().st_size for file in Path(result.folder).glob("*/c/**/*") if file.is_file()))
+        save(self, result, key)
+
+    monkeypatch.setattr(finish.FinishImaged, "save", saved)
+    workflow("inference", scan, tmp_path / "out", **keys).run()
+    made = json.loads((tmp_path / "out" / "scan_translated.nii.provenance.json").read_text())
+    scales = [{"grid": scale["shape"], "tile": scale["tile"], "number": scale["number"]} for scale in image["scales"]]
+    assert scales == made["tiles"] and image["tiles"] == sum(scale["number"] for scale in scales) > len(scales)
+    assert Path(image["result"]) == tmp_path / "out" / "scan_translated.nii" and Path(image["result"]).exists()
+    assert image["streamed"] == streaming
+    assert image["scratch"] == (written[0] if streaming else 0)
+    assert image["result_bytes"] == 2 * math.prod(SHAPE)
+
+
+def test_no_voxel_is_read(tmp_path, scan, monkeypatch):
+    def closed(path, series_uid=""):
+        def read(window):
+            raise AssertionError(f"voxels {window} were read")
+
+        return replace(open_image(path, series_uid), read=read)
+
+    monkeypatch.setattr(plan, "open_image", closed)
+    told, ok = planned(scan, tmp_path / "out")
+    assert ok and told["images"][0]["tiles"] > 0 and not (tmp_path / "out").exists()
+    assert any("check_input looks at voxels" in note for note in told["images"][0]["notes"])
+    assert {"networks", "prepare", "find the kernel"} <= set(told["images"][0]["seconds"])
+    assert told["total"]["seconds"] > sum(told["images"][0]["seconds"].values()) > 0
+
+
+def test_the_total_is_of_all_images_that_are_not_refused(tmp_path, scan, capsys):
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    for name in ("a.nii", "b.nii"):
+        shutil.copy(scan, folder / name)
+    (folder / "c.nii").write_bytes(scan.read_bytes()[:5000])
+    told, ok = planned(folder, tmp_path / "out")
+    a, b, c = told["images"]
+    assert not ok and c["refused"] and not a["refused"] and told["total"]["images"] == 3
+    assert capsys.readouterr().err.splitlines()[-1] == "error: 1 of 3 images would be refused, see the lines above."
+    assert told["total"]["refused"] == 1 and told["refused"] is None
+    assert told["total"]["disk"] == a["result_bytes"] + b["result_bytes"]
+    assert told["total"]["tiles"] == a["tiles"] + b["tiles"]
+    steps = sum(sum(image["seconds"].values()) for image in (a, b))
+    assert told["total"]["seconds"] == pytest.approx(told["total"]["start_seconds"] + steps, abs=0.02)
+    assert told["total"]["host_memory"] == max(a["host_memory"], b["host_memory"]) > a["device_memory"] > 2**20
+
+
+def test_too_small_a_disk_for_all_together_is_noted(tmp_path, scan):
+    told, _ = planned(scan, tmp_path / "out")
+    assert not any(line.startswith("note: all results") for line in lines(told))
+    told["machine"]["free_disk"] = told["total"]["disk"] - 1
+    assert any(line.startswith("note: all results together may take more than the ") for line in lines(told))
+
+
+def cut_short(path, _):
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+def four_axes(path, _):
+    nibabel.Nifti1Image(np.zeros((4, 4, 4, 2), np.int16), np.eye(4)).to_filename(path)
+
+
+def no_memory(_, patch):
+    patch.setattr(prepare, "free_memory", lambda: 1000)
+
+
+def no_disk(_, patch):
+    patch.setattr("bundle.runtime.files.free_space", lambda _: 1000)
+
+
+def foreign(path, _):
+    (path.parent / "out").mkdir(exist_ok=True)
+    (path.parent / "out" / "scan_translated.nii").write_bytes(b"mine")
+
+
+@pytest.mark.parametrize(
+    ("make", "keys"),
+    [
+        (cut_short, {}),
+        (four_axes, {}),
+        (no_memory, {"streaming": False}),
+        (no_disk, {}),
+        (foreign, {}),
+        (lambda *_: None, {"output_ext": ".png"}),
+        (lambda *_: None, {"output_ext": ".dcm"}),
+        (lambda *_: None, {"memory_budget": 1000}),
+    ],
+    ids=["cut short", "four axes", "no memory", "no disk", "foreign result", "png", "dcm", "budget"],
+)
+def test_refusals_are_those_of_the_run(tmp_path, scan, monkeypatch, make, keys):
+    make(scan, monkeypatch)
+    told, ok = planned_without_writing(scan, tmp_path / "out", **keys)
+    refused = told["refused"] or told["images"][0]["refused"]
+    assert not ok and refused == first_line(scan, tmp_path / "out", **keys)
+    assert told["total"]["refused"] == 1 and told["total"]["tiles"] == 0
+
+
+def planned_without_writing(source, output, **keys):
+    """A plan by its parts: a full disk does not take its file."""
+    made = workflow("planning", source, output, **keys)
+    found = made.parser.get_parsed_content("plan")
+    images = list(found)
+    whole = total(found, images)
+    return {"refused": found.refused, "images": list(map(as_json, images)), "total": whole}, not whole["refused"]
+
+
+def test_another_modality_is_refused_by_its_header(tmp_path, capsys):
+    def mr(header, **_):
+        header.Modality = "MR"
+
+    phantom = ThoraxPhantom(SHAPE, 6.0, noise=20)
+    write_series(tmp_path / "series", phantom[...].astype(np.int16), phantom.affine, edit=mr)
+    told, ok = planned(tmp_path / "series", tmp_path / "out")
+    refused = first_line(tmp_path / "series", tmp_path / "out")
+    assert not ok and told["images"][0]["refused"] == refused
+    assert f"error: {refused}" in capsys.readouterr().err.splitlines()
+
+
+def test_a_dicom_series_and_what_is_skipped(tmp_path, capsys):
+    phantom = ThoraxPhantom(SHAPE, 6.0, noise=20)
+    write_series(tmp_path / "series", phantom[...].astype(np.int16), phantom.affine)
+    told, ok = planned(tmp_path / "series", tmp_path / "out")
+    assert ok and told["images"][0]["shape"] == list(SHAPE) and not (tmp_path / "out").exists()
+    workflow("inference", tmp_path / "series", tmp_path / "out").run()
+    before = sorted((tmp_path / "out").rglob("*"))
+    told, ok = planned(tmp_path / "series", tmp_path / "out", skip_existing=True)
+    assert ok and told["images"] == [] and told["total"]["tiles"] == 0 and "skipped: " in capsys.readouterr().out
+    assert sorted((tmp_path / "out").rglob("*")) == before
+
+
+@pytest.mark.parametrize("overlay", ["low_dose", "xray_2d", "brain_t1_t2", "generate"])
+def test_every_experiment_can_be_planned(tmp_path, scan, overlay):
+    source, keys = scan, {}
+    if overlay == "xray_2d":
+        source = tmp_path / "xray.nii"
+        nibabel.Nifti1Image(np.zeros((90, 80), np.uint8), np.eye(4)).to_filename(source)
+    if overlay == "generate":
+        keys = {"image_size": 96, "num_samples": 2}
+    told, ok = planned(source, tmp_path / "out", [overlay], **keys)
+    assert ok and len(told["images"]) == (2 if overlay == "generate" else 1)
+    assert all(image["tiles"] >= len(image["scales"]) > 1 for image in told["images"])
+    assert not (tmp_path / "out").exists()
+    if overlay == "generate":
+        assert [Path(image["result"]).name for image in told["images"]] == ["sample_0000.png", "sample_0001.png"]
+
+
+@pytest.mark.skipif(not HAS_ZARR, reason="zarr 3 needs Python 3.11")
+def test_what_an_interrupted_run_has_left_is_told(tmp_path, scan, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("bundle.cascade.inferer.pool_tiles", stop)
+        workflow("inference", scan, tmp_path / "out", streaming=True, check_input="off").run()
+    before = sorted((tmp_path / "out").rglob("*"))
+    told, ok = planned(scan, tmp_path / "out", streaming=True, check_input="off")
+    assert ok and told["images"][0]["resumed"] >= 4 * math.prod(SHAPE)
+    assert sorted((tmp_path / "out").rglob("*")) == before
+
+
+def test_chunks_at_the_border_are_whole():
+    assert stored_bytes((10, 7), (4, 7)) == 4 * 12 * 7
+
+
+def test_trying_writes_nothing_there(tmp_path):
+    with trying(), atomic(tmp_path / "new" / "file.txt", needed=2**62) as part:
+        part.write_text("x")
+        assert tmp_path not in part.parents
+    assert list(tmp_path.iterdir()) == [] and not part.exists()
+
+
+def test_a_key_is_of_a_config():
+    with pytest.raises(ValueError, match="key 'results' belongs to no config"):
+        deferred("results")
+
+
+def test_a_process_has_an_age_and_memory(tmp_path, monkeypatch):
+    assert 0 < age() < 10**6 and (resident_memory() or 2**28) > 2**26
+    monkeypatch.setattr("bundle.runtime.process.STAT", tmp_path / "none")
+    monkeypatch.setattr("bundle.runtime.process.STATM", tmp_path / "none")
+    assert age() > 0 and resident_memory() is None
+
+
+def test_sizes_and_times_as_text():
+    assert [size(number) for number in (0, 999, 1500, 3 * 2**20, 5 * 2**30)] == [
+        *("0 B", "999 B", "1.46 KiB", "3 MiB", "5 GiB")
+    ]
+    assert [duration(seconds) for seconds in (7.4, 600, 7300)] == ["7 s", "10 min", "2.0 h"]
