@@ -1,20 +1,21 @@
 """The machine: files, memory, processes.
 
 - `files`: atomic files and folders, and their hashes; `typed`: paths as they were typed; `arguments`: misspelt keys;
-- `errors`: one last line; `each`: an evaluator over images, one of which may fail;
+- `errors`: one last line; `each`: an evaluator over images, one of which may fail; `afterwards`: when all are done;
 - `choose`: settings by one key; `bytes`: memory sizes given as text; `host_memory`: what the host has left;
 - `malloc`: the C library's heap; `precision`: whether a device computes in bfloat16;
 - `locks`: between processes; `job`: all that a result depends on; `notes`: what is worth telling of an image;
 - `prefetch`: reading and writing while computing; `ranks`: the processes of one run.
 """
 
+from bundle.runtime.afterwards import afterwards, all_images
 from bundle.runtime.bytes import parse_bytes
 from bundle.runtime.choose import choose
 from bundle.runtime.files import file_hash, fingerprint
 from bundle.runtime.host_memory import free_memory
 from bundle.runtime.job import Job
 from bundle.runtime.malloc import trim_malloc
-from bundle.runtime.notes import begin_notes, note, noted, remark, warn
+from bundle.runtime.notes import begin_notes, fault, faults, note, noted, remark, warn
 from bundle.runtime.precision import has_bfloat16
 from bundle.runtime.prefetch import prefetch
 from bundle.runtime.ranks import first, rank, shutdown, wait, world
@@ -22,8 +23,12 @@ from bundle.runtime.typed import typed_path
 
 __all__ = [
     "Job",
+    "afterwards",
+    "all_images",
     "begin_notes",
     "choose",
+    "fault",
+    "faults",
     "file_hash",
     "fingerprint",
     "first",

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+from bundle.runtime.afterwards import all_images
 from bundle.runtime.errors import last_line
+from bundle.runtime.notes import fault, faults
 from bundle.runtime.ranks import wait, world
 from ignite.engine import Events
 from monai.engines import Evaluator
 
 
-def run_each(evaluator: Evaluator, key: str = "image", together: bool | None = False) -> None:
+class Failures(Protocol):
+    """What is told of images that fail, such as a table (`bundle.report.Summary`)."""
+
+    def failed(self, image: str, cause: str) -> None:
+        """An image has failed."""
+
+
+def run_each(
+    evaluator: Evaluator, key: str = "image", together: bool | None = False, summary: Failures | None = None
+) -> None:
     """Run an evaluator over all items of its dataset; those that fail are told at the end, one line each.
 
     Of several processes, each of which has images of its own, none ends before the others have done theirs.
@@ -22,11 +34,24 @@ def run_each(evaluator: Evaluator, key: str = "image", together: bool | None = F
         key: of an item's image, a path.
         together: whether several processes work on the same image, and so wait for each other: then the first failure
             ends the run.
+        summary: is told of each image that fails; null for nothing.
 
     Raises:
         Exception: Whatever fails before the first image is read, or is the failure of the only image.
-        SystemExit: With status 1, if some of several images failed.
+        SystemExit: With status 1, if some of several images failed, or what was asked for beside their results.
     """
+    before = len(faults())
+    with all_images():
+        failures, count = _run(evaluator, key, together, summary)
+    if not together:
+        wait()  # torchrun ends all processes when one fails
+    _end(failures, count, faults()[before:])
+
+
+def _run(
+    evaluator: Evaluator, key: str, together: bool | None, summary: Failures | None
+) -> tuple[list[tuple[str, str]], int]:
+    """Run over all items; return paths and causes of those that fail, and the number of all."""
     dataset: Any = evaluator.data_loader.dataset  # type: ignore[union-attr]
     items, place, begun = list(dataset.data), 0, 0
     failures: list[tuple[str, str]] = []
@@ -46,7 +71,9 @@ def run_each(evaluator: Evaluator, key: str = "image", together: bool | None = F
             except Exception as error:
                 if not begun or (world() > 1 and together) or (world() == 1 and len(items) == 1):
                     raise
-                failures.append((str(items[place + begun - 1][key]), last_line(error).removeprefix("error: ")))
+                failed = str(items[place + begun - 1][key]), last_line(error).removeprefix("error: ")
+                failures.append(failed)
+                _tell(summary, *failed)
             else:
                 if begun != len(dataset):
                     raise RuntimeError(f"only {begun} of {len(dataset)} images were begun; report this as a fault.")
@@ -54,16 +81,31 @@ def run_each(evaluator: Evaluator, key: str = "image", together: bool | None = F
     finally:
         dataset.data = items
         handler.remove()
-    if not together:
-        wait()  # torchrun ends all processes when one fails
+    return failures, len(items)
+
+
+def _tell(summary: Failures | None, image: str, cause: str) -> None:
+    if summary is None:
+        return
+    try:
+        summary.failed(image, cause)
+    except OSError as error:
+        fault(f"no row of {image!r}: {error}")
+
+
+def _end(failures: Sequence[tuple[str, str]], count: int, missing: Sequence[str]) -> None:
+    """Tell what has failed, one line each, and end with status 1; nothing if nothing has."""
+    for path, cause in failures:
+        named = cause if Path(path).name in cause else f"image {path!r}: {cause}"
+        print(f"failed: {named}", file=sys.stderr)
     if failures:
-        for path, cause in failures:
-            named = cause if Path(path).name in cause else f"image {path!r}: {cause}"
-            print(f"failed: {named}", file=sys.stderr)
-        others = len(items) - len(failures)
-        print(
-            f"error: {len(failures)} of {len(items)} images failed, see the lines above; the other {others} are done.",
-            file=sys.stderr,
-            flush=True,
+        last = (
+            f"{len(failures)} of {count} images failed, see the lines above; the other {count - len(failures)} are done"
         )
-        raise SystemExit(1)
+        last += f", {len(missing)} of their reports are not" if missing else ""
+    elif missing:
+        last = f"{len(missing)} reports or rows of their table failed, see the lines above; all results are whole"
+    else:
+        return
+    print(f"error: {last}.", file=sys.stderr, flush=True)
+    raise SystemExit(1)
