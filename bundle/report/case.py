@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from bundle.images.provenance import read_provenance
 from bundle.report.document import write_pdf
 from bundle.report.facts import facts_of
 from bundle.report.page import as_html
-from bundle.report.slices import shown_rows
+from bundle.report.slices import Row, shown_rows
 from bundle.report.structured import check_highdicom, write_structured
 from bundle.report.summary import Summary, named
 from bundle.runtime import fault
@@ -27,6 +27,8 @@ from bundle.transforms.check_input import CheckInput
 
 #: What a report's name ends in, by its format.
 ENDS = {"json": ".report.json", "html": ".report.html", "pdf": ".report.pdf", "sr": ".report.dcm"}
+#: Those with pictures.
+PICTURED = ("html", "pdf")
 
 
 class Report:
@@ -79,7 +81,8 @@ class Report:
             series_uid: of a source that is a folder with several series.
             truth: path of what the result should be, on the same grid; null if it is not known.
         """
-        facts, trouble, source, result = None, "", Path(source), Path(result)
+        facts, source, result = None, Path(source), Path(result)
+        troubles: list[str] = []
         try:
             before = Volume(source, series_uid) if source.exists() else None
             after = Volume(result)
@@ -89,38 +92,56 @@ class Report:
             if comparable is None:
                 comparable = hu or not (told.get("settings") or {}).get("percentiles")
             facts = facts_of(before, after, hu, comparable, told, densities, Volume(truth) if truth else None)
-            self.write(facts, before, after, result)
+            troubles += self.written(facts, before, after, result)
         except Exception as error:  # whatever a library raises: the result is whole
-            trouble = last_line(error).removeprefix("error: ")
+            troubles.append(cause(error))
+        for trouble in troubles:
             fault(f"no report of {str(result)!r}: {trouble}")
         if self.summary:
             try:
-                self.summary.done(source, result, facts, trouble)
+                self.summary.done(source, result, facts, "; ".join(troubles))
             except OSError as error:
                 fault(f"no row of {str(result)!r}: {error}")
-        return facts if not trouble else None
+        return None if troubles else facts
 
-    def write(self, facts: Mapping[str, Any], before: Volume | None, after: Volume, result: Path) -> None:
-        """Write the facts in each format."""
-        shown = {"html", "pdf"} & set(self.formats)
+    def written(self, facts: Mapping[str, Any], before: Volume | None, after: Volume, result: Path) -> Iterator[str]:
+        """Write the facts in each format; yield why one could not be written."""
         comparable = before is None or "difference" in facts["values"]
-        rows = list(shown_rows(before, after, facts["kind"] == "ct", comparable)) if shown else []
         place = result if self.folder is None else self.folder / named(result, self.root)
+        rows: list[Row] = []
         for form in self.formats:
             path = place.with_name(place.name + ENDS[form])
             if form == "sr" and (lacking := no_structured(facts, before, after)):
                 print(f"no structured report of {result}: {lacking}")
                 continue
-            with atomic(path) as part:
-                if form == "json":
-                    part.write_text(as_json(facts), encoding="utf-8")
-                elif form == "html":
-                    part.write_text(as_html(facts, rows), encoding="utf-8")
-                elif form == "pdf":
-                    write_pdf(part, facts, rows)
-                elif before is not None:
-                    write_structured(part, facts, before, after)
-            print(f"report: {path}")
+            try:
+                if form in PICTURED and not rows:
+                    rows = list(shown_rows(before, after, facts["kind"] == "ct", comparable))
+                with atomic(path) as part:
+                    write(part, form, facts, rows, before, after)
+            except Exception as error:
+                yield f"{form}: {cause(error)}"
+            else:
+                print(f"report: {path}")
+
+
+def write(
+    path: Path, form: str, facts: Mapping[str, Any], rows: Sequence[Row], before: Volume | None, after: Volume
+) -> None:
+    """Write facts and pictures in one format."""
+    if form == "json":
+        path.write_text(as_json(facts), encoding="utf-8")
+    elif form == "html":
+        path.write_text(as_html(facts, rows), encoding="utf-8")
+    elif form == "pdf":
+        write_pdf(path, facts, rows)
+    elif before is not None:
+        write_structured(path, facts, before, after)
+
+
+def cause(error: Exception) -> str:
+    """Return the cause of an error in one line."""
+    return last_line(error).removeprefix("error: ")
 
 
 def as_json(facts: Mapping[str, Any]) -> str:

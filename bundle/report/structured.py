@@ -3,7 +3,7 @@
 ::
 
     Imaging Measurement Report
-        observer: this bundle; procedure: CT; image library: all slices of source and result
+        observer: this bundle; procedure: CT
         Imaging Measurements
             group: right lung, source:  LAA -950 HU, Perc15, mean attenuation, volume; its slices
             group: right lung, result:  ...
@@ -13,6 +13,7 @@ What DICOM has a code for has that; what it has none for has one of this bundle,
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -36,6 +37,8 @@ REFERENCE = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClas
 INSTALL = 'pip install "highdicom>=0.23" (it needs pydicom 3), or leave sr out of report'
 NUMBER = 1  # is added to the number of the result's series
 WHEN = {"before": "source", "after": "result"}
+# which tells every module of a header that it copies
+logging.getLogger("highdicom").setLevel(logging.WARNING)
 
 
 def check_highdicom() -> None:
@@ -117,7 +120,6 @@ def content_of(facts: Mapping[str, Any], slices: Mapping[str, Sequence[Dataset]]
         procedure_reported=CodedConcept("77477000", "SCT", "Computed tomography"),
         imaging_measurements=list(groups(facts, slices)),
         title=codes.DCM.ImagingMeasurementReport,  # type: ignore[attr-defined]
-        referenced_images=[*slices["before"], *slices["after"]],
     )
 
 

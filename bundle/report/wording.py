@@ -26,7 +26,8 @@ def heading(facts: Mapping[str, Any]) -> str:
         return f"Kernel {kernel['source']}{ARROW}{kernel['target']}"
     if any(each["of"] == "target" for each in kernel.get("curves", ())):
         return f"Kernel found in the image{ARROW}soft kernel"
-    return "Translated CT" if facts["kind"] == "ct" else "Translated image" if is_paired(facts) else "Generated image"
+    kind = "CT" if facts["kind"] == "ct" else "image"
+    return f"{'Translated' if is_paired(facts) else 'Generated'} {kind}"
 
 
 def is_paired(facts: Mapping[str, Any]) -> bool:
@@ -135,6 +136,6 @@ def caption(row: Row) -> str:
 
 def window_text(facts: Mapping[str, Any]) -> str:
     """Return how pictures are shown."""
-    if facts["kind"] == "ct":
-        return f"Lung window: level {MINUS}600, width 1500 HU. Difference: result {MINUS} source."
-    return f"Grey: the middle 98.5 % of the values. Difference: result {MINUS} source." if is_paired(facts) else ""
+    ct = facts["kind"] == "ct"
+    window = f"Lung window: level {MINUS}600, width 1500 HU." if ct else "Grey: the middle 98.5 % of the values."
+    return window + (f" Difference: result {MINUS} source." if "difference" in facts["values"] else "")

@@ -102,10 +102,14 @@ def _end(failures: Sequence[tuple[str, str]], count: int, missing: Sequence[str]
         last = (
             f"{len(failures)} of {count} images failed, see the lines above; the other {count - len(failures)} are done"
         )
-        last += f", {len(missing)} of their reports are not" if missing else ""
+        last += f", but not {_reports(missing)}" if missing else ""
     elif missing:
-        last = f"{len(missing)} reports or rows of their table failed, see the lines above; all results are whole"
+        last = f"{_reports(missing)} failed, see the lines above; all results are whole"
     else:
         return
     print(f"error: {last}.", file=sys.stderr, flush=True)
     raise SystemExit(1)
+
+
+def _reports(missing: Sequence[str]) -> str:
+    return f"{len(missing)} report{'s' * (len(missing) > 1)}"
