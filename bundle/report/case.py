@@ -17,12 +17,12 @@ from bundle.report.document import write_pdf
 from bundle.report.facts import facts_of
 from bundle.report.page import as_html
 from bundle.report.slices import Row, shown_rows
-from bundle.report.structured import check_highdicom, write_structured
+from bundle.report.structured import write_structured
 from bundle.report.summary import Summary, named
 from bundle.runtime import fault
 from bundle.runtime.errors import last_line
 from bundle.runtime.files import atomic
-from bundle.runtime.settings import report_formats
+from bundle.runtime.settings import check_highdicom, report_formats
 from bundle.transforms.check_input import CheckInput
 
 #: What a report's name ends in, by its format.

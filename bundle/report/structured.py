@@ -14,8 +14,8 @@ What DICOM has a code for has that; what it has none for has one of this bundle,
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from bundle import __version__
 from bundle.images import Volume
 from bundle.images.derived.image import MANUFACTURER, MODEL, ascii_text, uid_of
 from bundle.images.dicom_headers import read_header
+from bundle.runtime.settings import check_highdicom
 from pydicom.dataset import Dataset
 
 #: Coding scheme of the measures that DICOM has no code for; private ones begin with 99 (PS3.16, section 8.2).
@@ -34,21 +35,10 @@ OWN_CODES = {
 }
 #: What of a slice's header the reference to it needs, and what the report takes over of the first one's.
 REFERENCE = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "Modality")
-INSTALL = 'pip install "highdicom>=0.23" (it needs pydicom 3), or leave sr out of report'
 NUMBER = 1  # is added to the number of the result's series
 WHEN = {"before": "source", "after": "result"}
 # which tells every module of a header that it copies
 logging.getLogger("highdicom").setLevel(logging.WARNING)
-
-
-def check_highdicom() -> None:
-    """Refuse a structured report if highdicom is missing.
-
-    Raises:
-        ValueError: If it is, with how to get it.
-    """
-    if find_spec("highdicom") is None:
-        raise ValueError(f"report 'sr' needs highdicom, which is not installed; run {INSTALL}.")
 
 
 def write_structured(path: Path, facts: Mapping[str, Any], source: Volume, result: Volume) -> None:
@@ -70,21 +60,22 @@ def write_structured(path: Path, facts: Mapping[str, Any], source: Volume, resul
     first = read_header(result.image.files[0])
     parts = (first.SeriesInstanceUID, __version__, facts["densitometry"])
     slices["after"][0] = first  # of which patient and study are taken
-    report = Comprehensive3DSR(
-        evidence=[*slices["after"], *slices["before"]],
-        content=content_of(facts, slices, uid_of(*parts, "device"))[0],
-        series_instance_uid=uid_of(*parts, "series"),
-        series_number=int(first.get("SeriesNumber") or 0) + NUMBER,
-        sop_instance_uid=uid_of(*parts, "report"),
-        instance_number=1,
-        manufacturer=MANUFACTURER,
-        is_complete=True,
-        is_final=False,
-        is_verified=False,
-    )
-    report.SeriesDescription = ascii_text(f"Lung densitometry: {first.get('SeriesDescription') or ''}")[:64].rstrip(
-        ": "
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a patient's name in an unusual form, which they would show
+        report = Comprehensive3DSR(
+            evidence=[*slices["after"], *slices["before"]],
+            content=content_of(facts, slices, uid_of(*parts, "device"))[0],
+            series_instance_uid=uid_of(*parts, "series"),
+            series_number=int(first.get("SeriesNumber") or 0) + NUMBER,
+            sop_instance_uid=uid_of(*parts, "report"),
+            instance_number=1,
+            manufacturer=MANUFACTURER,
+            is_complete=True,
+            is_final=False,
+            is_verified=False,
+        )
+    described = f"Lung densitometry: {first.get('SeriesDescription') or 'of a result'}"
+    report.SeriesDescription = ascii_text(described)[:64].rstrip()
     report.ManufacturerModelName, report.SoftwareVersions = MODEL, __version__
     report.CodingSchemeIdentificationSequence = [scheme()]
     report.save_as(path, enforce_file_format=True)

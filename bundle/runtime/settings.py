@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -57,7 +58,8 @@ def check_settings(
         raise ValueError(f"output_dtype {output_dtype!r} is no voxel type of files; take one of {', '.join(TYPES)}.")
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
         raise ValueError(f"seed {seed!r} is no whole number from 0 to {2**32 - 1}; take one.")
-    report_formats(report)
+    if "sr" in report_formats(report):
+        check_highdicom()
     _check_device(device)
     budget, memory = parse_bytes(memory_budget), _memory_of(torch.device(device))
     if budget > memory:
@@ -82,6 +84,19 @@ def report_formats(report: Any) -> tuple[str, ...]:
     if unknown := [name for name in formats if name not in REPORTS]:
         raise ValueError(f"report {unknown[0]!r} is no format; take one or more of {', '.join(REPORTS)}.")
     return formats
+
+
+def check_highdicom() -> None:
+    """Refuse a structured report if highdicom is missing.
+
+    Raises:
+        ValueError: If it is, with how to get it.
+    """
+    if find_spec("highdicom") is None:
+        raise ValueError(
+            "report 'sr' needs highdicom, which is not installed; run pip install 'highdicom>=0.23' (it needs "
+            "pydicom 3), or take other formats."
+        )
 
 
 def _check_tile_size(tile_size: Any, dims: int) -> None:
