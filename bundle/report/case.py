@@ -17,7 +17,6 @@ from bundle.report.document import write_pdf
 from bundle.report.facts import facts_of
 from bundle.report.page import as_html
 from bundle.report.slices import Row, shown_rows
-from bundle.report.structured import write_structured
 from bundle.report.summary import Summary, named
 from bundle.runtime import fault
 from bundle.runtime.errors import last_line
@@ -136,6 +135,8 @@ def write(
     elif form == "pdf":
         write_pdf(path, facts, rows)
     elif before is not None:
+        from bundle.report.structured import write_structured
+
         write_structured(path, facts, before, after)
 
 

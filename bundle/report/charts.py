@@ -19,7 +19,7 @@ GRID, INK = "#e3e6ea", "#4a5058"
 SIZE = (5.4, 3.3)  # inches
 ROOM = 1.4  # of the largest gain: top of the chart, for its legend
 #: No date, and names of parts that do not change: the same report is the same file.
-PLAIN = {"svg.hashsalt": "report", "svg.fonttype": "path", "font.size": 9, "text.parse_math": False}
+PLAIN: Any = {"svg.hashsalt": "report", "svg.fonttype": "path", "font.size": 9, "text.parse_math": False}
 
 
 def draw_kernels(axes: Axes, kernel: Mapping[str, Any]) -> None:
@@ -50,7 +50,7 @@ def draw_noise(axes: Axes, noise: Mapping[str, Any]) -> None:
     finish(axes, f"Noise power in flat soft tissue ({noise['patches']} patches)")
 
 
-def finish(axes: Axes, title: str, label: str = "frequency, cycles/mm", where: str = "best") -> None:
+def finish(axes: Axes, title: str, label: str = "frequency, cycles/mm", where: Any = "best") -> None:
     """Give a chart its title, grid and legend."""
     axes.set_title(title, fontsize=9.5, color=INK, loc="left")
     axes.set_xlabel(label, color=INK)

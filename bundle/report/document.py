@@ -93,7 +93,7 @@ def draw_pictures(page: Figure, facts: Mapping[str, Any], rows: Sequence[Row]) -
 
 def draw_charts(page: Figure, facts: Mapping[str, Any]) -> None:
     """Draw the curves at the foot of the page."""
-    drawn = []
+    drawn: list[tuple[Any, Any]] = []
     if facts["kernel"] and facts["kernel"]["curves"]:
         drawn.append((draw_kernels, facts["kernel"]))
     if facts["noise"]:

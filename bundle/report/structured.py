@@ -1,4 +1,4 @@
-"""DICOM's structured report of the densities (PS3.16, TID 1500), by highdicom, which is asked for only here.
+"""DICOM's structured report of the densities (PS3.16, TID 1500), by highdicom.
 
 ::
 
@@ -25,6 +25,12 @@ from bundle.images.derived.image import MANUFACTURER, MODEL, ascii_text, uid_of
 from bundle.images.dicom_headers import read_header
 from bundle.runtime.settings import check_highdicom
 from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
+
+try:
+    from highdicom import sr
+except ImportError:  # an extra, which is asked for by `check_highdicom`
+    sr = None  # type: ignore[assignment]
 
 #: Coding scheme of the measures that DICOM has no code for; private ones begin with 99 (PS3.16, section 8.2).
 SCHEME = "99CTKTG"
@@ -54,7 +60,6 @@ def write_structured(path: Path, facts: Mapping[str, Any], source: Volume, resul
         ValueError: If highdicom is missing.
     """
     check_highdicom()
-    from highdicom.sr import Comprehensive3DSR
 
     slices = {"before": headers_of(source), "after": headers_of(result)}
     first = read_header(result.image.files[0])
@@ -62,7 +67,7 @@ def write_structured(path: Path, facts: Mapping[str, Any], source: Volume, resul
     slices["after"][0] = first  # of which patient and study are taken
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a patient's name in an unusual form, which they would show
-        report = Comprehensive3DSR(
+        report = sr.Comprehensive3DSR(
             evidence=[*slices["after"], *slices["before"]],
             content=content_of(facts, slices, uid_of(*parts, "device"))[0],
             series_instance_uid=uid_of(*parts, "series"),
@@ -94,42 +99,24 @@ def content_of(facts: Mapping[str, Any], slices: Mapping[str, Sequence[Dataset]]
         slices: headers of source (before) and result (after).
         device: UID of what measured.
     """
-    from highdicom.sr import (
-        CodedConcept,
-        DeviceObserverIdentifyingAttributes,
-        MeasurementReport,
-        ObservationContext,
-        ObserverContext,
-    )
-    from pydicom.sr.codedict import codes
-
-    observer = DeviceObserverIdentifyingAttributes(device, MODEL, MANUFACTURER, MODEL)
-    return MeasurementReport(
-        observation_context=ObservationContext(
-            observer_device_context=ObserverContext(codes.DCM.Device, observer)  # type: ignore[attr-defined]
+    observer = sr.DeviceObserverIdentifyingAttributes(device, MODEL, MANUFACTURER, MODEL)
+    return sr.MeasurementReport(
+        observation_context=sr.ObservationContext(
+            observer_device_context=sr.ObserverContext(codes.DCM.Device, observer)
         ),
-        procedure_reported=CodedConcept("77477000", "SCT", "Computed tomography"),
+        procedure_reported=sr.CodedConcept("77477000", "SCT", "Computed tomography"),
         imaging_measurements=list(groups(facts, slices)),
-        title=codes.DCM.ImagingMeasurementReport,  # type: ignore[attr-defined]
+        title=codes.DCM.ImagingMeasurementReport,
     )
 
 
 def groups(facts: Mapping[str, Any], slices: Mapping[str, Sequence[Dataset]]) -> Iterator[Any]:
     """Yield a group of measurements for each lung, and for both, in the source and in the result."""
-    from highdicom.sr import (
-        AlgorithmIdentification,
-        CodedConcept,
-        FindingSite,
-        MeasurementsAndQualitativeEvaluations,
-        SourceImageForMeasurementGroup,
-        TrackingIdentifier,
-    )
-
-    lung = CodedConcept("39607008", "SCT", "Lung")
+    lung = sr.CodedConcept("39607008", "SCT", "Lung")
     sides = {
-        "right": CodedConcept("24028007", "SCT", "Right"),
-        "left": CodedConcept("7771000", "SCT", "Left"),
-        "both": CodedConcept("51440002", "SCT", "Right and left"),
+        "right": sr.CodedConcept("24028007", "SCT", "Right"),
+        "left": sr.CodedConcept("7771000", "SCT", "Left"),
+        "both": sr.CodedConcept("51440002", "SCT", "Right and left"),
     }
     for side, laterality in sides.items():
         for when, name in WHEN.items():
@@ -138,30 +125,29 @@ def groups(facts: Mapping[str, Any], slices: Mapping[str, Sequence[Dataset]]) ->
                 continue
             images = slices[when]
             label = f"{side} lung{'s' * (side == 'both')}, {name}"
-            yield MeasurementsAndQualitativeEvaluations(
-                tracking_identifier=TrackingIdentifier(uid_of(images[0].SeriesInstanceUID, __version__, label), label),
-                finding_sites=[FindingSite(lung, laterality)],
-                algorithm_id=AlgorithmIdentification("Densitometry of CT kernel translation GAN", __version__),
+            yield sr.MeasurementsAndQualitativeEvaluations(
+                tracking_identifier=sr.TrackingIdentifier(
+                    uid_of(images[0].SeriesInstanceUID, __version__, label), label
+                ),
+                finding_sites=[sr.FindingSite(lung, laterality)],
+                algorithm_id=sr.AlgorithmIdentification("Densitometry of CT kernel translation GAN", __version__),
                 measurements=list(measurements(measures)),
                 source_images=[
-                    SourceImageForMeasurementGroup(each.SOPClassUID, each.SOPInstanceUID) for each in images
+                    sr.SourceImageForMeasurementGroup(each.SOPClassUID, each.SOPInstanceUID) for each in images
                 ],
             )
 
 
 def measurements(measures: Mapping[str, float]) -> Iterator[Any]:
     """Yield the measurements of a lung."""
-    from highdicom.sr import CodedConcept, Measurement
-    from pydicom.sr.codedict import codes
-
     units: Any = codes.UCUM
-    own = {key: CodedConcept(value, SCHEME, meaning) for key, (value, meaning) in OWN_CODES.items()}
-    mean = CodedConcept("373098007", "SCT", "Mean")
-    attenuation: Any = codes.DCM.AttenuationCoefficient  # type: ignore[attr-defined]
-    yield Measurement(own["laa950_percent"], measures["laa950_percent"], units.Percent)
-    yield Measurement(own["perc15_hu"], measures["perc15_hu"], units.HounsfieldUnit)
-    yield Measurement(attenuation, measures["mean_hu"], units.HounsfieldUnit, derivation=mean)
-    yield Measurement(CodedConcept("118565006", "SCT", "Volume"), measures["volume_ml"], units.CubicCentimeter)
+    own = {key: sr.CodedConcept(value, SCHEME, meaning) for key, (value, meaning) in OWN_CODES.items()}
+    mean = sr.CodedConcept("373098007", "SCT", "Mean")
+    attenuation: Any = codes.DCM.AttenuationCoefficient
+    yield sr.Measurement(own["laa950_percent"], measures["laa950_percent"], units.Percent)
+    yield sr.Measurement(own["perc15_hu"], measures["perc15_hu"], units.HounsfieldUnit)
+    yield sr.Measurement(attenuation, measures["mean_hu"], units.HounsfieldUnit, derivation=mean)
+    yield sr.Measurement(sr.CodedConcept("118565006", "SCT", "Volume"), measures["volume_ml"], units.CubicCentimeter)
 
 
 def scheme() -> Dataset:
