@@ -11,10 +11,12 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
-from bundle.report.charts import COLOURS, GRID, INK, PLAIN
+from bundle.images.provenance import NAME
+from bundle.report.charts import COLOURS, INK, PLAIN, finish
 from bundle.runtime.files import atomic
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 
 FILE = "bland_altman.png"
 #: Column of `bundle.report.summary`, its title and unit.
@@ -64,27 +66,39 @@ def agreement(rows: Sequence[Mapping[str, str]], column: str, when: str) -> Agre
 
 
 def draw_agreement(folder: Path, rows: Sequence[Mapping[str, str]]) -> Path | None:
-    """Draw the plots of LAA-950 and mean density; return their path, or None if fewer than two images have a truth."""
+    """Draw the plots of LAA-950 and mean density; return their path, or None if fewer than two images have a truth.
+
+    Raises:
+        FileExistsError: If a picture lies there that is not this bundle's.
+    """
     found = {(column, when): agreement(rows, column, when) for column, *_ in PLOTTED for when in ("before", "after")}
     if not any(found.values()):
         return None
     path = folder / FILE
+    if path.exists() and not is_own(path):
+        raise FileExistsError(f"{str(path)!r} exists already, and is no plot of this bundle; move it away.")
     with matplotlib.rc_context(PLAIN):
-        figure = Figure((10.4, 4.2), layout="constrained")
+        figure = Figure((10.4, 4.7), layout="constrained")
         for axes, (column, title, unit) in zip(figure.subplots(1, 2), PLOTTED, strict=True):
             for when, end in (("before", "source"), ("after", "result")):
                 if each := found[column, when]:
                     draw(axes, each, end, unit)
             axes.axhline(0, color=INK, lw=0.8)
-            axes.set_title(f"{title}, {unit}", fontsize=10, loc="left", color=INK)
-            axes.set_xlabel("mean of both")
-            axes.set_ylabel("difference to the truth")
-            axes.grid(color=GRID, lw=0.6)
-            axes.set_axisbelow(True)
-            axes.legend(fontsize=7.5, frameon=False)
+            finish(axes, f"{title}, {unit}", "mean of both")
+            axes.set_ylabel("difference to the truth", color=INK)
+            axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(0, -0.13))
         with atomic(path) as part:
-            figure.savefig(part, format="png", dpi=DPI)
+            figure.savefig(part, format="png", dpi=DPI, metadata={"Software": NAME})
     return path
+
+
+def is_own(path: Path) -> bool:
+    """Whether a picture says that it is of this bundle."""
+    try:
+        with Image.open(path) as picture:
+            return picture.info.get("Software") == NAME
+    except OSError:
+        return False
 
 
 def draw(axes: Axes, each: Agreement, end: str, unit: str) -> None:

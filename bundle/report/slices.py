@@ -26,7 +26,7 @@ STEP = 4  # pixels: every so many are looked at
 LUNG_TISSUE = (-950.0, -500.0)  # HU: slices with much of it are chosen
 LUNG_WINDOW = (-1350.0, 150.0)  # HU: level -600, width 1500
 PERCENTILES = (1.0, 99.5)  # black and white of images without a unit
-SPAN = 1 / 10  # of the window: limit of the difference's colours
+SPAN = {True: 1 / 10, False: 1 / 4}  # of the window, in HU and without a unit: limit of the difference's colours
 LARGEST = 640  # pixels: longest side of a picture; larger slices are averaged
 COLOURS = "RdBu_r"
 ENLARGED = 4  # times that a detail is enlarged
@@ -114,29 +114,36 @@ def shown_rows(source: Slabs | None, result: Slabs, hu: bool, comparable: bool =
     spans = {name: LUNG_WINDOW if hu else percentile_span(values) for name, values in planes.items()}
     if comparable and not hu:
         spans = dict.fromkeys(spans, (min(low for low, _ in spans.values()), max(high for _, high in spans.values())))
-    size = picture_size(result)
+    size, share = picture_size(result), SPAN[hu] if comparable else None
     for row, z in enumerate(numbers):
         place = None if is_picture else float(result.affine[2, 3] + result.affine[2, 2] * z)
         each = {name: values[row] for name, values in planes.items()}
-        yield Row(z + 1, place, tuple(pictures_of(each, spans, size, comparable)))
+        yield Row(z + 1, place, tuple(pictures_of(each, spans, size, share)))
         if hu and row == len(numbers) // 2:
             part = detail_of(each["result"])
             yield Row(
                 z + 1,
                 place,
-                tuple(pictures_of({name: plane[part] for name, plane in each.items()}, spans, size, comparable)),
+                tuple(pictures_of({name: plane[part] for name, plane in each.items()}, spans, size, share)),
                 ENLARGED,
             )
 
 
 def pictures_of(
-    planes: Mapping[str, np.ndarray], spans: Mapping[str, Range], size: tuple[int, int], comparable: bool
+    planes: Mapping[str, np.ndarray], spans: Mapping[str, Range], size: tuple[int, int], share: float | None
 ) -> Iterator[Picture]:
-    """Yield the pictures of source and result, and of their difference, with so many columns and rows."""
+    """Yield the pictures of source and result, and of their difference, with so many columns and rows.
+
+    Args:
+        planes: source, if there is one, and result, `(rows, columns)`.
+        spans: black and white of each.
+        size: columns and rows.
+        share: of the span: limit of the difference's colours; None for no difference.
+    """
     for name, plane in planes.items():
         yield Picture(name, resized(grey(plane, spans[name]), size), spans[name])
-    if "source" in planes and comparable:
-        limit = SPAN * (spans["result"][1] - spans["result"][0])
+    if "source" in planes and share is not None:
+        limit = share * (spans["result"][1] - spans["result"][0])
         difference = colours(planes["result"] - planes["source"], limit)
         yield Picture("difference", resized(difference, size), (-limit, limit))
 

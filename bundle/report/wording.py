@@ -14,6 +14,8 @@ NO_WARNINGS = "No warnings."
 ARROW = " \N{RIGHTWARDS ARROW} "
 TIMES = " \N{MULTIPLICATION SIGN} "
 MINUS = "\N{MINUS SIGN}"
+#: What a kernel without a name is called in a title.
+UNNAMED = {"unnamed": "found in the image", "reference": "that of a reference"}
 WHEN = {"before": "before", "after": "after", "truth": "truth"}
 
 Pair = tuple[str, str]
@@ -23,7 +25,8 @@ def heading(facts: Mapping[str, Any]) -> str:
     """Return the title of a report."""
     kernel = facts["kernel"] or {}
     if kernel.get("source") and kernel.get("target"):
-        return f"Kernel {kernel['source']}{ARROW}{kernel['target']}"
+        ends = (UNNAMED.get(kernel[end], kernel[end]) for end in ("source", "target"))
+        return f"Kernel {ARROW.join(ends)}"
     if any(each["of"] == "target" for each in kernel.get("curves", ())):
         return f"Kernel found in the image{ARROW}soft kernel"
     kind = "CT" if facts["kind"] == "ct" else "image"

@@ -113,3 +113,16 @@ def test_many_warnings_take_more_pages(report, tmp_path):
         write_pdf(tmp_path / "a.pdf", {**facts, "warnings": [f"warning {k}" for k in range(count)]}, rows)
         sizes.append((tmp_path / "a.pdf").read_bytes().count(b"/Type /Page "))
     assert sizes[0] == 2 and sizes[1] > 6
+
+
+def test_a_kernel_without_a_name_is_told_in_words(report):
+    facts, rows = report
+    count = len(facts["kernel"]["frequencies_per_mm"])
+    curves = [{"of": "target", "from": "the soft kernel", "gains": [1.0] * count, "half_gain_per_mm": None}]
+    for source, target, title in (
+        ("unnamed", "B30f", "Kernel found in the image \N{RIGHTWARDS ARROW} B30f"),
+        ("B70f", "reference", "Kernel B70f \N{RIGHTWARDS ARROW} that of a reference"),
+        (None, None, "Kernel found in the image \N{RIGHTWARDS ARROW} soft kernel"),
+    ):
+        kernel = {**facts["kernel"], "source": source, "target": target, "curves": curves}
+        assert f"<h1>{title}</h1>" in as_html({**facts, "kernel": kernel}, rows)

@@ -9,6 +9,7 @@ import pytest
 from bundle.report.agreement import agreement, draw_agreement
 from bundle.report.facts import facts_of
 from bundle.report.summary import COLUMNS, FILE, Summary, safe
+from tests.processes import ROOT
 from tests.report.images import TOLD, chest, volume
 
 
@@ -93,4 +94,10 @@ def test_the_plot_needs_a_truth(tmp_path):
     whens, columns = ("before", "after", "truth"), ("laa950_percent", "mean_hu")
     filled = [f"{column}_{when}" for column in columns for when in whens]
     drawn = [{**blank, **{name: f"{generator.random():.3f}" for name in filled}} for _ in range(5)]
-    assert draw_agreement(tmp_path, drawn).read_bytes().startswith(b"\x89PNG")
+    for _ in range(2):  # its own is replaced
+        assert draw_agreement(tmp_path, drawn).read_bytes().startswith(b"\x89PNG")
+    for content in (b"mine", (ROOT / "docs" / "figures" / "seams.png").read_bytes()):
+        (tmp_path / "bland_altman.png").write_bytes(content)
+        with pytest.raises(FileExistsError, match="is no plot of this bundle; move it away"):
+            draw_agreement(tmp_path, drawn)
+        assert (tmp_path / "bland_altman.png").read_bytes() == content
