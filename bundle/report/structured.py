@@ -30,7 +30,7 @@ from pydicom.sr.codedict import codes
 try:
     from highdicom import sr
 except ImportError:  # an extra, which is asked for by `check_highdicom`
-    sr = None  # type: ignore[assignment]
+    sr = None
 
 #: Coding scheme of the measures that DICOM has no code for; private ones begin with 99 (PS3.16, section 8.2).
 SCHEME = "99CTKTG"
