@@ -43,7 +43,7 @@ endif
 NIIVUE := apps/viewer/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
-.PHONY: help venv infer infer-ct view samples table1 bench fuzz soak mutants test test-viewer deploy test-deploy label test-label train pairs pack lint zip zoo-check clean
+.PHONY: help venv infer infer-ct view samples table1 bench fuzz soak mutants test test-viewer deploy test-deploy label test-label train pairs pack lint wheel zip zoo-check clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -194,6 +194,10 @@ lint: $(VENV)/.dev ## Check style (ruff), types (mypy) and that arrows between f
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 	$(VENV)/bin/lint-imports
+
+wheel: $(VENV)/.pip ## Build dist/*.whl, which pip and pipx install: the command ct-kernel-translation, the bundle, its weights
+	$(PY) -m pip wheel --disable-pip-version-check --quiet --no-deps --wheel-dir dist .
+	@ls dist/*.whl
 
 zip: $(VENV)/.run ## Pack what a submission to the MONAI Model Zoo holds
 	$(PY) -m apps.zoo pack --output "$(OUTPUT)"

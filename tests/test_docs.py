@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from monai.bundle import ConfigParser
 
+from ct_kernel_translation_gan.verbs import DEFAULT, OTHERS, VERBS
+from ct_kernel_translation_gan.words import flags, split
+
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 TARGETS = set(re.findall(r"^([a-z0-9-]+):.*## ", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
@@ -44,6 +47,11 @@ def test_commands_and_links_lead_somewhere(page):
             if "run" in words:
                 assert words[words.index("run") + 1] in config, command
                 assert all(key in config for key in keys(words)), command
+        if words[0] == "ct-kernel-translation":
+            given, options = split(words[1:], flags(ROOT))
+            verb = given[0] if given[0] in (*VERBS, *OTHERS) else DEFAULT
+            files = "".join(f"configs/{name}.json " for name in VERBS[verb].configs) if verb in VERBS else ""
+            assert verb in OTHERS or {*options} <= {"experiment", *configs(files).get()}, command
         if words[0] == "make" and words[1] in CONFIGS:
             config = configs(f"configs/{CONFIGS[words[1]]}.json")
             given = [value for word in words for name, _, value in [word.partition("=")] if name == "ARGS"]

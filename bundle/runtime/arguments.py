@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -33,11 +33,23 @@ def check_arguments(arguments: Sequence[str] | None = None) -> None:
     options = _options(given[1:])
     if "config_file" not in options:
         return
-    config = ConfigParser.load_config_files(_value(options["config_file"]))
     own = inspect.signature(monai.bundle.run).parameters
-    for option in options:
-        if option not in own:
-            _check(option, config)
+    check_keys([option for option in options if option not in own], _value(options["config_file"]))
+
+
+def check_keys(keys: Iterable[str], config_file: str | Sequence[str]) -> None:
+    """Refuse keys that the config files do not have.
+
+    Args:
+        keys: such as ``tile_size`` or ``kernel_choice#catalogue``.
+        config_file: a path, or several.
+
+    Raises:
+        ValueError: If a key is unknown.
+    """
+    config = ConfigParser.load_config_files(config_file)
+    for key in keys:
+        _check(key, config)
 
 
 def _options(given: Sequence[str]) -> dict[str, str]:
