@@ -3,6 +3,7 @@
 A folder for each thing that a reader looks for; arrows only downwards, checked by import-linter (``make lint``)::
 
     evaluation                            the cascade beside its competitors
+    report                                what was done to an image, to look at
     transforms   training   examples      what configs name; one scale's GAN; phantom and open CTs
     cascade      images     scanner       the paper, read first; files on disk; CT physics
     geometry     runtime                  tiles and scales; files, memory and processes

@@ -25,6 +25,7 @@ INCLUDED = (
     "models/*.pt",
     "bundle/**/*.py",
     "bundle/scanner/kernels.json",
+    "bundle/report/page.html",
     "docs/*.md",
     "docs/*.txt",
     "docs/*.schema.json",

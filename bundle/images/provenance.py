@@ -24,7 +24,7 @@ from bundle.runtime.job import place_of
 #: What is added to a result's name.
 PROVENANCE = ".provenance.json"
 #: What else is written beside a result, and goes with it.
-COMPANIONS = (".densitometry.json",)
+COMPANIONS = (".densitometry.json", ".report.json", ".report.html", ".report.pdf", ".report.dcm")
 #: Who writes such files.
 NAME = "ct_kernel_translation_gan"
 #: Values of ``overwrite``.

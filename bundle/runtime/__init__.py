@@ -2,7 +2,7 @@
 
 - `files`: atomic files and folders, and their hashes; `replace`: one folder by another, in one step;
 - `typed`: paths as they were typed; `patterns`: what they stand for; `arguments`: misspelt keys;
-- `errors`: one last line; `each`: an evaluator over images, one of which may fail;
+- `errors`: one last line; `each`: an evaluator over images, one of which may fail; `afterwards`: when all are done;
 - `choose`: settings by one key; `resolver`: the config that calls;
 - `bytes`: memory sizes given as text; `host_memory`: what the host has left; `process`: what this process has taken;
 - `malloc`: the C library's heap; `precision`: whether a device computes in bfloat16;
@@ -11,13 +11,14 @@
 - `prefetch`: reading and writing while computing; `ranks`: the processes of one run.
 """
 
+from bundle.runtime.afterwards import afterwards, all_images
 from bundle.runtime.bytes import parse_bytes
 from bundle.runtime.choose import choose
 from bundle.runtime.files import file_hash, fingerprint
 from bundle.runtime.host_memory import free_memory
 from bundle.runtime.job import Job
 from bundle.runtime.malloc import trim_malloc
-from bundle.runtime.notes import begin_notes, note, noted, remark, warn
+from bundle.runtime.notes import begin_notes, fault, faults, note, noted, remark, warn
 from bundle.runtime.patterns import root_of
 from bundle.runtime.precision import has_bfloat16
 from bundle.runtime.prefetch import prefetch
@@ -27,9 +28,13 @@ from bundle.runtime.typed import typed_path
 
 __all__ = [
     "Job",
+    "afterwards",
+    "all_images",
     "begin_notes",
     "choose",
     "deferred",
+    "fault",
+    "faults",
     "file_hash",
     "fingerprint",
     "first",

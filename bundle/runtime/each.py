@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from bundle.runtime.afterwards import all_images
 from bundle.runtime.errors import last_line
+from bundle.runtime.notes import fault, faults
 from bundle.runtime.origins import origin_of
 from bundle.runtime.ranks import wait, world
 from ignite.engine import Events
@@ -20,8 +23,19 @@ class Closable(Protocol):
         """Give it up; once more does nothing."""
 
 
+class Failures(Protocol):
+    """What is told of images that fail, such as a table (`bundle.report.Summary`)."""
+
+    def failed(self, image: str, cause: str) -> None:
+        """An image has failed."""
+
+
 def run_each(
-    evaluator: Evaluator, key: str = "image", together: bool | None = False, found: Closable | None = None
+    evaluator: Evaluator,
+    key: str = "image",
+    together: bool | None = False,
+    found: Closable | None = None,
+    summary: Failures | None = None,
 ) -> None:
     """Run an evaluator over all items of its dataset; those that fail are told at the end, one line each.
 
@@ -33,11 +47,30 @@ def run_each(
         together: whether several processes work on the same image, and so wait for each other: then the first failure
             ends the run.
         found: what holds the images, such as an unpacked archive, and is closed at the end, also after a failure.
+        summary: is told of each image that fails; null for nothing.
 
     Raises:
         Exception: Whatever fails before the first image is read, or is the failure of the only image.
-        SystemExit: With status 1, if some of several images failed.
+        SystemExit: With status 1, if some of several images failed, or what was asked for beside their results.
     """
+    before = len(faults())
+    try:
+        with all_images():
+            failures, count = _run(evaluator, key, together, summary)
+    finally:
+        if found and world() == 1:
+            found.close()
+    if not together:
+        wait()  # torchrun ends all processes when one fails
+    if found:
+        found.close()
+    _end(failures, count, faults()[before:])
+
+
+def _run(
+    evaluator: Evaluator, key: str, together: bool | None, summary: Failures | None
+) -> tuple[list[tuple[str, str]], int]:
+    """Run over all items; return paths and causes of those that fail, and the number of all."""
     dataset: Any = evaluator.data_loader.dataset  # type: ignore[union-attr]
     items, place, begun = list(dataset.data), 0, 0
     failures: list[tuple[str, str]] = []
@@ -57,7 +90,9 @@ def run_each(
             except Exception as error:
                 if not begun or (world() > 1 and together) or (world() == 1 and len(items) == 1):
                     raise
-                failures.append((str(items[place + begun - 1][key]), last_line(error).removeprefix("error: ")))
+                failed = str(items[place + begun - 1][key]), last_line(error).removeprefix("error: ")
+                failures.append(failed)
+                _tell(summary, *failed)
             else:
                 if begun != len(dataset):
                     raise RuntimeError(f"only {begun} of {len(dataset)} images were begun; report this as a fault.")
@@ -65,20 +100,35 @@ def run_each(
     finally:
         dataset.data = items
         handler.remove()
-        if found and world() == 1:
-            found.close()
-    if not together:
-        wait()  # torchrun ends all processes when one fails
-    if found:
-        found.close()
+    return failures, len(items)
+
+
+def _tell(summary: Failures | None, image: str, cause: str) -> None:
+    if summary is None:
+        return
+    try:
+        summary.failed(image, cause)
+    except OSError as error:
+        fault(f"no row of {image!r}: {error}")
+
+
+def _end(failures: Sequence[tuple[str, str]], count: int, missing: Sequence[str]) -> None:
+    """Tell what has failed, one line each, and end with status 1; nothing if nothing has."""
+    for path, cause in failures:
+        named = cause if Path(path).name in cause else f"image {str(origin_of(path))!r}: {cause}"
+        print(f"failed: {named}", file=sys.stderr)
     if failures:
-        for path, cause in failures:
-            named = cause if Path(path).name in cause else f"image {str(origin_of(path))!r}: {cause}"
-            print(f"failed: {named}", file=sys.stderr)
-        others = len(items) - len(failures)
-        print(
-            f"error: {len(failures)} of {len(items)} images failed, see the lines above; the other {others} are done.",
-            file=sys.stderr,
-            flush=True,
+        last = (
+            f"{len(failures)} of {count} images failed, see the lines above; the other {count - len(failures)} are done"
         )
-        raise SystemExit(1)
+        last += f", but not {_reports(missing)}" if missing else ""
+    elif missing:
+        last = f"{_reports(missing)} failed, see the lines above; all results are whole"
+    else:
+        return
+    print(f"error: {last}.", file=sys.stderr, flush=True)
+    raise SystemExit(1)
+
+
+def _reports(missing: Sequence[str]) -> str:
+    return f"{len(missing)} report{'s' * (len(missing) > 1)}"

@@ -15,6 +15,7 @@ from bundle.runtime.origins import in_words
 
 _facts: dict[str, Any] = {}
 _warned: list[str] = []
+_faults: list[str] = []
 _begun = time.monotonic()
 
 
@@ -46,6 +47,21 @@ def remark(text: str) -> None:
     """Tell the user what is no reason to worry but worth knowing, and note it beside the warnings."""
     _warned.append(text)
     print(f"note: {text}", file=sys.stderr)
+
+
+def fault(text: str) -> None:
+    """Tell what has failed beside a result that is whole, such as its report; the run goes on, and ends with status 1.
+
+    Args:
+        text: what, of which file, why.
+    """
+    _faults.append(text)
+    print(f"failed: {text}", file=sys.stderr, flush=True)
+
+
+def faults() -> list[str]:
+    """Return all that was told by `fault` in this process, of whichever image."""
+    return list(_faults)
 
 
 def noted() -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -12,6 +13,8 @@ from bundle.runtime.host_memory import all_memory
 
 #: Voxel types that files hold.
 TYPES = ("uint8", "int8", "int16", "int32", "float32", "float64")
+#: Formats of a report; sr is DICOM's structured report.
+REPORTS = ("json", "html", "pdf", "sr")
 
 
 def check_settings(
@@ -23,6 +26,7 @@ def check_settings(
     seed: Any = 0,
     ranges: Mapping[str, Any] | None = None,
     flags: Mapping[str, Any] | None = None,
+    report: Any = "",
 ) -> None:
     """Refuse values that would fail later, or make something other than what was meant.
 
@@ -35,6 +39,7 @@ def check_settings(
         seed: a whole number, not negative.
         ranges: pairs of numbers, the lower one first, by the name of their key; blocks of such pairs are looked into.
         flags: values that have to be true or false, or null, by the name of their key.
+        report: formats of a report, see `report_formats`.
 
     Raises:
         ValueError: If a value is of the wrong kind or out of range; the message names key, value, rule and way out.
@@ -53,11 +58,44 @@ def check_settings(
         raise ValueError(f"output_dtype {output_dtype!r} is no voxel type of files; take one of {', '.join(TYPES)}.")
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
         raise ValueError(f"seed {seed!r} is no whole number from 0 to {2**32 - 1}; take one.")
+    if "sr" in report_formats(report):
+        check_highdicom()
     _check_device(device)
     budget, memory = parse_bytes(memory_budget), _memory_of(torch.device(device))
     if budget > memory:
         raise ValueError(
             f"memory_budget {memory_budget!r} is more than the {memory / 2**30:.1f} GiB that the device has; take less."
+        )
+
+
+def report_formats(report: Any) -> tuple[str, ...]:
+    """Return the formats of a report, each once: json, html, pdf, sr.
+
+    Args:
+        report: one, several with commas between them, or a list of them; empty or null for none.
+
+    Raises:
+        ValueError: If one of them is another.
+    """
+    listed = report.split(",") if isinstance(report, str) else report or ()
+    if not isinstance(listed, (list, tuple)) or not all(isinstance(each, str) for each in listed):
+        raise ValueError(f"report {report!r} is no list of formats; take one or more of {', '.join(REPORTS)}.")
+    formats = tuple(dict.fromkeys(name for each in listed if (name := each.strip().lower())))
+    if unknown := [name for name in formats if name not in REPORTS]:
+        raise ValueError(f"report {unknown[0]!r} is no format; take one or more of {', '.join(REPORTS)}.")
+    return formats
+
+
+def check_highdicom() -> None:
+    """Refuse a structured report if highdicom is missing.
+
+    Raises:
+        ValueError: If it is, with how to get it.
+    """
+    if find_spec("highdicom") is None:
+        raise ValueError(
+            "report 'sr' needs highdicom, which is not installed; run pip install 'highdicom>=0.23' (it needs "
+            "pydicom 3), or take other formats."
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -17,7 +17,7 @@ from bundle.cascade.scratch import NOTE
 from bundle.images import Opened, Write, check_extension, create_image, held, open_image, result_path, suffix
 from bundle.images.derived import Derivation
 from bundle.images.provenance import PROVENANCE, Own, check_overwrite, check_replaceable, remove_companions
-from bundle.runtime import file_hash, noted
+from bundle.runtime import afterwards, file_hash, noted
 from bundle.runtime.files import PART, remove_abandoned, sealing
 from bundle.runtime.locks import locked
 from bundle.runtime.replace import put_back
@@ -49,6 +49,7 @@ class SaveImageAsSourced(SaveImaged):
         provenance: what is written beside a result about how it was made; null for nothing.
         overwrite: "own" to replace results of this bundle from the same image alone, "all" to replace whatever lies
             there but the source.
+        report: what tells of source and result (`bundle.report.Report`), when all images are done; null for nothing.
 
     Raises:
         ValueError: If the extension is that of no format that is written, or ``overwrite`` is neither.
@@ -68,11 +69,12 @@ class SaveImageAsSourced(SaveImaged):
         densitometry: Densitometry | None = None,
         provenance: Provenance | None = None,
         overwrite: str = "all",
+        report: Callable[..., object] | None = None,
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
         check_extension(output_ext)
         check_overwrite(overwrite)
-        self.provenance, self.overwrite = provenance, overwrite
+        self.provenance, self.overwrite, self.report = provenance, overwrite, report
         self.weights, self.series_description = weights, series_description
         self.output_dir, self.output_postfix, self.output_dtype = Path(output_dir), output_postfix, output_dtype
         self.output_ext, self.root, self.densitometry = output_ext, root, densitometry
@@ -113,9 +115,12 @@ class SaveImageAsSourced(SaveImaged):
                 yield write
             remove_companions(path, (PROVENANCE,) if self.provenance else ())
             print(f"written: {path}")
+            series_uid, densities = str(source.meta.get("series_uid", "")), None
             if self.densitometry:
-                original = open_image(source.path, str(source.meta.get("series_uid", "")))
-                self.densitometry(original, path, noted()["warnings"])
+                densities = self.densitometry(open_image(source.path, series_uid), path, noted()["warnings"])
+            if self.report:
+                facts = {"densities": densities, "told": noted(), "series_uid": series_uid}
+                afterwards(partial(self.report, source.path, path, **facts))
 
     def derivation(self, path: Path, source: Opened) -> Derivation | None:
         """What a derived DICOM image tells of how it was made; nothing for other formats."""

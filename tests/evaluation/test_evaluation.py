@@ -26,9 +26,9 @@ from bundle.evaluation.metrics import (
     paired_p,
     seam,
 )
-from bundle.evaluation.metrics.noise_power import SIDE
 from bundle.examples.phantom import ThoraxPhantom
 from bundle.images import Volume, create, write
+from bundle.scanner import SIDE
 
 
 class Whole:

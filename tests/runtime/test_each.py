@@ -6,6 +6,7 @@ from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedEvaluator
 from torch import nn
 
+from bundle.runtime import afterwards, fault
 from bundle.runtime.each import run_each
 from bundle.runtime.errors import last_line
 
@@ -95,3 +96,70 @@ def test_what_is_no_image_s_fault_ends_the_run(capsys):
         run_each(engine)
     assert done == []
     assert "failed" not in capsys.readouterr().err
+
+
+class Told:
+    """What is told of failures."""
+
+    def __init__(self, error=None):
+        self.images, self.error = [], error
+
+    def failed(self, image, cause):
+        if self.error:
+            raise self.error
+        self.images.append((image, cause.split(";")[0]))
+
+
+def test_failures_are_told_to_a_table(capsys):
+    table = Told()
+    with pytest.raises(SystemExit):
+        run_each(evaluator(IMAGES, []), summary=table)
+    assert table.images == [(name, f"image {name!r} cannot be read") for name in ("bad.nii", "worse.nii")]
+    with pytest.raises(SystemExit):
+        run_each(evaluator(IMAGES, []), summary=Told(OSError("disk full")))
+    lines = capsys.readouterr().err.splitlines()
+    assert "failed: no row of 'bad.nii': disk full" in lines
+    assert lines[-1] == ("error: 2 of 5 images failed, see the lines above; the other 3 are done, but not 2 reports.")
+
+
+def test_what_is_done_afterwards_keeps_no_image_waiting():
+    done: list[str] = []
+    engine = evaluator(["a.nii", "c.nii"], done)
+    engine.add_event_handler(Events.ITERATION_COMPLETED, lambda _: afterwards(lambda: done.append("report")))
+    run_each(engine)
+    assert done == ["a.nii", "c.nii", "report", "report"]
+    afterwards(lambda: done.append("at once"))
+    assert done[-1] == "at once"
+
+
+def test_it_is_done_for_the_good_ones_of_several_and_not_after_an_interruption():
+    done: list[str] = []
+    engine = evaluator(IMAGES, [])
+    engine.add_event_handler(Events.ITERATION_COMPLETED, lambda _: afterwards(lambda: done.append("report")))
+    with pytest.raises(SystemExit):
+        run_each(engine)
+    assert len(done) == 3
+
+    engine = evaluator(["a.nii", "c.nii"], [])
+
+    @engine.on(Events.ITERATION_COMPLETED)
+    def interrupt() -> None:
+        afterwards(lambda: done.append("late"))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_each(engine)
+    assert "late" not in done
+
+
+def test_what_fails_beside_a_result_ends_with_status_1(capsys):
+    engine = evaluator(["a.nii"], [])
+    engine.add_event_handler(Events.ITERATION_COMPLETED, lambda _: fault("no report of 'a.nii': disk full"))
+    with pytest.raises(SystemExit) as ended:
+        run_each(engine)
+    assert ended.value.code == 1
+    assert capsys.readouterr().err.splitlines()[-2:] == [
+        "failed: no report of 'a.nii': disk full",
+        "error: 1 report failed, see the lines above; all results are whole.",
+    ]
+    run_each(evaluator(["a.nii"], []))  # an earlier run's failures are not this one's

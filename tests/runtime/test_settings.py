@@ -2,7 +2,7 @@
 
 import pytest
 
-from bundle.runtime.settings import check_settings
+from bundle.runtime.settings import check_settings, report_formats
 
 WRONG = [
     ({"spatial_dims": 4}, "spatial_dims 4 is neither 2 nor 3"),
@@ -27,6 +27,10 @@ WRONG = [
     ({"ranges": {"edges": [0, float("nan")]}}, "edges .*nan"),
     ({"flags": {"streaming": "abc"}}, "streaming 'abc' is neither True nor False"),
     ({"flags": {"densitometry": 1}}, "densitometry 1 is neither"),
+    ({"report": "word"}, "report 'word' is no format; take one or more of json, html, pdf, sr"),
+    ({"report": "html,,doc"}, "report 'doc' is no format"),
+    ({"report": ["html", 3]}, r"report \['html', 3\] is no list of formats"),
+    ({"report": True}, "report True is no list of formats"),
 ]
 
 
@@ -43,3 +47,9 @@ def test_right_values_pass():
         3, 96, "64MiB", "cpu", "float32", 7, {"source": {"window": [0, 1.5]}}, {"streaming": None, "a": True}
     )
     check_settings(2, [64, 80], 10**8)
+
+
+def test_formats_of_a_report_are_listed_in_any_way():
+    assert report_formats("") == report_formats(None) == report_formats([]) == report_formats(()) == ()
+    assert report_formats(" HTML, json,html") == report_formats(("html", "json")) == ("html", "json")
+    assert report_formats("sr") == ("sr",)

@@ -68,6 +68,15 @@ VERBS = {
         "generating",
         "--num_samples 16 says how many, --image_size 2048 the side in pixels, --seed 0 which.",
     ),
+    "report": Verb(
+        "report on results that are there already: pages to look at, a table of many",
+        ("SOURCE", "RESULT", "REPORTS"),
+        ("source", "result", "output_dir"),
+        ("report",),
+        "reporting",
+        "SOURCE and RESULT are an image each, or folders of them. --report html,json says which formats (json, html,\n"
+        "pdf, sr); --truth TRUTH what the results should be, of the same names: with it Bland-Altman plots are drawn.",
+    ),
     "calibrate": Verb(
         "measure how one kernel becomes another, on a pair of one patient or phantom",
         ("SHARP", "SOFT", "RESULT"),
@@ -109,6 +118,7 @@ OPTIONS = {
     },
     "What is done": {
         "densitometry": "measure the lungs before and after: LAA-950, Perc15, mean density, volume",
+        "report": "write a page for each result, and a table of many: html, json, pdf, sr, or several with commas",
         "check_input": "refuse what is no CT in HU (refuse), only warn, or off",
         "crop_lungs": "translate only the box around the lungs",
         "series_uid": "the Series Instance UID to take, if a DICOM folder holds several series",

@@ -1,6 +1,6 @@
 """The measures.
 
-- of pairs: `similarity`, `lung_density`, `seams`, `noise_power`, `significance`;
+- of pairs: `similarity`, `lung_density`, `seams`, `significance`, and noise power by `bundle.report.noise_power`;
 - of collections of images: `frechet` distances of `slices` by networks of `features`, and `nearest` neighbours.
 """
 
@@ -9,7 +9,6 @@ from bundle.evaluation.metrics.frechet import between, frechet_distance, plane_f
 from bundle.evaluation.metrics.lung_density import UNKNOWN, Density, densitometry, lung_blocks
 from bundle.evaluation.metrics.masks import body_mask, lung_mask, whole_and_body
 from bundle.evaluation.metrics.nearest import Match, Pooled, nearest
-from bundle.evaluation.metrics.noise_power import flat_places, noise_spectrum
 from bundle.evaluation.metrics.seams import faces_of, grid, jumps, seam
 from bundle.evaluation.metrics.significance import p_text, paired_p
 from bundle.evaluation.metrics.similarity import (
@@ -23,6 +22,7 @@ from bundle.evaluation.metrics.similarity import (
     windowed,
 )
 from bundle.evaluation.metrics.slices import planes, spread
+from bundle.report.noise_power import flat_places, noise_spectrum
 
 __all__ = [
     "BLOCK",

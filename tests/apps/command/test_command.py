@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -54,6 +55,16 @@ def test_same_voxels_as_monai_run(source: Path, tmp_path: Path) -> None:
         for folder in ("1e5", "monai")
     }
     assert len(hashes) == 1
+
+
+def test_a_report_of_a_result_that_is_there(source: Path, tmp_path: Path) -> None:
+    result = tmp_path / "1001_soft.nii.gz"
+    result.write_bytes(source.read_bytes())
+    done = run("report", str(source), str(result), "2e5", "--report", "json", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "report: 2e5/1001_soft.nii.gz.report.json\n"
+    told = json.loads((tmp_path / "2e5" / "1001_soft.nii.gz.report.json").read_text(encoding="utf-8"))
+    assert told["shape"] == [40, 36, 24] and told["values"]["difference"]["mean_absolute"] == 0
 
 
 @pytest.mark.parametrize(
@@ -128,7 +139,7 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert max(map(len, overview.splitlines())) <= 120
     assert main([]) == 2
     assert capsys.readouterr().out == overview
-    for verb in ("calibrate", "check", "generate", "kernels", "translate", "view"):
+    for verb in ("calibrate", "check", "generate", "kernels", "report", "translate", "view"):
         assert main([verb, "--help"]) == 0
         assert f"ct-kernel-translation {verb}" in capsys.readouterr().out
     assert main(["--version"]) == 0

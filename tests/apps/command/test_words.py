@@ -65,7 +65,7 @@ def test_config_files(tmp_path: Path) -> None:
 
 def test_experiments_are_the_overlays_of_the_configs() -> None:
     names = {path.stem for path in (ROOT / "configs").glob("*.json")}
-    base = {"inference", "train", "evaluate", "metadata"}
+    base = {"inference", "train", "evaluate", "report", "metadata"}
     overlays = {name for name in names - base if not name.endswith(("_train", "_evaluate"))}
     own = {name for verb in VERBS.values() for name in verb.configs[1:]}
     assert overlays - own == {*EXPERIMENTS, "multi_gpu_inference"}

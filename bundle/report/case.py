@@ -1,0 +1,170 @@
+"""The report of one result, in the formats that are asked for, beside it.
+
+A report that cannot be made costs one line and the run's status, never the result, which is whole before it begins.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bundle.images import ImageError, Volume
+from bundle.images.provenance import read_provenance
+from bundle.report.document import write_pdf
+from bundle.report.facts import facts_of
+from bundle.report.page import as_html
+from bundle.report.slices import Row, shown_rows
+from bundle.report.summary import Summary, named
+from bundle.runtime import fault
+from bundle.runtime.errors import last_line
+from bundle.runtime.files import atomic
+from bundle.runtime.settings import check_highdicom, report_formats
+from bundle.transforms.check_input import CheckInput
+
+#: What a report's name ends in, by its format.
+ENDS = {"json": ".report.json", "html": ".report.html", "pdf": ".report.pdf", "sr": ".report.dcm"}
+#: Those with pictures.
+PICTURED = ("html", "pdf")
+
+
+class Report:
+    """Write ``RESULT.report.json`` and the like beside a result.
+
+    Args:
+        formats: one or several of json, html, pdf, sr (DICOM's structured report), such as "html,json".
+        hu: whether the images are CTs in HU; null to look.
+        comparable: whether source and result have one unit, so that their difference means something; null for what
+            the result's provenance says: not with ``percentiles``.
+        summary: the table that gets a row for each image; null for none.
+        folder: where the reports lie; null for beside each result.
+        root: folder of results, whose subfolders ``folder`` gets too.
+
+    Raises:
+        ValueError: If a format is another one, or a structured report is asked for and highdicom is not there.
+    """
+
+    def __init__(
+        self,
+        formats: Any = "html",
+        hu: bool | None = None,
+        comparable: bool | None = None,
+        summary: Summary | None = None,
+        folder: str | Path | None = None,
+        root: str | Path | None = None,
+    ) -> None:
+        self.formats = report_formats(formats)
+        if "sr" in self.formats:
+            check_highdicom()
+        self.hu, self.comparable, self.summary = hu, comparable, summary
+        self.folder, self.root = Path(folder) if folder is not None else None, Path(root) if root is not None else None
+
+    def __call__(
+        self,
+        source: str | Path,
+        result: str | Path,
+        densities: Mapping[str, Any] | None = None,
+        told: Mapping[str, Any] | None = None,
+        series_uid: str = "",
+        truth: str | Path | None = None,
+    ) -> dict[str, Any] | None:
+        """Write the reports of a result; return their facts, or None if that failed, which was told.
+
+        Args:
+            source: path of the image that it was made from; of none, for an image out of noise.
+            result: path of what was written.
+            densities: of the lungs, if they were measured already.
+            told: what is known of the result, if no provenance lies beside it (`bundle.runtime.noted`).
+            series_uid: of a source that is a folder with several series.
+            truth: path of what the result should be, on the same grid; null if it is not known.
+        """
+        facts, source, result = None, Path(source), Path(result)
+        troubles: list[str] = []
+        try:
+            before = Volume(source, series_uid) if source.exists() else None
+            after = Volume(result)
+            hu = is_ct(before or after) if self.hu is None else self.hu
+            told = read_provenance(result) or told or {}
+            comparable = self.comparable
+            if comparable is None:
+                comparable = hu or not (told.get("settings") or {}).get("percentiles")
+            facts = facts_of(before, after, hu, comparable, told, densities, Volume(truth) if truth else None)
+            troubles += self.written(facts, before, after, result)
+        except Exception as error:  # whatever a library raises: the result is whole
+            troubles.append(cause(error))
+        for trouble in troubles:
+            fault(f"no report of {str(result)!r}: {trouble}")
+        if self.summary:
+            try:
+                self.summary.done(source, result, facts, "; ".join(troubles))
+            except OSError as error:
+                fault(f"no row of {str(result)!r}: {error}")
+        return None if troubles else facts
+
+    def written(self, facts: Mapping[str, Any], before: Volume | None, after: Volume, result: Path) -> Iterator[str]:
+        """Write the facts in each format; yield why one could not be written."""
+        comparable = before is None or "difference" in facts["values"]
+        place = result if self.folder is None else self.folder / named(result, self.root)
+        rows: list[Row] = []
+        for form in self.formats:
+            path = place.with_name(place.name + ENDS[form])
+            if form == "sr" and (lacking := no_structured(facts, before, after)):
+                print(f"no structured report of {result}: {lacking}")
+                continue
+            try:
+                if form in PICTURED and not rows:
+                    rows = list(shown_rows(before, after, facts["kind"] == "ct", comparable))
+                with atomic(path) as part:
+                    write(part, form, facts, rows, before, after)
+            except Exception as error:
+                yield f"{form}: {cause(error)}"
+            else:
+                print(f"report: {path}")
+
+
+def write(
+    path: Path, form: str, facts: Mapping[str, Any], rows: Sequence[Row], before: Volume | None, after: Volume
+) -> None:
+    """Write facts and pictures in one format."""
+    if form == "json":
+        path.write_text(as_json(facts), encoding="utf-8")
+    elif form == "html":
+        path.write_text(as_html(facts, rows), encoding="utf-8")
+    elif form == "pdf":
+        write_pdf(path, facts, rows)
+    elif before is not None:
+        from bundle.report.structured import write_structured
+
+        write_structured(path, facts, before, after)
+
+
+def cause(error: Exception) -> str:
+    """Return the cause of an error in one line."""
+    return last_line(error).removeprefix("error: ")
+
+
+def as_json(facts: Mapping[str, Any]) -> str:
+    """Return the facts as JSON."""
+    return json.dumps(facts, indent=1, allow_nan=False, default=str) + "\n"
+
+
+def is_ct(image: Volume) -> bool:
+    """Whether an image looks like a CT in HU, see `bundle.transforms.CheckInput`."""
+    if image.is_picture:
+        return False
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            CheckInput("refuse")(image.image)
+    except ImageError:
+        return False
+    return True
+
+
+def no_structured(facts: Mapping[str, Any], source: Volume | None, result: Volume) -> str:
+    """Return why there is no structured report of a result; nothing if there is one."""
+    if source is None or not source.image.files or not result.image.files:
+        return "source and result have to be DICOM series"
+    return "" if facts["densitometry"] else "no lung was measured"

@@ -1,0 +1,69 @@
+"""Reports of results that exist already: the run id ``reporting`` of ``configs/report.json``."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bundle.report.agreement import draw_agreement
+from bundle.report.case import Report
+from bundle.report.pairing import find_pairs
+from bundle.report.summary import Summary
+from bundle.runtime import faults, typed_path
+
+
+@dataclass(frozen=True)
+class Reporting:
+    """Write reports, the table ``summary.csv`` and, where the truth is given, the plot ``bland_altman.png``.
+
+    Args:
+        source: an image or a folder of them.
+        result: its result, or a folder of them.
+        output_dir: folder of the reports.
+        truth: what the results should be, on the same grid, of the same names; null if it is not known.
+        formats: see `Report`.
+        hu: whether the images are CTs in HU; null to look at each.
+
+    Raises:
+        ValueError: If no format is given.
+    """
+
+    source: Any
+    result: Any
+    output_dir: Any
+    truth: Any = None
+    formats: Any = "html,json"
+    hu: bool | None = None
+
+    def __post_init__(self) -> None:
+        if not Report(self.formats).formats:
+            raise ValueError(f"report {self.formats!r} names no format; take one or more, such as html.")
+
+    def run(self) -> Summary:
+        """Write them all; a report that fails does not end the others.
+
+        Raises:
+            ValueError: If source or result is missing, or none belongs to another.
+            SystemExit: With status 1, if a report failed.
+        """
+        if self.source is None or self.result is None:
+            raise ValueError("source and result are needed: give the images, or folders of them, by --source --result.")
+        source, result, folder = (
+            Path(typed_path(name, getattr(self, name))) for name in ("source", "result", "output_dir")
+        )
+        truth = None if self.truth is None else typed_path("truth", self.truth)
+        summary = Summary(folder, source)
+        report = Report(self.formats, self.hu, summary=summary, folder=folder, root=result)
+        before, pairs = len(faults()), find_pairs(source, result, truth)
+        for pair in pairs:
+            report(pair.source, pair.result, truth=pair.truth)
+        if summary.wanted:
+            print(f"table: {summary.path}")
+        if truth is not None and (plot := draw_agreement(folder, summary.rows())):
+            print(f"agreement: {plot}")
+        if failed := len(faults()) - before:
+            print(f"error: {failed} of {len(pairs)} reports failed, see the lines above.", file=sys.stderr, flush=True)
+            raise SystemExit(1)
+        return summary

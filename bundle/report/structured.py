@@ -1,0 +1,158 @@
+"""DICOM's structured report of the densities (PS3.16, TID 1500), by highdicom.
+
+::
+
+    Imaging Measurement Report
+        observer: this bundle; procedure: CT
+        Imaging Measurements
+            group: right lung, source:  LAA -950 HU, Perc15, mean attenuation, volume; its slices
+            group: right lung, result:  ...
+
+What DICOM has a code for has that; what it has none for has one of this bundle, `SCHEME`.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bundle import __version__
+from bundle.images import Volume
+from bundle.images.derived.image import MANUFACTURER, MODEL, ascii_text, uid_of
+from bundle.images.dicom_headers import read_header
+from bundle.runtime.settings import check_highdicom
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
+
+try:
+    from highdicom import sr
+except ImportError:  # an extra, which is asked for by `check_highdicom`
+    sr = None
+
+#: Coding scheme of the measures that DICOM has no code for; private ones begin with 99 (PS3.16, section 8.2).
+SCHEME = "99CTKTG"
+SCHEME_NAME = "Codes of the CT kernel translation GAN bundle"
+OWN_CODES = {
+    "laa950_percent": ("LAA950", "Low attenuation area below -950 HU"),
+    "perc15_hu": ("PERC15", "15th percentile of attenuation"),
+}
+#: What of a slice's header the reference to it needs, and what the report takes over of the first one's.
+REFERENCE = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "Modality")
+NUMBER = 1  # is added to the number of the result's series
+WHEN = {"before": "source", "after": "result"}
+# which tells every module of a header that it copies
+logging.getLogger("highdicom").setLevel(logging.WARNING)
+
+
+def write_structured(path: Path, facts: Mapping[str, Any], source: Volume, result: Volume) -> None:
+    """Write the report as a DICOM file, of the patient and study of the result, in a series of its own.
+
+    Args:
+        path: of the file.
+        facts: see `bundle.report.facts.facts_of`, with densities.
+        source: a DICOM series.
+        result: the series that was derived from it.
+
+    Raises:
+        ValueError: If highdicom is missing.
+    """
+    check_highdicom()
+
+    slices = {"before": headers_of(source), "after": headers_of(result)}
+    first = read_header(result.image.files[0])
+    parts = (first.SeriesInstanceUID, __version__, facts["densitometry"])
+    slices["after"][0] = first  # of which patient and study are taken
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a patient's name in an unusual form, which they would show
+        report = sr.Comprehensive3DSR(
+            evidence=[*slices["after"], *slices["before"]],
+            content=content_of(facts, slices, uid_of(*parts, "device"))[0],
+            series_instance_uid=uid_of(*parts, "series"),
+            series_number=int(first.get("SeriesNumber") or 0) + NUMBER,
+            sop_instance_uid=uid_of(*parts, "report"),
+            instance_number=1,
+            manufacturer=MANUFACTURER,
+            is_complete=True,
+            is_final=False,
+            is_verified=False,
+        )
+    described = f"Lung densitometry: {first.get('SeriesDescription') or 'of a result'}"
+    report.SeriesDescription = ascii_text(described)[:64].rstrip()
+    report.ManufacturerModelName, report.SoftwareVersions = MODEL, __version__
+    report.CodingSchemeIdentificationSequence = [scheme()]
+    report.save_as(path, enforce_file_format=True)
+
+
+def headers_of(image: Volume) -> list[Dataset]:
+    """Return as much of the headers of all slices as references need."""
+    return [read_header(file, REFERENCE) for file in image.image.files]
+
+
+def content_of(facts: Mapping[str, Any], slices: Mapping[str, Sequence[Dataset]], device: str) -> Any:
+    """Return the content of the report.
+
+    Args:
+        facts: with densities.
+        slices: headers of source (before) and result (after).
+        device: UID of what measured.
+    """
+    observer = sr.DeviceObserverIdentifyingAttributes(device, MODEL, MANUFACTURER, MODEL)
+    return sr.MeasurementReport(
+        observation_context=sr.ObservationContext(
+            observer_device_context=sr.ObserverContext(codes.DCM.Device, observer)
+        ),
+        procedure_reported=sr.CodedConcept("77477000", "SCT", "Computed tomography"),
+        imaging_measurements=list(groups(facts, slices)),
+        title=codes.DCM.ImagingMeasurementReport,
+    )
+
+
+def groups(facts: Mapping[str, Any], slices: Mapping[str, Sequence[Dataset]]) -> Iterator[Any]:
+    """Yield a group of measurements for each lung, and for both, in the source and in the result."""
+    lung = sr.CodedConcept("39607008", "SCT", "Lung")
+    sides = {
+        "right": sr.CodedConcept("24028007", "SCT", "Right"),
+        "left": sr.CodedConcept("7771000", "SCT", "Left"),
+        "both": sr.CodedConcept("51440002", "SCT", "Right and left"),
+    }
+    for side, laterality in sides.items():
+        for when, name in WHEN.items():
+            measures = facts["densitometry"][when][side]
+            if measures["mean_hu"] is None:
+                continue
+            images = slices[when]
+            label = f"{side} lung{'s' * (side == 'both')}, {name}"
+            yield sr.MeasurementsAndQualitativeEvaluations(
+                tracking_identifier=sr.TrackingIdentifier(
+                    uid_of(images[0].SeriesInstanceUID, __version__, label), label
+                ),
+                finding_sites=[sr.FindingSite(lung, laterality)],
+                algorithm_id=sr.AlgorithmIdentification("Densitometry of CT kernel translation GAN", __version__),
+                measurements=list(measurements(measures)),
+                source_images=[
+                    sr.SourceImageForMeasurementGroup(each.SOPClassUID, each.SOPInstanceUID) for each in images
+                ],
+            )
+
+
+def measurements(measures: Mapping[str, float]) -> Iterator[Any]:
+    """Yield the measurements of a lung."""
+    units: Any = codes.UCUM
+    own = {key: sr.CodedConcept(value, SCHEME, meaning) for key, (value, meaning) in OWN_CODES.items()}
+    mean = sr.CodedConcept("373098007", "SCT", "Mean")
+    attenuation: Any = codes.DCM.AttenuationCoefficient
+    yield sr.Measurement(own["laa950_percent"], measures["laa950_percent"], units.Percent)
+    yield sr.Measurement(own["perc15_hu"], measures["perc15_hu"], units.HounsfieldUnit)
+    yield sr.Measurement(attenuation, measures["mean_hu"], units.HounsfieldUnit, derivation=mean)
+    yield sr.Measurement(sr.CodedConcept("118565006", "SCT", "Volume"), measures["volume_ml"], units.CubicCentimeter)
+
+
+def scheme() -> Dataset:
+    """Return what identifies the bundle's own coding scheme (PS3.3, C.12.1.1.4)."""
+    item = Dataset()
+    item.CodingSchemeDesignator, item.CodingSchemeName = SCHEME, SCHEME_NAME
+    item.CodingSchemeResponsibleOrganization = MANUFACTURER
+    return item

@@ -1,0 +1,144 @@
+"""The words of a report: what page and PDF say of the facts, the same in both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from bundle.report.slices import Row
+from bundle.transforms.densitometry import COLUMNS, SIDES
+
+CAUTION = "For research only: not for clinical use."
+NO_INTERVAL = "No interval: none is known that is both true and of use (docs/densitometry.md)."
+NO_WARNINGS = "No warnings."
+ARROW = " \N{RIGHTWARDS ARROW} "
+TIMES = " \N{MULTIPLICATION SIGN} "
+MINUS = "\N{MINUS SIGN}"
+#: What a kernel without a name is called in a title.
+UNNAMED = {"unnamed": "found in the image", "reference": "that of a reference"}
+WHEN = {"before": "before", "after": "after", "truth": "truth"}
+
+Pair = tuple[str, str]
+
+
+def heading(facts: Mapping[str, Any]) -> str:
+    """Return the title of a report."""
+    kernel = facts["kernel"] or {}
+    if kernel.get("source") and kernel.get("target"):
+        ends = (UNNAMED.get(kernel[end], kernel[end]) for end in ("source", "target"))
+        return f"Kernel {ARROW.join(ends)}"
+    if any(each["of"] == "target" for each in kernel.get("curves", ())):
+        return f"Kernel found in the image{ARROW}soft kernel"
+    kind = "CT" if facts["kind"] == "ct" else "image"
+    return f"{'Translated' if is_paired(facts) else 'Generated'} {kind}"
+
+
+def is_paired(facts: Mapping[str, Any]) -> bool:
+    """Whether there is a source."""
+    return "before" in facts["values"]
+
+
+def subtitle(facts: Mapping[str, Any]) -> str:
+    """Return size and voxels of the image."""
+    spacing = TIMES.join(f"{mm:g}" for mm in facts["spacing_mm"])
+    place = f", {spacing} mm" if facts["kind"] == "ct" else ""
+    return f"{TIMES.join(map(str, facts['shape']))} {'voxels' if len(facts['shape']) == 3 else 'pixels'}{place}"
+
+
+def tiles_of(facts: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Return the figures that count most: name, value and unit."""
+    found = []
+    if noise := facts["noise"]:
+        before, after = (noise[when]["deviation_hu"] for when in ("before", "after"))
+        found.append(("Noise in soft tissue", f"{before:.1f}{ARROW}{after:.1f}", "HU, standard deviation"))
+    if (kernel := facts["kernel"]) and {"source", "result"} <= (halves := half_gains(kernel)).keys():
+        target = f", target {halves['target']}" if "target" in halves else ""
+        found.append(("Gain of one half at", f"{halves['source']}{ARROW}{halves['result']}", f"cycles/mm{target}"))
+    if lungs := facts["densitometry"]:
+        before, after = (lungs[when]["both"]["laa950_percent"] for when in ("before", "after"))
+        found.append(
+            (f"LAA{MINUS}950, both lungs", f"{before:.1f}{ARROW}{after:.1f}", f"% of the lung; {interval(lungs)}")
+        )
+    if change := facts["values"].get("difference"):
+        unit = facts["unit"] or "grey values"
+        spread = f"mean absolute {change['mean_absolute']:.1f} {unit}"
+        found.append(("Mean change", signed(change["mean"], 2), f"{unit}; {spread}"))
+    return found
+
+
+def half_gains(kernel: Mapping[str, Any]) -> dict[str, str]:
+    """Return the frequencies at which the gains of source, target and result are a half, by their name."""
+    highest = f"> {kernel['frequencies_per_mm'][-1]:.2f}"
+    halves = {each["of"]: each["half_gain_per_mm"] for each in kernel["curves"]}
+    return {end: highest if half is None else f"{half:.2f}" for end, half in halves.items()}
+
+
+def signed(value: float, digits: int = 1) -> str:
+    """Return a number with its sign."""
+    text = f"{abs(value):.{digits}f}"
+    return text if float(text) == 0 else (f"+{text}" if value > 0 else f"{MINUS}{text}")
+
+
+def interval(lungs: Mapping[str, Any]) -> str:
+    """Return in short whether the densities have an interval."""
+    return "no interval" if lungs.get("interval_95") is None else "95 % interval below"
+
+
+def lung_table(lungs: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Return the head and the rows of the densities."""
+    head = ["", "", *(title.replace("-", MINUS) for _, title, _ in COLUMNS)]
+    rows = []
+    for side in SIDES:
+        for when, title in WHEN.items():
+            if when in lungs:
+                values = [(lungs[when][side][key], form) for key, _, form in COLUMNS]
+                cells = ["\N{EN DASH}" if value is None else format(value, form) for value, form in values]
+                rows.append([side, title, *(cell.replace("-", MINUS) for cell in cells)])
+    return head, rows
+
+
+def interval_text(lungs: Mapping[str, Any]) -> str:
+    """Return what is known of the densities' interval."""
+    known = lungs.get("interval_95")
+    if known is None:
+        return NO_INTERVAL
+    return "95 % interval: " + "; ".join(f"{key} {value}" for key, value in plain(known))
+
+
+def origin(facts: Mapping[str, Any]) -> Iterator[Pair]:
+    """Yield what is known of how the result was made: name and value."""
+    told = facts["provenance"] or {}
+    yield "Bundle", f"{facts['bundle']} {told.get('version', facts['version'])}"
+    if facts["kernel"] and facts["kernel"]["about"]:
+        yield "Kernel", facts["kernel"]["about"]
+    if not told:
+        yield "Provenance", "none lies beside the result"
+    yield from plain({key: value for key, value in told.items() if key not in ("version", "tiles")})
+    for scale, tiles in enumerate(told.get("tiles") or ()):
+        yield f"tiles, scale {scale}", ", ".join(f"{key} {value}" for key, value in plain(tiles))
+
+
+def plain(value: Any, before: str = "") -> Iterator[Pair]:
+    """Yield the entries of nested data, one line each."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from plain(inner, f"{before} {key}".strip())
+    elif isinstance(value, (list, tuple)):
+        yield before, ", ".join(map(str, value))
+    elif value is not None:
+        yield before, str(value)
+
+
+def caption(row: Row) -> str:
+    """Return what stands below the pictures of a slice."""
+    if row.place is None:
+        return ""
+    detail = f", enlarged {row.enlarged} times" if row.enlarged > 1 else ""
+    return f"slice {row.number}, {row.place:.0f} mm{detail}".replace("-", MINUS)
+
+
+def window_text(facts: Mapping[str, Any]) -> str:
+    """Return how pictures are shown."""
+    ct = facts["kind"] == "ct"
+    window = f"Lung window: level {MINUS}600, width 1500 HU." if ct else "Grey: the middle 98.5 % of the values."
+    return window + (f" Difference: result {MINUS} source." if "difference" in facts["values"] else "")

@@ -1,0 +1,109 @@
+"""A report is made in each format that is asked for; what fails costs a line, and no result."""
+
+import json
+
+import nibabel
+import numpy as np
+import pytest
+
+from bundle.report import Report, Summary
+from bundle.report.case import ENDS, is_ct
+from bundle.report.pairing import Pair, find_pairs
+from bundle.runtime import faults
+from bundle.runtime.settings import REPORTS
+from tests.report.images import SPACING, chest, volume
+
+
+def save(path, voxels):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nibabel.Nifti1Image(voxels, np.diag([*SPACING, 1.0])).to_filename(path)
+    return path
+
+
+@pytest.fixture
+def pair(tmp_path):
+    return save(tmp_path / "in" / "scan.nii", chest(-870)), save(tmp_path / "out" / "scan_t.nii", chest())
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_each_format_lies_beside_the_result(pair, capsys):
+    source, result = pair
+    facts = Report("pdf, html,JSON", hu=True)(source, result)
+    assert names(result.parent) == ["scan_t.nii", *(f"scan_t.nii.report.{end}" for end in ("html", "json", "pdf"))]
+    assert json.loads((result.parent / "scan_t.nii.report.json").read_text(encoding="utf-8")) == facts
+    assert capsys.readouterr().out.count("report: ") == 3
+    assert set(ENDS) == set(REPORTS)
+
+
+def test_a_report_that_fails_is_one_line_and_the_result_stays(pair, tmp_path, capsys):
+    source, result = pair
+    before, content = len(faults()), result.read_bytes()
+    save(source, chest()[..., 1:])
+    summary = Summary(tmp_path)
+    assert Report("html", hu=True, summary=summary)(source, result) is None
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and len(faults()) == before + 1
+    assert lines[0].startswith(f"failed: no report of '{result}': result 'scan_t.nii' has (80, 60, 24) voxels")
+    assert names(result.parent) == ["scan_t.nii"] and result.read_bytes() == content
+    assert summary.rows()[0]["status"].startswith("done, but no report: result 'scan_t.nii' has")
+
+
+def test_a_format_that_fails_does_not_hinder_the_others(pair, monkeypatch, capsys):
+    source, result = pair
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("bundle.report.case.write_pdf", full)
+    assert Report("pdf,html,json", hu=True)(source, result) is None
+    told = capsys.readouterr().err
+    assert told.startswith(f"failed: no report of '{result}': pdf: disk full: ") and told.count("\n") == 1
+    assert names(result.parent) == ["scan_t.nii", "scan_t.nii.report.html", "scan_t.nii.report.json"]
+
+
+def test_a_table_that_is_another_s_is_one_line(pair, tmp_path, capsys):
+    source, result = pair
+    (tmp_path / "summary.csv").write_text("mine\n")
+    assert Report("json", hu=True, summary=Summary(tmp_path))(source, result) is not None
+    assert "failed: no row of" in capsys.readouterr().err
+    assert (tmp_path / "summary.csv").read_text() == "mine\n"
+
+
+def test_what_an_image_is_can_be_seen():
+    noise = np.random.default_rng(0).normal(0, 10, chest().shape)
+    assert is_ct(volume((chest() + noise).astype(np.float32)))
+    assert not is_ct(volume(np.abs(noise).astype(np.float32) * 30)) and not is_ct(volume(chest()[..., 0]))
+
+
+def test_no_structured_report_of_other_files(pair, capsys):
+    pytest.importorskip("highdicom", reason="needs highdicom: pip install highdicom")
+    Report("sr", hu=True)(*pair)
+    assert "no structured report of" in capsys.readouterr().out and names(pair[1].parent) == ["scan_t.nii"]
+
+
+# Which result is of which source
+
+
+def test_results_are_known_by_their_names(tmp_path, capsys):
+    sources = [save(tmp_path / "in" / f"{name}.nii", chest()) for name in ("a", "a_b", "c")]
+    results = [save(tmp_path / "out" / f"{name}.nii", chest()) for name in ("a_b_t", "a_t", "other")]
+    truths = [save(tmp_path / "truth" / f"{name}.nii", chest()) for name in ("a", "a_b_t")]
+    assert find_pairs(tmp_path / "in", tmp_path / "out", tmp_path / "truth") == [
+        Pair(str(sources[1]), str(results[0]), str(truths[1])),
+        Pair(str(sources[0]), str(results[1]), str(truths[0])),
+    ]
+    assert f"passed over: {results[2]}, the result of no image" in capsys.readouterr().err
+    (alone,) = find_pairs(sources[2], results[2], truths[0])
+    assert alone == Pair(str(sources[2]), str(results[2]), str(truths[0]))
+
+
+def test_what_does_not_belong_together_is_refused(tmp_path):
+    for name in ("in/a", "in/b", "out/c", "out/d", "good/a_t", "good/b_t", "truth/x"):
+        save(tmp_path / f"{name}.nii", chest())
+    with pytest.raises(ValueError, match=r"holds no result of an image in .* give the folders of both"):
+        find_pairs(tmp_path / "in", tmp_path / "out")
+    with pytest.raises(ValueError, match="holds no image of the name of a source or a result, such as 'a'"):
+        find_pairs(tmp_path / "in", tmp_path / "good", tmp_path / "truth")
