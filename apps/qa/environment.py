@@ -10,9 +10,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ".venv-qa"
 HOW_TO_INSTALL = (
-    "pylinac, which measures the phantom, is not installed here; it has an environment of its own: say"
-    " `make .venv-qa/.ready`, or `python -m venv .venv-qa` and"
-    " `.venv-qa/bin/python -m pip install -r requirements/qa.txt`, or name another by QA_PYTHON=/path/to/its/python."
+    "pylinac, which measures the phantom, is not installed here; it needs an environment of its own: say"
+    " `make .venv-qa/.ready` in a clone, or `python -m venv qa` and `qa/bin/python -m pip install pylinac==3.49.0`"
+    " anywhere, and name that by QA_PYTHON=/path/to/qa/bin/python."
 )
 
 

@@ -42,9 +42,11 @@ def draw(path: Path, title: str, series: Mapping[str, Measured]) -> None:
     inserts.legend()
     for name, one in series.items():
         mtf.plot(list(one.mtf), list(one.mtf.values()), marker="o", label=name)
-        power.semilogy(one.frequency, one.power, label=name)
+        power.plot(one.frequency, one.power, label=name)
     mtf.set(xlabel="line pairs/mm", title="relative MTF", ylim=(0, None))
     power.set(xlabel="cycles/mm", ylabel="HU² mm²", title="noise power")
+    if any(value > 0 for one in series.values() for value in one.power):
+        power.set_yscale("log")
     for place in (mtf, power):
         place.legend()
         place.grid(alpha=0.3)

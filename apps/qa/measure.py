@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import pydicom
 import pylinac
+from pydicom.errors import InvalidDicomError
+from pydicom.uid import UID
 from pylinac.ct import CTP404CP504, CTP486
 
 from apps.qa.measured import PERCENT, Measured
@@ -35,8 +39,11 @@ def measure(folder: str, phantom: str) -> Measured:
         phantom: one of `PHANTOMS`.
 
     Raises:
-        ValueError: If pylinac does not find the phantom and its modules in it.
+        ValueError: If pylinac does not find the phantom and its modules in it, or there are several series.
     """
+    series = {uid for uid in map(series_uid, sorted(Path(folder).rglob("*"))) if uid}
+    if len(series) > 1:  # pylinac would take files of both
+        raise ValueError(f"{folder!r} holds {len(series)} series of images; give a folder with one of them.")
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore"
@@ -51,6 +58,15 @@ def measure(folder: str, phantom: str) -> Measured:
                 f"{folder!r} cannot be measured as {phantom}: {reason.rstrip('.')}; give the --phantom that was"
                 " scanned, and one axial CT series with all of its modules."
             ) from error
+
+
+def series_uid(path: Path) -> str:
+    """Return the identifier of the series that a file is an image of; empty for any other file."""
+    try:
+        ds = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID", "SeriesInstanceUID"])
+    except (InvalidDicomError, OSError):
+        return ""
+    return str(ds.get("SeriesInstanceUID", "")) if "Image Storage" in ds.get("SOPClassUID", UID("")).name else ""
 
 
 def of_catphan(scan: Any) -> Measured:

@@ -23,7 +23,7 @@ HEADINGS = (
     "## **References**",
 )
 #: Licences of data, as spelled in `docs/data_license.txt`.
-LICENCES = re.compile(r"CC0|CC BY(?:-\w+)* \d\.\d|CC BY(?=, no version given)|Apache-2\.0|MIT")
+LICENCES = re.compile(r"CC0|CC BY(?:-\w+)* \d\.\d|CC BY(?=, no version given)|Apache-2\.0|BSD-2-Clause|MIT")
 
 
 def licence(submission: Submission) -> str:
@@ -43,10 +43,15 @@ def licence(submission: Submission) -> str:
 def data_licence(submission: Submission) -> str:
     """Check that `docs/data_license.txt` gives the licence of every image, and the address of the licence.
 
+    It may say `no licence stated` of an image that only tests: nothing in the bundle is made from it.
+
     Raises:
         CheckFailed: If an image has no licence, or a licence no address.
     """
-    return f"{len(licensed(submission, 'docs/data_license.txt'))} images"
+    images = licensed(submission, "docs/data_license.txt")
+    return (
+        f"{len(images)} images, {sum(not licences for licences in images.values())} for tests without a stated licence"
+    )
 
 
 def weights_licence(submission: Submission) -> str:
@@ -67,25 +72,27 @@ def weights_licence(submission: Submission) -> str:
     return f"{len(listed)} files of weights, and outputs"
 
 
-def licensed(submission: Submission, name: str) -> list[str]:
-    """Return what a text on licences lists: lines `name  what it is`, with a licence below each.
+def licensed(submission: Submission, name: str) -> dict[str, list[str]]:
+    """Return what a text on licences lists, lines `name  what it is`, to the licences that stand below each.
 
     Raises:
         CheckFailed: If it lists nothing, gives one no licence, or a licence no address.
     """
     entries, _, addresses = submission.text(name).partition("Licence texts")
     known = dict(re.findall(r"^(\S.*?)\s{2,}(https://\S+)$", addresses, re.MULTILINE))
-    listed = re.findall(r"^(\S+)\s{2,}\S.*((?:\n\s{10,}\S.*)*)", entries, re.MULTILINE)
+    listed = re.findall(r"^(\S+(?: \S+)*) {2,}\S.*((?:\n {10,}\S.*)*)", entries, re.MULTILINE)
     if not listed:
         raise CheckFailed(f"{name} lists nothing; give each a line `name  what it is` and its licence below.")
+    tests = entries.partition("\nTest alone")[2].partition("\n\n\n")[0]
+    result = {one: LICENCES.findall(below) for one, below in listed}
     for one, below in listed:
-        licences = LICENCES.findall(below)
-        if not licences:
+        unstated = "no licence stated" in below and f"\n{one}  " in tests
+        if not result[one] and not unstated:
             raise CheckFailed(f"{name} gives {one} no licence; name it below, one of {', '.join(known)}.")
-        for licence in licences:
+        for licence in result[one]:
             if licence not in known:
                 raise CheckFailed(f"{name} gives {one} the licence {licence}; add its address below `Licence texts`.")
-    return [one for one, _ in listed]
+    return result
 
 
 def model_card(submission: Submission) -> str:

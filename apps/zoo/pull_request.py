@@ -69,7 +69,11 @@ TEMPLATE = (
 )
 GUIDE = (
     Line("Necessary and preferred files", ("files",)),
-    Line("Licence of the bundle, of its data, of weights and outputs", ("licence", "data_licence", "weights_licence")),
+    Line(
+        "Licence of the bundle, of its data, of weights and outputs",
+        ("licence", "data_licence", "weights_licence"),
+        "Nothing was trained on the images without a stated licence, nor on the ones under `Test alone`.",
+    ),
     Line("Model card on the hub", ("hub_card",), "The archive's `README.md`, made from `docs/README.md`."),
 )
 HEAD = """# The pull request to the Model Zoo

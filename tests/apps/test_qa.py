@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import subprocess
@@ -17,7 +18,7 @@ import pytest
 import torch
 from PIL import Image
 
-from apps.qa import compare, environment
+from apps.qa import compare, environment, figure
 from apps.qa.measured import PERCENT, Measured
 from apps.qa.phantom import AIR, Bar, Disk, acr464, catphan504
 from apps.qa.simulate import reconstruct, simulate
@@ -197,6 +198,16 @@ def test_the_table_has_a_column_for_a_target():
     assert len({line.count("|") for line in lines}) == 1
 
 
+@pytest.mark.parametrize("power", [[1.0, 2.0], [0.0, 0.0]])
+def test_the_picture_shows_the_slices(tmp_path, power):
+    part = dataclasses.replace(measured([-1000.0] * 3, [0.0] * 3), power=power, picture=np.full((8, 8), -500.0))
+    figure.draw(tmp_path / "qa.png", "acr", {"before": part, "after": part})
+    picture = np.asarray(Image.open(tmp_path / "qa.png").convert("L"))
+    assert picture.shape == (750, 1200) and np.ptp(picture) > 200
+    grey = round(255 * 600 / 2200)
+    assert (abs(picture.astype(int) - grey) < 2).mean() > 0.05
+
+
 # The command.
 
 
@@ -204,6 +215,8 @@ def test_without_pylinac_the_command_says_how_to_install_it(tmp_path, monkeypatc
     done = run(sys.executable, "-m", "apps.qa", tmp_path, tmp_path)
     assert done.returncode == 1
     assert done.stderr.strip() == f"error: {environment.HOW_TO_INSTALL}" and "\n" not in environment.HOW_TO_INSTALL
+    pins = (ROOT / "requirements" / "qa.txt").read_text().splitlines()
+    assert any(pin.startswith("pylinac==") and pin in environment.HOW_TO_INSTALL for pin in pins)
     monkeypatch.delenv("QA_PYTHON", raising=False)
     with pytest.raises(FileNotFoundError, match="say `make"):
         environment.command("a", "b", root=tmp_path)
@@ -268,6 +281,14 @@ def test_a_phantom_that_is_not_the_one_that_was_named_is_one_line(small, tmp_pat
     assert done.returncode == 1 and not found
     assert done.stderr.startswith(f"error: {str(some)!r} cannot be measured as catphan504: ")
     assert done.stderr.count("\n") == 1
+
+
+@with_pylinac
+def test_a_folder_with_two_series_is_one_line(small, tmp_path):
+    done, found = judge(str(Path(small[0]).parent), small[1], tmp_path / "out")
+    assert done.returncode == 1 and not found
+    assert done.stderr.endswith(" holds 2 series of images; give a folder with one of them.\n")
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
 
 
 @with_pylinac

@@ -129,6 +129,11 @@ BROKEN = [
         replace("docs/data_license.txt", "CC BY, no version given", "CC BY"),
         "no licence; name it",
     ),
+    (
+        documents.data_licence,
+        replace("docs/data_license.txt", "Test alone", "Training too"),
+        "gives kernels, low doses no",
+    ),
     (documents.weights_licence, remove("docs/weights_license.txt"), "weights_license.txt is missing"),
     (documents.weights_licence, write("models/model_new.pt", b""), "do not agree on model_new.pt"),
     (documents.weights_licence, remove("models/model_xray.pt"), "do not agree on model_xray.pt"),
