@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from apps.qa.phantom import PHANTOMS, Phantom
+from apps.qa.phantom import Phantom
+from apps.qa.phantoms import PHANTOMS
 from apps.qa.series import write_slice
 from bundle.scanner import RADIUS, SHARP, SOFT, Kernel, acquire
 
@@ -58,7 +59,7 @@ def simulate(
 
     Args:
         folder: gets the folders `sharp` and `soft`, which must not exist.
-        phantom: catphan504 or acr.
+        phantom: one of `PHANTOMS`.
         dose: see `reconstruct`.
         seed: of the noise.
         size: pixels a side.

@@ -1,6 +1,7 @@
 """The pull request to the zoo, ready to send: each line of its checklist, the command that proves it and its outcome.
 
-The lines are those of the zoo's template, in its words; below them is what its guide for contributors asks besides.
+The lines are those of the zoo's template, in its words, less an example that would name somebody's folder; below them
+is what its guide for contributors asks besides.
 """
 
 from __future__ import annotations
@@ -61,11 +62,7 @@ TEMPLATE = (
     Line(
         "Files larger than 25MB are excluded and replaced by providing download links in `large_file.yml`.", ("sizes",)
     ),
-    Line(
-        "Avoid using path that contains personal information within config files (such as use `/home/your_name/` for"
-        ' `"bundle_root"`).',
-        ("personal_paths",),
-    ),
+    Line("Avoid using path that contains personal information within config files.", ("personal_paths",)),
 )
 GUIDE = (
     Line("Necessary and preferred files", ("files",)),

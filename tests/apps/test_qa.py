@@ -20,12 +20,14 @@ from PIL import Image
 
 from apps.qa import compare, environment, figure
 from apps.qa.measured import PERCENT, Measured
-from apps.qa.phantom import AIR, Bar, Disk, acr464, catphan504
+from apps.qa.phantom import AIR, Bar, Disk
+from apps.qa.phantoms import PHANTOMS, acr464
 from apps.qa.simulate import reconstruct, simulate
 from bundle.images import load_image
 from bundle.scanner import SHARP, SOFT
 
 ROOT = Path(__file__).parents[2]
+CATPHAN = PHANTOMS["catphan504"]()
 #: HU of the inserts as pylinac knows them.
 NOMINAL = {"Air": -1000, "PMP": -196, "LDPE": -104, "Poly": -47, "Acrylic": 115, "Delrin": 365, "Teflon": 1000}
 
@@ -106,7 +108,7 @@ def test_a_ramp_moves_with_z_and_is_as_long_as_the_slice_is_thick_over_the_tange
 
 
 def test_inserts_lie_where_pylinac_looks_for_them():
-    image = catphan504().slice(0, 2.5, 512, 0.5)
+    image = CATPHAN.slice(0, 2.5, 512, 0.5)
     places = {"Air": -90, "PMP": -120, "LDPE": 180, "Poly": 120, "Acrylic": 60, "Delrin": 0, "Teflon": -60}
     for name, angle in places.items():
         x, y = (round(255.5 + 58.7 / 0.5 * f(math.radians(angle))) for f in (math.cos, math.sin))
@@ -114,8 +116,9 @@ def test_inserts_lie_where_pylinac_looks_for_them():
     assert image[256, 256] == 90 and image[0, 0] == AIR
 
 
-@pytest.mark.parametrize("phantom", [catphan504(), acr464()])
-def test_a_phantom_s_modules_follow_each_other(phantom):
+@pytest.mark.parametrize("name", PHANTOMS)
+def test_a_phantom_s_modules_follow_each_other(name):
+    phantom = PHANTOMS[name]()
     starts, stops = zip(*sorted((one.start, one.stop) for one in phantom.modules), strict=True)
     assert starts[1:] == stops[:-1] and phantom.extent == (starts[0], stops[-1])
 
@@ -124,8 +127,8 @@ def test_a_phantom_s_modules_follow_each_other(phantom):
 
 
 def test_both_kernels_have_the_noise_of_one_acquisition_and_no_noise_leaves_the_values():
-    noisy = dict(reconstruct(catphan504(), seed=3, size=192, pixel=1.2, thickness=30))
-    clean = dict(reconstruct(catphan504(), dose=math.inf, size=192, pixel=1.2, thickness=30))
+    noisy = dict(reconstruct(CATPHAN, seed=3, size=192, pixel=1.2, thickness=30))
+    clean = dict(reconstruct(CATPHAN, dose=math.inf, size=192, pixel=1.2, thickness=30))
     z = min(noisy)  # the uniform module
     sharp, soft = (one[60:132, 60:132].astype(float) for one in noisy[z])
     assert all((one[60:132, 60:132] == 0).all() for one in clean[z])
@@ -144,7 +147,7 @@ def test_the_kernels_pass_line_pairs_as_their_transfer_functions_have_it():
 
 def test_the_bundle_reads_the_series(small):
     image = load_image(small[1])
-    assert tuple(image.shape[-3:]) == (256, 256, 50)
+    assert tuple(image.shape[-3:]) == (256, 256, 51)
     assert image.affine.diagonal().tolist()[:3] == pytest.approx([-1.0, -1.0, 2.5])
     assert {path.suffix for path in Path(small[1]).iterdir()} == {".dcm"}
     uids = {pydicom.dcmread(path).SeriesInstanceUID for folder in small for path in Path(folder).iterdir()}
@@ -154,7 +157,7 @@ def test_the_bundle_reads_the_series(small):
 def test_nothing_is_written_over_a_folder_that_exists_and_only_known_phantoms_are_drawn(small):
     with pytest.raises(FileExistsError, match="exists; remove it"):
         simulate(str(Path(small[0]).parent))
-    with pytest.raises(ValueError, match="'catphan999' cannot be drawn; take one of catphan504, acr"):
+    with pytest.raises(ValueError, match="'catphan999' cannot be drawn; take one of catphan503"):
         simulate("nowhere", phantom="catphan999")
 
 
@@ -289,6 +292,21 @@ def test_a_folder_with_two_series_is_one_line(small, tmp_path):
     assert done.returncode == 1 and not found
     assert done.stderr.endswith(" holds 2 series of images; give a folder with one of them.\n")
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+
+
+@with_pylinac
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["catphan503", "catphan600", "catphan604"])
+def test_the_other_catphans_are_measured(name, tmp_path):
+    folders = simulate(str(tmp_path), phantom=name, size=256, dose=400)
+    done, found = judge(folders[1], folders[1], tmp_path / "out", "--phantom", name)
+    assert done.returncode == 0, done.stderr
+    one = found["series"]["after"]
+    assert {insert: mean(one, "inserts", insert) for insert in NOMINAL} == pytest.approx(NOMINAL, abs=10)
+    assert all(abs(mean(one, "uniformity", region)) < 1 for region in one["uniformity"])
+    assert len(one["mtf"]) >= 4 and one["resolution"]["50"] == pytest.approx(0.27, abs=0.02)
+    assert one["thickness"] == pytest.approx(2.5, abs=0.3)
+    assert ("water (vial)" in found["moved"]) == (name == "catphan600")
 
 
 @with_pylinac
