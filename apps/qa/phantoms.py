@@ -7,7 +7,7 @@ Drawn is what it measures. Left out are the CatPhans' acrylic spheres and sub-sl
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import pairwise
 
@@ -118,7 +118,7 @@ def acr_pairs(angle: float, pair: float) -> Iterator[Bar]:
 
 
 #: By the name that ``--phantom`` has. The 600's inserts are turned by 180 degrees, the upper one is a vial of water.
-PHANTOMS = {
+PHANTOMS: dict[str, Callable[[], Phantom]] = {
     "catphan503": partial(catphan, INSERTS, water=-110, contrast=None, pairs=-30, ends=ENDS_503, start=0, turn=1),
     "catphan504": partial(catphan, INSERTS, water=-65, contrast=-30, pairs=30),
     "catphan600": partial(
