@@ -47,7 +47,7 @@ endif
 NIIVUE := apps/viewer/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
-.PHONY: help venv infer infer-ct view samples table1 bench fuzz soak mutants test test-viewer deploy test-deploy label test-label qa test-qa train pairs pack lint zip zoo-check clean
+.PHONY: help venv infer infer-ct view samples table1 bench fuzz soak mutants test test-viewer deploy test-deploy label test-label qa test-qa train pairs pack lint wheel zip zoo-check bare-debian test-container clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -148,12 +148,12 @@ bench: $(VENV)/.run ## Measure what docs/benchmarks.md shows: a table and a figu
 fuzz: $(VENV)/.dev ## Damage small files of every format for MINUTES=10, and count what becomes of them; ARGS="--only 1234"
 	OMP_NUM_THREADS=1 $(PY) -m benchmarks.fuzz --minutes $(or $(filter-out 0,$(MINUTES)),10) $(ARGS)
 
-soak: $(VENV)/.dev ## Many runs, killed runs and runs at once for at most MINUTES=60; ARGS="--volumes 200 --kills 300 --pairs 100"
-	OMP_NUM_THREADS=1 $(PY) -m benchmarks.soak --minutes $(or $(filter-out 0,$(MINUTES)),60) $(ARGS)
+soak: $(VENV)/.dev ## Many runs, killed runs and runs at once for MINUTES=60; ARGS="--volumes 200 --kills 300 --pairs 100"; the same command goes on
+	OMP_NUM_THREADS=1 $(PY) -m benchmarks.soak --minutes $(or $(filter-out 0,$(MINUTES)),60) \
+		--outcomes "$(OUTPUT)/soak.jsonl" $(ARGS)
 
 mutants: $(VENV)/.dev ## Change the code in small places for MINUTES=60, and count what the tests notice; the same command goes on
-	OMP_NUM_THREADS=1 nice -n 19 $(PY) -m benchmarks.mutants --minutes $(or $(filter-out 0,$(MINUTES)),60) \
-		--outcomes "$(OUTPUT)/mutants.jsonl" $(ARGS)
+	OMP_NUM_THREADS=1 nice -n 19 $(PY) -m benchmarks.mutants --minutes $(or $(filter-out 0,$(MINUTES)),60) $(ARGS)
 
 test: $(VENV)/.dev ## Run the tests
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) $(ARGS)
@@ -220,11 +220,21 @@ lint: $(VENV)/.dev ## Check style (ruff), types (mypy) and that arrows between f
 	$(PY) -m mypy
 	$(VENV)/bin/lint-imports
 
+wheel: $(VENV)/.pip ## Build dist/*.whl, which pip and pipx install: the command ct-kernel-translation, the bundle, its weights
+	$(PY) -m pip wheel --disable-pip-version-check --quiet --no-deps --wheel-dir dist .
+	@ls dist/*.whl
+
 zip: $(VENV)/.run ## Pack what a submission to the MONAI Model Zoo holds
 	$(PY) -m apps.zoo pack --output "$(OUTPUT)"
 
 zoo-check: $(VENV)/.zoo ## Check it as the zoo's CI does, unpacked (no network once installed; ARGS=--index asks for its packages)
 	OMP_NUM_THREADS=1 $(PY) -m apps.zoo check $(ARGS)
+
+bare-debian: ## As root on Debian: in a bare Debian (mmdebstrap), clone and run make infer and make test; ARGS="'make infer'" others
+	apps/container/bare_debian.sh $(ARGS)
+
+test-container: ## As root on Debian: run the Dockerfile's lines in a bare Debian, without Docker, and try what they make; ARGS=TORCH_INDEX=
+	"$(PYTHON)" -m apps.container $(ARGS)
 
 clean: ## Remove results and caches; the environment and the samples stay
 	rm -rf "$(OUTPUT)" eval .pytest_cache .mypy_cache .hypothesis

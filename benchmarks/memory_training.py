@@ -134,7 +134,7 @@ def peak(work: Work, device: torch.device) -> int:
         return torch.cuda.max_memory_allocated(device)
     before = peak_memory()
     work(device)
-    return peak_memory() - before
+    return int(peak_memory() - before)
 
 
 def measured(work: Work, device: torch.device) -> float:

@@ -8,170 +8,47 @@
 
 Each run is what ``python -m monai.bundle run inference`` does, in a forked child of a process that has imported all it
 needs; the networks are those of `small_network.json`, whose weights are drawn by a seed. A result is right if it holds
-byte for byte what an undisturbed run has written::
+byte for byte what an undisturbed run has written. A try is drawn by its number; what became of it is appended to a JSON
+lines file, and the same command goes on there, as long as the code of the bundle is the same::
 
-    python -m benchmarks.soak --volumes 200 --kills 300 --pairs 100
+    python -m benchmarks.soak --volumes 200 --kills 300 --pairs 100 --outcomes output/soak.jsonl
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import os
+import hashlib
+import json
 import random
 import shutil
-import signal
-import sys
 import tempfile
 import time
-import warnings
 from collections import Counter, defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import fire
-import monai.bundle
-import monai.engines
-import monai.handlers
-import monai.networks.nets  # imported here once, so that no child has to
-import numpy as np
-import torch
 
+from benchmarks.soak_runs import ROOT, Run, forked, write_volume
 from benchmarks.speed import show
-from bundle.evaluation import run as _evaluation  # noqa: F401 - likewise
-from bundle.examples.phantom import ThoraxPhantom
 from bundle.images.provenance import content_hash, owned, provenance_path
-from bundle.runtime.errors import last_line
-from tests.dicom_series import write_series
-from tests.golden_inputs import write_itk, write_nifti, write_ome_zarr
 
-ROOT = Path(__file__).parents[1]
-SHAPE, AFFINE = (44, 40, 26), np.diag([3.0, 3.0, 5.0, 1.0])
+#: A format whose results tell their name, but for the array of their voxels.
+ZARR = ".ome.zarr"
 #: Formats of volumes, by what the names end in.
-FORMATS = (".nii", ".nii.gz", ".mha", ".nrrd", ".ome.zarr", "")
-#: Keys of all runs.
-KEYS: dict[str, Any] = {"match_kernel": False, "check_input": "off", "tile_size": 20, "amp": False, "device": "cpu"}
+FORMATS = (".nii", ".nii.gz", ".mha", ".nrrd", ZARR, "")
 #: Settings that give another result.
 OTHER = {"edges": [20.0, 60.0]}
-#: Events of Python's audit at which a run is killed: what changes the file system.
-EVENTS = ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chmod", "shutil.rmtree", "os.truncate", "os.link")
-#: Longest that one run may take, in seconds.
-LIMIT = 120
+#: What may become of a try; the first two are right, but that no killed run may be refused afterwards.
+OUTCOMES = ("right", "refused", "lost", "wrong", "unknown", "left behind", "failed")
 
 
-@dataclass
-class Run:
-    """A run of the command in a forked child.
-
-    Args:
-        source: an image, or a folder of them.
-        folder: of the results.
-        log: a file for what it prints.
-        keys: of the config.
-        die_at: the event of the file system at which it kills itself; 0 for none.
-    """
-
-    source: Path
-    folder: Path
-    log: Path
-    keys: Mapping[str, Any] = field(default_factory=dict)
-    die_at: int = 0
-
-    def start(self) -> Run:
-        """Start it."""
-        self.begun = time.monotonic()
-        self.process = multiprocessing.get_context("fork").Process(target=self._run, daemon=True)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # threads of NumPy's, which are idle
-            self.process.start()
-        return self
-
-    def end(self) -> int | None:
-        """Wait for its end and return its status: negative if it was killed, nothing if it hangs."""
-        self.process.join(LIMIT)
-        self.seconds = time.monotonic() - self.begun
-        if self.process.is_alive():
-            self.process.kill()
-            self.process.join()
-            return None
-        return self.process.exitcode
-
-    def kill(self) -> None:
-        """Kill it, if it has not ended yet."""
-        if self.process.pid and self.process.is_alive():
-            os.kill(self.process.pid, signal.SIGKILL)
-
-    @cached_property
-    def said(self) -> str:
-        """Its last line."""
-        return (self.log.read_text(errors="replace").strip().splitlines() or [""])[-1]
-
-    @cached_property
-    def events(self) -> int:
-        """How many events of the file system it has told of."""
-        lines = self.log.read_text(errors="replace").splitlines()
-        return next((int(line.split()[1]) for line in lines if line.startswith("events: ")), 0)
-
-    def _run(self) -> None:
-        """In the child: run the command, whose errors end in one line and status 1."""
-        handle = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        for stream in (1, 2):
-            os.dup2(handle, stream)
-        torch.set_num_threads(1)  # of so small a network more threads make less
-        count, folder, active = 0, str(self.folder), True
-
-        def watch(event: str, given: tuple[Any, ...]) -> None:
-            nonlocal count
-            changes = event in EVENTS or (event == "open" and isinstance(given[2], int) and given[2] & 3)
-            if (
-                active
-                and changes
-                and any(isinstance(name, (str, os.PathLike)) and folder in str(name) for name in given)
-            ):
-                count += 1
-                if count == self.die_at:
-                    os.kill(os.getpid(), signal.SIGKILL)
-
-        sys.addaudithook(watch)
-        configs = [str(ROOT / "configs" / "inference.json"), str(ROOT / "benchmarks" / "small_network.json")]
-        given = {"dataset_dir": str(self.source), "output_dir": str(self.folder), "bundle_root": str(ROOT)}
-        status = 0
-        try:
-            monai.bundle.run(run_id="inference", config_file=configs, **given, **{**KEYS, **self.keys})
-        except SystemExit as error:
-            status = int(error.code or 0)
-        except Exception as error:
-            print(last_line(error), file=sys.stderr)
-            status = 1
-        active = False
-        if not status:
-            print(f"events: {count}", flush=True)
-        os._exit(status)
-
-
-def forked(function: Any, *arguments: Any) -> None:
-    """Call a function in a process of its own: one that has used ITK or threads cannot be forked."""
-    process = multiprocessing.get_context("fork").Process(target=function, args=arguments)
-    process.start()
-    process.join()
-    if process.exitcode:
-        raise RuntimeError(f"{function.__name__} failed with status {process.exitcode}")
-
-
-def write_volume(path: Path, seed: int) -> None:
-    """Write a phantom; the name tells the format."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    voxels = np.asarray(ThoraxPhantom(SHAPE, seed=seed, noise=20)[...]).astype(np.int16)
-    if path.name.endswith((".nii", ".gz")):
-        write_nifti(path, voxels, AFFINE)
-    elif path.name.endswith(".zarr"):
-        write_ome_zarr(path, voxels, AFFINE)
-    elif path.suffix:
-        write_itk(path, voxels, AFFINE)
-    else:
-        write_series(path, voxels, AFFINE, series=f"1.2.3.{seed + 1}")
+@cache
+def code() -> str:
+    """A hash of the code and configs that the runs are made of."""
+    made = [*(ROOT / "bundle").rglob("*.py"), *(ROOT / "configs").glob("*.json"), *ROOT.glob("benchmarks/soak*.py")]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in sorted(made))).hexdigest()[:12]
 
 
 class Soak:
@@ -181,13 +58,14 @@ class Soak:
         folder: for sources, results and logs.
         seed: of what is drawn.
         minutes: after which no other try is begun.
+        record: a JSON lines file, to which what became of each try is appended.
     """
 
-    def __init__(self, folder: Path, seed: int, minutes: float) -> None:
-        self.folder, self.random, self.end = folder, random.Random(seed), time.monotonic() + 60 * minutes
-        self.counts: dict[str, Counter[str]] = defaultdict(Counter)
-        self.faults: list[str] = []
+    def __init__(self, folder: Path, seed: int, minutes: float, record: Path) -> None:
+        self.folder, self.seed, self.end = folder, seed, time.monotonic() + 60 * minutes
+        self.record, self.name, self.random = record, "", random.Random(seed)
         self._known: dict[Any, tuple[str, float, int]] = {}
+        self._inner: dict[Any, str] = {}
 
     def source(self, end: str, seed: int) -> Path:
         """A volume of a format; those of different seeds have one name, in different folders."""
@@ -208,7 +86,9 @@ class Soak:
             run = Run(self.source(end, seed), folder, self.folder / "log", keys).start()
             if run.end():
                 raise RuntimeError(f"an undisturbed run failed: {run.said}")
-            self._known[key] = content_hash(self.result(folder, end)), run.seconds, run.events
+            result = self.result(folder, end)
+            self._known[key] = content_hash(result), run.seconds, run.events
+            self._inner[key] = content_hash(result / "0") if end == ZARR else ""
         return self._known[key]
 
     def fresh(self, name: str) -> Path:
@@ -222,11 +102,22 @@ class Soak:
         kept = {result.name, provenance_path(result).name}
         return sorted(entry.name for entry in folder.iterdir() if entry.name not in kept)
 
+    def begin(self, name: str) -> bool:
+        """Begin the try of a name, whose number all that is drawn follows from; false if it is done or time is up."""
+        self.name, self.random = name, random.Random(f"{self.seed}/{name}")
+        return not self.due() and name not in {one["try"] for one in self.done()}
+
+    def done(self) -> list[dict[str, str]]:
+        """What became of the tries of this seed with this code."""
+        lines = self.record.read_text(encoding="utf-8").splitlines() if self.record.exists() else []
+        told = [json.loads(line) for line in lines]
+        return [one for one in told if (one["code"], one["seed"]) == (code(), self.seed)]
+
     def count(self, table: str, outcome: str, told: str = "") -> None:
         """Count what became of a try."""
-        self.counts[table][outcome] += 1
-        if outcome not in ("right", "refused"):
-            self.faults.append(f"{table}: {outcome}: {told}")
+        line = {"code": code(), "seed": self.seed, "try": self.name, "table": table, "outcome": outcome, "told": told}
+        with self.record.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
 
     def due(self) -> bool:
         """Whether the time is up."""
@@ -271,7 +162,6 @@ class Soak:
         run = Run(self.source(end, 0), folder, self.folder / "log", keys).start()
         if status := run.end():
             self.count("kills", "refused" if status == 1 else "failed", f"{told}: {run.said}")
-            self.faults.append(f"kills: the second run did not end well: {told}: {run.said}")
         elif self.check("kills", folder, end, {known}, told):
             self.count("kills", "right")
 
@@ -319,44 +209,35 @@ class Soak:
             elif self.check(table, folder, end, allowed, told):
                 self.count(table, "refused" if 1 in status else "right")
 
-    def volumes(self, count: int, streaming: bool) -> list[str]:
-        """One process translates many volumes; returns the row of the table."""
+    def volumes(self, count: int, streaming: bool) -> None:
+        """One process translates many volumes."""
         table = f"volumes, {'streamed' if streaming else 'in memory'}"
         inputs, folder = self.fresh("in"), self.fresh("out")
         inputs.mkdir()
         ends = [FORMATS[number % len(FORMATS)] for number in range(count)]
         keys = {"streaming": streaming}
-        known = [self.reference(end, 0, keys)[0] for end in dict.fromkeys(ends)]
+        known = {self.reference(end, 0, keys)[0] for end in ends}
+        known |= {self._inner[end, 0, str(keys)] for end in ends if end == ZARR}
         for number, end in enumerate(ends):
             source = self.source(end, 0)
             (shutil.copytree if source.is_dir() else shutil.copyfile)(source, inputs / f"scan_{number:04d}{end}")
         run = Run(inputs, folder, self.folder / "log", keys).start()
-        seen: dict[int, tuple[float, int]] = {}
-        while run.process.is_alive():
-            done = len(list(folder.glob("*.provenance.json")))
-            try:
-                pages = int(Path(f"/proc/{run.process.pid}/statm").read_text().split()[1])
-                files = len(list(Path(f"/proc/{run.process.pid}/fd").iterdir()))
-                if pages:
-                    seen[done] = pages * os.sysconf("SC_PAGESIZE") / 2**20, files
-            except OSError:
-                break
-            time.sleep(0.1)
+        seen = run.watched(lambda: len(list(folder.glob("*.provenance.json"))))
         status = run.end()
         results = sorted(path for path in folder.glob("**/*translated*") if not path.name.endswith(".json"))
         results = [path for path in results if not any(parent in results for parent in path.parents)]
         for path in results:
             end = next((e for e in FORMATS if e and path.name.endswith(e)), "")
-            right = owned(path) is not None and (end == ".ome.zarr" or content_hash(path) in known)
+            right = owned(path) is not None and content_hash(path / "0" if end == ZARR else path) in known
             self.count(table, "right" if right else "wrong", str(path))
         for _ in range(count - len(results)):
             self.count(table, "lost", f"status {status}: {run.said}")
-        for left in folder.glob("**/.part_*"):
+        for left in folder.glob("**/.*"):
             self.count(table, "left behind", str(left))
         early = max((number for number in seen if number <= 10), default=0)
         late = max(seen, default=0)
         first, last = (f"{seen[n][0]:.0f} MiB, {seen[n][1]}" if n in seen else "-" for n in (early, late))
-        return [table, str(count), f"after {early}: {first}", f"after {late}: {last}"]
+        self.count(table, "memory", f"after {early}: {first} | after {late}: {last}")
 
 
 def owned_or_none(result: Path) -> bool | None:
@@ -365,7 +246,13 @@ def owned_or_none(result: Path) -> bool | None:
 
 
 def main(
-    volumes: int = 200, kills: int = 300, pairs: int = 100, minutes: float = 60, seed: int = 0, tmp: str = ""
+    volumes: int = 200,
+    kills: int = 300,
+    pairs: int = 100,
+    minutes: float = 60,
+    seed: int = 0,
+    outcomes: str = "",
+    tmp: str = "",
 ) -> None:
     """Print what became of all runs.
 
@@ -375,26 +262,40 @@ def main(
         pairs: of runs at once.
         minutes: after which no other try is begun.
         seed: of what is drawn.
+        outcomes: a JSON lines file, to which what became of each try is appended; what stands there already, with the
+            same code, is not tried again. Empty for none.
         tmp: a folder for what is written; by default the system's.
     """
     with tempfile.TemporaryDirectory(prefix="soak_", dir=tmp or None) as scratch:
-        soak = Soak(Path(scratch).resolve(), seed, minutes)
-        rows = [soak.volumes(volumes, streaming) for streaming in (False, True) if volumes]
-        for count, one in ((kills, soak.kill), (pairs, soak.pair)):
-            for _ in range(count):
-                if soak.due():
-                    break
-                one()
-    outcomes = ("right", "refused", "lost", "wrong", "unknown", "left behind", "failed")
-    lines = [
-        [name, str(sum(row.values())), *(str(row[kind]) for kind in outcomes)]
-        for name, row in sorted(soak.counts.items())
+        folder = Path(scratch).resolve()
+        record = Path(outcomes).absolute() if outcomes else folder / "outcomes.jsonl"
+        record.parent.mkdir(parents=True, exist_ok=True)
+        soak = Soak(folder, seed, minutes, record)
+        for streaming in (False, True):
+            if volumes and soak.begin(f"{volumes} volumes, {'streamed' if streaming else 'in memory'}"):
+                soak.volumes(volumes, streaming)
+        for name, count, one in (("kill", kills, soak.kill), ("pair", pairs, soak.pair)):
+            for number in range(count):
+                if soak.begin(f"{name} {number}"):
+                    one()
+        report(soak.done())
+
+
+def report(done: list[dict[str, str]]) -> None:
+    """Print the tables of what became of tries, and what went wrong."""
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for one in done:
+        if one["outcome"] in OUTCOMES:
+            counts[one["table"]][one["outcome"]] += 1
+    rows = [
+        [name, str(sum(row.values())), *(str(row[kind]) for kind in OUTCOMES)] for name, row in sorted(counts.items())
     ]
-    show([["tries", "number", *outcomes], ["---"] * (2 + len(outcomes)), *lines])
-    if rows:
-        show([["process", "volumes", "resident, open files", "at the end"], ["---"] * 4, *rows])
-    for line in soak.faults:
-        print(line)
+    show([["tries", "number", *OUTCOMES], ["---"] * (2 + len(OUTCOMES)), *rows])
+    if memory := [[one["table"], *one["told"].split(" | ")] for one in done if one["outcome"] == "memory"]:
+        show([["process", "resident, open files", "at the end"], ["---"] * 3, *memory])
+    for one in done:
+        if one["outcome"] in OUTCOMES[2:] or (one["outcome"], one["table"]) == ("refused", "kills"):
+            print(f"{one['try']}: {one['table']}: {one['outcome']}: {one['told']}")
 
 
 if __name__ == "__main__":

@@ -3,11 +3,15 @@
 import json
 import re
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 from monai.bundle import ConfigParser
+
+from ct_kernel_translation_gan.verbs import DEFAULT, OTHERS, VERBS
+from ct_kernel_translation_gan.words import flags, split
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -44,6 +48,11 @@ def test_commands_and_links_lead_somewhere(page):
             if "run" in words:
                 assert words[words.index("run") + 1] in config, command
                 assert all(key in config for key in keys(words)), command
+        if words[0] == "ct-kernel-translation":
+            given, options = split(words[1:], flags(ROOT))
+            verb = given[0] if given[0] in (*VERBS, *OTHERS) else DEFAULT
+            files = "".join(f"configs/{name}.json " for name in VERBS[verb].configs) if verb in VERBS else ""
+            assert verb in OTHERS or {*options} <= {"experiment", *configs(files).get()}, command
         if words[0] == "make" and words[1] in CONFIGS:
             config = configs(f"configs/{CONFIGS[words[1]]}.json")
             given = [value for word in words for name, _, value in [word.partition("=")] if name == "ARGS"]
@@ -57,6 +66,7 @@ def test_targets_named_in_running_text_exist():
     assert named and named <= TARGETS
 
 
+@pytest.mark.skipif(not shutil.which("make"), reason="needs make")
 def test_make_alone_lists_every_target():
     listed = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert all(f"make {target}" in listed for target in TARGETS)
@@ -92,6 +102,7 @@ def test_processes_on_one_machine_meet_at_the_loopback_address():
     assert alone and all(meeting.search(line) for line in alone)
 
 
+@pytest.mark.skipif(not shutil.which("make"), reason="needs make")
 @pytest.mark.parametrize(
     ("target", "files"),
     [

@@ -4,8 +4,8 @@ Read `cascade` first, the specification, then `inferer`, which gives the same nu
 
 - networks: `sketch` (image to edges), `generators` (of the finer scales), `noise` (the input for images from scratch),
   `conditioned` (the network that a request asks for);
-- tiling: `receptive_field` (the reach of a network), `tile_plan` (how scales are cut), `memory` (what a tile needs),
-  `scratch` (scales on disk).
+- tiling: `receptive_field` (the reach of a network), `tile_plan` (how scales are cut), `memory` (what a tile needs, by
+  the shapes of `outputs`), `scratch` (scales on disk).
 """
 
 from bundle.cascade.cascade import CONDITIONINGS, Cascade

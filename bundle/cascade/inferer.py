@@ -131,6 +131,11 @@ class CascadeInferer(Inferer):
         return result
 
 
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Return whether a device's memory was too small: Apple's (MPS) says so in its text alone."""
+    return isinstance(error, torch.OutOfMemoryError) or str(error).startswith("MPS backend out of memory")
+
+
 def unwrap(network: Any) -> Any:
     """Return the cascade itself, also from a wrapper of parallel training or of MONAI Deploy."""
     for name in ("predictor", "module"):
@@ -202,9 +207,10 @@ class TileGenerator:
         size = math.prod(w.stop - w.start for w in tile.write)
         if size <= self.most:
             try:
-                return self.cascade(inputs.to(self.device, non_blocking=True), self.scale)[region(tile.keep)]
-            except torch.OutOfMemoryError:
-                if self.plan.strided or size < 2:
+                inputs = inputs.to(self.device, non_blocking=self.device.type == "cuda")
+                return self.cascade(inputs, self.scale)[region(tile.keep)]
+            except RuntimeError as error:
+                if not is_out_of_memory(error) or self.plan.strided or size < 2:
                     raise
                 self.most = size // 2
                 warn(

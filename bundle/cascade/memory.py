@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from bundle.cascade.outputs import output_of
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -46,9 +47,15 @@ class LiveBytes(TorchDispatchMode):
         self.live = self.peak = self.largest = 0
         self._storages: set[int] = set()
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Whether PyTorch is to import its compiler, only to switch it off for this mode."""
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run one operation and count its outputs."""
-        out = func(*args, **(kwargs or {}))
+        quick = None if kwargs else output_of(func, args)
+        out = func(*args, **(kwargs or {})) if quick is None else quick
         for tensor in tree_leaves(out):
             if isinstance(tensor, torch.Tensor) and tensor.is_meta:
                 self._add(tensor)

@@ -103,11 +103,11 @@ def open_group(folder: str | Path, job: dict[str, Any]) -> Path:
     note = folder / NOTE
     if first():
         with telling_space(folder):
-            if folder.exists() and not (note.exists() and note.read_text() == text):
+            if folder.exists() and not (note.exists() and note.read_text(encoding="utf-8") == text):
                 shutil.rmtree(folder)
             folder.mkdir(parents=True, exist_ok=True)
             if not note.exists():
-                note.write_text(text)
+                note.write_text(text, encoding="utf-8")
     wait()
     return folder
 

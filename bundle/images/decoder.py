@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -15,6 +15,9 @@ from bundle.images.formats import open_image
 from bundle.images.image import Opened
 from bundle.images.isolated import HEADERS
 from bundle.images.nifti import DICOM
+
+#: Bytes of the largest file that is written: a compressed slice of DICOM, which ITK reads from a file alone.
+SLICE = 2**26
 
 
 def _told(image: Opened) -> dict[str, Any]:
@@ -40,13 +43,14 @@ def _told(image: Opened) -> dict[str, Any]:
 
 
 def _limit(memory: int) -> None:
-    """Take no more memory, write no file and leave no core behind; nothing where the system has no limits."""
+    """Take no more memory, write no larger file and leave no core behind; nothing where the system has no limits."""
     try:
         import resource
     except ImportError:  # Windows
         return
-    for kind, most in ((resource.RLIMIT_DATA, memory), (resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_CORE, 0)):
-        resource.setrlimit(kind, (most, most))
+    for kind, most in ((resource.RLIMIT_DATA, memory), (resource.RLIMIT_FSIZE, SLICE), (resource.RLIMIT_CORE, 0)):
+        with suppress(ValueError, OSError):  # lower already, or a system that knows the limit by name alone
+            resource.setrlimit(kind, (most, most))
 
 
 @contextmanager

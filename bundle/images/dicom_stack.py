@@ -58,13 +58,7 @@ def series_files(folder: str | Path, series_uid: str = "") -> list[str]:
             stack of evenly spaced ones: some missing or there several times, of different grids, or sheared by a gantry
             tilt.
     """
-    series: dict[str, list[pydicom.Dataset]] = defaultdict(list)
-    others: list[pydicom.Dataset] = []
-    # neither hidden files nor the index of a disc, which some versions of pydicom follow
-    entries = sorted(e for e in Path(folder).iterdir() if not e.name.startswith(".") and e.name != "DICOMDIR")
-    for file in filter(is_dicom, entries):
-        header = read_header(file, (*PLACE, *PIXELS, *KIND, *SHARED, *MOMENT))
-        (others if _lacks(header) else series[str(value_of(header, "SeriesInstanceUID") or "")]).append(header)
+    entries, series, others = _sorted_out(folder, (*PLACE, *PIXELS, *KIND, *SHARED, *MOMENT))
     where = f"DICOM folder {str(folder)!r}"
     if "" in series and len(series) > 1:
         raise ImageError(
@@ -84,6 +78,41 @@ def series_files(folder: str | Path, series_uid: str = "") -> list[str]:
     slices = sorted(slices, key=lambda header: (_depth(header), str(header.filename)))
     _check_stack(where, slices)
     return [str(header.filename) for header in slices]
+
+
+def series_in(folder: str | Path) -> dict[str, list[str]]:
+    """The slices of each image series in a DICOM folder, by Series Instance UID, in the order of their names.
+
+    Raises:
+        ImageError: If a file cannot be read, or may be a slice that was lost, as `series_files` has it.
+    """
+    entries, series, others = _sorted_out(folder, (*PLACE, *KIND))
+    if len(series) > 1:
+        for slices in series.values():
+            _check_files(f"DICOM folder {str(folder)!r}", entries, slices, others)
+    return {uid: [str(header.filename) for header in slices] for uid, slices in series.items()}
+
+
+def is_localizer(file: str | Path) -> bool:
+    """Whether a DICOM file is a scout, which is no slice of a volume; false for one that cannot be read."""
+    try:
+        return _lacks(read_header(file, (*PLACE, *KIND))) == LOCALIZER
+    except ImageError:
+        return False
+
+
+def _sorted_out(
+    folder: str | Path, tags: tuple[str, ...]
+) -> tuple[list[Path], dict[str, list[pydicom.Dataset]], list[pydicom.Dataset]]:
+    """The entries of a folder, the headers of each series' slices, and those of other DICOM files."""
+    series: dict[str, list[pydicom.Dataset]] = defaultdict(list)
+    others: list[pydicom.Dataset] = []
+    # neither hidden files nor the index of a disc, which some versions of pydicom follow
+    entries = sorted(e for e in Path(folder).iterdir() if not e.name.startswith(".") and e.name != "DICOMDIR")
+    for file in filter(is_dicom, entries):
+        header = read_header(file, tags)
+        (others if _lacks(header) else series[str(value_of(header, "SeriesInstanceUID") or "")]).append(header)
+    return entries, series, others
 
 
 def _lacks(header: pydicom.Dataset) -> str:

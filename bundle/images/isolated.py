@@ -3,7 +3,7 @@
 ::
 
     this process  --{"read": [[0, 8], ...]}-->  python -m bundle.images.decoder PATH: opens, decodes
-                  <--{"shape": ...} + voxels--  writes no file; what goes wrong ends it alone
+                  <--{"shape": ...} + voxels--  writes no image; what goes wrong ends it alone
 
 Only plain data come back: JSON and voxels.
 """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -18,11 +17,8 @@ from bundle.images.claims import check_memory
 from bundle.images.headers import LIMIT, check_references
 from bundle.images.image import ImageError, LazyImage, Opened, Write
 from bundle.images.itk_files import axes_of, create_raw, open_by_itk, text_of
+from bundle.images.packed import unpacked
 
-#: Take zlib or gzip, whichever it is.
-EITHER = zlib.MAX_WBITS | 32
-#: Bytes that are unpacked at once.
-BLOCK = 2**20
 #: A line of the header.
 FIELD = re.compile(rb"^[ \t]*(\w+)[ \t]*[=:][ \t]*([^\r\n]*?)[ \t\r]*$", re.MULTILINE)
 SUFFIXES = {".mha": ".mha", ".mhd": ".mha"}
@@ -66,8 +62,8 @@ def open(path: Path, **_: Any) -> Opened:
     start = 0 if files else head.index(b"\n", head.index(b"ElementDataFile")) + 1
     big = _is_true(told, b"BinaryDataByteOrderMSB") or _is_true(told, b"ElementByteOrderMSB")
     stored = opened.dtype.newbyteorder(">" if big else "<")
-    size = told[b"CompressedDataSize"].decode("latin-1") if b"CompressedDataSize" in told else None
-    voxels = cache(partial(_unpacked, path, files[0] if files else path, start, size, opened.shape, stored))
+    size = float(told[b"CompressedDataSize"]) if b"CompressedDataSize" in told else None
+    voxels = cache(partial(_voxels, path, files[0] if files else path, start, size, opened.shape, stored))
     return replace(opened, read=lambda window: voxels()[window])
 
 
@@ -76,36 +72,18 @@ def _is_true(told: Mapping[bytes, bytes], key: bytes, default: bytes = b"") -> b
     return told.get(key, default)[:1] in (b"T", b"t", b"1")
 
 
-def _unpacked(
-    path: Path, file: Path, start: int, size: str | None, shape: Sequence[int], stored: np.dtype
+def _voxels(
+    path: Path, file: Path, start: int, size: float | None, shape: Sequence[int], stored: np.dtype
 ) -> np.ndarray:
-    """The voxels of a compressed file, of which ITK makes others without a word where it is damaged.
+    """The voxels of a compressed file, whole; errors as of `bundle.images.packed.unpacked`.
 
     Raises:
-        ImageError: If they do not make up the whole, or memory does not hold them.
+        ImageError: If memory does not hold them.
     """
     check_memory(path, shape, stored)
-    needed, unpacking, found, taken = math.prod(shape) * stored.itemsize, zlib.decompressobj(EITHER), bytearray(), 0
-    try:
-        with file.open("rb") as opened:
-            opened.seek(start)
-            while len(found) <= needed and not unpacking.eof and (block := opened.read(BLOCK)):
-                found += unpacking.decompress(block, needed + 1 - len(found))
-                taken += len(block) - len(unpacking.unused_data)
-    except zlib.error as error:
-        raise ImageError(
-            f"image {str(path)!r} is damaged: its compressed voxels cannot be unpacked ({error}); fetch it again."
-        ) from error
-    if not unpacking.eof or len(found) != needed:
-        many = f"more than {needed}" if len(found) > needed else f"{len(found)} of {needed}"
-        raise ImageError(
-            f"image {str(path)!r} is cut short or damaged: its compressed voxels are {many} bytes; fetch it again."
-        )
-    if size is not None and size != str(taken):
-        raise ImageError(
-            f"image {str(path)!r} is damaged: its CompressedDataSize is {size!r}, and its compressed voxels are "
-            f"{taken} bytes; fetch it again."
-        )
+    found = bytearray()
+    for block in unpacked(path, file, start, math.prod(shape) * stored.itemsize, size):
+        found += block
     return np.frombuffer(found, stored).reshape(shape, order="F")
 
 

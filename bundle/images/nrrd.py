@@ -14,7 +14,7 @@ import itk
 import numpy as np
 from bundle.images.image import ImageError, LazyImage, Opened, Write
 from bundle.images.itk_files import axes_of, create_raw, open_by_itk, text_of
-from bundle.images.packed import check_packed
+from bundle.images.packed import unpacked
 
 SUFFIXES = {".nrrd": ".nrrd"}
 #: The format's names of voxel types.
@@ -75,13 +75,14 @@ def _check_packed(path: Path, fields: Mapping[str, str], needed: int) -> None:
     skips = [fields.get(field, "0").strip() for field in ("line skip", "byte skip", "lineskip", "byteskip")]
     if name.startswith("LIST") or "%" in name or set(skips) != {"0"}:
         raise ImageError(f"image {str(path)!r} has compressed voxels in several files, or behind others; save it anew.")
-    if name:
-        check_packed(path, path.parent / os.fsdecode(name.encode("latin-1")), 0, needed)
-        return
-    with path.open("rb") as file:
-        while file.readline(2**16).rstrip(b"\r\n"):
-            pass
-        check_packed(path, path, file.tell(), needed)
+    start, voxels = 0, path.parent / os.fsdecode(name.encode("latin-1")) if name else path
+    if not name:
+        with path.open("rb") as file:
+            while file.readline(2**16).rstrip(b"\r\n"):
+                pass
+            start = file.tell()
+    for _ in unpacked(path, voxels, start, needed):
+        pass
 
 
 def _fields(path: Path) -> dict[str, str]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,19 @@ COMPANIONS = (".densitometry.json",)
 NAME = "ct_kernel_translation_gan"
 #: Values of ``overwrite``.
 OVERWRITE = ("own", "all")
+
+
+@dataclass(frozen=True)
+class Own:
+    """A result of this bundle that nobody has changed since.
+
+    Args:
+        told: its provenance.
+        sha256: its hash.
+    """
+
+    told: dict[str, Any]
+    sha256: str
 
 
 def provenance_path(result: str | Path) -> Path:
@@ -54,7 +68,9 @@ def content_hash(path: str | Path, files: Sequence[str] = ()) -> str:
     return hashlib.sha256("\n".join(told).encode()).hexdigest()
 
 
-def write_provenance(result: Path, whole: Path, source: Path, files: Sequence[str], more: Mapping[str, Any]) -> None:
+def write_provenance(
+    result: Path, whole: Path, source: Path, files: Sequence[str], more: Mapping[str, Any], replaced: Own | None = None
+) -> None:
     """Write the provenance of a result that is whole, but has not got its name yet.
 
     Args:
@@ -63,8 +79,9 @@ def write_provenance(result: Path, whole: Path, source: Path, files: Sequence[st
         source: the image that it was made from; it need not exist.
         files: of the source, if it is a series.
         more: further entries, for JSON to write.
+        replaced: the result of this bundle that lies there until then, as `check_replaceable` has found it; if that is
+            changed in between, what lies there is not known as the bundle's own after a kill.
     """
-    before = owned(result)
     told = {
         "bundle": NAME,
         "version": __version__,
@@ -72,7 +89,7 @@ def write_provenance(result: Path, whole: Path, source: Path, files: Sequence[st
             "sha256": content_hash(source, files) if source.exists() else None,
             "place": place_of(source) if source.exists() else None,
         },
-        "result": {"sha256": content_hash(whole), "replaces": before["result"]["sha256"] if before else None},
+        "result": {"sha256": content_hash(whole), "replaces": replaced.sha256 if replaced else None},
         **more,
     }
     with atomic(provenance_path(result)) as part:
@@ -89,13 +106,13 @@ def read_provenance(result: str | Path) -> dict[str, Any] | None:
     return told if known else None
 
 
-def owned(result: str | Path) -> dict[str, Any] | None:
-    """Return the provenance of a result of this bundle that nobody has changed since; nothing of anything else."""
+def owned(result: str | Path) -> Own | None:
+    """Return a result of this bundle that nobody has changed since; nothing of anything else."""
     told, result = read_provenance(result), Path(result)
     if told is None or not result.exists():
         return None
-    own = {told["result"]["sha256"], told["result"].get("replaces")}
-    return told if content_hash(result) in own else None
+    sha256 = content_hash(result)
+    return Own(told, sha256) if sha256 in (told["result"]["sha256"], told["result"].get("replaces")) else None
 
 
 def check_overwrite(overwrite: str) -> None:
@@ -110,7 +127,7 @@ def check_overwrite(overwrite: str) -> None:
 
 def check_replaceable(
     result: str | Path, source: str | Path, files: Sequence[str] = (), overwrite: str = "own"
-) -> dict[str, Any] | None:
+) -> Own | None:
     """Refuse to replace what is not a result of this bundle from the same image.
 
     Args:
@@ -120,7 +137,7 @@ def check_replaceable(
         overwrite: "own", or "all" to replace whatever lies there.
 
     Returns:
-        The provenance of what is replaced, if it is a result of this bundle.
+        What is replaced, if it is a result of this bundle.
 
     Raises:
         FileExistsError: If something else lies there.
@@ -135,7 +152,7 @@ def check_replaceable(
             f"result {str(result)!r} of {str(source)!r} exists already, and is not known as this bundle's own "
             f"(no {PROVENANCE} beside it with its hash); {way_out}."
         )
-    told = own["source"]
+    told = own.told["source"]
     if source.exists() and told["place"] != place_of(source) and told["sha256"] != content_hash(source, files):
         raise FileExistsError(
             f"result {str(result)!r} of {str(source)!r} exists already, and was made from another image; {way_out}."

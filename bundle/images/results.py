@@ -13,7 +13,8 @@ from bundle.images.formats import SUFFIXES, check_not_source, is_series, stem, s
 from bundle.images.image import ImageError
 from bundle.images.provenance import COMPANIONS, PROVENANCE, check_overwrite, check_replaceable, content_hash
 from bundle.images.xray import END
-from bundle.runtime import Job
+from bundle.runtime import Job, system
+from bundle.runtime.origins import absolute, archive_of, in_words, origin_of
 
 #: Bytes of the longest name that file systems allow.
 LONGEST_NAME = 255
@@ -45,8 +46,8 @@ def result_path(
     """
     source, folder = Path(source), Path(output_dir)
     check_extension(output_ext)
-    if root is not None and source.is_file() and Path(root) in source.parents:
-        folder = folder / source.parent.relative_to(root)
+    if root is not None:
+        folder = folder / _place_below(source, Path(root))
     end = output_ext.lower() or suffix(source)
     if is_series(source):
         end = output_ext.lower() or result_suffix(files or series_files(source, series_uid))
@@ -56,6 +57,19 @@ def result_path(
         end = end or (END if source.is_file() else ".nii.gz")
     end = SUFFIXES[end].SUFFIXES[end] if end else ""
     return folder / f"{'_'.join(filter(None, (name, output_postfix)))}{end}"
+
+
+def _place_below(source: Path, root: Path) -> Path:
+    """The folder of an image below the root; that of an archive in between loses its suffix."""
+    place, top = absolute(origin_of(source)), absolute(root)
+    if top not in place.parents:
+        return Path()
+    inner = list(place.parent.relative_to(top).parts)
+    archive = archive_of(source)
+    at = len(absolute(archive).relative_to(top).parts) - 1 if archive else -1
+    if 0 <= at < len(inner):
+        inner[at] = Path(inner[at]).stem
+    return Path(*inner)
 
 
 def check_extension(output_ext: str) -> None:
@@ -100,21 +114,24 @@ def plan_results(
     """
     check_extension(output_ext)
     check_overwrite(overwrite)
-    if not isinstance(output_postfix, str) or any(letter in output_postfix for letter in "/\\\0"):
-        raise ImageError(f"output_postfix {output_postfix!r} is no part of a file's name; take one without / and \\.")
+    forbidden = "/\\\0" + (system.FORBIDDEN if system.WINDOWS else "")
+    if not isinstance(output_postfix, str) or any(letter in output_postfix for letter in forbidden):
+        told = f"any of {forbidden[3:]}, / and \\" if system.WINDOWS else "/ and \\"
+        raise ImageError(f"output_postfix {output_postfix!r} is no part of a file's name; take one without {told}.")
     results: dict[str, Path] = {}
-    owners: dict[Path, str] = {}
+    owners: dict[str, str] = {}
+    case = not system.ignores_case(output_dir)
     for image in images:
         try:
             path = result_path(image, output_dir, output_postfix, output_ext, root, series_uid)
         except ImageError:
             continue  # a broken series, which is named when its turn comes
         results[image] = path
-        other = owners.setdefault(path.resolve(), image)
+        other = owners.setdefault(system.name_key(path.resolve(), case), image)
         if other != image:
             raise ImageError(
-                f"images {other!r} and {image!r} would both give {str(path)!r}; rename one, or translate them into "
-                "different folders."
+                f"images {str(origin_of(other))!r} and {str(origin_of(image))!r} would both give {str(path)!r}; rename "
+                "one, or translate them into different folders."
             )
     sources = {Path(image).resolve(): image for image in images}
     skipped = set()
@@ -125,8 +142,8 @@ def plan_results(
             continue
         files = series_files(image, series_uid) if is_series(image) else ()
         made = check_replaceable(path, image, files, overwrite)
-        if skip_existing and job and made and _is_of(made, job, content_hash(image, files)):
-            print(f"skipped: {path} exists already, made from {image} by the same weights and settings")
+        if skip_existing and job and made and _is_of(made.told, job, content_hash(image, files)):
+            print(in_words(f"skipped: {path} exists already, made from {image} by the same weights and settings"))
             skipped.add(image)
     return {image: results.get(image, Path(output_dir)) for image in images if image not in skipped}
 

@@ -1,10 +1,12 @@
 """The machine: files, memory, processes.
 
-- `files`: atomic files and folders, and their hashes; `typed`: paths as they were typed; `arguments`: misspelt keys;
+- `files`: atomic files and folders, and their hashes; `replace`: one folder by another, in one step;
+- `typed`: paths as they were typed; `patterns`: what they stand for; `arguments`: misspelt keys;
 - `errors`: one last line; `each`: an evaluator over images, one of which may fail;
 - `choose`: settings by one key; `bytes`: memory sizes given as text; `host_memory`: what the host has left;
 - `malloc`: the C library's heap; `precision`: whether a device computes in bfloat16;
-- `locks`: between processes; `job`: all that a result depends on; `notes`: what is worth telling of an image;
+- `system`: where systems differ; `locks`: between processes; `origins`: what was taken out of an archive;
+- `job`: all that a result depends on; `notes`: what is worth telling of an image;
 - `prefetch`: reading and writing while computing; `ranks`: the processes of one run.
 """
 
@@ -15,9 +17,10 @@ from bundle.runtime.host_memory import free_memory
 from bundle.runtime.job import Job
 from bundle.runtime.malloc import trim_malloc
 from bundle.runtime.notes import begin_notes, note, noted, remark, warn
+from bundle.runtime.patterns import root_of
 from bundle.runtime.precision import has_bfloat16
 from bundle.runtime.prefetch import prefetch
-from bundle.runtime.ranks import first, rank, shutdown, wait, world
+from bundle.runtime.ranks import first, of_first, rank, shutdown, wait, world
 from bundle.runtime.typed import typed_path
 
 __all__ = [
@@ -31,10 +34,12 @@ __all__ = [
     "has_bfloat16",
     "note",
     "noted",
+    "of_first",
     "parse_bytes",
     "prefetch",
     "rank",
     "remark",
+    "root_of",
     "shutdown",
     "trim_malloc",
     "typed_path",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -13,6 +14,7 @@ import monai.bundle
 from monai.bundle import ConfigParser
 
 COMMAND = "monai/bundle/__main__.py"
+PATHS = ("dataset_dir", "output_dir")  # keys that are paths
 
 
 def check_arguments(arguments: Sequence[str] | None = None) -> None:
@@ -33,11 +35,38 @@ def check_arguments(arguments: Sequence[str] | None = None) -> None:
     options = _options(given[1:])
     if "config_file" not in options:
         return
-    config = ConfigParser.load_config_files(_value(options["config_file"]))
     own = inspect.signature(monai.bundle.run).parameters
+    config = ConfigParser.load_config_files(_value(options["config_file"]))
     for option in options:
         if option not in own:
             _check(option, config)
+        if option in PATHS:
+            _check_path(option, options[option], config)
+
+
+def check_keys(keys: Iterable[str], config_file: str | Sequence[str]) -> None:
+    """Refuse keys that the config files do not have.
+
+    Args:
+        keys: such as ``tile_size`` or ``kernel_choice#catalogue``.
+        config_file: a path, or several.
+
+    Raises:
+        ValueError: If a key is unknown.
+    """
+    config = ConfigParser.load_config_files(config_file)
+    for key in keys:
+        _check(key, config)
+
+
+def _check_path(option: str, path: str, config: Mapping[str, Any]) -> None:
+    """Refuse a path that a config would take for a key of its own, or for an expression, and that is none."""
+    reference = re.match(r"@(\w*)", path)
+    if (reference and reference[1] not in config) or re.fullmatch(r"\$[^@'\"(]*", path):
+        raise ValueError(
+            f"--{option} {path!r} begins with {path[0]!r}, by which a config names its own keys or expressions; write "
+            f"it with its folder, such as './{path}'."
+        )
 
 
 def _options(given: Sequence[str]) -> dict[str, str]:

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from bundle.runtime.errors import last_line
+from bundle.runtime.origins import origin_of
 from bundle.runtime.ranks import wait, world
 from ignite.engine import Events
 from monai.engines import Evaluator
 
 
-def run_each(evaluator: Evaluator, key: str = "image", together: bool | None = False) -> None:
+class Closable(Protocol):
+    """What holds something until it is closed."""
+
+    def close(self) -> None:
+        """Give it up; once more does nothing."""
+
+
+def run_each(
+    evaluator: Evaluator, key: str = "image", together: bool | None = False, found: Closable | None = None
+) -> None:
     """Run an evaluator over all items of its dataset; those that fail are told at the end, one line each.
 
     Of several processes, each of which has images of its own, none ends before the others have done theirs.
@@ -22,6 +32,7 @@ def run_each(evaluator: Evaluator, key: str = "image", together: bool | None = F
         key: of an item's image, a path.
         together: whether several processes work on the same image, and so wait for each other: then the first failure
             ends the run.
+        found: what holds the images, such as an unpacked archive, and is closed at the end, also after a failure.
 
     Raises:
         Exception: Whatever fails before the first image is read, or is the failure of the only image.
@@ -54,11 +65,15 @@ def run_each(evaluator: Evaluator, key: str = "image", together: bool | None = F
     finally:
         dataset.data = items
         handler.remove()
+        if found and world() == 1:
+            found.close()
     if not together:
         wait()  # torchrun ends all processes when one fails
+    if found:
+        found.close()
     if failures:
         for path, cause in failures:
-            named = cause if Path(path).name in cause else f"image {path!r}: {cause}"
+            named = cause if Path(path).name in cause else f"image {str(origin_of(path))!r}: {cause}"
             print(f"failed: {named}", file=sys.stderr)
         others = len(items) - len(failures)
         print(

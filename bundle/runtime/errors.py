@@ -7,6 +7,8 @@ import tempfile
 import traceback
 from types import TracebackType
 
+from bundle.runtime.origins import in_words
+from bundle.runtime.system import print_any_name
 from monai.utils import MONAIEnvVars
 
 #: What MONAI puts around the error of a transform, an expression, a component.
@@ -23,15 +25,16 @@ def cause_of(error: BaseException) -> BaseException:
 def last_line(error: BaseException) -> str:
     """The cause of an error in one line."""
     cause = cause_of(error)
-    return f"error: {' '.join(str(cause).split()) or type(cause).__name__}"
+    return f"error: {in_words(' '.join(str(cause).split())) or type(cause).__name__}"
 
 
 def end_in_one_line() -> None:
     """From now on, let the last line of a run that fails tell the cause; the exit status is 1 as before.
 
     The traceback goes to a file in the folder for temporary files, whose path is told. With MONAI's environment
-    variable ``MONAI_DEBUG`` it is printed instead.
+    variable ``MONAI_DEBUG`` it is printed instead. Names are printed whatever letters they hold.
     """
+    print_any_name()
     before = sys.excepthook
 
     def told(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -18,7 +18,10 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 
+from bundle.runtime import system
 from bundle.runtime.locks import END, LockedError, locked
+from bundle.runtime.origins import archive_of, origin_of
+from bundle.runtime.replace import replace
 
 #: What the names of temporary folders begin with.
 PART = ".part_"
@@ -29,9 +32,8 @@ FULL = {
     errno.EFBIG: "file larger than allowed (see 'ulimit -f')",
 }
 
-
-#: Seconds after which what was left by a failure is removed again.
-PAUSES = (0.02, 0.1, 0.3)
+#: What a disk says that cannot flush a folder, as some network disks cannot.
+UNFLUSHED = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)
 
 
 #: Called with what was written whole, before it gets its name.
@@ -87,7 +89,9 @@ def atomic(path: str | Path, needed: int = 0, verify: Callable[[Path], object] |
                     verify(part)
                 if seal:
                     seal(part)
-                _move(part, path, holder)
+                replace(part, path)
+                if os.name == "posix":
+                    _sync(path.parent)
             except (OSError, RuntimeError) as error:
                 full = _is_full(error) or needed - size_of(part) > shutil.disk_usage(holder).free
                 raise
@@ -102,15 +106,20 @@ def atomic(path: str | Path, needed: int = 0, verify: Callable[[Path], object] |
 
 
 @contextmanager
-def temporary_folder(folder: Path) -> Iterator[Path]:
-    """Make a temporary folder in another, which is locked while it is in use and removed afterwards."""
-    holder = folder / f"{PART}{secrets.token_hex(4)}"
+def temporary_folder(folder: Path, kind: str = "") -> Iterator[Path]:
+    """Make a temporary folder in another, which is locked while it is in use and removed afterwards.
+
+    Args:
+        folder: made if missing.
+        kind: what its name begins with besides.
+    """
+    holder = folder / f"{PART}{kind}{secrets.token_hex(4)}"
     with locked(holder):
         holder.mkdir(mode=0o700)
         try:
             yield holder
         finally:
-            _remove(holder)
+            remove_folder(holder)
 
 
 def remove_abandoned(folder: str | Path, kept: Callable[[Path], bool] = lambda _: False) -> None:
@@ -197,11 +206,11 @@ def file_hash(path: str | Path) -> str:
 
 
 def fingerprint(path: str | Path) -> str:
-    """What changes when an image does: its place, and size and time of change of its files."""
-    path = Path(path)
+    """What changes when an image does: its place, and size and time of change of its files, or of its archive."""
+    place, path = origin_of(path).resolve(), archive_of(path) or Path(path)
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     told = [f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files]
-    return hashlib.sha256("\n".join([str(path.resolve()), *told]).encode()).hexdigest()
+    return hashlib.sha256("\n".join([str(place), *told]).encode()).hexdigest()
 
 
 def _code(error: BaseException | None) -> int | None:
@@ -213,9 +222,9 @@ def _code(error: BaseException | None) -> int | None:
     return None
 
 
-def _remove(folder: Path) -> None:
-    """Remove a folder for good: if it is not empty, the threads of a library (zarr) may still be writing into it."""
-    pauses = PAUSES if any(folder.glob("*")) else ()
+def remove_folder(folder: Path) -> None:
+    """Remove a folder as far as the system lets us: the threads of a library (zarr) may still be writing into it."""
+    pauses = system.PAUSES if any(folder.glob("*")) else ()
     shutil.rmtree(folder, ignore_errors=True)
     for pause in pauses:
         time.sleep(pause)
@@ -234,27 +243,16 @@ def _flush(path: Path) -> None:
     _sync(path)
 
 
-def _move(part: Path, path: Path, holder: Path) -> None:
-    """Give what was written its name; what had it before goes only when that has worked."""
-    if path.exists() and path.is_dir() != part.is_dir():
-        kind = "folder" if path.is_dir() else "file"
-        raise FileExistsError(f"{str(path)!r} is a {kind}; move it away, or take another output_dir.")
-    if path.is_dir():
-        before = path.rename(holder / ".replaced")
-        try:
-            part.rename(path)
-        except OSError:
-            before.rename(path)
-            raise
-    else:
-        part.replace(path)
-    if os.name == "posix":
-        _sync(path.parent)
-
-
 def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
+    """Flush a file; a folder where the system and its disk can. Windows flushes what is open for writing alone."""
+    folder = path.is_dir()
+    if folder and system.WINDOWS:
+        return
+    handle = os.open(path, os.O_RDWR if system.WINDOWS else os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if not folder or error.errno not in UNFLUSHED:
+            raise
     finally:
         os.close(handle)

@@ -11,6 +11,7 @@ from typing import Any
 
 from bundle import __version__
 from bundle.runtime.files import file_hash, fingerprint
+from bundle.runtime.origins import origin_of
 
 
 class Job:
@@ -29,18 +30,23 @@ class Job:
         """The SHA-256 of the weights."""
         return file_hash(self.weights) if self.weights else None
 
-    def of(self, image: str | Path) -> dict[str, Any]:
-        """Return what the result of an image depends on, for JSON to write."""
-        told = {"image": fingerprint(image), "place": place_of(image), "weights": self.weights_hash}
-        return {"bundle": __version__, **told, "settings": self.settings}
+    def of(self, image: str | Path, series_uid: str = "") -> dict[str, Any]:
+        """Return what the result of an image depends on, for JSON to write.
 
-    def key(self, image: str | Path | None = None) -> str:
+        Args:
+            image: its path.
+            series_uid: of a DICOM folder with several series, the one to take.
+        """
+        told = {"image": fingerprint(image), "place": place_of(image), "weights": self.weights_hash}
+        return {"bundle": __version__, **told, "settings": [*self.settings, *filter(None, [series_uid])]}
+
+    def key(self, image: str | Path | None = None, series_uid: str = "") -> str:
         """Return a short hash of the job, or of the job of an image, that changes with anything in it."""
         told = {"bundle": __version__, "weights": self.weights_hash, "settings": self.settings}
-        told = self.of(image) if image is not None else told
+        told = self.of(image, series_uid) if image is not None else told
         return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 
 def place_of(path: str | Path) -> str:
-    """Return a hash of where a file or folder lies, which does not tell its name."""
-    return hashlib.sha256(str(Path(path).resolve()).encode(errors="surrogateescape")).hexdigest()[:16]
+    """Return a hash of where a file or folder lies, or of its place in its archive, which does not tell its name."""
+    return hashlib.sha256(str(origin_of(path).resolve()).encode(errors="surrogateescape")).hexdigest()[:16]

@@ -5,6 +5,7 @@ A lock is a file beside what it stands for, and is gone when it is free. The sys
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import sys
@@ -15,8 +16,13 @@ from pathlib import Path
 from typing import ClassVar
 from weakref import WeakValueDictionary
 
-from filelock import FileLock, Timeout
+from bundle.runtime import system
+from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
+#: What a disk says that knows no locks, as some network disks: a file that is there stands for a lock then.
+NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP)
+#: What its name ends in, behind that of the lock.
+HELD = ".held"
 #: What the name of a lock ends in.
 END = ".lock"
 #: What the note of a holder begins with.
@@ -42,15 +48,14 @@ def locked(path: str | Path, wait: bool = False, task: str = "") -> Iterator[Non
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     file = path.with_name(path.name + END)
-    lock = FileLock(file)
     try:
-        lock.acquire(timeout=0)
+        lock = _taken(file, 0)
     except Timeout:
         told = f"{task or repr(str(path))} is being worked on by {_holder(file)}"
         if not wait:
             raise LockedError(f"{told}; wait until it has ended, or end it.") from None
         print(f"waiting: {told}", file=sys.stderr, flush=True)
-        lock.acquire(poll_interval=0.2)
+        lock = _taken(file, -1)
     try:
         _sign(file)
         yield
@@ -58,7 +63,7 @@ def locked(path: str | Path, wait: bool = False, task: str = "") -> Iterator[Non
         with suppress(OSError):  # Windows keeps a file that is open
             file.unlink()
         lock.release()
-        if os.name == "nt":
+        if system.WINDOWS:
             with suppress(OSError):
                 file.unlink(missing_ok=True)
 
@@ -83,6 +88,26 @@ class HeldLock:
     def release(self) -> None:
         """Release it; once more does nothing."""
         self._release()
+
+
+def _taken(file: Path, timeout: float) -> BaseFileLock:
+    """Take the lock of a file, from the system, or else by another file that is there as long as the lock is held.
+
+    Args:
+        file: of the lock.
+        timeout: seconds to wait for it; -1 for as long as it takes.
+    """
+    lock: BaseFileLock = FileLock(file)
+    try:
+        lock.acquire(timeout, 0.2)
+    except Timeout:
+        raise
+    except (OSError, NotImplementedError) as error:
+        if isinstance(error, OSError) and error.errno not in NO_LOCKS:
+            raise
+        lock = SoftFileLock(file.with_name(file.name + HELD))
+        lock.acquire(timeout, 0.2)
+    return lock
 
 
 def _sign(file: Path) -> None:

@@ -10,6 +10,9 @@ import time
 import warnings
 from typing import Any
 
+from bundle.runtime.host_memory import peak_memory
+from bundle.runtime.origins import in_words
+
 _facts: dict[str, Any] = {}
 _warned: list[str] = []
 _begun = time.monotonic()
@@ -36,7 +39,7 @@ def warn(text: str, subject: str = "") -> None:
         subject: the file, which only the user is told.
     """
     _warned.append(text)
-    warnings.warn(f"{subject} {text}".strip(), stacklevel=3)
+    warnings.warn(in_words(f"{subject} {text}".strip()), stacklevel=3)
 
 
 def remark(text: str) -> None:
@@ -51,13 +54,4 @@ def noted() -> dict[str, Any]:
     The peak is of resident memory since the process began; null where the system does not tell it.
     """
     seconds = round(time.monotonic() - _begun, 3)
-    return {**_facts, "warnings": list(_warned), "seconds": seconds, "peak_memory_bytes": _peak()}
-
-
-def _peak() -> int | None:
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    return {**_facts, "warnings": list(_warned), "seconds": seconds, "peak_memory_bytes": peak_memory()}

@@ -7,6 +7,7 @@ together, and a process without images never asks.
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import torch.distributed as dist
 
@@ -30,6 +31,15 @@ def wait() -> None:
     """Wait for the other processes."""
     if world() > 1:
         dist.barrier()
+
+
+def of_first(value: Any) -> Any:
+    """Return what the first process gives; all processes have to ask."""
+    if world() == 1:
+        return value
+    values = [value]
+    dist.broadcast_object_list(values, src=0)
+    return values[0]
 
 
 def shutdown(seconds: float = 1.0) -> None:

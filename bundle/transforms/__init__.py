@@ -1,13 +1,14 @@
 """The MONAI dictionary transforms that `configs/inference.json` names: load, match, paste, save.
 
 `prepare` and `finish` run them on an image in memory, or slab by slab on one that is too large for that; `percentiles`:
-intensities without a unit on one scale; `check_input`: what is no CT in HU, by its `input_scores`; `lungs`: where they
-are; `densitometry`: their density, in a `lung_mask`.
+intensities without a unit on one scale; `check_input`: what is no CT in HU, by its `input_scores`, and
+`inspection`, which only looks; `lungs`: where they are; `densitometry`: their density, in a `lung_mask`.
 """
 
 from bundle.transforms.check_input import CheckInput
 from bundle.transforms.densitometry import Densitometry
 from bundle.transforms.finish import FinishImaged
+from bundle.transforms.inspection import inspect_images
 from bundle.transforms.kernel_choice import KernelChoice
 from bundle.transforms.load import LoadImageOrSeriesd
 from bundle.transforms.lungs import lungs
@@ -33,5 +34,6 @@ __all__ = [
     "SaveImageAsSourced",
     "UndoClippingd",
     "collate",
+    "inspect_images",
     "lungs",
 ]

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ from bundle.cascade import ScratchImage
 from bundle.geometry import Tile, region, tiles
 from bundle.images import Opened, Volume
 from bundle.runtime import first, prefetch, trim_malloc, wait
+from bundle.runtime.files import remove_folder
 from bundle.transforms.prepare import slab_depth
 from bundle.transforms.save import SaveImageAsSourced
 from monai.config import KeysCollection
@@ -58,15 +58,23 @@ class FinishImaged(MapTransform):
         return out
 
     def save(self, result: ScratchImage, key: Hashable) -> None:
-        """Write one result from disk, and remove what is there of the job."""
+        """Write one result from disk, and remove what is there of the job.
+
+        Raises:
+            FileExistsError: If something lies there meanwhile that must not be replaced; nothing of the job is kept, as
+                the next run would be refused from the start.
+        """
         steps = self.postprocessing.transforms
         (saving,) = [step for step in steps if isinstance(step, SaveImageAsSourced)]
         restoring = [step for step in steps if step is not saving]
         volume: Volume = result.about["volume"]
         if first():
-            self.write(result, volume, key, restoring, saving)
-            shutil.rmtree(result.folder)
-            result.about["lock"].release()
+            try:
+                self.write(result, volume, key, restoring, saving)
+            except FileExistsError:
+                _remove(result)
+                raise
+            _remove(result)
         wait()
 
     def write(
@@ -93,3 +101,9 @@ class FinishImaged(MapTransform):
         with saving.created(source) as write:
             for _ in trim_malloc(prefetch(walk, read, restored, lambda tile, voxels: write(tile.write, voxels))):
                 pass
+
+
+def _remove(result: ScratchImage) -> None:
+    """Remove what is there of a job."""
+    remove_folder(result.folder)
+    result.about["lock"].release()

@@ -165,7 +165,7 @@ class PrepareImaged(MapTransform):
 
     def scratch(self, image: Opened) -> Path:
         """The folder where an image lies on disk: one for each job, so that no two processes share it by chance."""
-        return self.folder / f"{PART}{stem(image.path)[:LONGEST]}_{self.job.key(image.path)}"
+        return self.folder / f"{PART}{stem(image.path)[:LONGEST]}_{self.job.key(image.path, self.series_uid)}"
 
     def put_on_disk(self, image: Opened, key: Hashable) -> ScratchImage:
         """One image on disk, as the network sees it; what a run before has put there is not put there again."""
@@ -173,7 +173,7 @@ class PrepareImaged(MapTransform):
         if first():
             self._lock = HeldLock(self.scratch(image), wait=world() == 1, task=f"image {str(image.path)!r}")
         wait()
-        group = open_group(self.scratch(image), self.job.of(image.path))
+        group = open_group(self.scratch(image), self.job.of(image.path, self.series_uid))
         shape = volume.shape[:dims]
         slab = (*shape[:-1], slab_depth(shape))
         chunks = [min(CHUNK, side) for side in slab[:-1]]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bundle.images import Opened
-from bundle.images.provenance import write_provenance
+from bundle.images.provenance import Own, write_provenance
 from bundle.runtime import Job, noted
 from bundle.runtime.resolver import calling_config
 from monai.bundle import ConfigParser
@@ -33,12 +33,13 @@ class Provenance:
         before = parsed(defaults) if defaults else {}
         self.settings = {key: value for key, value in differing(config, before).items() if key not in UNTOLD}
 
-    def __call__(self, result: Path, source: Opened, whole: Path) -> None:
+    def __call__(self, result: Path, source: Opened, replaced: Own | None, whole: Path) -> None:
         """Write it for a result that is whole, but has not got its name yet.
 
         Args:
             result: the name that it will have.
             source: the image that it was made from.
+            replaced: the result of this bundle that has the name until then; nothing if there is none.
             whole: where the result lies now.
         """
         made = {
@@ -48,7 +49,7 @@ class Provenance:
             "seed": self.seed,
             "settings": self.settings,
         }
-        write_provenance(result, whole, source.path, source.files, {**made, **noted()})
+        write_provenance(result, whole, source.path, source.files, {**made, **noted()}, replaced)
 
 
 def parsed(path: str | Path) -> dict[str, Any]:

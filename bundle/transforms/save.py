@@ -16,10 +16,11 @@ import torch
 from bundle.cascade.scratch import NOTE
 from bundle.images import Opened, Write, check_extension, create_image, held, open_image, result_path, suffix
 from bundle.images.derived import Derivation
-from bundle.images.provenance import PROVENANCE, check_overwrite, check_replaceable, remove_companions
+from bundle.images.provenance import PROVENANCE, Own, check_overwrite, check_replaceable, remove_companions
 from bundle.runtime import file_hash, noted
 from bundle.runtime.files import PART, remove_abandoned, sealing
 from bundle.runtime.locks import locked
+from bundle.runtime.replace import put_back
 from bundle.transforms.chosen import KERNELS
 from bundle.transforms.densitometry import Densitometry
 from bundle.transforms.provenance import Provenance
@@ -104,9 +105,11 @@ class SaveImageAsSourced(SaveImaged):
         dtype = get_equivalent_dtype(self.output_dtype, np.ndarray)
         lock = path.with_name(f"{PART}{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:12]}")
         with locked(lock, wait=True, task=f"result {str(path)!r}"):
-            check_replaceable(path, source.path, source.files, self.overwrite)
+            put_back(path)
+            own = check_replaceable(path, source.path, source.files, self.overwrite)
             remove_abandoned(path.parent, lambda folder: (folder / NOTE).exists())
-            with self.sealed(path, source), create_image(path, source, dtype, self.derivation(path, source)) as write:
+            derivation = self.derivation(path, source)
+            with self.sealed(path, source, own), create_image(path, source, dtype, derivation) as write:
                 yield write
             remove_companions(path, (PROVENANCE,) if self.provenance else ())
             print(f"written: {path}")
@@ -122,11 +125,11 @@ class SaveImageAsSourced(SaveImaged):
         kernels, told, kernel = (str(source.meta.get(key, "")) for key in KERNELS)
         return Derivation(self.series_description, weights=weights, kernels=kernels, kernels_told=told, kernel=kernel)
 
-    def sealed(self, path: Path, source: Opened) -> AbstractContextManager[None]:
-        """What writes the provenance of a result before the result gets its name."""
+    def sealed(self, path: Path, source: Opened, replaced: Own | None) -> AbstractContextManager[None]:
+        """What writes the provenance of a result before the result gets its name, and replaces another."""
         if self.provenance is None:
             return nullcontext()
-        return sealing(partial(self.provenance, path, source))
+        return sealing(partial(self.provenance, path, source, replaced))
 
 
 def source_of(image: Any, voxels: np.ndarray) -> Opened:

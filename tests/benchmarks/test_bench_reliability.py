@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("zarr", minversion="3", reason="OME-Zarr is damaged too, and needs zarr 3 and so Python 3.11")
 
-from benchmarks import mutants
+from benchmarks import mutants, mutants_drawn
 from benchmarks.fuzz_mutations import ANYWHERE, KNOWING, mutate
 
 ROOT = Path(__file__).parents[2]
@@ -66,14 +66,41 @@ def test_a_soak_counts_every_try():
 
 
 def test_a_mutant_is_one_small_change_that_python_reads():
-    found = mutants.drawn(200, 3)
-    assert len(found) == 200 and found == mutants.drawn(200, 3) != mutants.drawn(200, 4)
+    patterns = [pattern for pattern, _ in mutants.TESTS]
+    found = mutants_drawn.drawn(200, 3, patterns)
+    assert len({mutant.name for mutant in found}) == 200
+    assert found == mutants_drawn.drawn(200, 3, patterns) != mutants_drawn.drawn(200, 4, patterns)
+    assert found[:50] == mutants_drawn.drawn(50, 3, patterns)
     for mutant in found:
         source = (ROOT / mutant.file).read_text(encoding="utf-8")
         changed = mutant.applied(source)
         compile(changed, mutant.file, "exec")
         assert changed != source and changed.count("\n") <= source.count("\n")
-        assert all((ROOT / test).exists() for test in mutants.tests_of(mutant.file).split())
+        assert all((ROOT / test).exists() for test in mutants.tests_of(mutant.file))
+
+
+def test_an_outcome_holds_until_the_module_changes_and_a_survivor_until_its_tests_do(tmp_path, monkeypatch):
+    names = [f"{name}.py" for name in ("module", "tests")]
+    for name in names:
+        (tmp_path / name).write_text("1")
+    monkeypatch.setattr(mutants, "ROOT", tmp_path)
+    monkeypatch.setattr(mutants, "TESTS", (("module.py", "tests.py"),))
+    killed, survived = (mutants_drawn.Mutant("module.py", 1, 0, 1, 1, "1", after) for after in "23")
+    record = mutants.Record(tmp_path / "record.jsonl")
+    record.note(killed, "killed")
+    record.note(survived, "survived")
+
+    def told():
+        again = mutants.Record(tmp_path / "record.jsonl")
+        return [again.outcome(mutant) for mutant in (killed, survived)]
+
+    assert told() == ["killed", "survived"]
+    (tmp_path / "tests.py").write_text("2")
+    assert told() == ["killed", ""]
+    record.note(survived, "killed")
+    assert told() == ["killed", "killed"]
+    (tmp_path / "module.py").write_text("2")
+    assert told() == ["", ""]
 
 
 @pytest.mark.slow

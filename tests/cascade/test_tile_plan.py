@@ -85,3 +85,46 @@ def test_cutting_once_more_makes_tiles_smaller_down_to_one_grain(data):
     assert cores[0] == grid
     assert cores[-1] == tuple(min(grain, size) for size in grid)
     assert all(math.prod(a) > math.prod(b) for a, b in pairwise(cores))
+
+
+@pytest.mark.parametrize(
+    ("on_disk", "tile_size", "core", "step", "chunks", "tiles"),
+    [
+        (False, 97, (97, 97, 60), (1, 1, 1), (75, 87, 60), 12),
+        (True, 97, (96, 96, 60), (2, 2, 2), (76, 88, 60), 12),  # of two chunks a side
+        (True, 203, (200, 200, 60), (4, 4, 4), (51, 66, 60), 4),
+        (True, [97, 147, 7], (96, 147, 7), (2, 3, 1), (76, 66, 7), 72),
+    ],
+)
+def test_a_plan_one_can_see(on_disk, tile_size, core, step, chunks, tiles):
+    coarse, fine = plan_tiles(cascade(), [(150, 131, 30), (300, 261, 60)], 1, tile_size, 0, on_disk)
+    assert (fine.core, fine.halo, fine.step, fine.chunks, len(fine)) == (core, (14, 14, 14), step, chunks, tiles)
+    assert not fine.strided and len(list(fine)) == tiles
+    # the network of scale 0 has a stride of 2, and reaches 4 voxels
+    assert coarse.strided and (coarse.halo, coarse.step) == ((4, 4, 4), (2, 2, 2))
+    assert all(side % 2 == 0 or side == size for side, size in zip(coarse.core, coarse.grid, strict=True))
+
+
+def test_each_cut_is_along_the_axis_that_adds_the_least_halo():
+    assert list(_smaller_and_smaller((8, 8), lambda side: -(-side // 2) * 2, (1, 3))) == [
+        (8, 8),
+        (4, 8),  # all tiles read 2 * 6 * 14 voxels, and 2 * 10 * 10 if cut the other way
+        (2, 8),
+        (2, 4),
+        (2, 2),
+    ]
+    assert list(_smaller_and_smaller((100, 100), lambda side: side, (10, 0)))[1:4] == [(100, 50), (100, 34), (100, 25)]
+
+
+@pytest.mark.parametrize(("scales", "core"), [(1, (2, 2, 2)), (2, (1, 1, 1))])
+def test_what_the_smallest_tile_needs_is_enough(scales, core):
+    def needed(budget):
+        with pytest.raises(ValueError, match=f"memory_budget {budget} bytes is less than the .* give more") as error:
+            plan_tiles(network, GRIDS[:scales], 1, None, budget, False)
+        return int(str(error.value).split("less than the ")[1].split()[0])
+
+    network, budget = cascade(), 1000
+    for _ in range(scales):  # scale 0 is told first
+        budget = needed(budget)
+    assert needed(budget - 1) == budget
+    assert plan_tiles(network, GRIDS[:scales], 1, None, budget, False)[-1].core == core

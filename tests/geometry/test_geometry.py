@@ -109,6 +109,7 @@ def test_thick_slices_are_not_pooled_away():
     assert pyramid([0.58, 0.58, 1.25], 3) == [[2, 2, 1], [2, 2, 2], [2, 2, 2]]
     assert pyramid([0.65, 0.65, 8.0], 3) == [[2, 2, 1]] * 3
     assert pyramid([1.0, 1.0], 2) == [[2, 2]] * 2
+    assert pyramid([1.0, 1.4142135], 1) == [[2, 2]] != pyramid([1.0, 1.4142136], 1)  # to the root of 2
 
 
 @given(st.lists(st.floats(0.1, 10), min_size=2, max_size=3), st.integers(0, 6))

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from bundle.images import ImageError, open_image
-from bundle.images.packed import BLOCK, check_packed
+from bundle.images.packed import BLOCK, unpacked
 from tests.dicom_series import hounsfield, write_series
 from tests.images.ways import both_ways, through
 
@@ -193,15 +193,25 @@ def test_a_description_of_several_lines_is_told_in_one(tmp_path):
 def test_voxels_of_several_blocks_are_counted_to_the_last(tmp_path, more):
     path, size = tmp_path / "scan.bin", 5 * BLOCK + 77
     noise = np.random.default_rng(0).integers(0, 256, 3 * BLOCK, np.uint8).tobytes()
-    path.write_bytes(b"head" + zlib.compress(noise + bytes(size - len(noise) + more)))
-    if not more:
-        check_packed(path, path, 4, size)
-        check_packed(path, path, 4, size, path.stat().st_size - 4)
-        with pytest.raises(ImageError, match="without an end"):
-            check_packed(path, path, 4, size, path.stat().st_size - 5)
+    whole = noise + bytes(size - len(noise) + more)
+    path.write_bytes(b"head" + zlib.compress(whole))
+    packed = path.stat().st_size - 4
+    if more:
+        with pytest.raises(ImageError, match="damaged"):
+            list(unpacked(path, path, 4, size))
         return
-    with pytest.raises(ImageError, match="damaged"):
-        check_packed(path, path, 4, size)
+    blocks = list(unpacked(path, path, 4, size))
+    assert b"".join(blocks) == whole == b"".join(unpacked(path, path, 4, size, packed))
+    assert max(map(len, blocks)) == BLOCK
+    with path.open("ab") as file:
+        file.write(b"more")
+    assert b"".join(unpacked(path, path, 4, size)) == whole
+    for told in (packed - 1, packed + 1):
+        with pytest.raises(ImageError, match=f"CompressedDataSize is {told}, and its .* are {packed} bytes"):
+            list(unpacked(path, path, 4, size, told))
+    path.write_bytes(path.read_bytes()[: packed + 3])
+    with pytest.raises(ImageError, match="without an end"):
+        list(unpacked(path, path, 4, size))
 
 
 @pytest.mark.parametrize("value", ["False", "rMSB = False", ""])

@@ -158,7 +158,8 @@ def test_it_says_what_it_is(tmp_path):
         assert source.SpatialLocationsPreserved == "YES"
         assert source.PurposeOfReferenceCodeSequence[0].CodeValue == "121322"
         assert (header.RescaleSlope, header.RescaleIntercept, header.RescaleType) == (1, 0, "HU")
-        assert (header.BitsStored, header.HighBit, header.PixelRepresentation) == (16, 15, 1)
+        assert (header.BitsAllocated, header.BitsStored, header.HighBit, header.PixelRepresentation) == (16, 16, 15, 1)
+        assert (header.SamplesPerPixel, header.PhotometricInterpretation) == (1, "MONOCHROME2")
 
 
 def test_the_equipment_is_the_bundle_and_the_scanner_contributed(tmp_path):
@@ -183,6 +184,32 @@ def test_what_no_longer_holds_is_gone(tmp_path):
     everything = [*header.iterall()]
     assert [element for element in everything if element.tag.is_private or element.tag.group == 0x6000] == []
     assert "P1" in [element.value for element in everything]
+
+
+def test_groups_that_speak_of_the_source_s_pixels_are_gone_and_their_neighbours_are_not(tmp_path):
+    gone = (0x0088, 0x0100, 0x0400, 0x4FFE, 0x5000, 0x50FE, 0x6000, 0x60FE, 0xFFFC)
+    kept = (0x0086, 0x0102, 0x0402, 0x4FFC, 0x5100, 0x5FFE, 0x6100)
+
+    def full(header, **_):
+        for group in (*gone, *kept):
+            header.add_new((group, 0x1234), "LO", "text")
+
+    write_series(tmp_path / "source", hounsfield((4, 3, 1)), edit=full)
+    (header,) = derive(tmp_path / "source", tmp_path / "result")
+    assert {element.tag.group for element in header if element.tag.element == 0x1234} == set(kept)
+
+
+@pytest.mark.parametrize("axis", range(3))
+def test_a_result_may_lie_a_hundredth_of_a_pixel_off_its_source(tmp_path, axis):
+    files = write_series(tmp_path / "source", hounsfield(), UPRIGHT)
+    for share, allowed in ((0.009, True), (0.011, False)):
+        moved = UPRIGHT.copy()
+        moved[axis, 3] += share * 0.7
+        if allowed:
+            DerivedSeries(files, tmp_path / "result", SHAPE, moved)
+            continue
+        with pytest.raises(ValueError, match=r"corners lie up to 0.008 mm off its source's"):
+            DerivedSeries(files, tmp_path / "result", SHAPE, moved)
 
 
 def test_derived_of_derived_names_both_makers(tmp_path):
@@ -216,6 +243,9 @@ def test_what_a_poor_source_lacks_is_left_empty(tmp_path):
         ("US", [0, 100], False, 2, -8192, [-8192, -7992]),
         ("US", [0], False, 1, -1024, []),  # air as well
         ("SS", [-32768], True, 1, -1024, []),  # less than 16 bits hold
+        ("SS", [-32768], True, 1, 0, [-32768]),
+        ("SS", [-1025, -1025], True, 1, 0, [-1025, -1025]),
+        ("SS", [-1025, -1024], True, 1, 0, []),
         ("SS", [], True, 1, -1024, []),
     ],
 )

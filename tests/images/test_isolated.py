@@ -6,10 +6,12 @@ import signal
 import numpy as np
 import pytest
 from PIL import Image
+from pydicom.uid import JPEGLosslessSV1
 
 from bundle.images import create_image, held, isolated, open_image
 from bundle.images.image import ImageError
 from tests.dicom_series import write_series
+from tests.dicom_syntaxes import RAMP, encode
 
 ENDS = (".nii", ".nii.gz", ".mha", ".ome.zarr", ".png")
 
@@ -56,6 +58,16 @@ def test_an_image_is_the_same(tmp_path, limited, end):
         assert there.header == here.header
 
 
+def test_a_compressed_series_is_the_same(tmp_path, limited):
+    """ITK decodes it, from a file that this process may write for it."""
+    write_series(tmp_path / "ct", np.repeat(RAMP, 2, -1), np.eye(4))
+    for file in sorted((tmp_path / "ct").iterdir()):
+        encode(file, JPEGLosslessSV1)
+    here = open_image(tmp_path / "ct").whole()
+    limited()
+    assert np.array_equal(open_image(tmp_path / "ct").whole(), here)
+
+
 def test_an_error_is_that_of_the_image(tmp_path, limited):
     (tmp_path / "a.nii").write_bytes(b"no image" * 99)
     with pytest.raises(ImageError) as here:
@@ -66,6 +78,7 @@ def test_an_error_is_that_of_the_image(tmp_path, limited):
     assert str(there.value) == str(here.value)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="this system ends no process by a signal")
 def test_a_process_that_ends_ends_alone(tmp_path, limited):
     path = written(tmp_path, ".nii")
     limited()

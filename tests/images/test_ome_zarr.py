@@ -135,3 +135,51 @@ def test_coarser_scales_are_means_of_the_result(tmp_path):
     group = zarr.open_group(str(tmp_path / "a.ome.zarr"), mode="r")
     assert group["0"][...].tolist() == [[[1, 5]], [[3, 9]]]
     assert group["1"][...].tolist() == [[[4]]]  # 4.5, rounded to even
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_what_is_written_one_can_see(tmp_path, dims):
+    """Four scales, halved along the axes of the finer spacing; each tells where its first voxel's centre lies."""
+    shape, affine = (130, 70, 5)[:dims], np.diag([0.5, 0.5, 2.0, 1.0])
+    affine[:3, 3] = 10, 20, 30 if dims == 3 else 0
+    voxels = np.arange(np.prod(shape)).reshape(shape).astype(np.float32)
+    with create_image(tmp_path / "a.ome.zarr", held(voxels, affine), np.float32) as write:
+        write(tuple(slice(0, side) for side in shape), voxels)
+    group = zarr.open_group(str(tmp_path / "a.ome.zarr"), mode="r")
+    told = group.attrs["ome"]
+    (scales,) = told["multiscales"]
+    assert told["version"] == "0.5" and group.attrs["affine"] == affine.tolist()
+    unit = {"type": "space", "unit": "millimeter"}
+    assert scales["axes"] == [{"name": name, **unit} for name in "zyx"[-dims:]]
+    assert [one["path"] for one in scales["datasets"]] == ["0", "1", "2", "3"]
+    shapes = [group[str(level)].shape[::-1] for level in range(4)]
+    assert shapes == [side[:dims] for side in ((130, 70, 5), (65, 35, 5), (33, 18, 5), (17, 9, 3))]
+    assert group["0"].chunks[::-1] == (64, 64, 5)[:dims] and group["0"].metadata.dimension_names == tuple("zyx"[-dims:])
+    found = [[step[step["type"]][::-1] for step in one["coordinateTransformations"]] for one in scales["datasets"]]
+    sizes = [(0.5, 0.5, 2), (1, 1, 2), (2, 2, 2), (4, 4, 4)]
+    places = [(10, 20, 30), (10.25, 20.25, 30), (10.75, 20.75, 30), (11.75, 21.75, 31)]
+    assert found == [[list(size[:dims]), list(place[:dims])] for size, place in zip(sizes, places, strict=True)]
+    np.testing.assert_allclose(group["1"][...].T, voxels.reshape(65, 2, 35, 2, -1).mean((1, 3)).reshape(shapes[1]))
+
+
+def test_scales_are_pooled_in_slabs(tmp_path, monkeypatch):
+    voxels = np.random.default_rng(0).integers(-1000, 1000, (8, 6, 9), dtype=np.int16)
+    groups = []
+    for name, block in (("whole", "32MiB"), ("slabs", "400B")):
+        monkeypatch.setattr("bundle.images.ome_zarr.BLOCK", block)
+        with create_image(tmp_path / f"{name}.ome.zarr", held(voxels, np.eye(4)), np.int16) as write:
+            write((slice(0, 8), slice(0, 6), slice(0, 9)), voxels)
+        groups.append(zarr.open_group(str(tmp_path / f"{name}.ome.zarr"), mode="r"))
+    for level in "0123":
+        np.testing.assert_array_equal(groups[0][level][...], groups[1][level][...])
+
+
+@pytest.mark.parametrize("name", ["", "/0", "0/", "a//b", ".", "../other", "a/../0", "..\\0", "C:0", 0, None])
+def test_a_scale_outside_of_the_group_is_refused(tmp_path, name):
+    path = written(tmp_path / "a.ome.zarr")
+    group = zarr.open_group(str(path), mode="r+")
+    scales = group.attrs["multiscales"]
+    scales[0]["datasets"][0]["path"] = name
+    group.attrs["multiscales"] = scales
+    with pytest.raises(ImageError, match="is not that of an array in the group"):
+        open_image(path)

@@ -7,7 +7,7 @@ import jsonschema
 import numpy as np
 import pytest
 
-from bundle.images import create_image, held, plan_results
+from bundle.images import create_image, held, plan_results, provenance
 from bundle.images.provenance import (
     PROVENANCE,
     check_replaceable,
@@ -30,7 +30,8 @@ def image(path, value=7):
 
 def made(result, source, content="made", **more):
     """A result with its provenance."""
-    with sealing(lambda whole: write_provenance(result, whole, source, (), more)), atomic(result) as part:
+    replaced = owned(result)
+    with sealing(lambda whole: write_provenance(result, whole, source, (), more, replaced)), atomic(result) as part:
         part.write_text(content)
     return result
 
@@ -69,18 +70,32 @@ def test_the_result_of_another_patient_is_not_replaced(tmp_path, source):
     assert check_replaceable(result, source)
 
 
-def test_a_process_killed_between_provenance_and_result_leaves_an_own_result(tmp_path, source):
+def test_processes_killed_between_provenance_and_result_leave_an_own_result(tmp_path, source):
     result = made(tmp_path / "out" / "scan_translated.nii", source)
+    for content in ("new", "newer"):  # a process that is killed, and one that is killed after it
 
-    def killed(whole):
-        write_provenance(result, whole, source, (), {})
-        raise KeyboardInterrupt
+        def killed(whole):
+            write_provenance(result, whole, source, (), {}, check_replaceable(result, source))
+            raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt), sealing(killed), atomic(result) as part:
-        part.write_text("new")
-    assert result.read_text() == "made" and owned(result)["result"]["replaces"] == content_hash(result)
-    made(result, source, "new")
-    assert result.read_text() == "new" and owned(result)
+        with pytest.raises(KeyboardInterrupt), sealing(killed), atomic(result) as part:
+            part.write_text(content)
+        own = owned(result)
+        assert result.read_text() == "made"
+        assert own.sha256 == own.told["result"]["replaces"] == content_hash(result) != own.told["result"]["sha256"]
+    made(result, source, "newest")
+    assert result.read_text() == "newest" and owned(result).sha256 == content_hash(result)
+
+
+def test_what_is_replaced_is_hashed_once(tmp_path, source, monkeypatch):
+    result = made(tmp_path / "out" / "scan_translated.nii", source)
+    hashed = []
+    monkeypatch.setattr(
+        provenance, "content_hash", lambda path, files=(): hashed.append(path) or content_hash(path, files)
+    )
+    write_provenance(result, source, source, (), {}, check_replaceable(result, source))
+    assert hashed.count(result) == 1
+    assert read_provenance(result)["result"]["replaces"] == content_hash(result)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from bundle.transforms import FinishImaged, LoadImageOrSeriesd, PrepareImaged, R
 both_ways = pytest.mark.parametrize("streaming", [False, True], ids=["in memory", "streamed"])
 
 
-def through(path, folder, streaming, dims=3, dtype="int16", **keys):
+def through(path, folder, streaming, dims=3, dtype="int16", finishing=FinishImaged, **keys):
     """Translate an image by nothing, and return what was written."""
     if streaming:
         pytest.importorskip("zarr", minversion="3", reason="streaming needs zarr 3, which needs Python 3.11")
@@ -31,7 +31,7 @@ def through(path, folder, streaming, dims=3, dtype="int16", **keys):
         result = image.sibling("result_0", shape, shape)
         whole = (..., *(slice(0, side) for side in shape))
         result[whole] = image[whole]
-        FinishImaged("pred", postprocessing, opening)({"pred": result})
+        finishing("pred", postprocessing, opening)({"pred": result})
     else:
         postprocessing({"image": image, "pred": MetaTensor(image.clone(), meta=image.meta)})
     (made,) = Path(folder).iterdir()

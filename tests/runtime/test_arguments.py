@@ -10,6 +10,7 @@ PROGRAM = "/lib/python3/site-packages/monai/bundle/__main__.py"
 CONFIG = {
     "tile_size": None,
     "weights": "a.pt",
+    "dataset_dir": "samples",
     "kernel_pair": {"_target_": "x.Y", "dose": [1, 2]},
     "mode": {"options": {"image": {"beta": 0.0}}},
 }
@@ -48,6 +49,19 @@ def test_unknown_keys_are_refused(config, key, advice):
     with pytest.raises(ValueError, match=rf"key --{key} is unknown") as told:
         check_arguments([PROGRAM, "run", "inference", "--config_file", config, f"--{key}", "1"])
     assert advice in str(told.value)
+
+
+@pytest.mark.parametrize("path", ["@x", "@x/y.nii", "$y", "$HOME/scans"])
+def test_paths_that_a_config_would_evaluate_are_refused(config, path):
+    given = [PROGRAM, "run", "inference", "--config_file", config, "--dataset_dir", path]
+    with pytest.raises(ValueError, match=r"begins with '[@$]', .*; write it with its folder, such as '\./") as told:
+        check_arguments(given)
+    assert repr(path) in str(told.value)
+
+
+@pytest.mark.parametrize("path", ["./@x", "/data/$y", "@weights", "$@weights + '/x'", "$str(1)", "a@b", "a$"])
+def test_other_paths_are_taken(config, path):
+    check_arguments([PROGRAM, "run", "inference", "--config_file", config, "--dataset_dir", path])
 
 
 def test_other_programs_are_not_looked_at(config):

@@ -63,6 +63,26 @@ def test_all_good_images_are_done_once_and_the_only_one_s_failure_is_raised():
     assert last_line(raised.value) == "error: image 'worse.nii' cannot be read; take another."
 
 
+class Found:
+    """What is closed at the end."""
+
+    closed = 0
+
+    def close(self):
+        self.closed += 1
+
+
+def test_what_holds_the_images_is_closed_whatever_happens():
+    for images, error in ((["a.nii"], None), (IMAGES, SystemExit), (["worse.nii"], RuntimeError)):
+        found = Found()
+        if error:
+            with pytest.raises(error):
+                run_each(evaluator(images, []), found=found)
+        else:
+            run_each(evaluator(images, []), found=found)
+        assert found.closed
+
+
 def test_what_is_no_image_s_fault_ends_the_run(capsys):
     done: list[str] = []
     engine = evaluator(IMAGES, done)

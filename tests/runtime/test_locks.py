@@ -1,7 +1,7 @@
 """Locks: one holder at a time, who says who it is, and nothing left of it."""
 
 import os
-import signal
+import socket
 import subprocess
 import sys
 import time
@@ -37,7 +37,7 @@ def test_a_second_process_is_told_who_holds_it_and_a_killed_one_frees_it(tmp_pat
         with pytest.raises(LockedError, match=f"is being worked on by process {other.pid} on .*; wait until"):
             HeldLock(tmp_path / "scan")
     finally:
-        other.send_signal(signal.SIGKILL)
+        other.kill()
         other.wait()
         other.stdout.close()
     assert (tmp_path / "scan.lock").exists()
@@ -48,14 +48,14 @@ def test_a_second_process_is_told_who_holds_it_and_a_killed_one_frees_it(tmp_pat
 
 def test_who_waits_says_so_and_gets_it(tmp_path, capfd):
     other = holding(tmp_path / "scan")
-    program = f"import os, signal, time; time.sleep(1); os.kill({other.pid}, signal.SIGKILL)"
+    program = f"import os, signal, time; time.sleep(1); os.kill({other.pid}, signal.SIGTERM)"
     killer = subprocess.Popen([sys.executable, "-c", program])
     with locked(tmp_path / "scan", wait=True, task="image 'scan.nii'"):
         other.wait()
     killer.wait()
     other.stdout.close()
     told = capfd.readouterr().err
-    assert told == f"waiting: image 'scan.nii' is being worked on by process {other.pid} on {os.uname().nodename}\n"
+    assert told == f"waiting: image 'scan.nii' is being worked on by process {other.pid} on {socket.gethostname()}\n"
 
 
 def test_a_process_that_takes_its_own_lock_again_goes_on(tmp_path):
@@ -71,7 +71,7 @@ def test_a_process_that_takes_its_own_lock_again_goes_on(tmp_path):
 
 def test_what_a_killed_process_was_writing_is_removed_and_what_is_being_written_stays(tmp_path):
     killed, alive = (holding(tmp_path / name, "atomic") for name in ("killed", "alive"))
-    killed.send_signal(signal.SIGKILL)
+    killed.kill()
     killed.wait()
     (tmp_path / f"{PART}kept").mkdir()
     (tmp_path / "own").mkdir()

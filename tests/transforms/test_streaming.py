@@ -24,9 +24,11 @@ from PIL import Image
 from bundle.examples.phantom import ThoraxPhantom
 from bundle.images import Volume, create_image, held, open_image
 from bundle.runtime import Job
+from bundle.runtime.replace import aside
 from bundle.scanner import SHARP, acquire
-from bundle.transforms import LoadImageOrSeriesd, PrepareImaged
+from bundle.transforms import FinishImaged, LoadImageOrSeriesd, PrepareImaged
 from tests.dicom_series import write_series
+from tests.images.ways import through
 from tests.processes import nameless, torchrun
 from tests.results import results_in
 
@@ -299,6 +301,27 @@ def test_a_run_in_memory_removes_what_a_killed_stream_of_the_same_job_has_left(t
     image.about["lock"].release()
     in_memory({"image": str(path)})
     assert not list(out.iterdir())
+
+
+@pytest.mark.parametrize(("form", "lies"), [(".nii", "there"), ("dicom", "there"), ("dicom", "aside")])
+def test_a_stream_that_is_refused_at_its_end_leaves_nothing(tmp_path, voxels, form, lies):
+    """Another image's result has come meanwhile; one that a killed process has put aside gets its name back."""
+    path, other = (scan(tmp_path / name, form, voxels + number) for number, name in enumerate(("source", "other")))
+    out = tmp_path / "out"
+    result = out / f"scan_translated{'' if form == 'dicom' else form}"
+    prepared = {}
+
+    class Meanwhile(FinishImaged):
+        def __call__(self, data):
+            prepared["folder"] = data["pred"].folder
+            made = through(other, tmp_path / "made", False)
+            (shutil.copytree if made.is_dir() else shutil.copyfile)(made, result if lies == "there" else aside(result))
+            return super().__call__(data)
+
+    with pytest.raises(FileExistsError, match=r"exists already, and is not known.*move it away"):
+        through(path, out, True, finishing=Meanwhile, overwrite="own")
+    assert not prepared["folder"].exists()
+    assert [entry.name for entry in out.iterdir()] == [result.name]
 
 
 DYING = """

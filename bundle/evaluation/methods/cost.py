@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import resource
-import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from typing import Any, TypeVar
 
 import torch
 from bundle.evaluation.methods.method import Method
+from bundle.runtime import host_memory
 
 T = TypeVar("T")
 
@@ -67,15 +66,9 @@ def timed(method: Method, source: Path, destination: Path) -> float:
     return perf_counter() - start
 
 
-def peak_memory() -> int:
-    """Return the peak memory of this process in bytes."""
-    status = Path("/proc/self/status")
-    if status.exists():  # getrusage of a child process may report its parent's peak
-        lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
-        if "VmHWM" in lines:
-            return int(lines["VmHWM"].split()[0]) * 1024
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+def peak_memory() -> float:
+    """Return the peak memory of this process in bytes; NaN where the system does not tell it."""
+    return float(host_memory.peak_memory() or math.nan)
 
 
 def _cost(method: Method, source: Path, destination: Path) -> Cost:

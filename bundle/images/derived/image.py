@@ -109,7 +109,8 @@ def derived_image(
     derived = FileDataset("", {}, file_meta=meta, preamble=bytes(128), is_implicit_VR=False, is_little_endian=True)
     for element in header:
         if _holds(element):
-            derived.add(copy.deepcopy(element))
+            # a sequence's items are changed below; copying each number as deep takes a quarter of the time
+            derived.add(copy.deepcopy(element) if element.VR == "SQ" else copy.copy(element))
     # a body part that is not named may be one of two
     sides = () if derived.get("BodyPartExamined") else ("Laterality",)
     for keyword in (*TYPE_2, *type_2, *sides):

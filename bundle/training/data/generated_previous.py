@@ -104,7 +104,7 @@ class RandGeneratedd(Randomizable, MapTransform):
             files = sorted(self.folder.glob(f"{stem}_scale_{self.scale}_*.json")) if wanted and self.scale else []
             if files:
                 file = files[self.R.randint(len(files))]
-                facts = json.loads(file.read_text())
+                facts = json.loads(file.read_text(encoding="utf-8"))
                 scan = restored(facts["scan"]) if facts["scan"] else None
                 part = tuple(facts["part"]) if facts.get("part") else None
                 out["generated"] = Generated(scan, facts["seed"], PackedImage(file.with_suffix(".nii")), part)
@@ -186,5 +186,6 @@ def generate(
             with atomic(file.with_suffix(".nii")) as part:
                 nibabel.Nifti1Image(made[0, 0].cpu().numpy().astype(np.float32), np.eye(4)).to_filename(part)
             with atomic(file) as part:
-                part.write_text(json.dumps({"seed": drawn, "scan": asdict(scan) if scan else None, "part": piece}))
+                told = {"seed": drawn, "scan": asdict(scan) if scan else None, "part": piece}
+                part.write_text(json.dumps(told), encoding="utf-8")
     network.train()

@@ -92,12 +92,9 @@ def pack_noise(image: PackedImage, seed: int = 0) -> list[Path]:
             noise = projection_noise(voxels, spacing[:2], generator, beam, len(FIELDS))
             stored[0, ..., z] = np.round(denoised(voxels.numpy()))
             stored[1:, ..., z] = np.clip(np.round(noise.numpy() / STEP), -32767, 32767)
-    for file, part in zip(files, stored, strict=True):
-        with atomic(file) as temporary:
-            written = nibabel.Nifti1Image(part, np.asarray(image.affine))
-            written.header.set_slope_inter(1 if file is files[0] else STEP, 0)
-            written.to_filename(temporary)
-    del stored
+    for index, file in enumerate(files):
+        _write(file, stored[index], np.asarray(image.affine), STEP if index else 1)
+    del stored  # or Windows would keep the file
     begun.unlink()
     return files
 
@@ -132,6 +129,13 @@ def pack_all(data: Sequence[Mapping[str, str]], opening: MapTransform, seed: int
     for item in data:
         for file in pack_noise(opening({"image": item["image"]})["image"], seed):
             print(f"written: {file}")
+
+
+def _write(file: Path, voxels: np.ndarray, affine: np.ndarray, step: float) -> None:
+    with atomic(file) as temporary:
+        image = nibabel.Nifti1Image(voxels, affine)
+        image.header.set_slope_inter(step, 0)
+        image.to_filename(temporary)
 
 
 def _opened(path: Path, shape: tuple[int, ...]) -> np.memmap:

@@ -1,0 +1,162 @@
+"""The command ``ct-kernel-translation``: a thin layer over ``python -m monai.bundle run``, with the same configs.
+
+::
+
+    ct-kernel-translation scan.nii out --tile_size 64
+    -> python -m monai.bundle run inference --config_file=[.../inference.json] --dataset_dir=scan.nii --output_dir=out
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import runpy
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+
+from ct_kernel_translation_gan import help as helping
+from ct_kernel_translation_gan.root import put_first, version
+from ct_kernel_translation_gan.verbs import DEFAULT, OTHERS, VERBS
+from ct_kernel_translation_gan.words import UsageError, config_files, flags, split
+
+WRONG = 2
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command, and return its exit status; what fails in a run is told by its last line.
+
+    Args:
+        arguments: of the process; null for this one's.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        root = put_first()
+        given, options = split(words, flags(root))
+        asked = {name: options.pop(name, "False") == "True" for name in ("help", "debug", "version")}
+        verb = given.pop(0) if given and given[0] in (*VERBS, *OTHERS) else ""
+        if asked["version"]:
+            print(version())
+        elif asked["help"] or not (verb or given):
+            print(helping.of_verb(verb) if verb else helping.overview())
+            return 0 if asked["help"] else WRONG
+        elif verb in OTHERS:
+            _other(verb, given, options)
+        else:
+            if asked["debug"]:
+                os.environ["MONAI_DEBUG"] = "1"
+            own = options.get("experiment", "").endswith(".json")
+            run(_monai_words(verb, given, options), quiet=not asked["debug"], own=own)
+        return 0
+    except UsageError as error:
+        print(f"error: {error} See {helping.COMMAND} --help.", file=sys.stderr)
+        return WRONG
+    except KeyboardInterrupt:
+        print("error: interrupted; the same command goes on.", file=sys.stderr)
+        return INTERRUPTED
+
+
+def run(words: Sequence[str], quiet: bool = True, own: bool = False) -> None:
+    """Run ``python -m monai.bundle`` in this process.
+
+    Args:
+        words: that follow.
+        quiet: do not print what MONAI logs about its arguments, nor the code that warns.
+        own: whether configs of the user's own are among them, of which MONAI warns that they are run as code.
+
+    Raises:
+        UsageError: If a key is in none of the configs.
+    """
+    from bundle.runtime.arguments import COMMAND, check_arguments
+
+    try:
+        check_arguments([COMMAND, *words])
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    before, form = sys.argv, warnings.formatwarning
+    if quiet:
+        logging.disable(logging.INFO)
+        if not own:
+            warnings.filterwarnings("ignore", "parsing config_file", UserWarning)
+        warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    try:
+        sys.argv = [COMMAND, *words]
+        runpy.run_module("monai.bundle", run_name="__main__", alter_sys=True)
+    finally:
+        sys.argv, warnings.formatwarning = before, form
+        logging.disable(logging.NOTSET)
+
+
+def _monai_words(named: str, given: Sequence[str], options: dict[str, str]) -> list[str]:
+    """Return the words of MONAI's command for a verb, or for the default one if none is named."""
+    name = named or DEFAULT
+    verb = VERBS[name]
+    misspelt = not named and given and not Path(given[0]).exists() and _near(given[0])
+    if misspelt or not verb.least <= len(given) <= len(verb.names):
+        raise UsageError(_count(name, verb.names, given))
+    experiment = options.pop("experiment", "")
+    root = put_first()
+    files = config_files(root, verb.configs, experiment)
+    keys = {"bundle_root": str(root), **dict(zip(verb.keys, given, strict=False))}
+    if twice := sorted(keys.keys() & options.keys()):
+        raise UsageError(f"option --{twice[0]} is given already, as {keys[twice[0]]!r}.")
+    keys |= options
+    return ["run", verb.run_id, f"--config_file={files!r}", *(f"--{key}={value}" for key, value in keys.items())]
+
+
+def _count(name: str, names: Sequence[str], given: Sequence[str]) -> str:
+    """Say what a verb has to be given; a misspelt verb looks like something given."""
+    near = _near(given[0]) if given else ""
+    advice = f" Did you mean {near}?" if near else ""
+    return f"{name} takes {' '.join(names)}; it was given {' '.join(map(repr, given)) or 'nothing'}.{advice}"
+
+
+def _near(word: str) -> str:
+    """Return the verb that a word may be meant for, or nothing."""
+    return next(iter(get_close_matches(word, (*VERBS, *OTHERS), 1, 0.7)), "")
+
+
+def _other(name: str, given: Sequence[str], options: dict[str, str]) -> None:
+    """Do what needs no config."""
+    names = OTHERS[name][1]
+    if options:
+        raise UsageError(f"{name} knows no option --{next(iter(options))}.")
+    if len(given) != len(names):
+        raise UsageError(_count(name, names, given))
+    todo: dict[str, Callable[..., str]] = {
+        "experiments": helping.experiments,
+        "kernels": helping.kernels,
+        "phantom": write_phantom,
+        "view": draw,
+    }
+    try:
+        print(todo[name](*given))
+    except (OSError, ValueError) as error:
+        raise UsageError(str(error)) from None
+
+
+def write_phantom(image: str) -> str:
+    """Write a noisy thorax phantom, and return its path.
+
+    Args:
+        image: path of a NIfTI file, ``.nii`` or ``.nii.gz``.
+    """
+    from bundle.examples.phantom.__main__ import write
+
+    return write(image, noise=60.0)
+
+
+def draw(source: str, result: str, picture: str) -> str:
+    """Draw source, result and difference side by side, and return the picture's path.
+
+    Args:
+        source: the image that was translated.
+        result: its translation.
+        picture: path of a PNG.
+    """
+    from apps.preview import preview
+
+    return preview(source, result, picture)

@@ -1,0 +1,127 @@
+"""Images in memory as files, and results as images of the same kind.
+
+::
+
+    array, nibabel, ITK, MetaTensor  --as_file-->  image.nii  --translated-->  result.nii  --back-->  the same kind
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import nibabel
+import numpy as np
+import torch
+from nibabel.spatialimages import SpatialImage
+from PIL import Image
+
+#: Makes an image of the kind that was given, from the path of a result.
+Back = Callable[[Path], Any]
+#: What files have no place for, and what holds the same values.
+WIDER = {"bool": np.uint8, "float16": np.float32, "int64": np.int32, "uint64": np.uint32}
+
+
+def as_file(image: Any, folder: Path, affine: Any = None) -> tuple[Path, Back]:
+    """Write an image to a file, and return its path and what makes a result the same kind of image.
+
+    Args:
+        image: a numpy array or torch tensor, `(x, y, z)`, or `(row, column)` of a picture; a MetaTensor, which may have
+            a channel before; a nibabel image; an ITK image.
+        folder: where the file is written.
+        affine: from voxels to mm in RAS, `(4, 4)`, of an array of three axes.
+
+    Raises:
+        TypeError: If it is no such image.
+        ValueError: If an affine is missing or not asked for, or the image has no two or three axes.
+    """
+    if isinstance(image, (np.ndarray, torch.Tensor)):
+        return _array(image, folder, affine)
+    if affine is not None:
+        raise ValueError(f"affine is given, but a {type(image).__name__} has its own; leave it out.")
+    if isinstance(image, SpatialImage):
+        return _nibabel(image, folder)
+    if hasattr(image, "GetLargestPossibleRegion"):
+        return _itk(image, folder)
+    raise TypeError(
+        f"image is a {type(image).__name__}; give a path, an array and affine, or an image of nibabel, ITK or MONAI."
+    )
+
+
+def _array(image: Any, folder: Path, affine: Any) -> tuple[Path, Back]:
+    tensor = isinstance(image, torch.Tensor)
+    voxels = image.detach().cpu().numpy() if tensor else image
+    own = getattr(image, "affine", None) if affine is None else affine
+    channel = tensor and own is not None and voxels.ndim in (3, 4) and voxels.shape[0] == 1
+    inner = voxels[0] if channel else voxels
+    if inner.ndim not in (2, 3):
+        raise ValueError(f"image has the shape {voxels.shape}; give (x, y, z), or (row, column) of a picture.")
+    if inner.ndim == 3 and own is None:
+        raise ValueError("affine is missing; give the 4 x 4 matrix from voxels to mm (RAS).")
+    path = _picture(inner, folder) if inner.ndim == 2 else _volume(inner, own, folder)
+
+    def back(result: Path) -> Any:
+        found = (
+            np.asarray(Image.open(result)) if inner.ndim == 2 else np.asarray(nibabel.load(result, mmap=False).dataobj)
+        )
+        found = found.reshape(voxels.shape)
+        if not tensor:
+            return found
+        made = torch.from_numpy(np.ascontiguousarray(found.astype(found.dtype.newbyteorder("="))))
+        return type(image)(made, meta=dict(image.meta)) if hasattr(image, "meta") else made
+
+    return path, back
+
+
+def _picture(voxels: np.ndarray, folder: Path) -> Path:
+    """Write grey values of 8 or 16 bits."""
+    if voxels.dtype not in (np.uint8, np.uint16):
+        raise ValueError(f"image has grey values of the type {voxels.dtype}; give uint8 or uint16.")
+    path = folder / "image.png"
+    Image.fromarray(voxels).save(path)
+    return path
+
+
+def _volume(voxels: np.ndarray, affine: Any, folder: Path) -> Path:
+    """Write a volume, as float32 or an integer type that files have."""
+    affine = np.asarray(affine, float)
+    if affine.shape != (4, 4):
+        raise ValueError(f"affine has the shape {affine.shape}; give the 4 x 4 matrix from voxels to mm (RAS).")
+    wider = WIDER.get(voxels.dtype.name)
+    if wider is not None:
+        narrow = voxels.astype(wider)
+        if not np.array_equal(narrow, voxels, equal_nan=voxels.dtype.kind == "f"):
+            raise ValueError(f"image has values that no {np.dtype(wider)} holds; give HU as int16 or float32.")
+        voxels = narrow
+    image = nibabel.Nifti1Image(voxels, affine)
+    image.header.set_xyzt_units("mm")
+    path = folder / "image.nii"
+    nibabel.save(image, path)
+    return path
+
+
+def _voxels(path: Path) -> np.ndarray:
+    """Read voxels whole, so that the file can be removed on every system."""
+    return np.asarray(cast(SpatialImage, nibabel.load(path, mmap=False)).dataobj)
+
+
+def _nibabel(image: Any, folder: Path) -> tuple[Path, Back]:
+    voxels, affine = np.asanyarray(image.dataobj), image.affine
+    path = _volume(voxels, affine, folder)
+
+    def back(result: Path) -> Any:
+        found = _voxels(result)
+        header = image.header.copy()
+        header.set_data_dtype(found.dtype)
+        return type(image)(found.reshape(voxels.shape), affine, header)
+
+    return path, back
+
+
+def _itk(image: Any, folder: Path) -> tuple[Path, Back]:
+    import itk
+
+    path = folder / "image.nrrd"
+    itk.imwrite(image, str(path))
+    return path, lambda result: itk.imread(str(result))

@@ -1,0 +1,163 @@
+"""Translate images from Python, in this process, or in one of its own where another package is called ``bundle``."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import warnings
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from ct_kernel_translation_gan.child import by_child
+from ct_kernel_translation_gan.root import bundle_root, is_ours_or_free, put_first
+from ct_kernel_translation_gan.verbs import VERBS
+from ct_kernel_translation_gan.words import config_files
+
+#: What a translation of an image in memory is told besides: its files are temporary.
+IN_MEMORY = {"provenance": False, "overwrite": "all", "output_postfix": "translated", "output_ext": ""}
+#: Keys that write files beside results.
+BESIDE = ("densitometry", "report")
+
+
+def translate(
+    image: Any, result: str | Path | None = None, *, affine: Any = None, experiment: str = "", **keys: Any
+) -> Any:
+    """Translate an image, and return the result as the same kind of image, on the same grid.
+
+    Args:
+        image: a path (of an image, a DICOM folder, or a folder of images), a numpy array or torch tensor with its
+            affine, or an image of nibabel, ITK or MONAI.
+        result: of a path, the folder of results; images in memory have none.
+        affine: of an array `(x, y, z)`: from voxels to mm in RAS, `(4, 4)`.
+        experiment: another translation, such as "low_dose"; see ``ct-kernel-translation experiments``.
+        keys: of configs/inference.json, such as ``target_kernel="B30f"``.
+
+    Returns:
+        For a path, the paths of the results; else an image of the kind that was given.
+
+    Raises:
+        TypeError: If the image is of no known kind.
+        ValueError: If a key is unknown or has no such value, or the image is refused.
+        FileNotFoundError: If there is no image at the path.
+    """
+    translator = Translator(experiment, **keys)
+    return translator.files(image, result) if isinstance(image, (str, Path)) else translator(image, affine)
+
+
+class Translator:
+    """Translates many images by a network that is loaded once.
+
+    Args:
+        experiment: another translation, such as "low_dose".
+        keys: of configs/inference.json.
+
+    Raises:
+        ValueError: If the experiment or a key is unknown.
+    """
+
+    def __init__(self, experiment: str = "", **keys: Any) -> None:
+        root = bundle_root()
+        self.configs, self.keys = config_files(root, VERBS["translate"].configs, experiment), keys
+        self._evaluator: Any = None
+        self._folder: Path | None = None
+        if is_ours_or_free():
+            put_first()
+            from bundle.runtime.arguments import check_keys
+
+            check_keys(keys, self.configs)
+
+    def __call__(self, image: Any, affine: Any = None) -> Any:
+        """Return the result of an image in memory, see `translate`.
+
+        Raises:
+            ValueError: If a key asks for files beside the result, of which there are none.
+        """
+        if asked := [key for key in BESIDE if self.keys.get(key)]:
+            raise ValueError(f"{asked[0]} writes a file beside each result; give the path of an image, and a result.")
+        from ct_kernel_translation_gan.kinds import as_file
+
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="translator_"))
+            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        source, results = self._folder / "source", self._folder / "results"
+        source.mkdir(exist_ok=True)
+        path, back = as_file(image, source, affine)
+        try:
+            with redirect_stdout(StringIO()):  # the printed path is temporary
+                self._translate_in_memory(path, results)
+            (result,) = (found for found in results.iterdir() if not found.name.startswith("."))
+            made = back(result)
+            result.unlink()
+            return made
+        finally:
+            path.unlink(missing_ok=True)
+
+    def files(self, source: str | Path, result: str | Path | None) -> list[Path]:
+        """Translate files, and return the paths of their results, sorted.
+
+        Raises:
+            ValueError: If the folder of results is missing.
+            RuntimeError: If some of several images failed; they are told by lines of the standard error.
+        """
+        if result is None:
+            raise ValueError("result is missing; give the folder in which the results are to lie.")
+        if not is_ours_or_free():
+            return by_child(source, result, self.configs[1:], self.keys)
+        from bundle.runtime.each import run_each
+
+        parser = self._parser(source, result)
+        with _apart():
+            planned = parser.get_parsed_content("results")
+            run_each(parser.get_parsed_content("evaluator"))
+        return sorted(planned.values())
+
+    def _translate_in_memory(self, path: Path, results: Path) -> None:
+        if not is_ours_or_free():
+            by_child(path, results, self.configs[1:], {**self.keys, **IN_MEMORY})
+            return
+        from bundle.runtime.each import run_each
+
+        with _apart():
+            if self._evaluator is None:
+                self._evaluator = self._parser(path, results, IN_MEMORY).get_parsed_content("evaluator")
+            self._evaluator.data_loader.dataset.data = [{"image": str(path)}]
+            run_each(self._evaluator)
+
+    def _parser(self, source: str | Path, result: str | Path, more: dict[str, Any] | None = None) -> Any:
+        """Return the config with its keys set, its settings checked."""
+        from monai.bundle import ConfigParser
+
+        from bundle.images import isolate
+
+        parser = ConfigParser()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "parsing config_file", UserWarning)  # they are the package's own
+            parser.read_config(self.configs)
+        keys = {"bundle_root": str(bundle_root()), "dataset_dir": str(source), "output_dir": str(result)}
+        parser.update({**self.keys, **keys, **(more or {})})
+        with _apart():
+            parser.get_parsed_content("checking")
+            isolate(parser.get_parsed_content("isolated"))
+        return parser
+
+
+@contextmanager
+def _apart() -> Iterator[None]:
+    """Leave the caller's random numbers as they are, and raise the cause of an error, not what MONAI puts around it."""
+    import torch
+
+    from bundle.runtime.errors import cause_of
+
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    except SystemExit:
+        raise RuntimeError("some of the images failed; the lines above say which, and why.") from None
+    except RuntimeError as error:
+        if (cause := cause_of(error)) is error:
+            raise
+        raise cause from None

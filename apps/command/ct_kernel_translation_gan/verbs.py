@@ -1,0 +1,124 @@
+"""The verbs of the command: what each does, what it is given, and which config and run id do it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A verb that a config runs.
+
+    Args:
+        summary: what it does, in one line.
+        names: of what it is given, as people read them; those in brackets may be left out.
+        keys: of the config that take these, one each.
+        configs: base config and overlays, by name.
+        run_id: what MONAI runs.
+        details: further lines of its help.
+    """
+
+    summary: str
+    names: tuple[str, ...]
+    keys: tuple[str, ...]
+    configs: tuple[str, ...]
+    run_id: str
+    details: str = ""
+
+    @property
+    def least(self) -> int:
+        """How many words it has to be given."""
+        return sum(not name.startswith("[") for name in self.names)
+
+
+#: What does nothing but translate need not be named.
+DEFAULT = "translate"
+VERBS = {
+    "translate": Verb(
+        "translate images; the default, so the word may be left out",
+        ("SOURCE", "RESULT"),
+        ("dataset_dir", "output_dir"),
+        ("inference",),
+        "inference",
+        "SOURCE is an image (NIfTI, MHA, NRRD, MGZ, OME-Zarr, PNG, TIFF, DICOM), a folder with a DICOM series, or a\n"
+        "folder of both. RESULT is a folder, made where missing; the results in it are called SOURCE_translated.",
+    ),
+    "check": Verb(
+        "say which images would be refused, and what is to be warned of; translates nothing",
+        ("SOURCE",),
+        ("dataset_dir",),
+        ("inference", "check"),
+        "inspecting",
+        "The header of each image and 16 of its slices are read. The exit status is 1 if one would be refused.",
+    ),
+    "generate": Verb(
+        "make chest X-rays out of noise",
+        ("RESULT",),
+        ("output_dir",),
+        ("inference", "generate"),
+        "generating",
+        "--num_samples 16 says how many, --image_size 2048 the side in pixels, --seed 0 which.",
+    ),
+    "calibrate": Verb(
+        "measure how one kernel becomes another, on a pair of one patient or phantom",
+        ("SHARP", "SOFT", "RESULT"),
+        ("source", "target", "output_dir"),
+        ("evaluate",),
+        "calibrating",
+        "RESULT/kernels.json holds both kernels afterwards. Translate further scans of the same scanner with\n"
+        "--source_kernel RESULT/kernels.json --target_kernel RESULT/kernels.json",
+    ),
+}
+
+#: The paper's other experiments: overlays on inference.json that are chosen by name.
+EXPERIMENTS = {
+    "low_dose": "thorax CT: low dose to high dose",
+    "brain_t1_t2": "brain MRI without skull: T1 to T2",
+    "xray_2d": "chest X-rays, made again from their edges",
+}
+
+#: What the command says itself, without a config.
+OTHERS = {
+    "view": ("draw source, result and difference as a picture", ("SOURCE", "RESULT", "PICTURE")),
+    "phantom": ("write a small thorax phantom, to try the command with", ("IMAGE",)),
+    "kernels": ("list the catalogue of kernels that source_kernel and target_kernel know by name", ()),
+    "experiments": ("list what --experiment knows", ()),
+}
+
+#: Keys that users set, and what they mean; ``--KEY VALUE``. All others of the configs can be set as well.
+OPTIONS = {
+    "Which network": {
+        "experiment": "another translation: " + ", ".join(EXPERIMENTS) + ", or your own overlay, a .json file",
+        "weights": "your own trained weights",
+        "conditioning": "what the networks see of the source: image, anchored or sketch",
+    },
+    "Kernels of CT": {
+        "target_kernel": "a name such as B30f, a calibration (kernels.json), or a scan of the kernel that is wanted",
+        "source_kernel": "the same for the source; by default its DICOM header's, else it is found in the image",
+        "match_kernel": "find and undo the scan's kernel before the networks (True for CT)",
+        "allow_sharper": "allow a target that is sharper than the source",
+    },
+    "What is done": {
+        "densitometry": "measure the lungs before and after: LAA-950, Perc15, mean density, volume",
+        "check_input": "refuse what is no CT in HU (refuse), only warn, or off",
+        "crop_lungs": "translate only the box around the lungs",
+        "series_uid": "the Series Instance UID to take, if a DICOM folder holds several series",
+    },
+    "Results": {
+        "output_ext": "their format, such as .nii.gz, .mha or .nrrd; by default the source's",
+        "output_dtype": "their voxel type; int16 by default",
+        "output_postfix": "what their names get; translated by default",
+        "overwrite": "replace own results of the same image (own), or whatever lies there (all)",
+        "skip_existing": "leave out images whose result is there already",
+        "provenance": "write beside each result how it was made (True)",
+    },
+    "Machine": {
+        "device": "cpu, cuda:0 or mps; by default a GPU if there is one",
+        "memory_budget": "device memory for tiles, such as 2GiB",
+        "tile_size": "voxels along each side of a tile; by default as the memory allows",
+        "streaming": "keep the image on disk; by default if it is large",
+        "amp": "compute in bfloat16; by default where the processor supports it",
+        "isolated": "open files in a process of their own with so much memory, such as 4GiB; for files of strangers",
+        "seed": "of the noise; 0 by default",
+    },
+}

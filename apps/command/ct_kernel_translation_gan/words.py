@@ -1,0 +1,85 @@
+"""The words of a command: what is given, and what it is set to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from ct_kernel_translation_gan.verbs import EXPERIMENTS
+
+#: What is printed, and how much: of the command, not of the configs.
+OWN_FLAGS = ("help", "debug", "version")
+TRUTHS = ("True", "False")
+
+
+class UsageError(ValueError):
+    """The command is wrong: a word, an option or a verb."""
+
+
+def flags(root: Path) -> set[str]:
+    """Return the keys that are True or False, and may stand alone on the command line."""
+    config = json.loads((root / "configs" / "inference.json").read_text(encoding="utf-8"))
+    return {*config["checking"]["flags"], "amp", *OWN_FLAGS}
+
+
+def split(words: Sequence[str], alone: Collection[str]) -> tuple[list[str], dict[str, str]]:
+    """Return what is given, in order, and the options with their values, as they were typed.
+
+    Args:
+        words: of the command; after ``--`` all are what is given.
+        alone: names of options that need no value: ``--densitometry`` is ``--densitometry True``.
+
+    Raises:
+        UsageError: If an option has no value, or comes twice.
+    """
+    given: list[str] = []
+    options: dict[str, str] = {}
+    left = list(words)
+    while left:
+        word = left.pop(0)
+        if word == "--":
+            given += left
+            break
+        if not word.startswith("--"):
+            given.append(word)
+            continue
+        name, equals, value = word[2:].partition("=")
+        name = name.replace("-", "_")
+        if not equals and name in alone:
+            typed = left[0].capitalize() if left else ""
+            value = left.pop(0).capitalize() if typed in TRUTHS else "True"
+        elif not equals:
+            if not left or left[0].startswith("--"):
+                raise UsageError(f"option {word} has no value; write {word} VALUE.")
+            value = left.pop(0)
+        if name in options:
+            raise UsageError(f"option --{name} is given twice; give it once.")
+        options[name] = value.capitalize() if name in alone and value.capitalize() in TRUTHS else value
+    return given, options
+
+
+def config_files(root: Path, names: Sequence[str], experiment: str = "") -> list[str]:
+    """Return the config files of a run: base config, overlays of the experiment, further overlays.
+
+    Args:
+        root: folder of the bundle.
+        names: of the base config, and of overlays that come last.
+        experiment: a name of `EXPERIMENTS`, or the path of an overlay; several are joined by commas.
+
+    Raises:
+        UsageError: If the experiment is neither.
+    """
+    first, *last = (str(root / "configs" / f"{name}.json") for name in names)
+    return [first, *(_overlay(root, part) for part in experiment.split(",") if part), *last]
+
+
+def _overlay(root: Path, name: str) -> str:
+    if name in EXPERIMENTS:
+        return str(root / "configs" / f"{name}.json")
+    if name.endswith(".json") and Path(name).is_file():
+        return str(Path(name).absolute())
+    raise UsageError(
+        f"experiment {name!r} is not known; take one of {', '.join(EXPERIMENTS)}, or the path of an overlay, a .json "
+        "file."
+    )

@@ -1,0 +1,139 @@
+"""Run the tests of a mutant in a forked child, or note which of them run which lines of a module."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+import threading
+import time
+import warnings
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from benchmarks.mutants_drawn import ROOT
+
+#: What the last tests have printed, and which of them run which lines.
+LOG, LINES = "tests.log", "lines.json"
+#: Options of pytest; of a slow test as little is run as in `make test` of one module.
+OPTIONS = ("-x", "-q", "-p", "no:cacheprovider", "-m", "not slow", "-W", "ignore::pytest.PytestAssertRewriteWarning")
+#: Seconds that tests may take besides twice what they take without a change; and how much longer by the clock.
+SPARE, CLOCK = 20, 10
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What tests have done.
+
+    Args:
+        outcome: killed, survived or timed out.
+        cpu: seconds that they have computed.
+        lines: the tests that run a line of the module, by the line's number.
+        seconds: that each test took.
+    """
+
+    outcome: str
+    cpu: float
+    lines: dict[str, list[str]] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+class Watch:
+    """A plugin of pytest that notes which tests run which lines of a file.
+
+    Args:
+        file: of a module.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.file = str(file)
+        self.lines: dict[int, list[str]] = defaultdict(list)
+        self.seconds: dict[str, float] = {}
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        """Trace one test, with its fixtures."""
+        seen: set[int] = set()
+
+        def line(frame: FrameType, _event: str, _given: Any) -> Any:
+            seen.add(frame.f_lineno)
+            return line
+
+        def call(frame: FrameType, _event: str, _given: Any) -> Any:
+            return line(frame, "", None) if frame.f_code.co_filename == self.file else None
+
+        begun = time.monotonic()
+        sys.settrace(call)
+        threading.settrace(call)
+        try:
+            return (yield)
+        finally:
+            sys.settrace(None)
+            threading.settrace(None)
+            self.seconds[item.nodeid] = time.monotonic() - begun
+            for number in seen:
+                self.lines[number].append(item.nodeid)
+
+
+def tried(folder: Path, tests: Sequence[str], known: Tried | None = None, watched: Path | None = None) -> Tried:
+    """Run tests in a forked child.
+
+    Args:
+        folder: of the tree.
+        tests: files, or names of tests.
+        known: what they do without any change, for their limits; null for none.
+        watched: a module, of whose lines it is noted which tests run them.
+    """
+    limit = int(2 * known.cpu + SPARE) if known else 0
+    process = multiprocessing.get_context("fork").Process(target=_test, args=(folder, tests, limit, watched))
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # threads of NumPy's, which are idle
+        process.start()
+    process.join(CLOCK * limit or None)
+    hangs = process.is_alive()
+    if hangs:
+        process.kill()
+        process.join()
+    outcome = (
+        "timed out" if hangs or process.exitcode == -signal.SIGXCPU else "killed" if process.exitcode else "survived"
+    )
+    found = json.loads((folder / LINES).read_text()) if watched and outcome == "survived" else {}
+    return Tried(outcome, resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before, **found)
+
+
+def _test(folder: Path, tests: Sequence[str], limit: int, watched: Path | None) -> None:
+    """In the child: run tests by the code of the folder, and end with their status."""
+    if limit:
+        resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 5))
+    with (folder / LOG).open("w") as log:
+        for stream in (1, 2):
+            os.dup2(log.fileno(), stream)
+    os.chdir(folder)
+    for name in [name for name in sys.modules if name.split(".")[0] in ("bundle", "benchmarks", "tests")]:
+        del sys.modules[name]
+    sys.path[:] = [str(folder), *(path for path in sys.path if Path(path or ".").resolve() != ROOT)]
+    sys.dont_write_bytecode = True
+    plugins = [Watch(watched)] if watched else []
+    status = int(pytest.main([*OPTIONS, *tests], plugins))
+    if watched:
+        Path(LINES).write_text(json.dumps({"lines": plugins[0].lines, "seconds": plugins[0].seconds}))
+    os._exit(status)  # by the default actions: what a library does at the end of a process is not tested
+
+
+def imported() -> None:
+    """Import what all tests need, so that no child has to; nothing of the bundle itself."""
+    import itk  # noqa: F401
+    import monai.bundle  # noqa: F401
+    import nibabel  # noqa: F401
+    import pydicom  # noqa: F401
+    import torch  # noqa: F401

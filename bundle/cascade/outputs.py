@@ -1,0 +1,52 @@
+"""The outputs of operations on tensors without data, by their shapes alone.
+
+PyTorch has these too, but for some operations in Python, and the first of them imports its compiler: that takes as long
+as the networks of a small image do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import reduce
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+#: Pointwise operations whose output is true or false.
+COMPARISONS = {"eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or", "logical_not", "isnan", "isfinite"}
+
+
+def output_of(func: Any, args: Sequence[Any]) -> Tensor | None:
+    """Return the output of an operation, or nothing if PyTorch itself has to be asked.
+
+    Args:
+        func: an operation of ATen.
+        args: its positional arguments.
+    """
+    if not all(leaf.is_meta for leaf in tree_leaves(list(args)) if isinstance(leaf, Tensor)):
+        return None
+    name = func._schema.name.removeprefix("aten::")
+    if torch.Tag.pointwise in func.tags:
+        return args[0] if func._schema.is_mutable else _pointwise(name, args)
+    made: Callable[..., Tensor] | None = {"cat": _cat, "_prelu_kernel": _prelu}.get(name)
+    return made(*args) if made else None
+
+
+def _pointwise(name: str, args: Sequence[Any]) -> Tensor:
+    tensors = [leaf for leaf in tree_leaves(list(args)) if isinstance(leaf, Tensor)]
+    shape = torch.broadcast_shapes(*(tensor.shape for tensor in tensors))
+    kinds = [tensor.dtype for tensor in tensors if tensor.dim()] or [tensor.dtype for tensor in tensors]
+    kind = torch.bool if name in COMPARISONS else reduce(torch.promote_types, kinds)
+    return torch.empty(shape, dtype=kind, device="meta")
+
+
+def _cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    shape = list(tensors[0].shape)
+    shape[dim] = sum(tensor.shape[dim] for tensor in tensors)
+    return torch.empty(shape, dtype=tensors[0].dtype, device="meta")
+
+
+def _prelu(image: Tensor, _: Tensor) -> Tensor:
+    return torch.empty(image.shape, dtype=image.dtype, device="meta")

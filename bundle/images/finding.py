@@ -1,0 +1,292 @@
+"""Find the images at a path, a pattern or a list of them: files, DICOM series, archives, folders, trees of folders.
+
+What looks like an image and is none is passed over with a line: hidden files and those of macOS, links to files that
+are not there or to folders that are read already, pipes and devices, DICOM that holds no image, localizers, 2D images
+beside slices, zips within a folder, and in a folder that is not read to its depth what lies deeper.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from bundle.images import ome_zarr, xray
+from bundle.images.archives import SUFFIX, Unpacked
+from bundle.images.dicom_headers import file_kind, is_dicom, read_header, value_of
+from bundle.images.dicom_stack import series_in
+from bundle.images.folder import APPLE_DOUBLE, HIDDEN, Entries, has_frames, holds_series, images_in, tell_apart
+from bundle.images.formats import SUFFIXES, format_of
+from bundle.images.headers import check_references
+from bundle.images.image import ImageError
+from bundle.runtime import first, wait
+from bundle.runtime.files import PART
+from bundle.runtime.origins import in_words
+from bundle.runtime.patterns import is_pattern, matching, root_of
+
+#: Archives that are unpacked until the process ends.
+_kept: list[Sources] = []
+
+
+class Sources(dict[str, Any]):
+    """The images that were found.
+
+    ``images``: their paths; ``root``: the folder whose structure the results keep; ``series_uid``: of the series to
+    take in a DICOM folder with several. Archives among them are unpacked until this is closed, or forgotten, or the
+    process ends.
+    """
+
+    def __init__(self, images: Sequence[str], root: str, series_uid: str, unpacked: Sequence[Unpacked]) -> None:
+        super().__init__(images=list(images), root=root, series_uid=series_uid)
+        self.unpacked = list(unpacked)
+
+    def close(self) -> None:
+        """Remove what was unpacked."""
+        for each in self.unpacked:
+            each.close()
+
+
+def find_images(path: str | Path | Sequence[str], recursive: bool = False) -> list[str]:
+    """The images at a path; archives are unpacked in the folder for temporary files until the process ends.
+
+    Args:
+        path: see `find_sources`.
+        recursive: see there.
+
+    Raises:
+        ImageError: If the path is a file of a DICOM folder with several series; and see `find_sources`.
+    """
+    sources = find_sources(path, recursive)
+    if sources["series_uid"]:
+        raise ImageError(f"dataset_dir {str(path)!r} is a file of a folder with several series; move it into its own.")
+    if sources.unpacked:
+        _kept.append(sources)
+    return list(sources["images"])
+
+
+def find_sources(
+    path: str | Path | Sequence[str | Path],
+    recursive: bool = False,
+    series_uid: str = "",
+    folder: str | Path | None = None,
+) -> Sources:
+    """The images at a path.
+
+    Args:
+        path: a file; a file of a DICOM series, which stands for the series; a folder, read one level deep; a zip, read
+            to its depth; a pattern (`bundle.runtime.patterns`), unless it exists; or a list of these.
+        recursive: read folders to any depth.
+        series_uid: Series Instance UID of the one series to take in an archive, or in a folder with several.
+        folder: of the results, which is not searched; archives are unpacked there. Null for that of temporary files.
+
+    Raises:
+        FileNotFoundError: If there is nothing, or no image in it.
+        ImageError: If an archive is refused (`bundle.images.archives`), or files of several series in one folder are
+            given.
+        ValueError: If a pattern is none, or the header of an image names files elsewhere (`bundle.images.headers`).
+    """
+    given = list(path) if isinstance(path, (list, tuple)) else [str(path)]
+    finder = _Finder(recursive, series_uid, Path(folder) if folder else None)
+    try:
+        for each in given:
+            pattern = is_pattern(each)
+            places = matching(each) if pattern else [Path(each)]
+            for place in places:
+                finder.take(place, pattern, alone=len(places) == len(given) == 1)
+        images = list(dict.fromkeys(finder.images))
+        for line in finder.passed:
+            print(in_words(f"passed over: {line}"), file=sys.stderr)
+        if not images:
+            raise FileNotFoundError(_nothing(path, finder.passed))
+        for image in images:
+            check_references(image)
+        return Sources(images, root_of(path), series_uid or finder.series_uid(), finder.unpacked)
+    except BaseException:
+        for archive in finder.unpacked:
+            archive.close()
+        raise
+
+
+class _Finder:
+    """Gather images, and what is passed over."""
+
+    def __init__(self, recursive: bool, wanted: str, results: Path | None) -> None:
+        self.recursive, self.wanted, self.results = recursive, wanted, results
+        self.images: list[str] = []
+        self.passed: list[str] = []
+        self.unpacked: list[Unpacked] = []
+        self._series: dict[Path, dict[str, list[str]] | None] = {}
+        self._chosen: dict[tuple[Path, str], str] = {}
+
+    def take(self, path: Path, matched: bool, alone: bool) -> None:
+        """Take what is at a path.
+
+        Args:
+            path: of anything.
+            matched: whether a pattern has found it: what is no image is then passed over.
+            alone: whether it is all that was given; an archive that is refused does not end the others.
+        """
+        try:
+            self._check(path)
+        except FileNotFoundError as error:
+            if not matched:
+                raise
+            self.passed.append(str(error).removeprefix("dataset_dir ").rstrip("."))
+            return
+        if path.is_file() and path.name.lower().endswith(SUFFIX):
+            try:
+                self._add(self._archive(path), path)
+            except ImageError as error:
+                if alone:
+                    raise
+                print(in_words(f"note: {error}"), file=sys.stderr)
+                self.images.append(str(path))  # which fails when its turn comes
+        elif path.is_file() or ome_zarr.matches(path):
+            self.images.append(self._file(path))
+        else:
+            self._add(self._tree(path) if self.recursive else self._level(path), path)
+
+    def series_uid(self) -> str:
+        """The series to take, if files of a folder with several were given.
+
+        Raises:
+            ImageError: If it is not the only series.
+        """
+        if not self._chosen:
+            return ""
+        ((folder, uid), file), *others = self._chosen.items()
+        if others or sum(Path(image).is_dir() for image in set(self.images)) > 1:
+            raise ImageError(
+                f"file {file!r} is of the series {uid}, one of several in {str(folder)!r}; of such a folder one series "
+                "is translated at a time: give this file alone, or the folder and its series_uid."
+            )
+        return uid
+
+    def _check(self, path: Path) -> None:
+        """Refuse what is not there, or no image by its name."""
+        if not path.exists():
+            if path.is_symlink():
+                raise FileNotFoundError(f"dataset_dir {str(path)!r} is a link to a file that is not there; fetch it.")
+            raise FileNotFoundError(
+                f"dataset_dir {str(path)!r} does not exist; give an image, a DICOM folder, a zip, a folder of them, or "
+                "a pattern."
+            )
+        named = path.name.lower().endswith(SUFFIX) or format_of(path)
+        if path.is_file() and (path.name.startswith(APPLE_DOUBLE) or not named):
+            raise FileNotFoundError(
+                f"dataset_dir {str(path)!r} is no image: its name ends in none of {', '.join((*SUFFIXES, SUFFIX))}."
+            )
+
+    def _add(self, entries: Entries, path: Path) -> None:
+        if not entries.images and not entries.passed:
+            entries.passed.append(f"{path}, without an image")
+        self.images += sorted(entries.images)
+        self.passed += entries.passed
+
+    def _file(self, path: Path) -> str:
+        """A file, or the folder of the series that it is a slice of."""
+        if not path.is_file() or format_of(path) is not xray or not is_dicom(path) or file_kind(path) != "slice":
+            return str(path)
+        folder = path.parent
+        if folder not in self._series:
+            try:
+                self._series[folder] = series_in(folder)
+            except ImageError:  # which is told when the folder is opened
+                self._series[folder] = None
+        series = self._series[folder]
+        if series is None:
+            uid, several = str(value_of(read_header(path), "SeriesInstanceUID") or ""), True
+        else:
+            uid, several = next((uid for uid, files in series.items() if str(path) in files), ""), len(series) > 1
+        if not uid or (series and len(series[uid]) < 2):
+            return str(path)
+        if self.wanted not in ("", uid):
+            raise ImageError(
+                f"file {str(path)!r} is of the series {uid}, and series_uid is {self.wanted!r}; leave out one of them."
+            )
+        if str(folder) not in self.images:
+            count = f"{len(series[uid])} slices" if series else "the slices"
+            print(f"note: {path} is one of {count} of the series {uid}, which is taken whole", file=sys.stderr)
+        if several:
+            self._chosen[folder, uid] = str(path)
+        return str(folder)
+
+    def _archive(self, path: Path) -> Entries:
+        """What is in a zip: each series by itself; 2D images beside volumes are passed over."""
+        unpacked = Unpacked(path, self.results or Path(tempfile.gettempdir()))
+        self.unpacked.append(unpacked)
+        self.passed += unpacked.passed
+        if first():
+            for folder in (unpacked.folder, *sorted(p for p in unpacked.folder.rglob("*") if p.is_dir())):
+                tell_apart(folder)
+        wait()
+        entries = self._tree(unpacked.folder)
+        if entries.series:
+            beside = [image for image in entries.flat if not has_frames(image)]
+            entries.flat = [image for image in entries.flat if image not in beside]
+            entries.passed += [f"{image}, a 2D image beside volumes" for image in beside]
+        if self.wanted:
+            others = [image for image in entries.series if not holds_series(image, self.wanted)]
+            if others == entries.series:
+                raise ImageError(
+                    f"zip {str(path)!r} holds no image series with series_uid {self.wanted!r}; leave it out."
+                )
+            entries.series = [image for image in entries.series if image not in others]
+            entries.passed += [f"{image}, of another series than series_uid" for image in others]
+        return entries
+
+    def _level(self, path: Path) -> Entries:
+        """What is in a folder, and DICOM in its folders."""
+        found = images_in(path)
+        for entry in self._folders(path, found):
+            if ome_zarr.matches(entry):
+                found.volumes.append(str(entry))
+                continue
+            inner = images_in(entry, dicom_alone=True)
+            if any(deeper.is_dir() and not deeper.name.startswith(HIDDEN) for deeper in entry.iterdir()):
+                inner.passed.append(f"{entry}, the folders in it, which recursive True takes")
+            found += inner.or_empty(entry)
+        return found
+
+    def _tree(self, top: Path) -> Entries:
+        """What is in a folder and all folders in it; links come last, so that each folder is read at its own place."""
+        found, read = Entries(), set[Path]()
+        folders, links = [top], list[Path]()
+        while folders or links:
+            folder = folders.pop() if folders else links.pop(0)
+            if folder.resolve() in read:
+                found.passed.append(f"{folder}, a link to a folder that is read already")
+                continue
+            read.add(folder.resolve())
+            inner, deeper = images_in(folder), list[Path]()
+            for entry in self._folders(folder, inner):
+                if ome_zarr.matches(entry):
+                    inner.volumes.append(str(entry))
+                else:
+                    (links if entry.is_symlink() else deeper).append(entry)
+            found += inner if deeper else inner.or_empty(folder)
+            folders += reversed(deeper)
+        return found
+
+    def _folders(self, path: Path, found: Entries) -> Iterator[Path]:
+        """The folders in a folder; those that are passed over are told in what was found."""
+        for entry in sorted(entry for entry in path.iterdir() if entry.is_dir()):
+            if path.resolve().is_relative_to(entry.resolve()):
+                found.passed.append(f"{entry}, a link to a folder that it lies in")
+            elif entry.name.startswith(HIDDEN):
+                if not entry.name.startswith(PART):  # which an interrupted run has left
+                    found.passed.append(f"{entry}, a hidden folder")
+            elif self.results and self.results.exists() and entry.samefile(self.results):
+                found.passed.append(f"{entry}, the folder of the results")
+            else:
+                yield entry
+
+
+def _nothing(path: Any, passed: Sequence[str]) -> str:
+    told = in_words(f"; passed over: {'; '.join(passed[:8])}") if passed else ""
+    return (
+        f"dataset_dir {str(path)!r} holds no image ({', '.join(SUFFIXES)}) and no DICOM series, in itself or in "
+        f"its folders{told}."
+    )

@@ -1,0 +1,138 @@
+"""Folder: the images that lie in one folder itself, and what looks like one there and is none."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bundle.images import raster, xray
+from bundle.images.archives import SUFFIX
+from bundle.images.dicom_headers import file_kind, is_dicom, name_of, read_header, value_of
+from bundle.images.dicom_stack import is_localizer, series_in
+from bundle.images.formats import suffix
+from bundle.images.image import ImageError
+from bundle.runtime.origins import in_words
+
+#: What the names of files begin with that are not shown.
+HIDDEN = "."
+#: What macOS puts beside each file on other disks.
+APPLE_DOUBLE = "._"
+#: What a Series Instance UID is made of.
+UID = re.compile(r"[0-9]+(\.[0-9]+)*")
+
+
+@dataclass
+class Entries:
+    """What was found in folders.
+
+    Args:
+        volumes: files and OME-Zarr folders.
+        series: folders that hold the slices of a volume as DICOM.
+        flat: 2D images.
+        broken: DICOM files that cannot be read, which is told when they are opened.
+        passed: what is passed over, and why, in words.
+    """
+
+    volumes: list[str] = field(default_factory=list)
+    series: list[str] = field(default_factory=list)
+    flat: list[str] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
+    passed: list[str] = field(default_factory=list)
+
+    @property
+    def images(self) -> list[str]:
+        """All that is to be opened."""
+        return [*self.volumes, *self.series, *self.flat, *self.broken]
+
+    def __iadd__(self, other: Entries) -> Entries:
+        for name, values in vars(other).items():
+            getattr(self, name).extend(values)
+        return self
+
+    def or_empty(self, folder: Path) -> Entries:
+        """The same; if nothing was found in a folder that holds files, with a line on it."""
+        if not self.images and not self.passed and any(entry.is_file() for entry in folder.iterdir()):
+            self.passed.append(f"{folder}, a folder without an image")
+        return self
+
+
+def images_in(folder: Path, dicom_alone: bool = False) -> Entries:
+    """The images in a folder, which may be one itself.
+
+    Args:
+        folder: whose own folders are not looked into.
+        dicom_alone: take no other formats.
+    """
+    found, localizers, others = Entries(), list[str](), 0
+    for entry in sorted(folder.iterdir()):
+        end = suffix(entry)
+        if entry.name.startswith(HIDDEN):
+            kind = "which macOS wrote beside a file" if entry.name.startswith(APPLE_DOUBLE) else "a hidden file"
+            found.passed += [f"{entry}, {kind}"] if end and not dicom_alone else []
+        elif entry.is_symlink() and not entry.exists():
+            found.passed.append(f"{entry}, a link to a file that is not there")
+        elif not entry.is_file():
+            found.passed += [f"{entry}, neither a file nor a folder"] if not entry.is_dir() else []
+        elif end and end not in xray.SUFFIXES:
+            others += dicom_alone
+            if not dicom_alone:
+                (found.flat if end in raster.SUFFIXES else found.volumes).append(str(entry))
+        elif is_dicom(entry):
+            kind = "slice" if found.series else file_kind(entry)  # the others of a stack: when it is opened
+            if kind == "slice" and not found.series:
+                (localizers if is_localizer(entry) else found.series).append(str(entry))
+            found.flat += [str(entry)] if kind == "xray" else []
+            found.broken += [str(entry)] if kind == "broken" else []
+            found.passed += [] if kind else [f"{entry}, DICOM of the kind {_kind(entry)}, which holds no image"]
+        elif end:
+            found.broken.append(str(entry))
+        elif entry.name.lower().endswith(SUFFIX):
+            found.passed.append(f"{entry}, a zip in a folder; give it itself, or by a pattern such as '*{SUFFIX}'")
+    if others:
+        found.passed.append(f"{folder}, {others} images in it that are no DICOM, which recursive True takes")
+    if found.series:
+        found.passed += [f"{entry}, beside the slices of a volume" for entry in sorted(found.flat + found.broken)]
+        return Entries(volumes=found.volumes, series=[str(folder)], passed=found.passed)
+    found.passed += [f"{entry}, a localizer, which is no volume" for entry in localizers]
+    return found
+
+
+def tell_apart(folder: Path) -> None:
+    """Move each of several series in an unpacked folder into one of its own, so that each is an image."""
+    try:
+        series = series_in(folder)
+    except ImageError as error:
+        print(in_words(f"note: {folder} is taken as one series: {error}"), file=sys.stderr)
+        return
+    if len(series) < 2 or any(not UID.fullmatch(uid) or (folder / uid).exists() for uid in series):
+        return
+    for uid, files in series.items():
+        (folder / uid).mkdir()
+        for file in map(Path, files):
+            file.rename(folder / uid / file.name)
+
+
+def holds_series(folder: str, uid: str) -> bool:
+    """Whether a DICOM folder holds a series; true for one that cannot be read, which is told when it is opened."""
+    try:
+        return uid in series_in(folder)
+    except ImageError:
+        return True
+
+
+def has_frames(image: str) -> bool:
+    """Whether a file is DICOM of several frames, which may be a volume; true for one that cannot be read."""
+    try:
+        return is_dicom(image) and int(value_of(read_header(image), "NumberOfFrames") or 1) > 1
+    except (ImageError, ValueError):
+        return True
+
+
+def _kind(file: Path) -> str:
+    """What a DICOM file is, in words."""
+    try:
+        return name_of(read_header(file, ("Modality",)))
+    except ImageError as error:
+        return str(error)

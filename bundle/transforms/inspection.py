@@ -1,0 +1,37 @@
+"""Look at images without translating them: which would be refused, and what is to be warned of."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Sequence
+
+from bundle.images import open_image
+from bundle.runtime.errors import last_line
+from bundle.transforms.check_input import CheckInput
+
+
+def inspect_images(images: Sequence[str], check: CheckInput, series_uid: str = "") -> None:
+    """Print a line for each image: ``ok``, ``warned of``, or ``refused`` with the reason.
+
+    Args:
+        images: paths.
+        check: what looks at each; by ``off`` it is opened only.
+        series_uid: of DICOM folders with several series, the one to take.
+
+    Raises:
+        SystemExit: With status 1, if one would be refused.
+    """
+    refused = 0
+    for path in images:
+        try:
+            with warnings.catch_warnings(action="ignore", category=UserWarning):  # told below
+                found = check(open_image(path, series_uid))
+        except (OSError, ValueError) as error:
+            refused += 1
+            print(f"refused: {last_line(error).removeprefix('error: ')}")
+        else:
+            print(f"warned of: {path}: {'; '.join(found)}" if found else f"ok: {path}")
+    if refused:
+        print(f"error: {refused} of {len(images)} images would be refused, see the lines above.", file=sys.stderr)
+        raise SystemExit(1)

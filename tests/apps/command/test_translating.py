@@ -1,0 +1,159 @@
+"""From Python: the same voxels as from a file, in the kind of image that was given."""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import itk
+import nibabel
+import numpy as np
+import pytest
+import torch
+from monai.data import MetaTensor
+
+from bundle.examples.phantom import ThoraxPhantom
+from ct_kernel_translation_gan import Translator, translate
+
+KEYS: dict[str, Any] = {"tile_size": 32, "check_input": "off"}
+
+
+@pytest.fixture(scope="module")
+def voxels() -> np.ndarray:
+    """A small phantom, int16."""
+    return np.asarray(ThoraxPhantom((40, 36, 24), (1.0, 1.0, 2.0), noise=30.0)[...])
+
+
+@pytest.fixture(scope="module")
+def affine() -> np.ndarray:
+    """Turned, with an origin that no float32 holds."""
+    angle = 0.1
+    turned = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    return np.block([[turned * [-1.0, -1.0, 2.0], np.array([[10.1], [-20.2], [30.3]])], [np.zeros((1, 3)), 1]])
+
+
+@pytest.fixture(scope="module")
+def expected(voxels: np.ndarray, affine: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
+    """The result for the file."""
+    folder = tmp_path_factory.mktemp("expected")
+    nibabel.Nifti1Image(voxels, affine).to_filename(folder / "scan.nii")
+    (path,) = translate(folder / "scan.nii", folder / "results", **KEYS)
+    assert path == folder / "results" / "scan_translated.nii"
+    found = np.asarray(nibabel.Nifti1Image.from_filename(path).dataobj)
+    assert np.abs(found - voxels).max() > 20
+    return found
+
+
+def nib(voxels: np.ndarray, affine: np.ndarray) -> Any:
+    return nibabel.Nifti1Image(voxels, affine)
+
+
+def mgh(voxels: np.ndarray, affine: np.ndarray) -> Any:
+    return nibabel.MGHImage(voxels, affine)
+
+
+def itk_image(voxels: np.ndarray, affine: np.ndarray) -> Any:
+    image = itk.image_from_array(np.ascontiguousarray(voxels.T))
+    lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+    spacing = np.linalg.norm(lps[:3, :3], axis=0)
+    image.SetSpacing(spacing.tolist())
+    image.SetOrigin(lps[:3, 3].tolist())
+    image.SetDirection(itk.matrix_from_array(lps[:3, :3] / spacing))
+    return image
+
+
+def meta_tensor(voxels: np.ndarray, affine: np.ndarray) -> Any:
+    return MetaTensor(torch.from_numpy(voxels)[None], affine=torch.from_numpy(affine), meta={"patient": "kept"})
+
+
+@pytest.mark.parametrize(
+    ("made", "read"),
+    [
+        (nib, lambda image: np.asarray(image.dataobj)),
+        (mgh, lambda image: np.asarray(image.dataobj)),
+        (itk_image, lambda image: itk.array_from_image(image).T),
+        (meta_tensor, lambda image: image.numpy()[0]),
+    ],
+    ids=["nibabel", "mgh", "itk", "MetaTensor"],
+)
+def test_kinds(
+    made: Callable[..., Any],
+    read: Callable[..., np.ndarray],
+    voxels: np.ndarray,
+    affine: np.ndarray,
+    expected: np.ndarray,
+) -> None:
+    image = made(voxels, affine)
+    result = translate(image, **KEYS)
+    assert isinstance(result, type(image))
+    assert np.array_equal(read(result), expected)
+    assert np.array_equal(read(image), voxels)
+    if isinstance(image, MetaTensor):
+        assert torch.equal(result.affine, image.affine) and result.meta["patient"] == "kept"
+        assert result.shape == image.shape
+    elif hasattr(image, "affine"):
+        assert np.array_equal(result.affine, image.affine)
+    else:
+        assert np.allclose(np.asarray(result.GetOrigin()), np.asarray(image.GetOrigin()), rtol=0, atol=1e-12)
+        assert result.GetDirection() == image.GetDirection()
+
+
+def test_arrays_by_one_translator(voxels: np.ndarray, affine: np.ndarray, expected: np.ndarray) -> None:
+    """The network is loaded once, images of any shape follow, and nothing of the caller's is changed."""
+    state, hook = torch.random.get_rng_state(), sys.excepthook
+    translator = Translator(**KEYS)
+    assert np.array_equal(translator(voxels, affine), expected)
+    network = translator._evaluator.network
+    assert translator(voxels[:20, :30].astype(np.float32), affine).shape == (20, 30, 24)
+    assert np.array_equal(translator(voxels.astype(np.int64), affine), expected)
+    assert translator._evaluator.network is network
+    assert torch.equal(torch.random.get_rng_state(), state) and sys.excepthook is hook
+
+
+def test_picture() -> None:
+    grey = np.random.default_rng(0).integers(0, 256, (64, 48), np.uint8)
+    result = translate(grey, experiment="xray_2d")
+    assert (result.shape, result.dtype) == (grey.shape, grey.dtype)
+
+
+@pytest.mark.parametrize(
+    ("image", "keys", "error", "reason"),
+    [
+        (np.zeros((4, 4, 4), np.int16), {}, ValueError, "affine is missing"),
+        (np.zeros((4, 4, 4, 2), np.int16), {"affine": np.eye(4)}, ValueError, r"image has the shape \(4, 4, 4, 2\)"),
+        (np.zeros((4, 4, 4), np.int16), {"affine": np.eye(3)}, ValueError, r"affine has the shape \(3, 3\)"),
+        (np.zeros((4, 4)), {"experiment": "xray_2d"}, ValueError, "grey values of the type float64"),
+        (np.full((4, 4, 4), 2**40), {"affine": np.eye(4)}, ValueError, "values that no int32 holds"),
+        (nib(np.zeros((4, 4, 4), np.int16), np.eye(4)), {"affine": np.eye(4)}, ValueError, "leave it out"),
+        ([[0]], {}, TypeError, "image is a list"),
+        (np.zeros((4, 4, 4)), {"affine": np.eye(4), "densitometry": True}, ValueError, "a file beside each result"),
+        ("scan.nii", {}, ValueError, "result is missing"),
+        ("gone.nii", {"result": "out"}, FileNotFoundError, "'gone.nii' does not exist"),
+        ("gone.nii", {"result": "out", "tile_sise": 3}, ValueError, "did you mean --tile_size"),
+        ("gone.nii", {"result": "out", "tile_size": "abc"}, ValueError, "tile_size 'abc'"),
+        ("gone.nii", {"result": "out", "experiment": "x"}, ValueError, "experiment 'x' is not known"),
+        (np.zeros((8, 8, 8), np.int16), {"affine": np.eye(4)}, ValueError, "has the value 0 in all its voxels"),
+    ],
+)  # fmt: skip
+def test_refused(image: Any, keys: dict[str, Any], error: type[Exception], reason: str) -> None:
+    with pytest.raises(error, match=reason):
+        translate(image, **keys)
+
+
+def test_where_another_bundle_is_loaded(
+    voxels: np.ndarray, affine: np.ndarray, expected: np.ndarray, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A process of its own translates; the other package stays."""
+    ours = {name: module for name, module in sys.modules.items() if name.split(".")[0] == "bundle"}
+    for name in ours:
+        monkeypatch.delitem(sys.modules, name)
+    other = types.ModuleType("bundle")
+    other.__path__ = [str(tmp_path)]
+    monkeypatch.setitem(sys.modules, "bundle", other)
+    assert np.array_equal(translate(voxels, affine=affine, **KEYS), expected)
+    assert sys.modules["bundle"] is other and not [name for name in sys.modules if name.startswith("bundle.")]
+    with pytest.raises(ValueError, match="did you mean --tile_size"):
+        translate(voxels, affine=affine, tile_sise=32)
