@@ -12,6 +12,10 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 # MONAI Deploy has an environment of its own: where its SDK is installed, every `import monai` imports it.
 DEPLOY := .venv-deploy
+# pylinac has an environment of its own: it wants pydicom 2.
+QA := .venv-qa
+PHANTOM ?= catphan504
+FOLDER ?=
 OUTPUT ?= output
 DEST ?= samples
 SHAPE ?= 160,128,96
@@ -43,7 +47,7 @@ endif
 NIIVUE := apps/viewer/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
-.PHONY: help venv infer infer-ct view samples table1 bench fuzz soak mutants test test-viewer deploy test-deploy label test-label train pairs pack lint wheel zip zoo-check bare-debian test-container clean
+.PHONY: help venv infer infer-ct view samples table1 bench fuzz soak mutants test test-viewer deploy test-deploy label test-label qa test-qa train pairs pack lint wheel zip zoo-check bare-debian test-container clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -79,6 +83,11 @@ $(DEPLOY)/.ready: requirements/deploy.txt apps/deploy/requirements.txt
 	@$(MAKE) --no-print-directory VENV=$(DEPLOY) $(DEPLOY)/.pip
 	$(DEPLOY)/bin/python -m pip install --disable-pip-version-check --quiet --upgrade "pip>25.1" # which holoscan-cli demands
 	$(DEPLOY)/bin/python -m pip install --disable-pip-version-check --quiet -r requirements/deploy.txt
+	@touch $@
+
+$(QA)/.ready: requirements/qa.txt
+	@$(MAKE) --no-print-directory VENV=$(QA) $(QA)/.pip
+	$(QA)/bin/python -m pip install --disable-pip-version-check --quiet -r requirements/qa.txt
 	@touch $@
 
 $(LABEL_VENV)/.label: requirements/label.txt requirements/label-alone.txt
@@ -166,6 +175,22 @@ label: $(LABEL_VENV)/.label ## Serve the images in STUDIES=folder by MONAI Label
 
 test-label: $(LABEL_VENV)/.label ## Test MONAI Label's real server and the Slicer module's logic; LABEL_CT=real CT to translate besides
 	OMP_NUM_THREADS=2 $(LABEL_PY) -m pytest tests/apps/test_label*.py tests/apps/test_slicer.py $(ARGS)
+
+# Without FOLDER: a simulated phantom, whose soft reconstruction is known, is measured beside.
+qa: $(VENV)/.run $(QA)/.ready ## Translate a phantom's DICOM series FOLDER=folder and measure HU, MTF and noise; PHANTOM=catphan504, acr ...
+	@folder="$(FOLDER)"; target=""; \
+	if test -z "$$folder"; then \
+		rm -rf "$(OUTPUT)/qa/$(PHANTOM)"; folder="$(OUTPUT)/qa/$(PHANTOM)/sharp"; target="$(OUTPUT)/qa/$(PHANTOM)/soft"; \
+		$(PY) -m apps.qa.simulate "$(OUTPUT)/qa/$(PHANTOM)" --phantom "$(PHANTOM)" >/dev/null || exit 1; \
+	fi; \
+	rm -rf "$(OUTPUT)/qa/result"; \
+	$(PY) -m monai.bundle run inference --config_file $(call config,inference) --dataset_dir "$$folder" \
+		--output_dir "$(OUTPUT)/qa/result" --check_input warn $(ARGS) || exit 1; \
+	$(QA)/bin/python -m apps.qa "$$folder" "$(OUTPUT)/qa/result" $${target:+--target "$$target"} --phantom "$(PHANTOM)" \
+		--output "$(OUTPUT)/qa"
+
+test-qa: $(VENV)/.dev $(QA)/.ready ## Test that, on simulated phantoms
+	OMP_NUM_THREADS=1 $(PY) -m pytest tests/apps/test_qa.py $(ARGS)
 
 train: $(VENV)/.run ## Train all scales and gather the weights: DATA=folder (without: the sample CTs), OVERLAY=config; MINUTES=9 stops, to go on
 	@test -n "$(DATA)" || $(PY) -m bundle.examples.samples "$(DEST)" --names lidc_0001,platipy_testcase,totalseg_aorta

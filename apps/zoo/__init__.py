@@ -4,7 +4,8 @@
 
 - `archive`: which files a submission contains, and their zip;
 - `submission`: the argument of a check, and how it fails;
-- `files`, `documents`, `metadata`, `packages`, `networks`, `style`, `unit_tests`: the checks;
+- `files`, `documents`, `hub`, `metadata`, `packages`, `networks`, `style`, `unit_tests`: the checks;
+- `pull_request`: the text to send, with their outcomes;
 - `exports`: run by `networks` inside the unpacked submission;
 - `ci/unit_tests/`: the tests in the zoo's form, to be copied into its folder of the same name.
 """

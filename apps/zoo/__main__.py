@@ -12,7 +12,7 @@ from pathlib import Path
 
 import fire
 
-from apps.zoo import archive, documents, files, metadata, networks, packages, style, unit_tests
+from apps.zoo import archive, documents, files, hub, metadata, networks, packages, pull_request, style, unit_tests
 from apps.zoo.submission import CheckFailed, Submission
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,14 +23,17 @@ CHECKS: tuple[Callable[[Submission], str], ...] = (
     files.personal_paths,
     documents.licence,
     documents.data_licence,
+    documents.weights_licence,
     documents.model_card,
     documents.commands,
     documents.links,
+    hub.hub_card,
     metadata.version,
     metadata.schema,
     metadata.names,
     packages.pins,
     packages.imports,
+    style.docstrings,
     style.form,
     networks.data_shape,
     networks.torchscript,
@@ -59,21 +62,27 @@ def submit(root: Path, zoo: Path) -> Submission:
     return Submission(zoo, folder, root)
 
 
-def check(index: bool = False) -> None:
+def check(index: bool = False, page: str = "") -> None:
     """Pack, unpack in a temporary folder and run every check there: one line each; exits with 1 if one fails.
 
     Args:
         index: also check that the package index has the packages for the zoo's Python; needs a network.
+        page: file to write the pull request to, with each line of its checklist and what was found.
     """
-    failed = 0
+    outcomes = {}
     with tempfile.TemporaryDirectory() as zoo:
         submission = submit(ROOT, Path(zoo).resolve())
         for one in (*CHECKS, *([packages.ask_index] if index else [])):
             try:
-                print(f"ok    {one.__name__:15} {one(submission)}", flush=True)
+                outcome = pull_request.Outcome(True, one(submission))
             except CheckFailed as error:
-                failed += 1
-                print(f"FAIL  {one.__name__:15} {error}", flush=True)
+                outcome = pull_request.Outcome(False, str(error))
+            outcomes[one.__name__] = outcome
+            print(f"{'ok  ' if outcome.holds else 'FAIL'}  {one.__name__:15} {outcome.said}", flush=True)
+        if page:
+            meta = submission.metadata
+            Path(page).write_text(pull_request.page(meta["version"], meta["description"], outcomes), encoding="utf-8")
+    failed = sum(not outcome.holds for outcome in outcomes.values())
     if failed:
         sys.exit(f"error: the zoo would not accept it, {failed} of the checks fail")
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from monai.bundle import ConfigParser
 
+from apps.zoo import hub
 from apps.zoo.submission import CheckFailed
 
 #: The bundle's name in the zoo: its folder's and its archive's.
@@ -70,7 +71,7 @@ def submission_files(root: Path) -> list[Path]:
 
 
 def pack(root: Path, folder: Path) -> Path:
-    """Write the submission's archive into a folder; the same files give the same bytes.
+    """Write the submission's archive into a folder, with the hub's model card; the same files give the same bytes.
 
     Entries have a fixed order and date and are not compressed: the weights would not shrink, and another version of the
     packer would give other bytes.
@@ -79,15 +80,16 @@ def pack(root: Path, folder: Path) -> Path:
         CheckFailed: If `submission_files` raises it.
     """
     version = json.loads((root / "configs" / "metadata.json").read_text(encoding="utf-8"))["version"]
-    paths = submission_files(root)
+    packed = {path.as_posix(): (root / path).read_bytes() for path in submission_files(root)}
+    packed[hub.CARD] = hub.card(root).encode()
     folder.mkdir(parents=True, exist_ok=True)
     archive = folder / f"{NAME}_v{version}.zip"
     with zipfile.ZipFile(archive, "w") as out:
-        for path in paths:
-            entry = zipfile.ZipInfo(f"{NAME}/{path.as_posix()}")
+        for path, content in sorted(packed.items()):
+            entry = zipfile.ZipInfo(f"{NAME}/{path}")
             entry.create_system = 3  # so that the permissions are read as such
             entry.external_attr = 0o100644 << 16
-            out.writestr(entry, (root / path).read_bytes())
+            out.writestr(entry, content)
     return archive
 
 

@@ -1,9 +1,11 @@
-"""The documents: licence of code and weights, licence of the data, and the model card by the zoo's template."""
+"""The documents: licences of code, data, weights and outputs, and the model card by the zoo's template."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
+from apps.zoo.archive import large_files
 from apps.zoo.submission import CheckFailed, Submission
 
 #: Headings of the zoo's template, in its order; it calls the last four optional, this bundle has them.
@@ -21,7 +23,7 @@ HEADINGS = (
     "## **References**",
 )
 #: Licences of data, as spelled in `docs/data_license.txt`.
-LICENCES = re.compile(r"CC0|CC BY(?:-\w+)* \d\.\d|CC BY(?=, no version given)|Apache-2\.0|MIT")
+LICENCES = re.compile(r"CC0|CC BY(?:-\w+)* \d\.\d|CC BY(?=, no version given)|Apache-2\.0|BSD-2-Clause|MIT")
 
 
 def licence(submission: Submission) -> str:
@@ -41,24 +43,56 @@ def licence(submission: Submission) -> str:
 def data_licence(submission: Submission) -> str:
     """Check that `docs/data_license.txt` gives the licence of every image, and the address of the licence.
 
+    It may say `no licence stated` of an image that only tests: nothing in the bundle is made from it.
+
     Raises:
         CheckFailed: If an image has no licence, or a licence no address.
     """
-    name = "docs/data_license.txt"
-    text = submission.text(name)
-    entries, _, addresses = text.partition("Licence texts")
+    images = licensed(submission, "docs/data_license.txt")
+    return (
+        f"{len(images)} images, {sum(not licences for licences in images.values())} for tests without a stated licence"
+    )
+
+
+def weights_licence(submission: Submission) -> str:
+    """Check that `docs/weights_license.txt` gives the licence of each file of weights, and says what holds for outputs.
+
+    Raises:
+        CheckFailed: If a file in `models/` or to be downloaded has none, one is named that is not there, or no outputs.
+    """
+    name = "docs/weights_license.txt"
+    listed = set(licensed(submission, name))
+    there = {path.name for path in (submission.folder / "models").glob("*.pt")}
+    there |= {Path(entry["path"]).name for entry in large_files(submission.folder)}
+    if listed != there:
+        one = min(listed ^ there)
+        raise CheckFailed(f"{name} and models/ do not agree on {one}; give each file of weights its licence there.")
+    if not re.search(r"^Outputs\n\n\S", submission.text(name), re.MULTILINE):
+        raise CheckFailed(f"{name} does not say what holds for outputs; write it below a line `Outputs`.")
+    return f"{len(listed)} files of weights, and outputs"
+
+
+def licensed(submission: Submission, name: str) -> dict[str, list[str]]:
+    """Return what a text on licences lists, lines `name  what it is`, to the licences that stand below each.
+
+    Raises:
+        CheckFailed: If it lists nothing, gives one no licence, or a licence no address.
+    """
+    entries, _, addresses = submission.text(name).partition("Licence texts")
     known = dict(re.findall(r"^(\S.*?)\s{2,}(https://\S+)$", addresses, re.MULTILINE))
-    images = re.findall(r"^(\S+)\s{2,}\S.*((?:\n\s{10,}\S.*)*)", entries, re.MULTILINE)
-    if not images:
-        raise CheckFailed(f"{name} lists no image; give each a line `name  what it is` and its licence below.")
-    for image, below in images:
-        licences = LICENCES.findall(below)
-        if not licences:
-            raise CheckFailed(f"{name} gives {image} no licence; name it below, one of {', '.join(known)}.")
-        for one in licences:
-            if one not in known:
-                raise CheckFailed(f"{name} gives {image} the licence {one}; add its address below `Licence texts`.")
-    return f"{len(images)} images"
+    listed = re.findall(r"^(\S+(?: \S+)*) {2,}\S.*((?:\n {10,}\S.*)*)", entries, re.MULTILINE)
+    if not listed:
+        raise CheckFailed(f"{name} lists nothing; give each a line `name  what it is` and its licence below.")
+    tests = entries.partition("\nTest alone")[2].partition("\n\n\n")[0]
+    result = {one: LICENCES.findall(below) for one, below in listed}
+    for one, below in listed:
+        unstated = "no licence stated" in below and f"\n{one}  " in tests
+        if not result[one] and not unstated:
+            raise CheckFailed(f"{name} gives {one} no licence; name it below, one of {', '.join(known)}.")
+        for licence in result[one]:
+            if licence not in known:
+                raise CheckFailed(f"{name} gives {one} the licence {licence}; add its address below `Licence texts`.")
+    return result
 
 
 def model_card(submission: Submission) -> str:

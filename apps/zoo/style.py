@@ -1,4 +1,4 @@
-"""The form of the code: black, isort and flake8 with the zoo's settings, run in the zoo's layout.
+"""The form of the code: black, isort and flake8 with the zoo's settings, run in the zoo's layout; docstrings.
 
 Versions: `requirements/zoo.txt`, the newest within the zoo's bounds. The zoo also runs pytype, which supports no Python
 above 3.12; here types are checked by mypy (`make lint`).
@@ -6,7 +6,10 @@ above 3.12; here types are checked by mypy (`make lint`).
 
 from __future__ import annotations
 
-from apps.zoo.submission import Submission
+import ast
+from collections.abc import Iterator
+
+from apps.zoo.submission import CheckFailed, Submission
 
 BLACK = ("--line-length=120", "--skip-magic-trailing-comma", *(f"--target-version=py3{minor}" for minor in (7, 8, 9)))
 ISORT = ("--profile=black", "--line-length=120", "--project=models")
@@ -34,3 +37,29 @@ def form(submission: Submission) -> str:
         submission.run(tool, *options, "models", "ci", cwd=submission.zoo)
     files = [path for part in ("models", "ci") for path in (submission.zoo / part).rglob("*.py")]
     return f"{', '.join(TOOLS)} on {len(files)} files"
+
+
+def docstrings(submission: Submission) -> str:
+    """Check that every module, class and function of the bundle that others may use has a docstring.
+
+    Raises:
+        CheckFailed: If one has none.
+    """
+    count = 0
+    for path in sorted((submission.folder / "bundle").rglob("*.py")):
+        tree = ast.parse(path.read_bytes())
+        for node in (tree, *public(tree)):
+            count += 1
+            if not ast.get_docstring(node):
+                where = f"{path.relative_to(submission.folder)}, {getattr(node, 'name', 'the module')}"
+                raise CheckFailed(f"{where}, has no docstring; say there what it does.")
+    return f"{count} of {count}"
+
+
+def public(body: ast.Module | ast.ClassDef) -> Iterator[ast.ClassDef | ast.FunctionDef]:
+    """Yield the classes, their methods and the functions of a module whose names begin with a letter."""
+    for node in body.body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_"):
+            yield node
+            if isinstance(node, ast.ClassDef):
+                yield from public(node)

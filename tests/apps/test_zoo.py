@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from apps.zoo import __main__ as zoo
-from apps.zoo import archive, documents, files, metadata, networks, packages, style, unit_tests
+from apps.zoo import archive, documents, files, hub, metadata, networks, packages, pull_request, style, unit_tests
 from apps.zoo.submission import CheckFailed, Submission
 
 ROOT = Path(__file__).parents[2]
@@ -22,9 +23,12 @@ QUICK = (
     files.personal_paths,
     documents.licence,
     documents.data_licence,
+    documents.weights_licence,
     documents.model_card,
     documents.commands,
     documents.links,
+    hub.hub_card,
+    style.docstrings,
     metadata.version,
     metadata.schema,
     metadata.names,
@@ -125,6 +129,40 @@ BROKEN = [
         replace("docs/data_license.txt", "CC BY, no version given", "CC BY"),
         "no licence; name it",
     ),
+    (
+        documents.data_licence,
+        replace("docs/data_license.txt", "Test alone", "Training too"),
+        "gives kernels, low doses no",
+    ),
+    (documents.weights_licence, remove("docs/weights_license.txt"), "weights_license.txt is missing"),
+    (documents.weights_licence, write("models/model_new.pt", b""), "do not agree on model_new.pt"),
+    (documents.weights_licence, remove("models/model_xray.pt"), "do not agree on model_xray.pt"),
+    (documents.weights_licence, large(path="models/big.pt"), "do not agree on big.pt"),
+    (
+        documents.weights_licence,
+        replace("docs/weights_license.txt", "Apache-2.0\nmodel_s", "\nmodel_s"),
+        "gives model.pt",
+    ),
+    (documents.weights_licence, replace("docs/weights_license.txt", "Outputs\n", "\n"), "what holds for outputs"),
+    (hub.hub_card, remove("README.md"), "README.md is missing"),
+    (hub.hub_card, replace("docs/README.md", "# CT", "---\n---\n# CT"), "begins with front matter"),
+    (hub.hub_card, replace("README.md", "---\n", ""), "no front matter and title"),
+    (
+        hub.hub_card,
+        replace("README.md", '"apache-2.0"', '"mit"'),
+        "license 'mit' in its front matter; it has to be 'apach",
+    ),
+    (hub.hub_card, replace("LICENSE", "Apache License", "A License"), "license 'apache-2.0' .* has to be None"),
+    (hub.hub_card, replace("README.md", 'library_name: "monai"', "library_name: 1"), "library_name 1"),
+    (hub.hub_card, replace("README.md", "image-to-image", "image-to-3d"), "pipeline_tag 'image-to-3d'"),
+    (hub.hub_card, replace("README.md", '"medical", ', ""), "lacks the tag 'medical'"),
+    (hub.hub_card, remove("docs/dicom.md"), "README.md links to docs/dicom.md"),
+    (
+        style.docstrings,
+        write("bundle/extra.py", '"""X."""\n\n\ndef f():\n    return 1\n'),
+        "bundle/extra.py, f, has no",
+    ),
+    (style.docstrings, write("bundle/extra.py", "X = 1\n"), "bundle/extra.py, the module, has no"),
     (documents.model_card, replace("docs/README.md", "# CT", "CT"), "begins with 'CT"),
     (
         documents.model_card,
@@ -179,6 +217,43 @@ def test_every_quick_check_is_broken_once_and_every_check_is_run():
     assert {case[0] for case in BROKEN} == set(QUICK)
     slow = {style.form, networks.data_shape, networks.torchscript, networks.onnx, unit_tests.unit_tests}
     assert set(zoo.CHECKS) == {*QUICK, *slow}
+
+
+def test_private_functions_and_magic_methods_need_no_docstring(submission):
+    code = '"""X."""\n\n\nclass A:\n    """Y."""\n\n    def __len__(self):\n        return 1\n\n\ndef _f():\n    pass\n'
+    write("bundle/extra.py", code)(submission.folder)
+    assert style.docstrings(submission)
+
+
+def test_the_hub_s_card_is_the_bundle_s_with_links_from_the_folder_above(whole):
+    card, own = whole.text("README.md"), whole.text("docs/README.md")
+    front, _, rest = card.removeprefix("---\n").partition("\n---\n\n")
+    assert "](docs/dicom.md)" in rest and "](dicom.md)" in own and "](dicom.md)" not in rest
+    assert "](https://" in own or "https://" in own
+    assert rest.replace("](docs/", "](") == own
+    assert front.splitlines()[0] == 'license: "apache-2.0"' and len(front.splitlines()) == len(hub.FRONT)
+
+
+def test_every_check_is_in_the_pull_request_once_and_one_that_fails_leaves_its_line_open():
+    lines = (*pull_request.TEMPLATE, *pull_request.GUIDE)
+    named = [name for line in lines for name in line.checks]
+    assert sorted(named) == sorted(one.__name__ for one in zoo.CHECKS)
+    outcomes = {name: pull_request.Outcome(name != "sizes", f"says {name}") for name in named}
+    page = pull_request.page("1.2.3", "It does this.", outcomes).splitlines()
+    assert [line[6:18] for line in page if line.startswith("- [ ]")] == ["Files larger"]
+    assert sum(line.startswith("- [x]") for line in page) == len(lines) - 1
+    assert "  - `make zoo-check`, `sizes`: FAILS, says sizes" in page
+    assert "its checks said of version 1.2.3:" in page
+
+
+def test_the_page_of_the_pull_request_is_what_the_command_writes():
+    """But for what the checks said, and for the version."""
+    text = (ROOT / "docs" / "zoo_pull_request.md").read_text(encoding="utf-8")
+    found = re.findall(r"^  - `make zoo-check`, `(\w+)`: (.+)$", text, re.MULTILINE)
+    outcomes = {name: pull_request.Outcome(not said.startswith("FAILS"), said) for name, said in found}
+    version = re.search(r"said of version (\d+\.\d+\.\d+):", text)[1]
+    assert text == pull_request.page(version, META["description"], outcomes)
+    assert all(outcome.holds for outcome in outcomes.values())
 
 
 def test_what_the_code_can_do_without_need_not_be_named(submission):
@@ -303,12 +378,15 @@ def test_a_file_too_large_is_packed_neither_way(submission, tmp_path):
     assert "large_files.yml" in names and "models/big.pt" not in names and "models/model.pt" in names
 
 
-def test_all_checks_are_run_and_one_that_refuses_ends_in_an_error(monkeypatch, capsys):
+def test_all_checks_are_run_and_one_that_refuses_ends_in_an_error(monkeypatch, capsys, tmp_path):
     def refuse(_: Submission) -> str:
         raise CheckFailed("no")
 
     monkeypatch.setattr(zoo, "CHECKS", (refuse, metadata.version))
+    monkeypatch.setattr(pull_request, "TEMPLATE", (pull_request.Line("Both", ("refuse", "version")),))
+    monkeypatch.setattr(pull_request, "GUIDE", ())
     with pytest.raises(SystemExit, match="1 of the checks fail"):
-        zoo.check()
+        zoo.check(page=str(tmp_path / "page.md"))
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[:2] for line in lines] == [["FAIL", "refuse"], ["ok", "version"]]
+    assert "- [ ] Both\n  - `make zoo-check`, `refuse`: FAILS, no\n" in (tmp_path / "page.md").read_text()

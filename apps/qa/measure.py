@@ -1,0 +1,132 @@
+"""What pylinac measures of a phantom's series: HU, uniformity, noise power and MTF.
+
+HU are pylinac's medians of its regions, in all slices within `SPAN` of a module's middle: with the noise of a sharp
+kernel, those of one slice are less sure than the 2 HU that are asked for.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pydicom
+import pylinac
+from pydicom.errors import InvalidDicomError
+from pydicom.uid import UID
+from pylinac.ct import CTP404CP504, CTP486
+
+from apps.qa.measured import PERCENT, Measured
+
+#: By the name that ``--phantom`` has.
+PHANTOMS = {
+    "catphan503": pylinac.CatPhan503,
+    "catphan504": pylinac.CatPhan504,
+    "catphan600": pylinac.CatPhan600,
+    "catphan604": pylinac.CatPhan604,
+    "acr": pylinac.ACRCT,
+}
+SPAN = 5.0  # mm to both sides of a module's middle
+
+
+def measure(folder: str, phantom: str) -> Measured:
+    """Measure a series.
+
+    Args:
+        folder: with the DICOM files of one series.
+        phantom: one of `PHANTOMS`.
+
+    Raises:
+        ValueError: If pylinac does not find the phantom and its modules in it, or there are several series.
+    """
+    series = {uid for uid in map(series_uid, sorted(Path(folder).rglob("*"))) if uid}
+    if len(series) > 1:  # pylinac would take files of both
+        raise ValueError(f"{folder!r} holds {len(series)} series of images; give a folder with one of them.")
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore"
+        )  # of scikit-image's next version, and that some percent of the MTF are not reached
+        try:
+            scan = PHANTOMS[phantom](folder)
+            scan.analyze()
+            return of_acr(scan) if phantom == "acr" else of_catphan(scan)
+        except (ValueError, IndexError, TypeError, AttributeError, OSError) as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise ValueError(
+                f"{folder!r} cannot be measured as {phantom}: {reason.rstrip('.')}; give the --phantom that was"
+                " scanned, and one axial CT series with all of its modules."
+            ) from error
+
+
+def series_uid(path: Path) -> str:
+    """Return the identifier of the series that a file is an image of; empty for any other file."""
+    try:
+        ds = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID", "SeriesInstanceUID"])
+    except (InvalidDicomError, OSError):
+        return ""
+    return str(ds.get("SeriesInstanceUID", "")) if "Image Storage" in ds.get("SOPClassUID", UID("")).name else ""
+
+
+def of_catphan(scan: Any) -> Measured:
+    """Return what is measured of a CatPhan that pylinac has analysed."""
+
+    class Inserts(type(scan.ctp404)):  # type: ignore[misc]
+        """Its module of inserts, of which ramps and nodes are measured in the middle only."""
+
+        thickness_roi_settings: ClassVar[dict[str, Any]] = {}
+        geometry_roi_settings: ClassVar[dict[str, Any]] = {}
+
+    limits = {"hu_tolerance": 40, "thickness_tolerance": 1, "scaling_tolerance": 1, "clear_borders": scan.clear_borders}
+    linearity = [Inserts(scan, offset=at, **limits) for at in offsets(scan, scan._get_module(CTP404CP504)[1])]
+    kind, middle = scan._get_module(CTP486)
+    uniform = [kind(scan, offset=at, tolerance=40, clear_borders=scan.clear_borders) for at in offsets(scan, middle)]
+    spectra = [one.power_spectrum_1d for one in uniform]
+    side = uniform[0].power_spectrum_2d.shape[0]  # the spectrum's bins are multiples of 1 / (side * pixel)
+    up_to_nyquist = range(1, side // 2 + 1)
+    mtf = scan.ctp528.mtf
+    return Measured(
+        values(linearity),
+        values(uniform),
+        [float(one.rois["Center"].std) for one in uniform],
+        [k / (side * float(scan.mm_per_pixel)) for k in up_to_nyquist],
+        [float(np.mean([one[k] for one in spectra])) for k in up_to_nyquist],
+        {float(pairs): float(value) for pairs, value in mtf.norm_mtfs.items()},
+        {percent: mtf.relative_resolution(percent) for percent in PERCENT},
+        float(scan.ctp404.meas_slice_thickness),
+        np.asarray(scan.dicom_stack[scan.origin_slice].array, float),
+    )
+
+
+def of_acr(scan: Any) -> Measured:
+    """Return what is measured of an ACR phantom that pylinac has analysed."""
+    inserts, uniform = (
+        [type(module)(scan, offset=at, clear_borders=scan.clear_borders) for at in offsets(scan, module._offset)]
+        for module in (scan.ct_calibration_module, scan.uniformity_module)
+    )
+    mtf = scan.spatial_resolution_module.mtf
+    return Measured(
+        values(inserts),
+        values(uniform),
+        [float(one.rois["Center"].std) for one in uniform],
+        [],
+        [],
+        {float(pairs): float(value) for pairs, value in mtf.norm_mtfs.items()},
+        {percent: mtf.relative_resolution(percent) for percent in PERCENT},
+        None,
+        np.asarray(scan.dicom_stack[scan.origin_slice].array, float),
+    )
+
+
+def offsets(scan: Any, middle: float) -> Iterator[float]:
+    """Yield the offsets of the slices within `SPAN` of a module's middle, mm from the module with the inserts."""
+    count = int(SPAN / scan.dicom_stack.slice_spacing)
+    for number in range(-count, count + 1):
+        yield middle + number * scan.dicom_stack.slice_spacing
+
+
+def values(modules: list[Any]) -> dict[str, list[float]]:
+    """Return the median HU of each region, one number for each of the modules."""
+    shared = [name for name in modules[0].rois if all(name in module.rois for module in modules)]
+    return {name: [float(module.rois[name].pixel_value) for module in modules] for name in shared}
