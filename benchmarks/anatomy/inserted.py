@@ -13,24 +13,26 @@ from functools import partial
 
 import numpy as np
 import torch
+from scipy.ndimage import map_coordinates
 from torch import Tensor
 
 from benchmarks.anatomy.half_maximum import measured
 from benchmarks.anatomy.objects import Ball, Rod, stamp
-from benchmarks.anatomy.observer import centred, hotelling, matched_filter, radii
+from benchmarks.anatomy.observer import centred, hotelling, matched_filter
 from benchmarks.anatomy.regions import BANDS, NAMES, gains, shifts, tissues
 from benchmarks.anatomy.scans import Scan
 from benchmarks.anatomy.translate import made_of
 from bundle.evaluation.metrics import body_mask
 
-NODULES = (3.0, 4.0, 6.0, 10.0)  # mm
+NODULES = (3.0, 5.0, 10.0)  # mm
 SOLID, FAINT = 800.0, 100.0  # HU above the lung
-VESSELS = (1.0, 2.0, 3.0, 5.0)  # mm
+VESSELS = (1.0, 2.0, 4.0)  # mm
 BLOOD = 850.0  # HU above the lung
-AIRWAYS = ((2.0, 0.8), (3.0, 1.0), (4.5, 1.2), (6.0, 1.5))  # mm: inner diameter and wall
+AIRWAYS = ((2.0, 0.8), (3.0, 1.0), (5.0, 1.5))  # mm: inner diameter and wall
 LUMEN, WALL = -1000.0, 0.0  # HU
 SEEDS = (0, 1)
 INNER = 0.5  # of the radius: where an object's contrast is read
+STEP, SEARCHED = 0.1, 8.0  # mm: grid on which a vessel's width is measured, around its middle
 AROUND = 6.0  # mm around an object that count for its mass
 
 #: Values of a scan by method, one row each.
@@ -51,8 +53,8 @@ def crops(scan: Scan, image: Tensor, seed: int) -> Crops:
 
 
 def cover_of(scan: Scan, shape: Ball | Rod, seed: int) -> Tensor:
-    """Return how much of each voxel around a place an object fills."""
-    return stamp(shape, scan.spacing, scan.side, offset(scan, seed))
+    """Return how much of each voxel around a place an object fills, as the CT's own kernel shows it."""
+    return stamp(shape, scan.spacing, scan.side, offset(scan, seed), scan.kernel)
 
 
 def contrast(scan: Scan, difference: np.ndarray, shape: Ball | Rod, amount: float, seed: int) -> tuple[float, float]:
@@ -110,10 +112,12 @@ def vessels(scan: Scan) -> dict[str, Rows]:
 
 
 def _width(scan: Scan, profile: np.ndarray) -> float:
-    """Return the diameter in mm of the disc that is above half of the largest value."""
-    away = radii(profile.shape, scan.spacing[0])
-    above = (profile > profile[away < 2].max() / 2) & (away < 8)
-    return float(2 * math.sqrt(above.sum() * scan.spacing[0] * scan.spacing[1] / math.pi))
+    """Return the diameter in mm of the disc that is above half of the largest value, between pixels by splines."""
+    steps = np.arange(-SEARCHED, SEARCHED + STEP, STEP)
+    at = np.meshgrid(*(steps / mm + n // 2 for mm, n in zip(scan.spacing, profile.shape, strict=False)), indexing="ij")
+    fine, away = map_coordinates(profile, at, order=3), np.hypot(steps[:, None], steps[None, :])
+    above = (fine > fine[away < 2].max() / 2) & (away < SEARCHED)
+    return float(2 * math.sqrt(above.sum() * STEP**2 / math.pi))
 
 
 def with_airways(scan: Scan, inner: float, wall: float) -> Tensor:

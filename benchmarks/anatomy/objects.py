@@ -1,4 +1,4 @@
-"""Objects of known size, as an ideal scanner with the soft kernel shows them.
+"""Objects of known size, as an ideal scanner shows them with a kernel.
 
 A ball or a rod along z is a disc in each slice. The spectrum of a disc of radius R is `R J1(2 pi f R) / f`; times the
 kernel's transfer function it is the disc as the kernel shows it, without any pixels. It is sampled at the pixels'
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from bundle.scanner import SOFT, Kernel, frequencies
 
-FINE = 4  # samples a pixel before those at the centres are taken: their Nyquist frequency is beyond the soft kernel
+FINE = 4  # samples a pixel before those at the centres are taken: their Nyquist frequency is beyond soft kernels
 LAYERS = 16  # discs that are averaged over a slice
 
 

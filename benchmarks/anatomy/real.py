@@ -22,6 +22,7 @@ from torch import Tensor
 from benchmarks.anatomy.regions import BANDS, NAMES, gains, patches, shifts, tissues
 from benchmarks.anatomy.texture import CO_OCCURRENCE, FEATURES, FIRST_ORDER, concordance, table
 from benchmarks.anatomy.translate import OURS, SOURCE, saved, translated
+from benchmarks.check_input import NO_CHEST
 from benchmarks.real_pairs import GAUSSIANS, PAIRS, Pair, blurred, by_default, elsewhere
 from bundle.evaluation.metrics import body_mask
 from bundle.scanner import Transfer, calibrate, find_transfer
@@ -116,10 +117,17 @@ def squares(mask: np.ndarray, side: int) -> list[tuple[int, int, int]]:
     return [every[k] for k in np.linspace(0, len(every) - 1, MOST).astype(int)] if len(every) > MOST else every
 
 
-def judge(pair: Pair, others: Sequence[Pair]) -> Iterator[tuple[str, list[float], dict[str, np.ndarray]]]:
-    """Yield for each method its title, shifts and gains, and the concordance of each feature by tissue."""
+def judge(pair: Pair, others: Sequence[Pair], chest: bool) -> Iterator[tuple[str, list[float], dict[str, np.ndarray]]]:
+    """Yield for each method its title, shifts and gains, and the concordance of each feature by tissue.
+
+    Args:
+        pair: source and target.
+        others: of the same patient and kernels.
+        chest: whether air inside of the body is lung; otherwise it is bowel gas or a hole in a phantom.
+    """
     target = pair.target.numpy()
     masks = tissues(target)
+    masks["lung"] &= chest
     body = np.stack([body_mask(target[..., z]) for z in range(target.shape[2])], -1)
     side = round(SQUARE / pair.spacing[0])
     regions = {"lung": masks["lung"], "soft tissue": _soft(target, masks, body)}
@@ -161,7 +169,7 @@ def main(data: str, only: str | Sequence[str] = "") -> None:
         fellows = [(a, b) for name, a, b in PAIRS if title.startswith("L067") and name != title and "L067" in name]
         others = [Pair.read(Path(data), a, b) for a, b in fellows if Path(data, f"{a}.nii.gz").exists()]
         print(f"\n{title}\n")
-        rows = list(judge(pair, others))
+        rows = list(judge(pair, others, not Path(source).name.startswith(NO_CHEST)))
         print(f"\n| method | {' | '.join(heads)} |\n|---|{'---|' * len(heads)}")
         for name, numbers, agreement in rows:
             cells = [f"{v:+.1f}" for v in numbers[: len(NAMES)]] + [f"{v:.2f}" for v in numbers[len(NAMES) :]]

@@ -16,7 +16,7 @@ TISSUES = {"fat": (-130.0, -60.0), "soft tissue": (0.0, 90.0), "bone": (200.0, 1
 EDGE_OF_VIEW = -1020.0  # HU: at or below lies what the scanner did not see
 BANDS = ((0.05, 0.2), (0.2, 0.4), (0.4, 0.6))  # cycles/mm
 PATCH = 32  # pixels
-LEAST = 200  # voxels of a tissue
+LEAST = 100  # voxels of a tissue in a slice, on average
 NAMES = ("air", "lung", *TISSUES)
 
 
@@ -34,10 +34,11 @@ def tissues(target: np.ndarray) -> dict[str, np.ndarray]:
     return masks
 
 
-def shifts(result: np.ndarray, target: np.ndarray, masks: dict[str, np.ndarray], least: int = LEAST) -> list[float]:
-    """Return by how many HU the mean of each tissue is off; NaN for one of fewer than so many voxels."""
+def shifts(result: np.ndarray, target: np.ndarray, masks: dict[str, np.ndarray]) -> list[float]:
+    """Return by how many HU the mean of each tissue is off; NaN for one of which too little is seen."""
     every = (masks[name] for name in NAMES)
-    return [float((result[mask] - target[mask]).mean()) if mask.sum() >= least else float("nan") for mask in every]
+    seen = ((mask, mask.sum() >= LEAST * target.shape[2]) for mask in every)
+    return [float((result[mask] - target[mask]).mean()) if enough else float("nan") for mask, enough in seen]
 
 
 def gains(result: np.ndarray, target: np.ndarray, spacing: Sequence[float], body: np.ndarray) -> list[float]:

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from bundle.evaluation.metrics import lung_mask
 from bundle.images import Volume
-from bundle.scanner import SHARP, SOFT, Kernel, acquire
+from bundle.scanner import SHARP, SOFT, Kernel, acquire, find_kernel
 from bundle.scanner.filters import with_border
 
-DEPTH = 64.0  # mm of the CT that are used, around its middle
-LAYER = 20.0  # mm between layers of places
+DEPTH = 40.0  # mm of the CT that are used, around its middle
+LAYER = 16.0  # mm between layers of places
 APART = 24.0  # mm between places of a layer
 FREE = 8.0  # mm around a place without vessels
 VESSEL = -650.0  # HU of the smoothed CT: above are vessels
@@ -37,12 +37,14 @@ class Scan:
         image: `(x, y, z)` in HU.
         spacing: voxel size in mm.
         places: voxels in lung, with no vessel near.
+        kernel: with which it was reconstructed, as found in it; the bundle's soft kernel if it is not found.
     """
 
     name: str
     image: Tensor
     spacing: tuple[float, ...]
     places: tuple[Place, ...]
+    kernel: Kernel = SOFT
 
     @staticmethod
     def read(path: str | Path, depth: float = DEPTH) -> Scan:
@@ -51,7 +53,8 @@ class Scan:
         count = min(volume.shape[2], max(round(depth / volume.spacing[2]), 1))
         first = (volume.shape[2] - count) // 2
         image = volume.slab(first, first + count)
-        return Scan(volume.path.name, image, volume.spacing, tuple(free_places(image.numpy(), volume.spacing)))
+        places = tuple(free_places(image.numpy(), volume.spacing))
+        return Scan(volume.path.name, image, volume.spacing, places, find_kernel(image, volume.spacing) or SOFT)
 
     @property
     def side(self) -> tuple[int, int, int]:
@@ -76,8 +79,8 @@ class Scan:
         return [float(_around(self.image, place, [n // 2 | 1 for n in self.side]).mean()) for place in self.places]
 
     def acquired(self, image: Tensor, seed: int, kernel: Kernel = SHARP, dose: float = DOSE) -> tuple[Tensor, Tensor]:
-        """Return soft and sharp reconstruction of one simulated acquisition."""
-        soft, sharp = acquire(with_border(image), self.spacing, (SOFT, kernel), dose, seed)
+        """Return soft and sharp reconstruction of one simulated acquisition; the CT's own kernel is undone."""
+        soft, sharp = acquire(with_border(image), self.spacing, (SOFT, kernel), dose, seed, image_kernel=self.kernel)
         return soft, sharp
 
 

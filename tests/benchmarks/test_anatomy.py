@@ -123,7 +123,7 @@ def phantom(tmp_path_factory):
 def small(monkeypatch):
     monkeypatch.setattr(scans, "VESSEL", -500.0)
     monkeypatch.setattr(inserted, "SEEDS", (0,))
-    for name, size in (("NODULES", 6.0), ("VESSELS", 1.0), ("AIRWAYS", (6.0, 1.5))):
+    for name, size in (("NODULES", 5.0), ("VESSELS", 1.0), ("AIRWAYS", (6.0, 1.5))):
         monkeypatch.setattr(inserted, name, (size,))
 
 
