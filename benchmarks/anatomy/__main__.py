@@ -1,0 +1,15 @@
+"""The commands of `docs/anatomy.md`.
+
+python -m benchmarks.anatomy real DATA [--only A0002]
+python -m benchmarks.anatomy nodules|vessels|airways|tissue CT [CT ...]
+python -m benchmarks.anatomy picture CT [--figure PNG]
+"""
+
+from __future__ import annotations
+
+import fire
+
+from benchmarks.anatomy import inserted, picture, real
+
+if __name__ == "__main__":
+    fire.Fire({"real": real.main, "picture": picture.main, **inserted.COMMANDS})

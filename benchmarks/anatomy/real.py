@@ -1,0 +1,194 @@
+"""Real pairs: mean HU of tissues, detail and radiomic features of source and result, against the real target.
+
+The bundle translates each pair by default, to its own soft kernel; calibrated elsewhere, by the run id `calibrating`'s
+fit on the other half of the slice or of the slices, or on other slices; and to a reference, the target's other slices.
+Nothing is fitted to voxels that are judged.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.ndimage import gaussian_filter
+from torch import Tensor
+
+from benchmarks.anatomy.regions import BANDS, NAMES, gains, patches, shifts, tissues
+from benchmarks.anatomy.texture import CO_OCCURRENCE, FEATURES, FIRST_ORDER, concordance, table
+from benchmarks.anatomy.translate import OURS, SOURCE, saved, translated
+from benchmarks.check_input import NO_CHEST
+from benchmarks.real_pairs import GAUSSIANS, PAIRS, Pair, blurred, by_default, elsewhere
+from bundle.evaluation.metrics import body_mask
+from bundle.scanner import Transfer, calibrate, find_transfer
+from bundle.scanner.kernels import Kernels, as_json
+
+SQUARE = 11.0  # mm: side of the squares whose features are compared
+MOST = 250  # squares of a tissue
+FEWEST = 20  # of which a concordance is computed
+KINDS = ("lung", "soft tissue")
+
+
+@dataclass(frozen=True)
+class Fold:
+    """A part of a pair that is judged, and what it may learn from.
+
+    Args:
+        judged: `(x, y, z)`, boolean.
+        slices: pairs to calibrate on, as `bundle.scanner.calibrate` takes them.
+        references: soft images, `(x, y, z)`; none if there is no other slice.
+    """
+
+    judged: Tensor
+    slices: list[tuple[Tensor, Tensor, Tensor | None]]
+    references: list[Tensor]
+
+
+def folds(pair: Pair, others: Sequence[Pair]) -> list[Fold]:
+    """Return the parts of a pair: all if there are other pairs, else halves of the slices, or of the slice."""
+    every, depth = torch.ones(pair.source.shape, dtype=torch.bool), pair.source.shape[2]
+    if others:
+        slices = [each for other in others for each in other.slices()]
+        return [Fold(every, slices, [other.target for other in others])]
+    if depth > 1:
+        halves = pair.part(0, depth // 2), pair.part(depth // 2, depth)
+        first = every.clone()
+        first[..., depth // 2 :] = False
+        return [
+            Fold(judged, other.slices(), [other.target])
+            for judged, other in zip((first, ~first), halves[::-1], strict=True)
+        ]
+    left = torch.zeros(pair.source.shape[:2], dtype=torch.bool)
+    left[: len(left) // 2] = True
+    return [Fold(use[..., None], pair.slices(~use), []) for use in (left, ~left)]
+
+
+def joined(pair: Pair, parts: Sequence[Fold], keys: Callable[[Fold, Path], dict[str, Any]]) -> Tensor:
+    """Translate a pair's source for each part, with its keys, and join what is judged."""
+    out = torch.zeros_like(pair.source)
+    for part in parts:
+        with tempfile.TemporaryDirectory() as folder:
+            result = translated(pair.source, pair.spacing, **keys(part, Path(folder)))
+        out = torch.where(part.judged, result, out)
+    return out
+
+
+def calibration(pair: Pair, part: Fold, folder: Path) -> dict[str, Any]:
+    """Return the keys of a translation by a conversion that is fitted on what a part may learn from."""
+    fitted = calibrate(part.slices, pair.spacing)
+    named = tuple(Transfer((0.0, 1.0), (1.0, 1.0), name=name) for name in ("sharp", "soft"))
+    path = folder / "kernels.json"
+    path.write_text(as_json(Kernels(named, (("sharp", "soft", fitted),))), encoding="utf-8")
+    return {"source_kernel": str(path), "target_kernel": str(path)}
+
+
+def reference(pair: Pair, part: Fold, folder: Path) -> dict[str, Any]:
+    """Return the keys of a translation to the kernel of a part's references."""
+    target = folder / "reference"
+    target.mkdir()
+    for k, image in enumerate(part.references):
+        saved(image, pair.spacing, target / f"{k}.nii")
+    return {"target_kernel": str(target)}
+
+
+def results(pair: Pair, others: Sequence[Pair]) -> Iterator[tuple[str, Tensor]]:
+    """Yield the source, its fixed Gaussians, and what the bundle makes of it in each way, by title."""
+    parts = folds(pair, others)
+    yield SOURCE, pair.source
+    for sigma in GAUSSIANS:
+        yield f"Gaussian of {sigma:g} px", blurred(pair.source, sigma)
+    if (plain := by_default(pair)) is not None:
+        yield "default, without networks", plain
+    yield f"{OURS}, default", translated(pair.source, pair.spacing)
+    if all(any(find_transfer(each, pair.spacing) for each in part.references) for part in parts):
+        yield f"{OURS}, reference", joined(pair, parts, partial(reference, pair))
+    yield "calibrated elsewhere, without networks", elsewhere(pair, others, levels=True)
+    yield f"{OURS}, calibrated elsewhere", joined(pair, parts, partial(calibration, pair))
+
+
+def squares(mask: np.ndarray, side: int) -> list[tuple[int, int, int]]:
+    """Return squares that lie within a mask, evenly drawn if there are too many."""
+    every = patches(mask, side, side)
+    return [every[k] for k in np.linspace(0, len(every) - 1, MOST).astype(int)] if len(every) > MOST else every
+
+
+def judge(pair: Pair, others: Sequence[Pair], chest: bool) -> Iterator[tuple[str, list[float], dict[str, np.ndarray]]]:
+    """Yield for each method its title, shifts and gains, and the concordance of each feature by tissue.
+
+    Args:
+        pair: source and target.
+        others: of the same patient and kernels.
+        chest: whether air inside of the body is lung; otherwise it is bowel gas or a hole in a phantom.
+    """
+    target = pair.target.numpy()
+    masks = tissues(target)
+    masks["lung"] &= chest
+    body = np.stack([body_mask(target[..., z]) for z in range(target.shape[2])], -1)
+    side = round(SQUARE / pair.spacing[0])
+    regions = {"lung": masks["lung"], "soft tissue": _soft(target, masks, body)}
+    places = {kind: squares(regions[kind], side) for kind in KINDS}
+    places = {kind: found for kind, found in places.items() if len(found) >= FEWEST}
+    wanted = {kind: table(target, found, side) for kind, found in places.items()}
+    print(f"squares of {side} pixels: {', '.join(f'{len(found)} {kind}' for kind, found in places.items())}")
+    for title, result in results(pair, others):
+        image = result.numpy()
+        numbers = [*shifts(image, target, masks), *gains(image, target, pair.spacing, body)]
+        agreement = {kind: concordance(table(image, found, side), wanted[kind]) for kind, found in places.items()}
+        yield title, numbers, agreement
+
+
+def _soft(target: np.ndarray, masks: dict[str, np.ndarray], body: np.ndarray) -> np.ndarray:
+    """Return the body without lung, air and bone: organs, muscle and fat."""
+    smooth = gaussian_filter(target, (1, 1, 0))
+    return np.asarray(body & ~masks["lung"] & ~masks["bone"] & (smooth > -200) & (smooth < 200))
+
+
+@torch.no_grad()
+def main(data: str, only: str | Sequence[str] = "") -> None:
+    """Print a table for each pair, then the concordance of each feature, the mean over the pairs.
+
+    Args:
+        data: folder of the pairs, as of `benchmarks.real_pairs`.
+        only: words; pairs whose title has none of them are left out.
+    """
+    words = [only] if isinstance(only, str) else list(only)
+    every: dict[str, dict[str, list[np.ndarray]]] = {}
+    heads = [*NAMES, *(f"{low:g} to {high:g} /mm" for low, high in BANDS), *(f"CCC {kind}" for kind in KINDS)]
+    for title, source, target in PAIRS:
+        if not any(word in title for word in words):
+            continue
+        if missing := [name for name in (source, target) if not Path(data, f"{name}.nii.gz").exists()]:
+            print(f"skipped: {title}: {Path(data, missing[0])}.nii.gz does not exist")
+            continue
+        pair = Pair.read(Path(data), source, target)
+        fellows = [(a, b) for name, a, b in PAIRS if title.startswith("L067") and name != title and "L067" in name]
+        others = [Pair.read(Path(data), a, b) for a, b in fellows if Path(data, f"{a}.nii.gz").exists()]
+        print(f"\n{title}\n")
+        rows = list(judge(pair, others, not Path(source).name.startswith(NO_CHEST)))
+        print(f"\n| method | {' | '.join(heads)} |\n|---|{'---|' * len(heads)}")
+        for name, numbers, agreement in rows:
+            cells = [f"{v:+.1f}" for v in numbers[: len(NAMES)]] + [f"{v:.2f}" for v in numbers[len(NAMES) :]]
+            cells += [f"{np.nanmean(agreement[kind]):.3f}" if kind in agreement else "-" for kind in KINDS]
+            print(f"| {name} | {' | '.join('-' if cell in ('+nan', 'nan') else cell for cell in cells)} |", flush=True)
+            for kind, values in agreement.items():
+                every.setdefault(kind, {}).setdefault(name, []).append(values)
+    for kind, by_method in every.items():
+        _by_feature(kind, by_method)
+
+
+def _by_feature(kind: str, by_method: dict[str, list[np.ndarray]]) -> None:
+    """Print the mean concordance of each feature, for methods that all pairs have."""
+    pairs = max(map(len, by_method.values()))
+    shown = {name: np.nanmean(found, 0) for name, found in by_method.items() if len(found) == pairs}
+    print(f"\nCCC in {kind}, mean of {pairs} pairs\n\n| feature | {' | '.join(shown)} |\n|---|{'---|' * len(shown)}")
+    for k, feature in enumerate(FEATURES):
+        print(f"| {feature} | {' | '.join(f'{values[k]:.3f}' for values in shown.values())} |")
+    for name, first, last in (("first-order", 0, len(FIRST_ORDER)), ("co-occurrence", -len(CO_OCCURRENCE), None)):
+        cells = (f"{np.nanmean(values[first:last]):.3f}" for values in shown.values())
+        print(f"| *mean, {name}* | {' | '.join(cells)} |")
+    print(f"| *share above .85* | {' | '.join(f'{(v > 0.85).mean():.2f}' for v in shown.values())} |", flush=True)
