@@ -25,10 +25,10 @@ class Verb:
     run_id: str
     details: str = ""
 
-    @property
-    def least(self) -> int:
-        """How many words it has to be given."""
-        return sum(not name.startswith("[") for name in self.names)
+
+def fits(names: tuple[str, ...], count: int) -> bool:
+    """Whether a verb may be given so many words; names in brackets may be left out."""
+    return sum(not name.startswith("[") for name in names) <= count <= len(names)
 
 
 #: What does nothing but translate need not be named.
@@ -50,6 +50,23 @@ VERBS = {
         ("inference", "check"),
         "inspecting",
         "The header of each image and 16 of its slices are read. The exit status is 1 if one would be refused.",
+    ),
+    "plan": Verb(
+        "say what a run will take, and what would be refused, before a voxel is read",
+        ("SOURCE", "RESULT"),
+        ("dataset_dir", "output_dir"),
+        ("inference", "plan"),
+        "planning",
+        "The speed of this machine is measured for a second. --plan_file plan.json writes the plan as JSON, too.",
+    ),
+    "report": Verb(
+        "write a page about results that exist already; translate --report html writes it with each result",
+        ("SOURCE", "RESULT", "FOLDER", "[TRUTH]"),
+        ("source", "result", "output_dir", "truth"),
+        ("report",),
+        "reporting",
+        "SOURCE and RESULT are images or folders; TRUTH has what the results should be, under the sources' names.\n"
+        "--report html,json,pdf says what is written; a summary.csv comes with folders.",
     ),
     "generate": Verb(
         "make chest X-rays out of noise",
@@ -81,6 +98,7 @@ EXPERIMENTS = {
 OTHERS = {
     "view": ("draw source, result and difference as a picture", ("SOURCE", "RESULT", "PICTURE")),
     "phantom": ("write a small thorax phantom, to try the command with", ("IMAGE",)),
+    "qa": ("judge a phantom (CatPhan, ACR) before and after, by pylinac", ("BEFORE", "AFTER", "FOLDER", "[PHANTOM]")),
     "kernels": ("list the catalogue of kernels that source_kernel and target_kernel know by name", ()),
     "experiments": ("list what --experiment knows", ()),
 }
@@ -100,8 +118,10 @@ OPTIONS = {
     },
     "What is done": {
         "densitometry": "measure the lungs before and after: LAA-950, Perc15, mean density, volume",
+        "report": "write a page about each result: html, pdf, json, sr (DICOM), or several: html,json",
         "check_input": "refuse what is no CT in HU (refuse), only warn, or off",
         "crop_lungs": "translate only the box around the lungs",
+        "recursive": "go down into folders of any depth",
         "series_uid": "the Series Instance UID to take, if a DICOM folder holds several series",
     },
     "Results": {

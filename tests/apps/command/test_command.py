@@ -14,6 +14,7 @@ import pytest
 
 from bundle.examples.phantom import ThoraxPhantom
 from ct_kernel_translation_gan.command import main
+from ct_kernel_translation_gan.verbs import OTHERS, VERBS
 
 ROOT = Path(__file__).parents[3]
 
@@ -67,6 +68,8 @@ def test_same_voxels_as_monai_run(source: Path, tmp_path: Path) -> None:
         (["SOURCE"], 2, "translate takes SOURCE RESULT"),
         (["SOURCE", "out", "--dataset_dir", "x"], 2, "--dataset_dir is given already"),
         (["SOURCE", "out", "--experiment", "nope"], 2, "experiment 'nope' is not known"),
+        (["report", "a", "b", "c", "--experiment", "low_dose"], 2, "report knows no option --experiment"),
+        (["qa", "SOURCE", "SOURCE", "out"], 2, "pylinac, which measures the phantom, is not installed here"),
         (["kernels", "--seed", "1"], 2, "kernels knows no option --seed"),
         (["view", "SOURCE", "gone.nii", "p.png"], 2, "gone.nii"),
     ],
@@ -81,6 +84,7 @@ def test_wrong_commands(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("QA_PYTHON", str(tmp_path / "gone"))
     assert main([str(source) if word == "SOURCE" else word for word in words]) == status
     told = capsys.readouterr()
     assert told.out == "" and reason in told.err.splitlines()[-1]
@@ -119,7 +123,7 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert max(map(len, overview.splitlines())) <= 120
     assert main([]) == 2
     assert capsys.readouterr().out == overview
-    for verb in ("calibrate", "check", "generate", "kernels", "translate", "view"):
+    for verb in (*VERBS, *OTHERS):
         assert main([verb, "--help"]) == 0
         assert f"ct-kernel-translation {verb}" in capsys.readouterr().out
     assert main(["--version"]) == 0
