@@ -72,10 +72,23 @@ def test_make_alone_lists_every_target():
     assert all(f"make {target}" in listed for target in TARGETS)
 
 
-def test_keys_of_the_readme_s_table_exist():
+def test_the_index_has_every_page():
+    named = set(re.findall(r"\]\(([a-z_]+\.md)", (ROOT / "docs" / "index.md").read_text(encoding="utf-8")))
+    assert {page.name for page in PAGES[1:]} - {"index.md", "README.md"} <= named
+
+
+def test_wishes_have_tests():
+    rows = re.findall(r"^\| (\d+) \|.*\| `(\S+)` \|$", (ROOT / "docs" / "wishes.md").read_text(encoding="utf-8"), re.M)
+    assert [int(number) for number, _ in rows] == list(range(1, 21))
+    assert all((ROOT / test).exists() for _, test in rows), rows
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/keys.md"])
+def test_keys_of_tables_exist(page):
     config = json.loads((ROOT / "configs" / "inference.json").read_text(encoding="utf-8"))
-    named = re.findall(r"^\| `([a-z_]+)` \|", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
-    assert len(named) > 5 and set(named) <= set(config)
+    cells = re.findall(r"^\| (`[a-z_`, ]+`) \|", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE)
+    named = [key for cell in cells for key in re.findall("`([a-z_]+)`", cell)]
+    assert len(named) > 8 and set(named) <= set(config)
 
 
 def test_keys_of_blocks_that_pages_name_exist():

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import runpy
+import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -19,7 +20,7 @@ from pathlib import Path
 
 from ct_kernel_translation_gan import help as helping
 from ct_kernel_translation_gan.root import put_first, version
-from ct_kernel_translation_gan.verbs import DEFAULT, OTHERS, VERBS
+from ct_kernel_translation_gan.verbs import DEFAULT, OTHERS, VERBS, fits
 from ct_kernel_translation_gan.words import UsageError, config_files, flags, split
 
 WRONG = 2
@@ -95,9 +96,11 @@ def _monai_words(named: str, given: Sequence[str], options: dict[str, str]) -> l
     name = named or DEFAULT
     verb = VERBS[name]
     misspelt = not named and given and not Path(given[0]).exists() and _near(given[0])
-    if misspelt or not verb.least <= len(given) <= len(verb.names):
+    if misspelt or not fits(verb.names, len(given)):
         raise UsageError(_count(name, verb.names, given))
     experiment = options.pop("experiment", "")
+    if experiment and verb.configs[0] != "inference":
+        raise UsageError(f"{name} knows no option --experiment.")
     root = put_first()
     files = config_files(root, verb.configs, experiment)
     keys = {"bundle_root": str(root), **dict(zip(verb.keys, given, strict=False))}
@@ -124,12 +127,13 @@ def _other(name: str, given: Sequence[str], options: dict[str, str]) -> None:
     names = OTHERS[name][1]
     if options:
         raise UsageError(f"{name} knows no option --{next(iter(options))}.")
-    if len(given) != len(names):
+    if not fits(names, len(given)):
         raise UsageError(_count(name, names, given))
     todo: dict[str, Callable[..., str]] = {
         "experiments": helping.experiments,
         "kernels": helping.kernels,
         "phantom": write_phantom,
+        "qa": judge,
         "view": draw,
     }
     try:
@@ -147,6 +151,29 @@ def write_phantom(image: str) -> str:
     from bundle.examples.phantom.__main__ import write
 
     return write(image, noise=60.0)
+
+
+def judge(before: str, after: str, folder: str, phantom: str = "catphan504") -> str:
+    """Judge a phantom before and after by pylinac, in an environment of its own, and return what it says.
+
+    Args:
+        before: folder with the DICOM series of a phantom.
+        after: folder with its translation.
+        folder: where figures and a picture are written.
+        phantom: what was scanned.
+
+    Raises:
+        FileNotFoundError: If pylinac is not installed.
+        SystemExit: With the status of the judgement, if it is not 0.
+    """
+    from apps.qa.environment import command
+
+    words = command(before, after, "--phantom", phantom, "--output", str(Path(folder).resolve()), root=put_first())
+    done = subprocess.run(words, cwd=put_first(), stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        print(done.stdout, end="")
+        raise SystemExit(done.returncode)
+    return done.stdout.rstrip()
 
 
 def draw(source: str, result: str, picture: str) -> str:

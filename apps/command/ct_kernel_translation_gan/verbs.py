@@ -25,10 +25,10 @@ class Verb:
     run_id: str
     details: str = ""
 
-    @property
-    def least(self) -> int:
-        """How many words it has to be given."""
-        return sum(not name.startswith("[") for name in self.names)
+
+def fits(names: tuple[str, ...], count: int) -> bool:
+    """Whether a verb may be given so many words; names in brackets may be left out."""
+    return sum(not name.startswith("[") for name in names) <= count <= len(names)
 
 
 #: What does nothing but translate need not be named.
@@ -44,7 +44,7 @@ VERBS = {
         "folder of both. RESULT is a folder, made where missing; the results in it are called SOURCE_translated.",
     ),
     "plan": Verb(
-        "say what translating would take: tiles, seconds, memory, disk; and what would be refused",
+        "say what translating would take: seconds, memory, disk; and what would be refused",
         ("SOURCE", "RESULT"),
         ("dataset_dir", "output_dir"),
         ("inference", "plan"),
@@ -70,12 +70,12 @@ VERBS = {
     ),
     "report": Verb(
         "report on results that are there already: pages to look at, a table of many",
-        ("SOURCE", "RESULT", "REPORTS"),
-        ("source", "result", "output_dir"),
+        ("SOURCE", "RESULT", "REPORTS", "[TRUTH]"),
+        ("source", "result", "output_dir", "truth"),
         ("report",),
         "reporting",
         "SOURCE and RESULT are an image each, or folders of them. --report html,json says which formats (json, html,\n"
-        "pdf, sr); --truth TRUTH what the results should be, of the same names: with it Bland-Altman plots are drawn.",
+        "pdf, sr). TRUTH is what the results should be, of the same names: with it Bland-Altman plots are drawn.",
     ),
     "calibrate": Verb(
         "measure how one kernel becomes another, on a pair of one patient or phantom",
@@ -99,6 +99,7 @@ EXPERIMENTS = {
 OTHERS = {
     "view": ("draw source, result and difference as a picture", ("SOURCE", "RESULT", "PICTURE")),
     "phantom": ("write a small thorax phantom, to try the command with", ("IMAGE",)),
+    "qa": ("judge a phantom (CatPhan, ACR) before and after, by pylinac", ("BEFORE", "AFTER", "FOLDER", "[PHANTOM]")),
     "kernels": ("list the catalogue of kernels that source_kernel and target_kernel know by name", ()),
     "experiments": ("list what --experiment knows", ()),
 }
@@ -118,9 +119,10 @@ OPTIONS = {
     },
     "What is done": {
         "densitometry": "measure the lungs before and after: LAA-950, Perc15, mean density, volume",
-        "report": "write a page for each result, and a table of many: html, json, pdf, sr, or several with commas",
+        "report": "write a page about each result: html, pdf, json, sr (DICOM), or several: html,json",
         "check_input": "refuse what is no CT in HU (refuse), only warn, or off",
         "crop_lungs": "translate only the box around the lungs",
+        "recursive": "go down into folders of any depth",
         "series_uid": "the Series Instance UID to take, if a DICOM folder holds several series",
     },
     "Results": {

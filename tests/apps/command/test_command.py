@@ -15,6 +15,7 @@ import pytest
 
 from bundle.examples.phantom import ThoraxPhantom
 from ct_kernel_translation_gan.command import main
+from ct_kernel_translation_gan.verbs import OTHERS, VERBS
 
 ROOT = Path(__file__).parents[3]
 
@@ -78,6 +79,8 @@ def test_a_report_of_a_result_that_is_there(source: Path, tmp_path: Path) -> Non
         (["SOURCE"], 2, "translate takes SOURCE RESULT"),
         (["SOURCE", "out", "--dataset_dir", "x"], 2, "--dataset_dir is given already"),
         (["SOURCE", "out", "--experiment", "nope"], 2, "experiment 'nope' is not known"),
+        (["report", "a", "b", "c", "--experiment", "low_dose"], 2, "report knows no option --experiment"),
+        (["qa", "SOURCE", "SOURCE", "out"], 2, "pylinac, which measures the phantom, is not installed here"),
         (["kernels", "--seed", "1"], 2, "kernels knows no option --seed"),
         (["view", "SOURCE", "gone.nii", "p.png"], 2, "gone.nii"),
     ],
@@ -92,6 +95,7 @@ def test_wrong_commands(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("QA_PYTHON", str(tmp_path / "gone"))
     assert main([str(source) if word == "SOURCE" else word for word in words]) == status
     told = capsys.readouterr()
     assert told.out == "" and reason in told.err.splitlines()[-1]
@@ -139,7 +143,7 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert max(map(len, overview.splitlines())) <= 120
     assert main([]) == 2
     assert capsys.readouterr().out == overview
-    for verb in ("calibrate", "check", "generate", "kernels", "report", "translate", "view"):
+    for verb in (*VERBS, *OTHERS):
         assert main([verb, "--help"]) == 0
         assert f"ct-kernel-translation {verb}" in capsys.readouterr().out
     assert main(["--version"]) == 0

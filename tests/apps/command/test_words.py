@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ct_kernel_translation_gan.root import bundle_root
-from ct_kernel_translation_gan.verbs import EXPERIMENTS, OPTIONS, OTHERS, VERBS
+from ct_kernel_translation_gan.verbs import EXPERIMENTS, OPTIONS, OTHERS, VERBS, fits
 from ct_kernel_translation_gan.words import UsageError, config_files, flags, split
 
 ROOT = bundle_root()
@@ -86,3 +86,7 @@ def test_options_are_keys_of_the_config() -> None:
     named = [key for keys in OPTIONS.values() for key in keys if key != "experiment"]
     assert set(named) <= set(config) and len(named) == len(set(named)) > 20
     assert not set(VERBS) & set(OTHERS)
+
+
+def test_words_in_brackets_may_be_left_out() -> None:
+    assert [fits(("A", "B", "[C]"), count) for count in range(5)] == [False, False, True, True, False]
