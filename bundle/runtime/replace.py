@@ -20,7 +20,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from bundle.runtime.system import patiently
+from bundle.runtime import system
 
 #: What the name of an earlier folder begins with that has stepped aside.
 ASIDE = ".aside_"
@@ -44,16 +44,16 @@ def replace(part: Path, path: Path) -> None:
         kind = "folder" if path.is_dir() else "file"
         raise FileExistsError(f"{str(path)!r} is a {kind}; move it away, or take another output_dir.")
     if not path.is_dir():
-        patiently(lambda: part.replace(path))
+        system.patiently(lambda: part.replace(path))
     elif not exchange(part, path):
         put_back(path)
-        before = patiently(lambda: path.rename(aside(path)))
+        before = system.patiently(lambda: path.rename(aside(path)))
         try:
-            patiently(lambda: part.rename(path))
+            system.patiently(lambda: part.rename(path))
         except OSError:
-            patiently(lambda: before.rename(path))
+            system.patiently(lambda: before.rename(path))
             raise
-        patiently(lambda: before.rename(part))
+        system.patiently(lambda: before.rename(part))
 
 
 def aside(path: Path) -> Path:
@@ -83,7 +83,7 @@ def exchange(one: Path, other: Path) -> bool:
     Raises:
         OSError: If it fails for another reason.
     """
-    call = _renameat2()
+    call = None if system.WINDOWS else _renameat2()
     if call is None:
         return False
     if call(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE) == 0:

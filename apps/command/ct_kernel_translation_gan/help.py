@@ -18,7 +18,7 @@ EXIT = """Exit status:
 def overview() -> str:
     """Return the help of the command."""
     verbs = {name: (verb.summary, verb.names) for name, verb in VERBS.items()} | OTHERS
-    listed = "\n".join(f"  {' '.join((name, *names)):36} {summary}" for name, (summary, names) in verbs.items())
+    listed = "\n".join(f"  {' '.join((name, *names)):35} {summary}" for name, (summary, names) in verbs.items())
     return f"""{COMMAND} {version()}: translate medical images of any size; CTs of a sharp kernel to a soft one
 
   {COMMAND} scan.nii.gz results
