@@ -134,7 +134,7 @@ def judge(pair: Pair, others: Sequence[Pair], chest: bool) -> Iterator[tuple[str
     places = {kind: squares(regions[kind], side) for kind in KINDS}
     places = {kind: found for kind, found in places.items() if len(found) >= FEWEST}
     wanted = {kind: table(target, found, side) for kind, found in places.items()}
-    print(f"squares of {side} pixels: {', '.join(f'{len(found)} {kind}' for kind, found in places.items())}")
+    print(f"squares of {side} pixels: {', '.join(f'{len(found)} {kind}' for kind, found in places.items()) or 'none'}")
     for title, result in results(pair, others):
         image = result.numpy()
         numbers = [*shifts(image, target, masks), *gains(image, target, pair.spacing, body)]
