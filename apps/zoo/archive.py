@@ -27,6 +27,7 @@ INCLUDED = (
     "bundle/**/*.py",
     "bundle/scanner/kernels.json",
     "docs/*.md",
+    "docs/*.ipynb",
     "docs/*.txt",
     "docs/*.schema.json",
     "docs/*.csv",
