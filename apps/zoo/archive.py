@@ -28,6 +28,7 @@ INCLUDED = (
     "bundle/scanner/kernels.json",
     "bundle/report/page.html",
     "docs/*.md",
+    "docs/*.ipynb",
     "docs/*.txt",
     "docs/*.schema.json",
     "docs/*.csv",
