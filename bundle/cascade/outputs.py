@@ -30,8 +30,8 @@ def output_of(func: Any, args: Sequence[Any]) -> Tensor | None:
     name = func._schema.name.removeprefix("aten::")
     if torch.Tag.pointwise in func.tags:
         return args[0] if func._schema.is_mutable else _pointwise(name, args)
-    made: Callable[..., Tensor] | None = {"cat": _cat, "_prelu_kernel": _prelu}.get(name)
-    return made(*args) if made else None
+    known: dict[str, Callable[..., Tensor]] = {"cat": _cat, "_prelu_kernel": _prelu}
+    return known[name](*args) if name in known else None
 
 
 def _pointwise(name: str, args: Sequence[Any]) -> Tensor:

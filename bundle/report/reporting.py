@@ -51,9 +51,9 @@ class Reporting:
         if self.source is None or self.result is None:
             raise ValueError("source and result are needed: give the images, or folders of them, by --source --result.")
         source, result, folder = (
-            Path(typed_path(name, getattr(self, name))) for name in ("source", "result", "output_dir")
+            Path(str(typed_path(name, getattr(self, name)))) for name in ("source", "result", "output_dir")
         )
-        truth = None if self.truth is None else typed_path("truth", self.truth)
+        truth = None if self.truth is None else str(typed_path("truth", self.truth))
         summary = Summary(folder, source)
         report = Report(self.formats, self.hu, summary=summary, folder=folder, root=result)
         before, pairs = len(faults()), find_pairs(source, result, truth)

@@ -244,9 +244,11 @@ def _code(error: BaseException | None) -> int | None:
 
 def remove_folder(folder: Path) -> None:
     """Remove a folder as far as the system lets us: the threads of a library (zarr) may still be writing into it."""
-    pauses = system.PAUSES if any(folder.glob("*")) else ()
+    stores = any(entry.is_dir() for entry in folder.glob("*"))
     shutil.rmtree(folder, ignore_errors=True)
-    for pause in pauses:
+    for pause in system.PAUSES:
+        if not stores and not folder.exists():
+            break
         time.sleep(pause)
         shutil.rmtree(folder, ignore_errors=True)
 

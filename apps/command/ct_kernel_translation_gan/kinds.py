@@ -62,9 +62,7 @@ def _array(image: Any, folder: Path, affine: Any) -> tuple[Path, Back]:
     path = _picture(inner, folder) if inner.ndim == 2 else _volume(inner, own, folder)
 
     def back(result: Path) -> Any:
-        found = (
-            np.asarray(Image.open(result)) if inner.ndim == 2 else np.asarray(nibabel.load(result, mmap=False).dataobj)
-        )
+        found = np.asarray(Image.open(result)) if inner.ndim == 2 else _voxels(result)
         found = found.reshape(voxels.shape)
         if not tensor:
             return found
