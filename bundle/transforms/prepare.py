@@ -77,7 +77,7 @@ class PrepareImaged(MapTransform):
         check: what looks at each image before anything else is done with it; null for nothing.
 
     Raises:
-        ValueError: If streaming is asked for and there is such a reason.
+        ValueError: If streaming is asked for and there is such a reason, or kernels are named that nothing would match.
     """
 
     def __init__(
@@ -105,6 +105,9 @@ class PrepareImaged(MapTransform):
         self.folder, self.spatial_dims, self.match_kernel = Path(folder), spatial_dims, match_kernel
         self.job, self.series_uid = job or Job(), series_uid
         self.choice, self.check = choice or KernelChoice(), check or CheckInput("off")
+        for key in () if match_kernel else ("source_kernel", "target_kernel"):
+            if value := getattr(self.choice, key):
+                raise ValueError(f"{key} {value!r} has no effect as match_kernel is False here; leave it out.")
         self._lock: HeldLock | None = None
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:

@@ -12,7 +12,7 @@ from monai.transforms import Compose, Orientationd
 from bundle.cascade import ScratchImage
 from bundle.images import open_image
 from bundle.runtime import free_memory
-from bundle.transforms import LoadImageOrSeriesd, PrepareImaged, collate, prepare
+from bundle.transforms import KernelChoice, LoadImageOrSeriesd, PrepareImaged, collate, prepare
 from bundle.transforms.prepare import SHARE, VOXEL
 
 HAS_ZARR = importlib.util.find_spec("zarr") is not None
@@ -58,6 +58,14 @@ def test_what_needs_the_whole_image_stays_in_memory_or_is_refused(tmp_path, scan
     assert torch.is_tensor(preparing(tmp_path / "out", whole="crop_lungs")({"image": str(scan)})["image"])
     with pytest.raises(ValueError, match="streaming does not go with percentiles, which needs"):
         preparing(tmp_path / "out", whole="percentiles", streaming=True)
+
+
+def test_a_kernel_that_nothing_would_match_is_refused(tmp_path):
+    choice = KernelChoice(target_kernel="B30f")
+    with pytest.raises(ValueError, match="target_kernel 'B30f' has no effect as match_kernel is False here; leave it"):
+        preparing(tmp_path / "out", choice=choice)
+    preparing(tmp_path / "out", choice=choice, match_kernel=True)
+    preparing(tmp_path / "out", choice=KernelChoice())
 
 
 def test_what_memory_does_not_hold_is_refused(tmp_path, scan, monkeypatch):
