@@ -38,7 +38,13 @@ def test_files(wheel: Path) -> None:
     inner = {name.removeprefix(PRIVATE) for name in names if name.startswith(PRIVATE)}
     expected = {
         path.relative_to(ROOT).as_posix()
-        for folder, pattern in (("bundle", "*.py"), ("bundle", "*.json"), ("configs", "*.json"), ("models", "*.pt"))
+        for folder, pattern in (
+            ("bundle", "*.py"),
+            ("bundle", "*.json"),
+            ("bundle", "*.html"),
+            ("configs", "*.json"),
+            ("models", "*.pt"),
+        )
         for path in (ROOT / folder).rglob(pattern)
     }
     assert {*expected, "LICENSE", "metadata.json"} <= inner
