@@ -291,7 +291,11 @@ def report(done: list[dict[str, str]]) -> None:
         [name, str(sum(row.values())), *(str(row[kind]) for kind in OUTCOMES)] for name, row in sorted(counts.items())
     ]
     show([["tries", "number", *OUTCOMES], ["---"] * (2 + len(OUTCOMES)), *rows])
-    if memory := [[one["table"], *one["told"].split(" | ")] for one in done if one["outcome"] == "memory"]:
+    if memory := [
+        [one["table"].removeprefix("volumes, "), *one["told"].split(" | ")]
+        for one in done
+        if one["outcome"] == "memory"
+    ]:
         show([["process", "resident, open files", "at the end"], ["---"] * 3, *memory])
     for one in done:
         if one["outcome"] in OUTCOMES[2:] or (one["outcome"], one["table"]) == ("refused", "kills"):

@@ -68,6 +68,7 @@ META_LEGAL = [
     "  ElementDataFile  =\tvoxels.raw \r\n",
     "ElementDataFile:voxels.raw\n",
     "Comment =\nElementDataFile = voxels.raw\n",
+    "ElementToIntensityFunctionSlope = 1\nElementDataFile = voxels.raw\n",
     "ElementDataFile = LIST\npart0.raw\npart1.raw\n",
     "ElementDataFile = LIST\nbelow/part0.raw\nbelow/part1.raw\n",
     "ElementDataFile = LIST 2D\npart0.raw\npart1.raw\n",
