@@ -57,8 +57,11 @@ TESTS: tuple[tuple[str, str], ...] = (
     ("bundle/images/raster.py", "tests/images/test_raster.py"),
     ("bundle/images/bit_depth.py", "tests/images/test_raster.py"),
     ("bundle/images/archives.py", "tests/images/test_archives.py"),
-    ("bundle/images/finding.py", "tests/images/test_finding.py tests/images/test_find.py"),
-    ("bundle/images/folder.py", "tests/images/test_finding.py tests/images/test_find.py tests/images/test_raster.py"),
+    ("bundle/images/finding.py", "tests/images/test_find_sources.py tests/images/test_find.py"),
+    (
+        "bundle/images/folder.py",
+        "tests/images/test_find_sources.py tests/images/test_find.py tests/images/test_raster.py",
+    ),
     ("bundle/images/formats.py", "tests/images/test_formats.py tests/images/test_files.py"),
     ("bundle/images/image.py", "tests/images/test_image.py tests/images/test_damaged.py tests/images/test_formats.py"),
     ("bundle/images/*.py", "tests/images/test_formats.py tests/images/test_orientations.py tests/images/test_files.py"),

@@ -215,7 +215,7 @@ def test_a_damaged_one_is_refused(tmp_path, kind):
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_whatever_is_changed_it_is_right_or_refused(tmp_path, method, monkeypatch):
     """One to four bytes anywhere: what is unpacked has its content, and all lies in its folder."""
-    monkeypatch.setattr("bundle.runtime.files.PAUSES", ())  # in which the threads of other libraries may still write
+    monkeypatch.setattr("bundle.runtime.system.PAUSES", ())  # in which the threads of other libraries may still write
     random = np.random.default_rng(method)
     contents = {"a/x": random.bytes(300), "b": b"1" * 3000, "c": b""}
     whole = write(tmp_path / "s.zip", contents.items(), method).read_bytes()
@@ -254,7 +254,7 @@ import os, sys
 from pathlib import Path
 from bundle.images.archives import Unpacked
 unpacked = Unpacked(Path(sys.argv[1]), Path(sys.argv[2]))
-print(unpacked.folder)
+print(unpacked.folder, flush=True)
 if sys.argv[3] == "killed":
     os._exit(9)
 if sys.argv[3] == "fails":

@@ -169,7 +169,7 @@ def judge(before: str, after: str, folder: str, phantom: str = "catphan504") -> 
     from apps.qa.environment import command
 
     words = command(before, after, "--phantom", phantom, "--output", str(Path(folder).resolve()), root=put_first())
-    done = subprocess.run(words, cwd=put_first(), stdout=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(words, cwd=put_first(), stdout=subprocess.PIPE, encoding="utf-8", check=False)
     if done.returncode:
         print(done.stdout, end="")
         raise SystemExit(done.returncode)
