@@ -34,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: of the process; null for this one's.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")  # what Apple's GPUs lack is computed by the processor
     try:
         root = put_first()
         given, options = split(words, flags(root))

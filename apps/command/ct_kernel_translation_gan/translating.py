@@ -107,12 +107,10 @@ class Translator:
             raise ValueError("result is missing; give the folder in which the results are to lie.")
         if not is_ours_or_free():
             return by_child(source, result, self.configs[1:], self.keys)
-        from bundle.runtime.each import run_each
-
         parser = self._parser(source, result)
         with _apart():
             planned = parser.get_parsed_content("results")
-            run_each(parser.get_parsed_content("evaluator"))
+            parser.get_parsed_content("inference")
         return sorted(planned.values())
 
     def _translate_in_memory(self, path: Path, results: Path) -> None:

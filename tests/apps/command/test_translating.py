@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import types
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,17 @@ def test_arrays_by_one_translator(voxels: np.ndarray, affine: np.ndarray, expect
     assert np.array_equal(translator(voxels.astype(np.int64), affine), expected)
     assert translator._evaluator.network is network
     assert torch.equal(torch.random.get_rng_state(), state) and sys.excepthook is hook
+
+
+def test_a_zip_with_reports(voxels: np.ndarray, affine: np.ndarray, expected: np.ndarray, tmp_path: Path) -> None:
+    """A path goes through all that inference does: what is unpacked is gone, reports and their table are there."""
+    nibabel.Nifti1Image(voxels, affine).to_filename(tmp_path / "scan.nii")
+    with zipfile.ZipFile(tmp_path / "scans.zip", "w") as archive:
+        archive.write(tmp_path / "scan.nii", "scan.nii")
+    (path,) = translate(tmp_path / "scans.zip", tmp_path / "out", report="json", **KEYS)
+    assert np.array_equal(np.asarray(nibabel.Nifti1Image.from_filename(path).dataobj), expected)
+    names = {"scan_translated.nii" + end for end in ("", ".provenance.json", ".report.json")}
+    assert {entry.name for entry in (tmp_path / "out").iterdir()} == {*names, "summary.csv"}
 
 
 def test_picture() -> None:
