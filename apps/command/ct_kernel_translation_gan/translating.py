@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
 import warnings
@@ -63,6 +64,7 @@ class Translator:
         root = bundle_root()
         self.configs, self.keys = config_files(root, VERBS["translate"].configs, experiment), keys
         self._evaluator: Any = None
+        self._loaders: list[Any] = []
         self._folder: Path | None = None
         if is_ours_or_free():
             put_first()
@@ -117,13 +119,18 @@ class Translator:
         if not is_ours_or_free():
             by_child(path, results, self.configs[1:], {**self.keys, **IN_MEMORY})
             return
+        from ignite.engine import Events
+
         from bundle.runtime.each import run_each
 
         with _apart():
             if self._evaluator is None:
-                self._evaluator = self._parser(path, results, IN_MEMORY).get_parsed_content("evaluator")
+                parser = self._parser(path, results, IN_MEMORY)
+                self._evaluator, self._loaders = (parser.get_parsed_content(name) for name in ("evaluator", "handlers"))
             self._evaluator.data_loader.dataset.data = [{"image": str(path)}]
             run_each(self._evaluator)
+            while self._loaders:  # the weights are there now
+                self._evaluator.remove_event_handler(self._loaders.pop(), Events.STARTED)
 
     def _parser(self, source: str | Path, result: str | Path, more: dict[str, Any] | None = None) -> Any:
         """Return the config with its keys set, its settings checked."""
@@ -145,12 +152,14 @@ class Translator:
 
 @contextmanager
 def _apart() -> Iterator[None]:
-    """Leave the caller's random numbers as they are, and raise the cause of an error, not what MONAI puts around it."""
+    """Keep the caller's random numbers, log warnings alone, and raise causes, not what MONAI puts around them."""
     import torch
 
     from bundle.runtime.errors import cause_of
 
+    before = logging.root.manager.disable
     try:
+        logging.disable(max(before, logging.INFO))
         with torch.random.fork_rng(devices=[]):
             yield
     except SystemExit:
@@ -159,3 +168,5 @@ def _apart() -> Iterator[None]:
         if (cause := cause_of(error)) is error:
             raise
         raise cause from None
+    finally:
+        logging.disable(before)

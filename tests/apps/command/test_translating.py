@@ -102,12 +102,15 @@ def test_kinds(
         assert result.GetDirection() == image.GetDirection()
 
 
-def test_arrays_by_one_translator(voxels: np.ndarray, affine: np.ndarray, expected: np.ndarray) -> None:
+def test_arrays_by_one_translator(
+    voxels: np.ndarray, affine: np.ndarray, expected: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The network is loaded once, images of any shape follow, and nothing of the caller's is changed."""
     state, hook = torch.random.get_rng_state(), sys.excepthook
     translator = Translator(**KEYS)
     assert np.array_equal(translator(voxels, affine), expected)
-    network = translator._evaluator.network
+    network, loading = translator._evaluator.network, "ignite.handlers.Checkpoint.load_objects"
+    monkeypatch.setattr(loading, lambda *_, **__: pytest.fail("the weights are loaded again"))
     assert translator(voxels[:20, :30].astype(np.float32), affine).shape == (20, 30, 24)
     assert np.array_equal(translator(voxels.astype(np.int64), affine), expected)
     assert translator._evaluator.network is network
