@@ -222,4 +222,4 @@ def as_text(found: Mapping[str, Any]) -> str:
             values = [(found[when][name][key], form) for key, _, form in COLUMNS]
             cells = [f"{'-' if value is None else format(value, form):>11}" for value, form in values]
             lines.append(f"{f'{name}, {when}':16}" + "".join(cells))
-    return "\n".join([*lines, *(f"warning: {warning}." for warning in found["warnings"])])
+    return "\n".join([*lines, *(f"warning: {warning.rstrip('.')}." for warning in found["warnings"])])
