@@ -34,6 +34,7 @@ from typing import Any
 import fire
 import numpy as np
 
+from benchmarks.forking import forked
 from benchmarks.fuzz_mutations import mutate
 from benchmarks.fuzz_seeds import SEEDS, write_seeds
 from benchmarks.speed import show
@@ -211,15 +212,6 @@ def _serve(pipe: Any, noise: Path) -> None:
         pipe.send((found.kind, found.told))
 
 
-def in_a_process(function: Any, *arguments: Any) -> None:
-    """Call a function in a process of its own: a process that has used ITK cannot be forked."""
-    process = multiprocessing.get_context("fork").Process(target=function, args=arguments)
-    process.start()
-    process.join()
-    if process.exitcode:
-        raise RuntimeError(f"{function.__name__} failed with status {process.exitcode}")
-
-
 def stripped(text: str) -> str:
     """An error without what differs from mutant to mutant."""
     return re.sub(r"[-+]?\d[\d.e+-]*", "N", re.sub(r"'[^']*'|\"[^\"]*\"|\S*/\S*", "_", text))[:140]
@@ -274,7 +266,7 @@ def main(
                 print(opened)
             print(f"{number} mutants, {len(found)} files opened for reading outside of the inputs")
             return
-        in_a_process(write_seeds, folder / "seeds")
+        forked(write_seeds, folder / "seeds")
         if only is not None:
             name, path, done = draw(only, seed, folder / "seeds", folder / "mutant")
             outcome = Child(folder / "noise").read(path)

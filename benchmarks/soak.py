@@ -30,7 +30,8 @@ from typing import Any
 
 import fire
 
-from benchmarks.soak_runs import ROOT, Run, forked, write_volume
+from benchmarks.forking import forked
+from benchmarks.soak_runs import ROOT, Run, write_volume
 from benchmarks.speed import show
 from bundle.images.provenance import content_hash, owned, provenance_path
 

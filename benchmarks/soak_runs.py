@@ -141,15 +141,6 @@ class Run:
         os._exit(status)
 
 
-def forked(function: Any, *arguments: Any) -> None:
-    """Call a function in a process of its own: one that has used ITK or threads cannot be forked."""
-    process = multiprocessing.get_context("fork").Process(target=function, args=arguments)
-    process.start()
-    process.join()
-    if process.exitcode:
-        raise RuntimeError(f"{function.__name__} failed with status {process.exitcode}")
-
-
 def write_volume(path: Path, seed: int) -> None:
     """Write a phantom; the name tells the format."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,7 @@
-"""Several processes on a machine that cannot resolve its own name, as in a container without `/etc/hosts`."""
+"""Processes of tests: several on a machine that cannot resolve its own name, and one that dies.
+
+Such a machine is a container without `/etc/hosts`.
+"""
 
 import os
 import sys
@@ -11,6 +14,33 @@ NAMELESS = """
 import socket
 
 socket.gethostname = socket.getfqdn = lambda *_: "nameless.invalid"
+"""
+
+#: Streams an image, and dies before so many tiles of the result are written (-1: does not); tells how many were made
+#: and written.
+DYING = """
+import json, os, sys
+from monai.bundle import ConfigWorkflow
+from bundle.cascade import Cascade, inferer
+path, out, last = sys.argv[1:]
+made, written, translate, write = [], [], Cascade.forward, inferer.write_tile
+def forward(self, *args, **kwargs):
+    made.append(1)
+    return translate(self, *args, **kwargs)
+def put(out, tile, voxels):
+    if out.name.startswith("result"):
+        if len(written) == int(last):
+            os._exit(9)
+        written.append(1)
+    write(out, tile, voxels)
+Cascade.forward, inferer.write_tile = forward, put
+workflow = ConfigWorkflow(
+    config_file="configs/inference.json", workflow_type="infer", bundle_root=".", dataset_dir=path, output_dir=out,
+    tile_size=20, match_kernel=False, streaming=True,
+)
+workflow.initialize()
+workflow.run()
+print(json.dumps({"made": len(made), "written": len(written)}))
 """
 
 

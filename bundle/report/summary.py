@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bundle.images import is_series, suffix
+from bundle.images.archives import SUFFIX as ARCHIVE
 from bundle.runtime.files import atomic
 from bundle.runtime.locks import locked
 from bundle.runtime.origins import origin_of
@@ -42,9 +43,7 @@ class Summary:
     def __init__(self, folder: str | Path, root: str | Path | None = None) -> None:
         self.folder, self.root = Path(folder), Path(root) if root is not None else None
         self.path = self.folder / FILE
-        self.wanted = self.root is None or not (
-            (self.root.is_file() and self.root.suffix.lower() != ".zip") or suffix(self.root) or is_series(self.root)
-        )
+        self.wanted = self.root is None or not _is_image(self.root)
 
     def done(self, image: str | Path, result: Path, facts: Mapping[str, Any] | None, trouble: str = "") -> None:
         """Write the row of an image whose result is there.
@@ -97,6 +96,12 @@ class Summary:
         raise FileExistsError(
             f"{str(self.path)!r} exists already, and is no summary of this version of the bundle; move it away."
         )
+
+
+def _is_image(path: Path) -> bool:
+    """Whether a path is one image, and not a folder or an archive of several."""
+    archive = path.name.lower().endswith(ARCHIVE)
+    return bool((path.is_file() and not archive) or suffix(path) or is_series(path))
 
 
 def named(path: str | Path, root: Path | None) -> str:

@@ -4,7 +4,7 @@
 - `typed`: paths as they were typed; `patterns`: what they stand for; `arguments`: misspelt keys;
 - `errors`: one last line; `each`: an evaluator over images, one of which may fail; `afterwards`: when all are done;
 - `choose`: settings by one key; `resolver`: the config that calls;
-- `bytes`: memory sizes given as text; `host_memory`: what the host has left; `process`: what this process has taken;
+- `bytes`: memory sizes given as text; `host_memory`: what the host has left; `process`: its age;
 - `malloc`: the C library's heap; `precision`: whether a device computes in bfloat16;
 - `system`: where systems differ; `locks`: between processes; `origins`: what was taken out of an archive;
 - `job`: all that a result depends on; `notes`: what is worth telling of an image;

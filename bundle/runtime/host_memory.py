@@ -1,4 +1,4 @@
-"""The host memory: what is free for this process, what there is, and what this process has taken."""
+"""The host memory: what is free for this process, what there is, and what this process holds and has held."""
 
 from __future__ import annotations
 
@@ -52,6 +52,13 @@ def peak_memory() -> int | None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def resident_memory() -> int | None:
+    """Return the bytes of memory that this process holds now, or nothing where the system does not tell."""
+    with suppress(OSError, KeyError, ValueError):
+        return _lines(STATUS)["VmRSS"]
+    return None
 
 
 def _number(file: Path) -> int:

@@ -1,4 +1,4 @@
-"""What the system tells of this process: how long it has run, and the memory that it holds."""
+"""How long this process has run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 #: Linux's files of numbers about a process and the machine.
-STAT, UPTIME, STATM = Path("/proc/self/stat"), Path("/proc/uptime"), Path("/proc/self/statm")
+STAT, UPTIME = Path("/proc/self/stat"), Path("/proc/uptime")
 
 
 def age() -> float:
@@ -17,11 +17,3 @@ def age() -> float:
         return float(UPTIME.read_text(encoding="ascii").split()[0]) - begun
     except (OSError, ValueError, IndexError, AttributeError):
         return time.process_time()
-
-
-def resident_memory() -> int | None:
-    """Bytes of memory that the process holds now; null where the system does not tell."""
-    try:
-        return int(STATM.read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, IndexError, AttributeError):
-        return None

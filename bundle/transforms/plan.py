@@ -24,7 +24,8 @@ from bundle.cascade import CascadeInferer, Pace, TilePlan, check_zarr, sample_na
 from bundle.images import Opened, Volume, open_image, result_path
 from bundle.runtime.errors import last_line
 from bundle.runtime.files import size_of, trying
-from bundle.runtime.process import age, resident_memory
+from bundle.runtime.host_memory import resident_memory
+from bundle.runtime.process import age
 from bundle.transforms.finish import FinishImaged
 from bundle.transforms.prepare import VOXEL, PrepareImaged, image_chunks, slab_depth
 from bundle.transforms.rehearsal import Rehearsal

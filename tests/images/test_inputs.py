@@ -18,7 +18,7 @@ from bundle.images import ImageError
 from bundle.images.provenance import read_provenance
 from bundle.runtime.job import place_of
 from tests.dicom_series import write_series
-from tests.processes import nameless, torchrun
+from tests.processes import DYING, nameless, torchrun
 from tests.results import results_in
 
 ROOT = Path(__file__).parents[2]
@@ -134,31 +134,6 @@ def test_an_error_before_the_first_image_leaves_nothing(disc, tmp_path):
     assert [entry.name for entry in (tmp_path / "out").iterdir()] == ["brain_translated.nii.gz"]
 
 
-DYING = """
-import os, sys
-from monai.bundle import ConfigWorkflow
-from bundle.cascade import Cascade, inferer
-made, written, translate, write = [], [], Cascade.forward, inferer.write_tile
-def forward(self, *args, **kwargs):
-    made.append(1)
-    return translate(self, *args, **kwargs)
-def put(out, tile, voxels):
-    if out.name.startswith("result"):
-        if len(written) == int(sys.argv[3]):
-            os._exit(9)
-        written.append(1)
-    write(out, tile, voxels)
-Cascade.forward, inferer.write_tile = forward, put
-workflow = ConfigWorkflow(
-    config_file="configs/inference.json", workflow_type="infer", bundle_root=".", dataset_dir=sys.argv[1],
-    output_dir=sys.argv[2], tile_size=20, match_kernel=False, streaming=True,
-)
-workflow.initialize()
-workflow.run()
-print(len(made), len(written))
-"""
-
-
 def test_a_killed_run_resumes_from_the_same_zip_and_leaves_nothing(tmp_path):
     pytest.importorskip("zarr", minversion="3", reason="streaming needs zarr 3, which needs Python 3.11")
     write_series(tmp_path / "scan", ThoraxPhantom(SHAPE, seed=1)[...].astype(np.int16), AFFINE)
@@ -177,8 +152,8 @@ def test_a_killed_run_resumes_from_the_same_zip_and_leaves_nothing(tmp_path):
     again = start("killed", -1)
     assert again.returncode == 0, again.stderr
     assert not list((tmp_path / "killed").glob(".part*"))
-    made = [[int(word) for word in ended.stdout.split()[-2:]] for ended in (whole, again)]
-    assert made[1][1] == made[0][1] - 3
+    written = [json.loads(ended.stdout.splitlines()[-1])["written"] for ended in (whole, again)]
+    assert written[1] == written[0] - 3
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole") != {}
 
 

@@ -19,7 +19,8 @@ from bundle.images import open_image
 from bundle.runtime import deferred
 from bundle.runtime.errors import last_line
 from bundle.runtime.files import atomic, trying
-from bundle.runtime.process import age, resident_memory
+from bundle.runtime.host_memory import resident_memory
+from bundle.runtime.process import age
 from bundle.transforms import finish, plan, prepare, rehearsal
 from bundle.transforms.plan_table import as_json, duration, lines, size, total
 from tests.dicom_series import write_series
@@ -275,7 +276,7 @@ def test_a_key_is_of_a_config():
 def test_a_process_has_an_age_and_memory(tmp_path, monkeypatch):
     assert 0 < age() < 10**6 and (resident_memory() or 2**28) > 2**26
     monkeypatch.setattr("bundle.runtime.process.STAT", tmp_path / "none")
-    monkeypatch.setattr("bundle.runtime.process.STATM", tmp_path / "none")
+    monkeypatch.setattr("bundle.runtime.host_memory.STATUS", tmp_path / "none")
     assert age() > 0 and resident_memory() is None
 
 

@@ -29,7 +29,7 @@ from bundle.scanner import SHARP, acquire
 from bundle.transforms import FinishImaged, LoadImageOrSeriesd, PrepareImaged
 from tests.dicom_series import write_series
 from tests.images.ways import through
-from tests.processes import nameless, torchrun
+from tests.processes import DYING, nameless, torchrun
 from tests.results import results_in
 
 ROOT = Path(__file__).parents[2]
@@ -322,32 +322,6 @@ def test_a_stream_that_is_refused_at_its_end_leaves_nothing(tmp_path, voxels, fo
         through(path, out, True, finishing=Meanwhile, overwrite="own")
     assert not prepared["folder"].exists()
     assert [entry.name for entry in out.iterdir()] == [result.name]
-
-
-DYING = """
-import json, os, sys
-from monai.bundle import ConfigWorkflow
-from bundle.cascade import Cascade, inferer
-path, out, last = sys.argv[1:]
-made, written, translate, write = [], [], Cascade.forward, inferer.write_tile
-def forward(self, *args, **kwargs):
-    made.append(1)
-    return translate(self, *args, **kwargs)
-def put(out, tile, voxels):
-    if out.name.startswith("result"):
-        if len(written) == int(last):
-            os._exit(9)
-        written.append(1)
-    write(out, tile, voxels)
-Cascade.forward, inferer.write_tile = forward, put
-workflow = ConfigWorkflow(
-    config_file="configs/inference.json", workflow_type="infer", bundle_root=".", dataset_dir=path, output_dir=out,
-    tile_size=20, match_kernel=False, streaming=True,
-)
-workflow.initialize()
-workflow.run()
-print(json.dumps({"made": len(made)}))
-"""
 
 
 def test_cropping_is_refused_with_the_reason(tmp_path, voxels):
