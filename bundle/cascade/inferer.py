@@ -27,7 +27,7 @@ from bundle.geometry import (
     spacing_of,
     upsampled_window,
 )
-from bundle.runtime import first, note, parse_bytes, prefetch, trim_malloc, warn
+from bundle.runtime import first, in_bfloat16, note, parse_bytes, prefetch, trim_malloc, warn
 from monai.inferers import Inferer
 from torch import Tensor
 from tqdm import tqdm
@@ -46,8 +46,8 @@ class CascadeInferer(Inferer):
         memory_budget: most bytes of the device to use beside the network's weights, a number or text such as
             ``"2GiB"``. Kept by the choice of the tile; ignored if ``tile_size`` is given.
         progress: whether to show a bar over the tiles of all scales.
-        half: whether the networks compute in bfloat16 (torch's autocast); everything else stays in float32, including
-            the sum of the image and a network's output.
+        half: whether the networks compute in bfloat16 (`bundle.runtime.in_bfloat16`: on a CPU, those above scale 0);
+            everything else stays in float32, including the sum of the image and a network's output.
         scales: how many scales to compute, from the coarsest; null for all of the cascade. Fewer give the result of a
             coarser scale on its own grid.
 
@@ -107,9 +107,8 @@ class CascadeInferer(Inferer):
         factors, plans = self.plan(cascade, image.shape[2:], spacing_of(inputs, dims), on_disk, image.shape[0])
         total = sum(map(len, plans[: self.scales]))
         note(tiles=[{"grid": list(plan.grid), "tile": list(plan.core), "number": len(plan)} for plan in plans])
-        half = torch.autocast(device.type, torch.bfloat16, enabled=self.half)
         silent = not self.progress or not first()
-        with torch.no_grad(), half, tqdm(total=total, unit="tile", disable=silent) as bar:
+        with torch.no_grad(), tqdm(total=total, unit="tile", disable=silent) as bar:
             images = [image]
             for factor, plan in zip(factors, plans[-2::-1], strict=True):
                 images.append(pool_tiles(cascade, images[-1], factor, plan, device))
@@ -122,8 +121,9 @@ class CascadeInferer(Inferer):
                 pending = pending_tiles(result, plan, bar.update)
                 threads = on_disk or device.type != "cpu"
                 tiles = prefetch(pending, generator.read, generator, partial(write_tile, result), threads)
-                for _ in trim_malloc(tiles) if on_disk else tiles:
-                    bar.update()
+                with in_bfloat16(device, self.half, strided=scale == 0):
+                    for _ in trim_malloc(tiles) if on_disk else tiles:
+                        bar.update()
                 barrier(result)
         return result
 

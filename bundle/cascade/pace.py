@@ -13,6 +13,7 @@ from bundle.cascade.inferer import CascadeInferer, TileGenerator
 from bundle.cascade.memory import footprint, halved, on_meta
 from bundle.cascade.scratch import stored_bytes
 from bundle.cascade.tile_plan import TilePlan, read_shape
+from bundle.runtime import in_bfloat16
 from bundle.runtime.malloc import set_up
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
@@ -93,7 +94,7 @@ class Pace:
     @cached_property
     def _meta(self) -> torch.nn.Module:
         network: Any = on_meta(self.cascade)
-        return halved(network, [network.coarse, *network.fine]) if self.inferer.half else network
+        return halved(network, network.fine) if self.inferer.half else network
 
     def _measured(self, factors: Sequence[Sequence[int]], plans: Sequence[TilePlan], on_disk: bool) -> float:
         """Return the seconds of a tile of the finest scale; its voxels are zeros that take no memory."""
@@ -104,7 +105,7 @@ class Pace:
         generator = TileGenerator(self.cascade, len(plans) - 1, images[-1], images[0], upsampling, plan)
         tile = next(iter(plan))
         taken: list[float] = []
-        with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.inferer.half):
+        with torch.no_grad(), in_bfloat16(self.device, self.inferer.half, strided=not factors):
             while sum(taken) < ENOUGH:
                 begun = time.perf_counter()
                 out: Tensor = generator(tile, generator.read(tile)).cpu()

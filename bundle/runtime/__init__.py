@@ -5,7 +5,7 @@
 - `errors`: one last line; `each`: an evaluator over images, one of which may fail; `afterwards`: when all are done;
 - `choose`: settings by one key; `resolver`: the config that calls;
 - `bytes`: memory sizes given as text; `host_memory`: what the host has left; `process`: its age;
-- `malloc`: the C library's heap; `precision`: whether a device computes in bfloat16;
+- `malloc`: the C library's heap; `precision`: where bfloat16 saves time, and is right;
 - `system`: where systems differ; `locks`: between processes; `origins`: what was taken out of an archive;
 - `job`: all that a result depends on; `notes`: what is worth telling of an image;
 - `prefetch`: reading and writing while computing; `ranks`: the processes of one run.
@@ -20,7 +20,7 @@ from bundle.runtime.job import Job
 from bundle.runtime.malloc import trim_malloc
 from bundle.runtime.notes import begin_notes, fault, faults, note, noted, remark, warn
 from bundle.runtime.patterns import root_of
-from bundle.runtime.precision import has_bfloat16
+from bundle.runtime.precision import has_bfloat16, in_bfloat16
 from bundle.runtime.prefetch import prefetch
 from bundle.runtime.ranks import first, of_first, rank, shutdown, wait, world
 from bundle.runtime.resolver import deferred
@@ -40,6 +40,7 @@ __all__ = [
     "first",
     "free_memory",
     "has_bfloat16",
+    "in_bfloat16",
     "note",
     "noted",
     "of_first",
