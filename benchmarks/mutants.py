@@ -32,12 +32,17 @@ from benchmarks.mutants_tested import LOG, Tried, imported, tried
 #: Which tests are for which modules; the first line that matches counts.
 TESTS: tuple[tuple[str, str], ...] = (
     ("bundle/geometry/position_noise.py", "tests/cascade/test_noise.py tests/geometry"),
+    ("bundle/geometry/windows.py", "tests/geometry tests/images/test_formats.py"),
     ("bundle/geometry/*.py", "tests/geometry"),
     ("bundle/cascade/inferer.py", "tests/cascade/test_inferer.py tests/cascade/test_tile_plan.py"),
     ("bundle/cascade/tile_plan.py", "tests/cascade/test_tile_plan.py tests/cascade/test_inferer.py"),
     ("bundle/cascade/receptive_field.py", "tests/cascade/test_networks.py tests/cascade/test_inferer.py"),
     ("bundle/images/nifti.py", "tests/images/test_nifti.py tests/images/test_formats.py"),
     ("bundle/images/mgz.py", "tests/images/test_mgz.py tests/images/test_formats.py"),
+    ("bundle/images/claims.py", "tests/images/test_claims.py"),
+    ("bundle/images/isolated.py", "tests/images/test_isolated.py"),
+    ("bundle/images/decoder.py", "tests/images/test_isolated.py"),
+    ("bundle/images/results.py", "tests/images/test_files.py tests/images/test_inputs.py"),
     ("bundle/images/headers.py", "tests/images/test_headers.py"),
     ("bundle/images/ome_zarr.py", "tests/images/test_ome_zarr.py tests/images/test_damaged.py"),
     ("bundle/images/provenance.py", "tests/images/test_provenance.py"),

@@ -190,6 +190,12 @@ def test_the_callers_of_monai_all_get_the_same(spatial_dims):
         assert (result - whole).abs().max() < TOLERANCE * max(1, float(whole.abs().max())), caller
 
 
+def test_a_tile_may_be_a_single_voxel():
+    cascade, x = tiny_cascade(2), image((6, 5))
+    whole = CascadeInferer(64, progress=False)(x, cascade)
+    torch.testing.assert_close(CascadeInferer(1, progress=False)(x, cascade), whole, atol=1e-5, rtol=0)
+
+
 def test_it_leaves_no_gradient_and_no_trace_in_its_input():
     cascade = tiny_cascade(2)
     x = MetaTensor(image((20, 20)))

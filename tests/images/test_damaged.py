@@ -47,6 +47,14 @@ def test_compressed_voxels_are_read(tmp_path, end, streaming):
     np.testing.assert_array_equal(open_image(made).whole(), VOXELS)
 
 
+@pytest.mark.parametrize("length", [31, 32, 64, 1000])
+def test_a_line_of_a_header_may_have_any_length(tmp_path, length):
+    path = write_packed(tmp_path, ".nrrd")[0]
+    first, rest = path.read_bytes().split(b"\n", 1)
+    path.write_bytes(first + b"\n#" + b"x" * (length - 1) + b"\n" + rest)
+    np.testing.assert_array_equal(open_image(path).whole(), VOXELS)
+
+
 @pytest.mark.parametrize("end", PACKED)
 @pytest.mark.parametrize("damage", ["flipped", "checksum", "cut", "more", "fewer"])
 def test_damaged_compressed_voxels_are_refused(tmp_path, end, damage):

@@ -12,9 +12,11 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
+from pydicom.uid import CTImageStorage
 
 from bundle.images import find_images, load_image, open_image
 from bundle.images.derived import check_source
+from bundle.images.dicom_headers import name_of, padding_in_hu
 from bundle.runtime.errors import cause_of, last_line
 from tests.dicom_series import hounsfield, write_series
 from tests.images.ways import through
@@ -219,6 +221,28 @@ def test_what_does_not_matter_is_read(tmp_path, name):
         write(folder, RIGHT[name], places)
         made = load_image(through(folder, tmp_path / "out", streaming))
         np.testing.assert_array_equal(made, hounsfield(SHAPE))
+
+
+def test_padding_is_in_the_units_of_the_source():
+    """Slope and intercept are 1 and 0 where they are missing."""
+    header = Dataset()
+    header.PixelRepresentation, header.PixelPaddingValue, header.PixelPaddingRangeLimit = 1, -2000, -1900
+    assert padding_in_hu(header) == [-2000, -1900]
+    header.RescaleIntercept = -24
+    assert padding_in_hu(header) == [-2024, -1924]
+    header.RescaleSlope = 2
+    assert padding_in_hu(header) == [-4024, -3824]
+    del header.RescaleIntercept
+    assert padding_in_hu(header) == [-4000, -3800]
+
+
+def test_a_file_is_called_by_its_modality_or_class():
+    header = Dataset()
+    assert name_of(header) == "unknown"
+    header.SOPClassUID = CTImageStorage
+    assert name_of(header) == "CT Image Storage"
+    header.Modality = "CT"
+    assert name_of(header) == "CT"
 
 
 @pytest.mark.parametrize("name", ["ImagePositionPatient missing", "PixelSpacing missing", "no rows"])

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from bundle.images import series_files
+from bundle.images import ImageError, series_files
+from bundle.images.dicom_stack import series_in
 from tests.dicom_series import backwards, hounsfield, oblique, write_segmentation, write_series
 
 
@@ -74,6 +75,21 @@ def test_one_of_several_series_is_chosen(tmp_path):
     write_series(tmp_path, hounsfield(), series="1.2.3.4", skip=(2,))
     files = write_series(tmp_path, hounsfield(), series="1.2.3.5")
     assert series_files(tmp_path, "1.2.3.5") == files
+
+
+def test_what_may_be_a_lost_slice_is_told_where_series_are_told_apart(tmp_path):
+    """A folder of one series is looked at when it is opened."""
+    (tmp_path / "ct").mkdir()
+    files = write_series(tmp_path / "ct", hounsfield())
+    (tmp_path / "ct" / "cut.dcm").write_bytes(b"")
+    assert {uid: sorted(found) for uid, found in series_in(tmp_path / "ct").items()} == {"1.2.3.4": sorted(files)}
+    with pytest.raises(ImageError, match=r"cut\.dcm"):
+        series_files(tmp_path / "ct")
+    write_series(tmp_path / "other", hounsfield(), series="1.2.3.9")
+    for file in sorted((tmp_path / "other").iterdir()):
+        file.rename(tmp_path / "ct" / f"other_{file.name}")
+    with pytest.raises(ImageError, match=r"cut\.dcm"):
+        series_in(tmp_path / "ct")
 
 
 def test_an_unknown_series_is_named(tmp_path):

@@ -17,7 +17,7 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import MPEG2MPML, RLELossless
 
 from bundle.geometry import spacing_of
-from bundle.images import find_images, is_series, load_image, to_grey, to_levels
+from bundle.images import find_images, is_series, load_image, open_image, to_grey, to_levels
 from bundle.training.data.packing import PackedImage, pack, read
 from bundle.transforms import LoadImageOrSeriesd
 from tests.configs.test_configs import INFERENCE, ROOT
@@ -231,6 +231,16 @@ def test_a_tiff_keeps_its_pixel_size(tmp_path):
     Image.fromarray(levels(16).T).save(tmp_path / "a.tif", dpi=(254, 127))
     (result,) = unchanged(tmp_path / "a.tif", tmp_path / "out")
     assert spacing_of(load(result), 2) == pytest.approx([0.1, 0.2])
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_pixel_size_of_a_tiff_is_turned_with_it(tmp_path, orientation):
+    """The resolution is that of the stored columns and rows, which are rows and columns from Orientation 5 on."""
+    exif = Image.Exif()
+    exif[274] = orientation
+    Image.fromarray(levels(16).T).save(tmp_path / "a.tif", dpi=(254, 127), exif=exif)
+    size = [0.1, 0.2] if orientation < 5 else [0.2, 0.1]
+    assert open_image(tmp_path / "a.tif").spacing == pytest.approx(size)
 
 
 def test_another_format_holds_the_levels(tmp_path):
