@@ -5,9 +5,10 @@
     a < b     -->   a <= b        tests of the module fail: killed; pass: survived; too long: timed out
 
 The mutants are drawn by a seed from the modules that `TESTS` lists (`mutants_drawn`), and each is tested by the test
-files of its own line there, in a copy of the tree: first by those tests that run the changed line, then by all. What
-became of it is appended to a JSON lines file, `mutants.jsonl` beside this module; the same command goes on there. A
-mutant is tested again if its module has changed, and one that survived if its tests have::
+files of its own line there, in a copy of the tree: by those tests that run the changed line, or by all if none does, as
+none runs a constant of the module. (Lines that a test's own processes run are not seen.) What became of it is appended
+to a JSON lines file, `mutants.jsonl` beside this module; the same command goes on there. A mutant is tested again if
+its module has changed, and one that survived if its tests have::
 
     python -m benchmarks.mutants --number 500 --minutes 60
 """
@@ -157,11 +158,8 @@ def outcome_of(mutant: Mutant, folder: Path, known: Tried) -> str:
     try:
         lines = range(mutant.line, mutant.stop_line + 1)
         some = list(dict.fromkeys(test for line in lines for test in known.lines.get(str(line), ())))
-        for tests in filter(None, (sorted(some, key=lambda test: known.seconds[test]), tests_of(mutant.file))):
-            found = tried(folder, tests, known)
-            if found.outcome != "survived":
-                break
-        return found.outcome
+        tests = sorted(some, key=lambda test: known.seconds[test]) or tests_of(mutant.file)
+        return tried(folder, tests, known).outcome
     finally:
         file.write_text(source, encoding="utf-8")
 
