@@ -43,7 +43,7 @@ TESTS: tuple[tuple[str, str], ...] = (
     ("bundle/images/claims.py", "tests/images/test_claims.py"),
     ("bundle/images/isolated.py", "tests/images/test_isolated.py"),
     ("bundle/images/decoder.py", "tests/images/test_isolated.py"),
-    ("bundle/images/results.py", "tests/images/test_files.py tests/images/test_inputs.py"),
+    ("bundle/images/results.py", "tests/images/test_provenance.py tests/images/test_find_sources.py"),
     ("bundle/images/headers.py", "tests/images/test_headers.py"),
     ("bundle/images/ome_zarr.py", "tests/images/test_ome_zarr.py tests/images/test_damaged.py"),
     ("bundle/images/provenance.py", "tests/images/test_provenance.py"),

@@ -109,5 +109,5 @@ def test_mutants_are_tested_and_not_tested_again(tmp_path):
     command = ["benchmarks.mutants", "--only", "bundle/images/packed.py", "--number", "3000", "--outcomes", str(record)]
     rows = table(ran(*command, "--most", "1"))
     assert sum(map(int, rows["all"])) == 1 == len(record.read_text().splitlines())
-    assert ran(*command, "--most", "0") == ran(*command, "--most", "0")
+    assert table(ran(*command, "--most", "0")) == rows
     assert json.loads(record.read_text())["outcome"] in ("killed", "survived", "timed out")

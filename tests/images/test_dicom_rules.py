@@ -16,7 +16,7 @@ from pydicom.uid import CTImageStorage
 
 from bundle.images import find_images, load_image, open_image
 from bundle.images.derived import check_source
-from bundle.images.dicom_headers import name_of, padding_in_hu
+from bundle.images.dicom_headers import is_wrapped, name_of, padding_in_hu
 from bundle.runtime.errors import cause_of, last_line
 from tests.dicom_series import hounsfield, write_series
 from tests.images.ways import through
@@ -234,6 +234,17 @@ def test_padding_is_in_the_units_of_the_source():
     assert padding_in_hu(header) == [-4024, -3824]
     del header.RescaleIntercept
     assert padding_in_hu(header) == [-4000, -3800]
+
+
+def test_padding_that_no_16_bits_hold_once_rescaled_is_a_negative_number():
+    header = Dataset()
+    header.PixelRepresentation, header.PixelPaddingValue = 0, 40000
+    assert is_wrapped(header) and padding_in_hu(header) == [40000 - 65536]
+    header.RescaleIntercept = -10000
+    assert not is_wrapped(header) and padding_in_hu(header) == [30000]
+    header.PixelPaddingValue = 32767
+    header.RescaleIntercept = 1
+    assert not is_wrapped(header)
 
 
 def test_a_file_is_called_by_its_modality_or_class():

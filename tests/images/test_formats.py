@@ -14,6 +14,7 @@ from pydicom.uid import MPEG2MPML
 
 from bundle.geometry import read_window, spacing_of
 from bundle.images import ScanReader, find_images, is_series, suffix
+from bundle.images.formats import check_not_source
 from tests.dicom_series import SHAPE, SPACING, backwards, hounsfield, oblique, write_series
 from tests.dicom_syntaxes import RAMP, TRANSFER_SYNTAXES, encode
 
@@ -229,6 +230,20 @@ def test_reader_says_what_it_cannot_read(tmp_path):
         ScanReader().read(tmp_path / "scan.txt")
     with pytest.raises(FileNotFoundError, match=r"absent\.nii.*does not exist"):
         ScanReader().read(tmp_path / "absent.nii")
+
+
+def test_a_source_is_known_by_whatever_name(tmp_path):
+    source = tmp_path / "scan.nii"
+    check_not_source(tmp_path / "other.nii", source)
+    for name in ("scan.nii", "absent/../scan.nii"):
+        with pytest.raises(FileExistsError, match="is the source itself"):
+            check_not_source(tmp_path / name, source)
+    source.touch()
+    (tmp_path / "other.nii").touch()
+    check_not_source(tmp_path / "other.nii", source)
+    (tmp_path / "link.nii").hardlink_to(source)
+    with pytest.raises(FileExistsError, match=r"link\.nii' is the source itself"):
+        check_not_source(tmp_path / "link.nii", source)
 
 
 def test_errors_of_a_broken_folder_come_through(tmp_path):

@@ -7,8 +7,9 @@ import jsonschema
 import numpy as np
 import pytest
 
-from bundle.images import create_image, held, plan_results, provenance
+from bundle.images import ImageError, create_image, held, plan_results, provenance
 from bundle.images.provenance import (
+    COMPANIONS,
     PROVENANCE,
     check_replaceable,
     content_hash,
@@ -50,6 +51,16 @@ def test_own_results_alone_are_replaced(tmp_path, source):
     assert check_replaceable(result, source, overwrite="all") is None
     with pytest.raises(ValueError, match="overwrite 'some' is neither 'own'"):
         plan_results([str(source)], tmp_path / "out", overwrite="some")
+
+
+def test_a_name_leaves_room_for_those_beside_it(tmp_path):
+    """File systems allow 255 bytes."""
+    longest = 255 - max(map(len, (PROVENANCE, *COMPANIONS)))
+    stem = "a" * (longest - len("_translated.nii"))
+    (result,) = plan_results([f"{stem}.nii"], tmp_path, overwrite="own").values()
+    assert len(result.name) == longest
+    with pytest.raises(ImageError, match=rf"has {longest + 1} bytes, more than {longest}; rename"):
+        plan_results([f"{stem}a.nii"], tmp_path, overwrite="own")
 
 
 def test_a_foreign_folder_is_not_removed(tmp_path, source):
