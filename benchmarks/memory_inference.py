@@ -86,9 +86,20 @@ def idle(image: str, folder: str, settings: Settings) -> tuple[float, float, flo
     return float(peak_memory()), 0.0, 0.0
 
 
-def translate(image: str, folder: str, method: str, settings: Settings) -> tuple[float, float, float]:
-    """Return peak bytes of the host and of the GPU, and seconds, of one translation."""
+def translate(
+    image: str, folder: str, method: str, settings: Settings, more: dict[str, Any] | None = None
+) -> tuple[float, float, float]:
+    """Return peak bytes of the host and of the GPU, and seconds, of one translation.
+
+    Args:
+        image: its path.
+        folder: of results.
+        method: of `METHODS`.
+        settings: see there.
+        more: keys of the config besides.
+    """
     keys, inferer = METHODS[method]
+    keys = {**keys, **(more or {})}
     workflow = ConfigWorkflow(**workflow_arguments(image, folder, settings, keys))
     workflow.initialize()
     if inferer is not None:

@@ -9,6 +9,7 @@ One training step of generator and discriminator, batch 1, float32, without an o
 
 from __future__ import annotations
 
+import gc
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -130,6 +131,9 @@ def shipped(scale: int | str, spatial_dims: int) -> Work:
 def peak(work: Work, device: torch.device) -> int:
     """Return the peak bytes of a step: of a GPU's allocator, otherwise resident memory above that before the step."""
     if device.type == "cuda":
+        gc.collect()
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
         work(device)
         return torch.cuda.max_memory_allocated(device)
     before = peak_memory()
@@ -138,9 +142,12 @@ def peak(work: Work, device: torch.device) -> int:
 
 
 def measured(work: Work, device: torch.device) -> float:
-    """Return the peak bytes of a step in a fresh process; NaN if the memory is not enough."""
+    """Return the peak bytes of a step; NaN if the memory is not enough.
+
+    On a CPU in a fresh process; a GPU's allocator tells the peak of each step by itself.
+    """
     try:
-        return alone(peak, work, device)
+        return float(peak(work, device) if device.type == "cuda" else alone(peak, work, device))
     except (torch.OutOfMemoryError, BrokenProcessPool):
         return math.nan
 

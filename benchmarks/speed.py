@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import fire
+import numpy as np
 import torch
 from matplotlib.figure import Figure
 from monai.bundle import ConfigParser
@@ -41,10 +43,23 @@ def shipped() -> tuple[Cascade, tuple[float, float]]:
     return network.eval(), tuple(window)
 
 
-def volume(side: int, window: tuple[float, float]) -> Tensor:
-    """Return a noisy phantom as the cascade sees it, `(1, 1, side, side, side)`."""
-    phantom = ThoraxPhantom((side,) * 3, (SPACING,) * 3, noise=30.0)
-    voxels = torch.from_numpy(phantom[...].astype("float32"))[None, None]
+def phantom(side: int) -> np.ndarray:
+    """Return a noisy phantom, int16 in HU."""
+    return ThoraxPhantom((side,) * 3, (SPACING,) * 3, noise=30.0)[...]
+
+
+def volume(side: int, window: tuple[float, float], block: int | None = None) -> Tensor:
+    """Return a noisy phantom as the cascade sees it, `(1, 1, side, side, side)`.
+
+    Args:
+        side: voxels.
+        window: in HU.
+        block: repeat a phantom of so many voxels a side, which is painted faster; null for one of the whole side.
+    """
+    painted = phantom(min(side, block or side))
+    number = -(-side // painted.shape[0])
+    repeated = np.tile(painted.astype(np.float32), (number,) * 3)[:side, :side, :side]
+    voxels = torch.from_numpy(np.ascontiguousarray(repeated))[None, None]
     low, high = window
     affine = torch.diag(torch.tensor([SPACING] * 3 + [1.0], dtype=torch.float64))
     return MetaTensor((voxels - low) / (high - low) * 2 - 1, affine=affine)
@@ -88,20 +103,22 @@ def limit(cascade: Cascade, grids: Sequence[Sequence[int]], block: int, half: bo
     return times
 
 
-def on_gpu(cascade: Cascade, window: tuple[float, float], half: bool, side: int = 512) -> list[list[str]]:
-    """Return the rows of a large volume on the cascade's GPU: seconds and the allocator's peak, by budget."""
-    device = next(cascade.parameters()).device
-    rows = [[f"{side}^3 on a GPU", "seconds", "GiB of the GPU"], ["---"] * 3]
-    image = volume(side, window) if device.type == "cuda" else None
-    for budget in ("2GiB", "1GiB"):
-        cells = ["not measured"] * 2
-        if image is not None:
-            inferer = CascadeInferer(memory_budget=budget, progress=False, half=half)
-            torch.cuda.reset_peak_memory_stats(device)
-            time = seconds(partial(inferer, image, cascade), device)
-            cells = [f"{time:.2f}", f"{torch.cuda.max_memory_allocated(device) / 2**30:.2f}"]
-        rows.append([f"memory_budget {budget}", *cells])
-    return rows
+def by_scale(
+    image: Tensor, cascade: Cascade, inferer: Callable[..., CascadeInferer], device: torch.device, turns: int = 4
+) -> list[float]:
+    """Return the seconds of each scale of an image, coarsest first.
+
+    Args:
+        image: `(1, 1, *spatial)`.
+        cascade: the networks.
+        inferer: makes one, given ``scales``.
+        device: of the networks.
+        turns: of which the shortest counts.
+    """
+    until = [0.0]
+    for scales in range(1, cascade.num_scales + 1):
+        until.append(seconds(partial(inferer(scales=scales), image, cascade), device, turns))
+    return [after - before for before, after in pairwise(until)]
 
 
 def main(
@@ -135,19 +152,18 @@ def main(
     image = volume(side, window)
     voxels = side**3
 
-    def ours(volume: Tensor, scales: int | None = None) -> float:
-        inferer = CascadeInferer(tile_size, budget, progress=False, half=amp, scales=scales)
-        return seconds(lambda: inferer(volume, cascade), device_, turns=4)
+    inferer = partial(CascadeInferer, tile_size, budget, progress=False, half=amp)
 
-    number = cascade.num_scales
-    until = [ours(image, scales) for scales in range(1, number + 1)]
-    grids = shapes((side,) * 3, pyramid([SPACING] * 3, number - 1))
+    def ours(volume: Tensor) -> float:
+        return seconds(partial(inferer(), volume, cascade), device_, turns=4)
+
+    scales = by_scale(image, cascade, inferer, device_)
+    grids = shapes((side,) * 3, pyramid([SPACING] * 3, cascade.num_scales - 1))
     least = limit(cascade, grids, block, amp)
     lines = [["scale", "voxels", "seconds", "without halo", "share of the limit"], ["---"] * 5]
-    for scale, (grid, bound) in enumerate(zip(grids, least, strict=True)):
-        own = until[scale] - (until[scale - 1] if scale else 0.0)
+    for scale, (grid, own, bound) in enumerate(zip(grids, scales, least, strict=True)):
         lines.append([str(scale), "x".join(map(str, grid)), f"{own:.2f}", f"{bound:.2f}", f"{bound / own:.0%}"])
-    whole = until[-1]
+    whole = sum(scales)
     lines.append(["all", "", f"{whole:.2f}", f"{sum(least):.2f}", f"{sum(least) / whole:.0%}"])
     show(lines)
 
@@ -163,7 +179,6 @@ def main(
         rows.append([name, f"{voxels / time / 1e6:.3f} M", f"{time:.1f}", f"{time / whole:.1f} x"])
     show(rows)
 
-    show(on_gpu(cascade, window, amp))
     growth = {size: whole if size == side else ours(volume(size, window)) for size in sides}
     show(
         [["side", "seconds", "M voxels a second"], ["---"] * 3]

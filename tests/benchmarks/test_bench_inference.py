@@ -40,7 +40,6 @@ def test_speed_prints_every_scale_and_method(tmp_path, capsys):
     rows = table(capsys.readouterr().out)
     assert {"0", "1", "2", "3", "all", "ours", speed.SLIDING, "non-local means 3D", "24", "32"} <= set(rows)
     assert rows["3"][0] == "32x32x32"
-    assert rows["memory_budget 1GiB"] == ["not measured"] * 2  # as no GPU was asked for
     assert (tmp_path / "a.png").stat().st_size > 1000
 
 
