@@ -31,7 +31,7 @@ def command(ranks: int, small: bool) -> list[str]:
     files = ["configs/inference.json", *([str(SMALL)] if small else [])]
     if ranks > 1:
         here = ["--rdzv_backend", "c10d", "--rdzv_endpoint", "127.0.0.1:0", "--local_addr", "127.0.0.1"]
-        python += ["torch.distributed.run", *here, "--nproc_per_node", str(ranks), "-m"]
+        python += ["bundle.runtime.torchrun", *here, "--nproc_per_node", str(ranks), "-m"]
         files.append("configs/multi_gpu_inference.json")
     return [*python, *bundle, "--config_file", str(files)]
 

@@ -8,7 +8,7 @@
 - `malloc`: the C library's heap; `precision`: where bfloat16 saves time, and is right;
 - `system`: where systems differ; `locks`: between processes; `origins`: what was taken out of an archive;
 - `job`: all that a result depends on; `notes`: what is worth telling of an image;
-- `prefetch`: reading and writing while computing; `ranks`: the processes of one run.
+- `prefetch`: reading and writing while computing; `ranks`: the processes of one run; `torchrun`: what starts them.
 """
 
 from bundle.runtime.afterwards import afterwards, all_images

@@ -11,7 +11,7 @@ from bundle.runtime.afterwards import all_images
 from bundle.runtime.errors import last_line
 from bundle.runtime.notes import fault, faults
 from bundle.runtime.origins import origin_of
-from bundle.runtime.ranks import wait, world
+from bundle.runtime.ranks import first, of_all, tell_launcher, world
 from ignite.engine import Events
 from monai.engines import Evaluator
 
@@ -39,7 +39,8 @@ def run_each(
 ) -> None:
     """Run an evaluator over all items of its dataset; those that fail are told at the end, one line each.
 
-    Of several processes, each of which has images of its own, none ends before the others have done theirs.
+    Of several processes, each of which has images of its own, none ends before the others have done theirs; the first
+    tells the failures of all, and all end with status 1.
 
     Args:
         evaluator: its loader has a MONAI `Dataset` and reads one item at a time.
@@ -60,11 +61,14 @@ def run_each(
     finally:
         if found and world() == 1:
             found.close()
-    if not together:
-        wait()  # torchrun ends all processes when one fails
+    missing = faults()[before:]
+    if not together:  # torchrun ends all processes when one fails
+        told = of_all((failures, count, missing))
+        failures, missing = [each for own in told for each in own[0]], [each for own in told for each in own[2]]
+        count = sum(own[1] for own in told)
     if found:
         found.close()
-    _end(failures, count, faults()[before:])
+    _end(failures, count, missing)
 
 
 def _run(
@@ -114,7 +118,7 @@ def _tell(summary: Failures | None, image: str, cause: str) -> None:
 
 def _end(failures: Sequence[tuple[str, str]], count: int, missing: Sequence[str]) -> None:
     """Tell what has failed, one line each, and end with status 1; nothing if nothing has."""
-    for path, cause in failures:
+    for path, cause in failures if first() else ():
         named = cause if Path(path).name in cause else f"image {str(origin_of(path))!r}: {cause}"
         print(f"failed: {named}", file=sys.stderr)
     if failures:
@@ -126,7 +130,9 @@ def _end(failures: Sequence[tuple[str, str]], count: int, missing: Sequence[str]
         last = f"{_reports(missing)} failed, see the lines above; all results are whole"
     else:
         return
-    print(f"error: {last}.", file=sys.stderr, flush=True)
+    if first():
+        print(f"error: {last}.", file=sys.stderr, flush=True)
+        tell_launcher(f"error: {last}.")
     raise SystemExit(1)
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 import tempfile
 import traceback
+from contextlib import suppress
 from types import TracebackType
 
 from bundle.runtime.origins import in_words
+from bundle.runtime.ranks import EndedError, tell_launcher
 from bundle.runtime.system import print_any_name
 from monai.utils import MONAIEnvVars
 
@@ -44,6 +46,9 @@ def end_in_one_line() -> None:
             print(f"traceback: {path}", file=sys.stderr)
         if isinstance(error, Exception):
             print(last_line(error), file=sys.stderr, flush=True)
+            if not isinstance(cause_of(error), EndedError):
+                with suppress(OSError):
+                    tell_launcher(last_line(error))
 
     if not getattr(before, "_ends_in_one_line", False):
         told._ends_in_one_line = True  # type: ignore[attr-defined]

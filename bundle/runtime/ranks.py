@@ -6,10 +6,22 @@ together, and a process without images never asks.
 
 from __future__ import annotations
 
+import json
+import os
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
+
+#: The variable by which torchrun tells each process where to leave why it fails.
+ERROR_FILE = "TORCHELASTIC_ERROR_FILE"
+
+
+class EndedError(RuntimeError):
+    """Another process of the run has ended, and with it the run."""
 
 
 def rank() -> int:
@@ -28,9 +40,14 @@ def first() -> bool:
 
 
 def wait() -> None:
-    """Wait for the other processes."""
+    """Wait for the other processes.
+
+    Raises:
+        EndedError: If one of them has ended, here and in what follows.
+    """
     if world() > 1:
-        dist.barrier()
+        with _together():
+            dist.barrier()
 
 
 def of_first(value: Any) -> Any:
@@ -38,8 +55,44 @@ def of_first(value: Any) -> Any:
     if world() == 1:
         return value
     values = [value]
-    dist.broadcast_object_list(values, src=0)
+    with _together():
+        dist.broadcast_object_list(values, src=0)
     return values[0]
+
+
+def of_all(value: Any) -> list[Any]:
+    """Return what each process gives, in their order; all processes have to ask."""
+    if world() == 1:
+        return [value]
+    values = [None] * world()
+    with _together():
+        dist.all_gather_object(values, value)
+    return values
+
+
+def agreed(values: Sequence[Any]) -> list[Any]:
+    """Return the values of the first process, when all have theirs.
+
+    Each process finds the images by itself, and leaves out those that have a result: so none may write one before all
+    have looked, and all have to share the same list, or an image would be nobody's, or several processes'.
+    """
+    wait()
+    return list(of_first(list(values)))
+
+
+def tell_launcher(line: str) -> None:
+    """Leave for torchrun why this process fails; nothing if it was not started by it."""
+    if path := os.environ.get(ERROR_FILE):
+        told = {"message": line, "timestamp": str(int(time.time()))}
+        Path(path).write_text(json.dumps(told), encoding="utf-8")
+
+
+@contextmanager
+def _together() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise EndedError("another process of this run has ended; its last line tells why.") from error
 
 
 def shutdown(seconds: float = 1.0) -> None:
