@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import traceback
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from typing import Any
 
 import fire
 
-from benchmarks.gpu_rows import Setting, measured, rows, variants
+from benchmarks.gpu_rows import VOLUMES, Setting, measured, rows, variants
 from benchmarks.memory_training import Row, draw, table
 from benchmarks.speed import SLIDING, show
 from bundle import __version__
@@ -71,7 +72,9 @@ def outcome(name: str, setting: Setting, limit: float, log: Path) -> dict[str, A
             told = {"error": f"ended with status {process.exitcode}"}
     with suppress(ProcessLookupError):
         os.killpg(process.pid or 0, signal.SIGKILL)  # and what it has started
+    process.kill()
     process.join()
+    shutil.rmtree(Path(setting.folder) / VOLUMES, ignore_errors=True)
     return {**told, "took": monotonic() - start}
 
 
