@@ -91,13 +91,15 @@ def _measure(name: str, setting: Setting, answer: Any, log: Path) -> None:
         answer.send({"error": f"{type(error).__name__}: {' '.join(str(error).split())}"})
 
 
-def run(file: Path, setting: Setting, names: Sequence[str], minutes: float, again: bool) -> Outcomes:
+def run(
+    file: Path, setting: Setting, names: Sequence[str], minutes: float, again: bool = False, limit: float | None = None
+) -> Outcomes:
     """Measure the rows that have no outcome yet, until the time is used up; return all outcomes."""
     end, found = monotonic() + 60 * minutes, {} if again else outcomes(file, setting)
     file.parent.mkdir(parents=True, exist_ok=True)
     missing = [name for name in names if name not in found]
     for place, name in enumerate(missing):
-        own, left = LIMITS.get(name, LIMIT), end - monotonic()
+        own, left = limit or LIMITS.get(name, LIMIT), end - monotonic()
         told = outcome(name, setting, min(own, left), file.with_suffix(".log")) if left > 0 else {}
         if not told or ("error" in told and left < own and told["took"] >= left):
             print(f"stopped after {minutes} minutes; the same command goes on with {', '.join(missing[place:])}")
@@ -161,6 +163,7 @@ def main(
     minutes: float = 9,
     only: str | Sequence[str] | None = None,
     again: bool = False,
+    limit: float | None = None,
     outcomes_file: str = "output/benchmarks/gpu.jsonl",
     figure: str = "output/benchmarks/memory_training_gpu.png",
     tile_size: int | None = Setting.tile_size,
@@ -177,6 +180,7 @@ def main(
         minutes: after which no row is begun, and the one at hand is ended; 0 prints the tables alone.
         only: the rows to measure, one or a list; null for all.
         again: also those that have an outcome.
+        limit: seconds that a row may take; null for its own limit.
         outcomes_file: JSON lines, to which each outcome is appended.
         figure: Fig. 2, if its row is measured.
         tile_size: voxels a side of a tile, in place of the budget's.
@@ -192,7 +196,7 @@ def main(
     names = known if only is None else [only] if isinstance(only, str) else list(only)
     if strange := [name for name in names if name not in known]:
         raise ValueError(f"row {strange[0]!r} is not known; take one of {', '.join(known)}.")
-    tables(run(Path(outcomes_file), setting, names, minutes, again), setting)
+    tables(run(Path(outcomes_file), setting, names, minutes, again, limit), setting)
     trained = outcomes(Path(outcomes_file), setting).get("training", {})
     if "rows" in trained:
         title = f"one step in 3D, batch 1, float32: counted (line), measured on {trained['device']} (cross)"

@@ -164,7 +164,16 @@ def test_the_script_measures_every_row_on_a_cpu(tmp_path):
         "--turns",
         "1",
     ]
-    files = ["--outcomes_file", str(tmp_path / "gpu.jsonl"), "--folder", str(tmp_path), "--minutes", "30"]
+    files = [
+        "--outcomes_file",
+        str(tmp_path / "gpu.jsonl"),
+        "--folder",
+        str(tmp_path),
+        "--minutes",
+        "60",
+        "--limit",
+        "600",
+    ]
     environment = {**os.environ, "PY": sys.executable, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     command = [str(ROOT / "benchmarks" / "gpu.sh"), *sides, *files, "--only", str(names)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
