@@ -157,7 +157,7 @@ def outcome_of(mutant: Mutant, folder: Path, known: Tried) -> str:
     file.write_text(mutant.applied(source), encoding="utf-8")
     try:
         lines = range(mutant.line, mutant.stop_line + 1)
-        some = list(dict.fromkeys(test for line in lines for test in known.lines.get(str(line), ())))
+        some = list(dict.fromkeys(test for line in lines for test in known.lines.get(f"{mutant.file}:{line}", ())))
         tests = sorted(some, key=lambda test: known.seconds[test]) or tests_of(mutant.file)
         return tried(folder, tests, known).outcome
     finally:
@@ -192,12 +192,14 @@ def main(
         for mutant in waiting:
             if time.monotonic() - begun > 60 * minutes:
                 break
-            if mutant.file not in known:
-                known[mutant.file] = tried(folder, tests_of(mutant.file), watched=folder / mutant.file)
-                if known[mutant.file].outcome != "survived":
+            tests = " ".join(tests_of(mutant.file))
+            if tests not in known:
+                alike = sorted({each.file for each in waiting if tests_of(each.file) == tests_of(mutant.file)})
+                known[tests] = tried(folder, tests_of(mutant.file), watched=alike)
+                if known[tests].outcome != "survived":
                     said = (folder / LOG).read_text(errors="replace")[-2000:]
-                    raise RuntimeError(f"the tests of {mutant.file} fail without any change:\n{said}")
-            record.note(mutant, outcome_of(mutant, folder, known[mutant.file]))
+                    raise RuntimeError(f"the tests {tests} fail without any change:\n{said}")
+            record.note(mutant, outcome_of(mutant, folder, known[tests]))
     record.tidy()
     report({mutant: outcome for mutant in chosen if (outcome := record.outcome(mutant))}, len(chosen))
 

@@ -8,17 +8,14 @@ import os
 import resource
 import signal
 import sys
-import threading
 import time
 import warnings
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import pytest
+from coverage import Coverage
 
 from benchmarks.mutants_drawn import ROOT
 
@@ -37,7 +34,7 @@ class Tried:
     Args:
         outcome: killed, survived or timed out.
         cpu: seconds that they have computed.
-        lines: the tests that run a line of the module, by the line's number.
+        lines: the tests that run a line of a module, by the module, a colon and the line's number.
         seconds: that each test took.
     """
 
@@ -48,50 +45,47 @@ class Tried:
 
 
 class Watch:
-    """A plugin of pytest that notes which tests run which lines of a file.
+    """A plugin of pytest that notes which tests run which lines of some files.
 
     Args:
-        file: of a module.
+        files: of modules, relative to the folder that tests run in.
     """
 
-    def __init__(self, file: Path) -> None:
-        self.file = str(file)
-        self.lines: dict[int, list[str]] = defaultdict(list)
+    def __init__(self, files: Sequence[str]) -> None:
+        self.paths = {file: str(Path(file).resolve()) for file in files}
+        self.coverage = Coverage(data_file=None, config_file=False, include=[*self.paths.values()])
         self.seconds: dict[str, float] = {}
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
-        """Trace one test, with its fixtures."""
-        seen: set[int] = set()
-
-        def line(frame: FrameType, _event: str, _given: Any) -> Any:
-            seen.add(frame.f_lineno)
-            return line
-
-        def call(frame: FrameType, _event: str, _given: Any) -> Any:
-            return line(frame, "", None) if frame.f_code.co_filename == self.file else None
-
+        """Watch one test, with its fixtures."""
         begun = time.monotonic()
-        sys.settrace(call)
-        threading.settrace(call)
+        self.coverage.switch_context(item.nodeid)
         try:
             return (yield)
         finally:
-            sys.settrace(None)
-            threading.settrace(None)
+            self.coverage.switch_context("")
             self.seconds[item.nodeid] = time.monotonic() - begun
-            for number in seen:
-                self.lines[number].append(item.nodeid)
+
+    def lines(self) -> dict[str, list[str]]:
+        """Return the tests that have run a line, by its file and number."""
+        data = self.coverage.get_data()
+        found = {file: data.contexts_by_lineno(path) for file, path in self.paths.items()}
+        return {
+            f"{file}:{line}": sorted(filter(None, tests))
+            for file, lines in found.items()
+            for line, tests in lines.items()
+        }
 
 
-def tried(folder: Path, tests: Sequence[str], known: Tried | None = None, watched: Path | None = None) -> Tried:
+def tried(folder: Path, tests: Sequence[str], known: Tried | None = None, watched: Sequence[str] = ()) -> Tried:
     """Run tests in a forked child.
 
     Args:
         folder: of the tree.
         tests: files, or names of tests.
         known: what they do without any change, for their limits; null for none.
-        watched: a module, of whose lines it is noted which tests run them.
+        watched: modules, of whose lines it is noted which tests run them.
     """
     limit = int(2 * known.cpu + SPARE) if known else 0
     process = multiprocessing.get_context("fork").Process(target=_test, args=(folder, tests, limit, watched))
@@ -111,7 +105,7 @@ def tried(folder: Path, tests: Sequence[str], known: Tried | None = None, watche
     return Tried(outcome, resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before, **found)
 
 
-def _test(folder: Path, tests: Sequence[str], limit: int, watched: Path | None) -> None:
+def _test(folder: Path, tests: Sequence[str], limit: int, watched: Sequence[str]) -> None:
     """In the child: run tests by the code of the folder, and end with their status."""
     if limit:
         resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 5))
@@ -124,9 +118,12 @@ def _test(folder: Path, tests: Sequence[str], limit: int, watched: Path | None) 
     sys.path[:] = [str(folder), *(path for path in sys.path if Path(path or ".").resolve() != ROOT)]
     sys.dont_write_bytecode = True
     plugins = [Watch(watched)] if watched else []
+    for watch in plugins:
+        watch.coverage.start()
     status = int(pytest.main([*OPTIONS, *tests], plugins))
-    if watched:
-        Path(LINES).write_text(json.dumps({"lines": plugins[0].lines, "seconds": plugins[0].seconds}))
+    for watch in plugins:
+        watch.coverage.stop()
+        Path(LINES).write_text(json.dumps({"lines": watch.lines(), "seconds": watch.seconds}))
     os._exit(status)  # by the default actions: what a library does at the end of a process is not tested
 
 
