@@ -21,9 +21,9 @@ socket.gethostname = socket.getfqdn = lambda *_: "nameless.invalid"
 DYING = """
 import json, os, sys
 from monai.bundle import ConfigWorkflow
-from bundle.cascade import Cascade, inferer
+from bundle.cascade import Cascade, rows
 path, out, last = sys.argv[1:]
-made, written, translate, write = [], [], Cascade.forward, inferer.write_tile
+made, written, translate, write = [], [], Cascade.forward, rows.write_tile
 def forward(self, *args, **kwargs):
     made.append(1)
     return translate(self, *args, **kwargs)
@@ -33,7 +33,7 @@ def put(out, tile, voxels):
             os._exit(9)
         written.append(1)
     write(out, tile, voxels)
-Cascade.forward, inferer.write_tile = forward, put
+Cascade.forward, rows.write_tile = forward, put
 workflow = ConfigWorkflow(
     config_file="configs/inference.json", workflow_type="infer", bundle_root=".", dataset_dir=path, output_dir=out,
     tile_size=20, match_kernel=False, streaming=True,

@@ -13,7 +13,8 @@ from functools import partial
 from typing import Any
 
 import torch
-from bundle.cascade.scratch import ScratchImage, barrier, pending_tiles, write_tile
+from bundle.cascade.rows import make, pooled, seen, upsampled
+from bundle.cascade.scratch import ScratchImage
 from bundle.cascade.tile_plan import CPU_TENSOR, TilePlan, plan_tiles
 from bundle.geometry import (
     Tile,
@@ -27,7 +28,7 @@ from bundle.geometry import (
     spacing_of,
     upsampled_window,
 )
-from bundle.runtime import first, in_bfloat16, note, parse_bytes, prefetch, trim_malloc, warn
+from bundle.runtime import first, in_bfloat16, note, parse_bytes, trim_malloc, warn
 from monai.inferers import Inferer
 from torch import Tensor
 from tqdm import tqdm
@@ -81,8 +82,8 @@ class CascadeInferer(Inferer):
 
         Args:
             inputs: `(batch, 1, *spatial)`, windowed; the affine of a MetaTensor gives the voxel size. A `ScratchImage`
-                is read tile by tile, and so are all of its scales: they lie beside it on disk, where an interrupted run
-                resumes, and processes started by torchrun share the tiles.
+                is read tile by tile, and so are all of its scales: they lie beside it on disk as long as they are
+                read, an interrupted run resumes there, and processes started by torchrun share the tiles.
             network: a `Cascade`, scripted or not, or an object that holds one as ``predictor`` or ``module``.
             args: not used.
             kwargs: not used.
@@ -102,29 +103,36 @@ class CascadeInferer(Inferer):
                 "and takes one channel."
             )
         image = inputs if isinstance(inputs, ScratchImage) else torch.as_tensor(inputs).as_subclass(Tensor).float()
-        on_disk = isinstance(image, ScratchImage)
+        scratch = image if isinstance(image, ScratchImage) else None
         device = next(cascade.parameters()).device
-        factors, plans = self.plan(cascade, image.shape[2:], spacing_of(inputs, dims), on_disk, image.shape[0])
+        spacing = spacing_of(inputs, dims)
+        factors, plans = self.plan(cascade, image.shape[2:], spacing, scratch is not None, image.shape[0])
         total = sum(map(len, plans[: self.scales]))
         note(tiles=[{"grid": list(plan.grid), "tile": list(plan.core), "number": len(plan)} for plan in plans])
         silent = not self.progress or not first()
         with torch.no_grad(), tqdm(total=total, unit="tile", disable=silent) as bar:
-            images = [image]
-            for factor, plan in zip(factors, plans[-2::-1], strict=True):
-                images.append(pool_tiles(cascade, images[-1], factor, plan, device))
-            result = image
-            for scale, plan in enumerate(plans[: self.scales]):
+            finest = len(plans) - 1
+            done = scratch.resume([[*plan.grid, *plan.core, *plan.chunks] for plan in plans]) if scratch else 0
+            bar.update(sum(map(len, plans[:done])))
+            images = {finest: image}
+            for scale in range(finest - 1, done - 1, -1):
+                factor = factors[finest - 1 - scale]
+                images[scale] = pool_tiles(cascade, images[scale + 1], scale, factor, plans[scale], device)
+            result = scratch.result(done - 1, done > finest) if scratch and done else image
+            for scale, plan in list(enumerate(plans))[done : self.scales]:
                 bar.set_description(f"scale {scale}, {' x '.join(map(str, plan.grid))}")
                 upsampling = factors[-scale] if scale else None
-                generator = TileGenerator(cascade, scale, images[-1 - scale], result, upsampling, plan)
+                generator = TileGenerator(cascade, scale, images[scale], result, upsampling, plan)
                 result = empty_like(image, f"result_{scale}", plan)
-                pending = pending_tiles(result, plan, bar.update)
-                threads = on_disk or device.type != "cpu"
-                tiles = prefetch(pending, generator.read, generator, partial(write_tile, result), threads)
+                if scratch:
+                    result = scratch.result(scale, scale == finest)
+                threads = device.type != "cpu"
+                tiles = make(result, plan, generator.read, generator, generator.begin, bar.update, threads)
                 with in_bfloat16(device, self.half, strided=scale == 0):
-                    for _ in trim_malloc(tiles) if on_disk else tiles:
+                    for _ in trim_malloc(tiles) if scratch else tiles:
                         bar.update()
-                barrier(result)
+                if scratch:
+                    scratch.finish_scale(scale, scale == finest)
         return result
 
     def plan(
@@ -174,10 +182,13 @@ def empty_like(image: Tensor | ScratchImage, name: str, plan: TilePlan) -> Tenso
 
 
 def pool_tiles(
-    cascade: Any, image: Tensor | ScratchImage, factor: Sequence[int], plan: TilePlan, device: torch.device
+    cascade: Any, image: Tensor | ScratchImage, scale: int, factor: Sequence[int], plan: TilePlan, device: torch.device
 ) -> Any:
-    """Return the image one scale coarser, pooled tile by tile."""
-    out = empty_like(image, f"image_{'x'.join(map(str, plan.grid))}", plan)
+    """Return the image of a scale, pooled tile by tile from that of the next finer one."""
+    out = empty_like(image, f"image_{scale}", plan)
+
+    def begin(tiles: Sequence[Tile]) -> None:
+        bring(image, *pooled(tiles, factor, image.shape[-1]))
 
     def read(tile: Tile) -> Tensor:
         return image[region(finer(tile.write, factor, image.shape[2:]))]
@@ -185,11 +196,18 @@ def pool_tiles(
     def pool(_: Tile, block: Tensor) -> Tensor:
         return cascade.coarser(block.to(device), list(factor))
 
-    pending = pending_tiles(out, replace(plan, halo=(0,) * len(plan.halo)))
-    for _ in prefetch(pending, read, pool, partial(write_tile, out), isinstance(out, ScratchImage)):
+    for _ in make(out, replace(plan, halo=(0,) * len(plan.halo)), read, pool, begin):
         pass
-    barrier(out)
+    if isinstance(image, ScratchImage):
+        image.forget(image.shape[-1])
     return out
+
+
+def bring(image: Tensor | ScratchImage, start: int, stop: int) -> None:
+    """Have slices of an image on disk; those below are not read again on this way through it."""
+    if isinstance(image, ScratchImage):
+        image.forget(start)
+        image.fill(start, stop)
 
 
 class TileGenerator:
@@ -245,6 +263,12 @@ class TileGenerator:
             )
             out[region(place)] = self(part, self.read(part)).cpu()
         return out
+
+    def begin(self, tiles: Sequence[Tile]) -> None:
+        """Have on disk what a row of tiles reads, and of the image and the previous scale no more from there down."""
+        bring(self.source, *seen(tiles, self.plan, 0 if self.scale else self.cascade.reach[0][-1]))
+        if self.factor and isinstance(self.previous, ScratchImage):
+            self.previous.drop(upsampled(tiles, self.factor))
 
     def read(self, tile: Tile) -> Tensor:
         """Read a tile's input: the image; above scale 0 with the upsampled previous scale beside it.

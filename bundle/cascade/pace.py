@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from bundle.cascade.inferer import CascadeInferer, TileGenerator
 from bundle.cascade.memory import footprint, halved, on_meta
+from bundle.cascade.rows import pooled, rows, seen, upsampled, written
 from bundle.cascade.scratch import stored_bytes
 from bundle.cascade.tile_plan import TilePlan, read_shape
 from bundle.runtime import in_bfloat16
@@ -113,13 +114,52 @@ class Pace:
         return sum(taken[-2:]) / len(taken[-2:])
 
 
-def scratch_bytes(plans: Sequence[TilePlan], image_chunks: Sequence[int]) -> int:
-    """Return the bytes of all images of a run on disk: the image, its coarser scales, and the result of each.
+def scratch_bytes(
+    cascade: Any,
+    factors: Sequence[Sequence[int]],
+    plans: Sequence[TilePlan],
+    slab: int,
+    kept: bool,
+    finished: int | None,
+) -> int:
+    """Return the most bytes of voxels that an image and its scales take on disk at once.
 
     Args:
+        cascade: that translates.
+        factors: of the pyramid, finest first.
         plans: of the scales, coarsest first.
-        image_chunks: voxels of a chunk of the image.
+        slab: slices of a slab of the image.
+        kept: whether its slabs are kept until its result is whole.
+        finished: bytes of a voxel of the result, if its rows are finished as they are made; null if all of it stays.
     """
-    results = sum(stored_bytes(plan.grid, plan.chunks) for plan in plans)
-    coarser = sum(stored_bytes(plan.grid, plan.chunks) for plan in plans[:-1])
-    return stored_bytes(plans[-1].grid, image_chunks) + coarser + results
+    shape, top, sizes, pools = plans[-1].grid, len(plans) - 1, [0], 0
+    plane = math.prod(shape[:-1])
+    whole = 4 * plane * shape[-1] if kept else 0
+
+    def image(start: int, stop: int) -> int:
+        first = 0 if kept else start // slab * slab
+        return 4 * plane * (min(-(-stop // slab) * slab, shape[-1]) - first)
+
+    def layers(plan: TilePlan, start: int, stop: int) -> int:
+        depth = plan.chunks[-1]
+        number = -(-stop // depth) - max(start, 0) // depth
+        return stored_bytes((*plan.grid[:-1], number * depth), plan.chunks)
+
+    for scale in range(top - 1, -1, -1):
+        factor = factors[top - 1 - scale]
+        for row in rows(plans[scale]):
+            source = image(*pooled(row, factor, shape[-1])) if scale == top - 1 else whole
+            sizes.append(pools + source + layers(plans[scale], 0, written(row)[1]))
+        pools += layers(plans[scale], 0, plans[scale].grid[-1])
+    for scale, plan in enumerate(plans):
+        for row in rows(plan):
+            start, stop = written(row)
+            source = image(*seen(row, plan, 0 if scale else cascade.reach[0][-1])) if scale == top else whole
+            before = (
+                layers(plans[scale - 1], upsampled(row, factors[-scale]), plans[scale - 1].grid[-1]) if scale else 0
+            )
+            done = finished * plane * stop if finished and scale == top else 0
+            own = layers(plan, start if done else 0, stop)
+            sizes.append(pools + source + before + own + done)
+        pools -= layers(plan, 0, plan.grid[-1]) if scale < top else 0
+    return max(sizes)

@@ -1,7 +1,8 @@
 """Images on disk, sliced like tensors: for what is too large for memory, and to resume an interrupted run.
 
-Each is an array of a zarr group. A tile is known to be written by its chunks: zarr gives a chunk its name only when it
-is complete, so that nothing else has to be recorded, by one process or by several.
+Each is an array of a zarr group, or slabs in a folder of it. A tile is known to be written by its chunks: zarr gives a
+chunk its name only when it is complete. What was read for the last time is removed (`bundle.cascade.rows`); that the
+next result is whole is recorded before.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
+from bundle.cascade.slabs import Slabs
 from bundle.geometry import Tile, Window, region
 from bundle.runtime import first, rank, wait, world
 from bundle.runtime.files import telling_space
@@ -27,8 +29,20 @@ except ImportError:  # zarr 3 needs Python 3.11
 
 #: Shortest side of a chunk, in voxels, unless the tile is shorter: many small files are slow.
 SHORTEST_CHUNK = 48
-#: The file of a group that tells its job.
-NOTE = "job.json"
+#: The file of a group that tells its job, and the one that tells how its scales are cut.
+NOTE, CUT = "job.json", "tiles.json"
+#: The file of an image that was written whole.
+WHOLE = "whole"
+
+
+class Finisher(Protocol):
+    """What makes the voxels of a file of a result, slices by slices, and keeps them in the group."""
+
+    def is_finished(self, result: ScratchImage, start: int, stop: int) -> bool:
+        """Whether it has them."""
+
+    def finish(self, result: ScratchImage, start: int, stop: int) -> None:
+        """Make them."""
 
 
 class ScratchImage:
@@ -38,16 +52,22 @@ class ScratchImage:
         folder: of the group.
         name: of the image in it.
         affine: from voxels to mm, as a MetaTensor's.
+        slabs: what holds its voxels; null for a zarr array, which exists.
     """
 
-    def __init__(self, folder: str | Path, name: str, affine: Tensor) -> None:
-        self.folder, self.name, self.affine = Path(folder), name, affine
-        with zarr.config.set({"array.write_empty_chunks": True}):  # or a tile of zeros would not be known as written
-            self._array = zarr.open_array(store=str(self.folder / name), mode="r+")
+    def __init__(self, folder: str | Path, name: str, affine: Tensor, slabs: Slabs | None = None) -> None:
+        self.folder, self.name, self.affine, self.slabs = Path(folder), name, affine, slabs
+        self._array: Any = slabs
+        if slabs is None:
+            with zarr.config.set({"array.write_empty_chunks": True}):  # a tile of one value is to be known as written
+                self._array = zarr.open_array(store=str(self.folder / name), mode="r+")
         self.shape = torch.Size((1, 1, *self._array.shape))
         self.ndim = len(self.shape)
         #: Facts about its origin, for whoever writes the result.
         self.about: dict[str, Any] = {}
+        #: What takes the rows of the finest result as they are written, which are then removed; null to keep them.
+        self.finisher: Finisher | None = None
+        self._dropped = 0
 
     def __getitem__(self, index: Any) -> Tensor:
         """The voxels of a window, `(1, 1, *window)`, from `bundle.geometry.region`."""
@@ -81,6 +101,78 @@ class ScratchImage:
         image = ScratchImage(self.folder, name, self.affine)
         image.about = self.about
         return image
+
+    def fill(self, start: int, stop: int) -> None:
+        """Make the slices of an image in slabs that are not on disk; all processes have to call it."""
+        if self.slabs:
+            self.slabs.fill(start, stop)
+
+    def forget(self, below: int | None = None) -> None:
+        """Remove the slices below one, or all, if they can be made again; unless they are kept, until all are."""
+        if self.slabs and first():
+            self.slabs.forget(below)
+
+    def drop(self, below: int) -> None:
+        """Remove, for good, the chunks that hold no slice from a slice on."""
+        if not first():
+            return
+        *across, depth = self._array.chunks
+        rows = [range(-(-size // side)) for size, side in zip(self._array.shape, across, strict=False)]
+        whole = -(-self.shape[-1] // depth) if below >= self.shape[-1] else max(below, 0) // depth
+        for last in range(self._dropped, whole):
+            for place in product(*rows):
+                (self.folder / self.name / "c" / "/".join(map(str, (*place, last)))).unlink(missing_ok=True)
+            self._dropped = last + 1
+
+    def resume(self, cut: Sequence[Sequence[int]]) -> int:
+        """Return how many scales of the group, from the coarsest, are whole already; all processes have to call it.
+
+        What scales that were cut in another way have left is removed.
+
+        Args:
+            cut: how each scale is cut now.
+        """
+        note, text = self.folder / CUT, json.dumps([list(scale) for scale in cut])
+        if first() and not (note.exists() and note.read_text(encoding="utf-8") == text):
+            for entry in self.folder.iterdir():
+                if entry.is_dir() and entry.name != self.name:
+                    shutil.rmtree(entry)
+            with telling_space(self.folder):
+                note.write_text(text, encoding="utf-8")
+        wait()
+        whole = [scale for scale in range(len(cut)) if (self.folder / f"result_{scale}" / WHOLE).exists()]
+        if whole:
+            self._clean(whole[-1])
+        return whole[-1] + 1 if whole else 0
+
+    def result(self, scale: int, finest: bool) -> ScratchImage:
+        """Open the result of a scale; the rows of the finest are taken by the finisher, if there is one."""
+        image = self.beside(f"result_{scale}")
+        image.finisher = self.finisher if finest else None
+        return image
+
+    def finish_scale(self, scale: int, finest: bool) -> None:
+        """Record that a scale is whole, by all processes, and remove what it was made of.
+
+        Args:
+            scale: whose result is written.
+            finest: whether it is that of this image itself.
+        """
+        wait()
+        if first():
+            with telling_space(self.folder):
+                (self.folder / f"result_{scale}" / WHOLE).touch()
+            self._clean(scale)
+        if finest:
+            self.forget()
+        wait()
+
+    def _clean(self, scale: int) -> None:
+        """Remove what is not read any more when a scale is whole, also what a killed process did not."""
+        if first():
+            for lower in range(scale + 1):
+                shutil.rmtree(self.folder / f"image_{lower}", ignore_errors=True)
+                shutil.rmtree(self.folder / f"result_{lower - 1}", ignore_errors=True)
 
     def _window(self, index: Any) -> Window:
         """Return the spatial part of an index."""
@@ -131,7 +223,10 @@ def open_group(folder: str | Path, job: dict[str, Any]) -> Path:
 def create_array(
     folder: str | Path, name: str, shape: Sequence[int], chunks: Sequence[int], dtype: str = "float32"
 ) -> None:
-    """Create an array of a group, unless there is one of this shape, these chunks and this type."""
+    """Create an array of a group, unless there is one of this shape, these chunks and this type.
+
+    What was never written, or is removed, reads as NaN, which no result may hold.
+    """
     path = Path(folder) / name
     if first():
         if path.exists() and not _is_array(path, tuple(shape), tuple(chunks), dtype):
@@ -139,7 +234,7 @@ def create_array(
         if not path.exists():
             sides: dict[str, Any] = {"shape": tuple(shape), "chunks": tuple(chunks)}
             with telling_space(path):
-                zarr.create_array(store=str(path), **sides, dtype=dtype, compressors=None)
+                zarr.create_array(store=str(path), **sides, dtype=dtype, compressors=None, fill_value=math.nan)
     wait()
 
 

@@ -3,6 +3,8 @@
 ::
 
     result, in RAS --> restoring: in the source's axes and units, pasted, rounded --> saving: window by window
+
+A result on disk is restored row by row while the cascade makes it, and its rows are kept as they will be in the file.
 """
 
 from __future__ import annotations
@@ -12,17 +14,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from bundle.cascade import ScratchImage
-from bundle.geometry import Tile, region, tiles
+from bundle.cascade import ScratchImage, Slabs
+from bundle.geometry import Tile, Window, region, tiles
 from bundle.images import Opened, Volume
 from bundle.runtime import first, prefetch, trim_malloc, wait
 from bundle.runtime.files import remove_folder
-from bundle.transforms.prepare import slab_depth
+from bundle.transforms.prepare import in_file, slab_depth
 from bundle.transforms.save import SaveImageAsSourced
 from monai.config import KeysCollection
 from monai.data import MetaTensor, decollate_batch
 from monai.transforms import MapTransform
+from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
 from torch import Tensor
+
+#: The folder of a scratch group with the slices of a result that are finished.
+FINISHED = "finished"
 
 
 class FinishImaged(MapTransform):
@@ -99,21 +105,65 @@ class FinishImaged(MapTransform):
             data = data if isinstance(step, SaveImageAsSourced) else step(data)
         return torch.as_tensor(data[key]).as_subclass(Tensor)[0].cpu().numpy()
 
+    def is_finished(self, result: ScratchImage, start: int, stop: int) -> bool:
+        """Whether slices of a result lie there as they will be in the file."""
+        slabs = self._slabs(result, start, stop)
+        return all(slabs.holds(begin) for begin, _ in slabs.parts)
+
+    def finish(self, result: ScratchImage, start: int, stop: int) -> None:
+        """Restore slices of a result, and keep them as they will be in the file."""
+        (key,), volume = self.keys, result.about["volume"]
+        slabs, across = self._slabs(result, start, stop), [slice(0, side) for side in result.shape[2:-1]]
+
+        def read(slices: tuple[int, int]) -> tuple[Tensor, Opened]:
+            window = (*across, slice(*slices))
+            return result[region(window)][0], volume.image.part(in_file(volume, window)).loaded()
+
+        def restored(_: Any, given: tuple[Tensor, Opened]) -> np.ndarray:
+            return turned(self.restored(*given, key), volume)
+
+        missing = [slices for slices in slabs.parts if not slabs.holds(slices[0])]
+        for _ in trim_malloc(prefetch(missing, read, restored, slabs.write)):
+            pass
+
     def write(self, result: ScratchImage, volume: Volume, key: Hashable) -> None:
-        """Make the voxels of the file, slab by slab along its last axis."""
+        """Write the voxels of the file, slab by slab along its last axis; those that are not finished are restored."""
         source, image = result.about["source"], volume.image
         slab = (*image.shape[:-1], slab_depth(image.shape))
+        finished = self._all_finished(result) if result.finisher else None
 
-        def read(tile: Tile) -> tuple[Tensor, Opened]:
-            return result[region(volume.of_file(tile.write))][0], image.part(tile.write).loaded()
+        def read(tile: Tile) -> Any:
+            window: Window = volume.of_file(tile.write)
+            return finished[window] if finished else (result[region(window)][0], image.part(tile.write).loaded())
 
-        def restored(_: Tile, given: tuple[Tensor, Opened]) -> np.ndarray:
-            return self.restored(*given, key)
+        def restored(_: Tile, given: Any) -> np.ndarray:
+            if finished:
+                return turned(given, volume, back=True)
+            made, part = given
+            return self.restored(made, part, key)
 
         walk = tiles(image.shape, slab, (0,) * len(slab))
         with self.saving.created(source) as write:
             for _ in trim_malloc(prefetch(walk, read, restored, lambda tile, voxels: write(tile.write, voxels))):
                 pass
+
+    def _slabs(self, result: ScratchImage, start: int, stop: int) -> Slabs:
+        """The slabs of a row."""
+        shape = result.shape[2:]
+        return Slabs(result.folder / FINISHED, (*shape[:-1], stop), range(start, stop, slab_depth(shape)))
+
+    def _all_finished(self, result: ScratchImage) -> Slabs:
+        """All slabs."""
+        folder = result.folder / FINISHED
+        return Slabs(folder, result.shape[2:], sorted(int(file.stem) for file in folder.glob("*.npy")))
+
+
+def turned(voxels: np.ndarray, volume: Volume, back: bool = False) -> np.ndarray:
+    """Turn voxels from the axes of a volume's file into RAS, or back; a picture's are left as they are."""
+    if volume.is_picture:
+        return voxels
+    own, ras = io_orientation(volume.image.affine), axcodes2ornt("RAS")
+    return np.asarray(apply_orientation(voxels, ornt_transform(ras, own) if back else own))
 
 
 def _remove(result: ScratchImage) -> None:

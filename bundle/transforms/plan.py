@@ -27,7 +27,7 @@ from bundle.runtime.files import size_of, trying
 from bundle.runtime.host_memory import resident_memory
 from bundle.runtime.process import age
 from bundle.transforms.finish import FinishImaged
-from bundle.transforms.prepare import VOXEL, PrepareImaged, image_chunks, slab_depth
+from bundle.transforms.prepare import VOXEL, PrepareImaged, slab_depth
 from bundle.transforms.rehearsal import Rehearsal
 
 #: What the transforms of a slab take at their peak, in slabs, measured.
@@ -201,7 +201,7 @@ class Plan:
             resumed=resumed,
             scales=tuple(scan.plans),
             seconds=steps,
-            scratch=scratch_bytes(scan.plans, image_chunks(scan.shape)) if scan.on_disk else 0,
+            scratch=self._scratch(scan) if scan.on_disk else 0,
             result_bytes=np.dtype(kind).itemsize * math.prod(scan.shape),
             notes=tuple(notes),
             device_memory=device,
@@ -220,6 +220,14 @@ class Plan:
         if scan.image is not None and scan.image.kept:
             host += math.prod(scan.image.shape) * scan.image.dtype.itemsize
         return self.pace.weight_bytes + tile, idle + host
+
+    def _scratch(self, scan: _Scan) -> int:
+        """Return the bytes of an image on disk, and of its scales."""
+        image, preparing = scan.image, self.preparing
+        assert image is not None
+        voxel = np.dtype(preparing.result_type(image)).itemsize if preparing.finisher(image) else None
+        kept, slab = preparing.is_kept(image), slab_depth(scan.shape)
+        return scratch_bytes(self.network, scan.factors, scan.plans, slab, kept, voxel)
 
     def _result(self, path: Path, files: Sequence[str] = ()) -> Path:
         saving = self.finishing.saving

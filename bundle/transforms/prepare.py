@@ -4,7 +4,7 @@
 
     file --whole, or slab by slab--> opening: in RAS --> showing: as the cascade sees it --> tensor, or image on disk
 
-An image in memory is the case of one slab.
+An image in memory is the case of one slab. On disk a slab is made when the cascade gets there.
 """
 
 from __future__ import annotations
@@ -13,21 +13,20 @@ import json
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from bundle.cascade import ScratchImage, barrier, create_array, open_group, pending_tiles, write_tile
-from bundle.cascade.scratch import NOTE
-from bundle.geometry import Tile, even, tiles
+from bundle.cascade import ScratchImage, Slabs, open_group
+from bundle.cascade.scratch import NOTE, Finisher
+from bundle.geometry import even
 from bundle.images import ImageError, Opened, Volume, level_type, open_image, result_path, stem, suffix
 from bundle.images.derived import Derivation
 from bundle.images.formats import check_creatable
 from bundle.images.readback import least_bytes
-from bundle.runtime import Job, begin_notes, first, free_memory, parse_bytes, prefetch, trim_malloc, wait, world
-from bundle.runtime.files import PART, check_space, remove_abandoned, size_of
+from bundle.runtime import Job, begin_notes, first, free_memory, parse_bytes, wait, world
+from bundle.runtime.files import PART, check_space, free_space, remove_abandoned, size_of
 from bundle.runtime.job import place_of
 from bundle.runtime.locks import HeldLock
 from bundle.transforms.check_input import CheckInput
@@ -45,13 +44,14 @@ except ImportError:  # zarr 3 needs Python 3.11
 
 #: Bytes of a slab of float32; what is done with one takes a few times that.
 SLAB = "32MiB"
-#: Longest side of a chunk of the image, in voxels.
-CHUNK = 64
+#: Slices of the image, and of its result, that lie on disk in float32, if neither is kept: about two rows of tiles.
+ROWS = 256
 #: What an image in memory takes at most, its scales and results among it, measured: bytes a voxel.
 VOXEL = 28
 #: Characters of an image's name that the name of its scratch folder keeps.
 LONGEST = 40
-#: The share of the free memory that it may take before it goes to disk.
+#: The share of the free memory that it may take before it goes to disk, and there of the free disk before it is made
+#: anew for each way through it.
 SHARE = 4
 
 
@@ -75,6 +75,10 @@ class PrepareImaged(MapTransform):
         allow_missing_keys: do not raise if a key is missing.
         choice: of the kernels, as `MatchKerneld` has it.
         check: what looks at each image before anything else is done with it; null for nothing.
+        finishing: the transform that saves results (`bundle.transforms.FinishImaged`): it gets those on disk row by
+            row, so that they need not lie there in float32; null to give it the whole.
+        keep: whether an image on disk stays there as the cascade sees it, and is not made again, slab by slab, to be
+            pooled, and then translated; null: if it takes less than a quarter of the disk that is free.
 
     Raises:
         ValueError: If streaming is asked for and there is such a reason, or kernels are named that nothing would match.
@@ -96,6 +100,8 @@ class PrepareImaged(MapTransform):
         allow_missing_keys: bool = False,
         choice: KernelChoice | None = None,
         check: CheckInput | None = None,
+        finishing: Finisher | None = None,
+        keep: bool | None = None,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         if whole and streaming:
@@ -105,6 +111,7 @@ class PrepareImaged(MapTransform):
         self.folder, self.spatial_dims, self.match_kernel = Path(folder), spatial_dims, match_kernel
         self.job, self.series_uid = job or Job(), series_uid
         self.choice, self.check = choice or KernelChoice(), check or CheckInput("off")
+        self.finishing, self.keep = finishing, keep
         for key in () if match_kernel else ("source_kernel", "target_kernel"):
             if value := getattr(self.choice, key):
                 raise ValueError(f"{key} {value!r} has no effect as match_kernel is False here; leave it out.")
@@ -147,15 +154,32 @@ class PrepareImaged(MapTransform):
         """The voxel type of an image's result."""
         return level_type(image.bits) if image.bits else self.output_dtype
 
+    def is_kept(self, image: Opened) -> bool:
+        """Whether an image on disk is kept as the cascade sees it; by several processes always, as they share it."""
+        if self.keep is not None or world() > 1:
+            return self.keep is not False
+        return 4 * math.prod(image.shape) <= free_space(self.folder) / SHARE
+
+    def finisher(self, image: Opened) -> Finisher | None:
+        """What takes an image's result row by row, if the slices of the file are those of the cascade."""
+        return self.finishing if Volume(image).thin_axis == 2 else None
+
     def check_space(self, image: Opened) -> None:
         """Refuse to begin what disk or memory have no room for, and what the result's format cannot hold.
 
-        On disk are the result, and two images of 32 bits.
+        On disk are the voxels of the result, and beside them its file, or before some slices of 32 bits; without a
+        `finisher` all slices of the result, and image or file.
         """
         end = suffix(result_path(image.path, self.folder, "", self.output_ext, files=image.files))
-        needed = least_bytes(image.shape, self.result_type(image), end)
+        kind = self.result_type(image)
+        needed = least_bytes(image.shape, kind, end)
         if self.on_disk(image):
-            needed += max(2 * least_bytes(image.shape, np.float32, "") - size_of(self.scratch(image)), 0)
+            voxels, rows = (least_bytes(shape, np.float32, "") for shape in (image.shape, _first(image.shape, ROWS)))
+            if self.finisher(image):
+                needed = least_bytes(image.shape, kind, "") + max(needed, 2 * rows)
+            else:
+                needed = voxels + max(needed, rows)
+            needed = max(needed - size_of(self.scratch(image)), 0)
         elif (memory := VOXEL * math.prod(image.shape)) > (free := free_memory()):
             way_out = f"leave out {self.whole}, and " if self.whole else ""
             raise ImageError(
@@ -181,27 +205,29 @@ class PrepareImaged(MapTransform):
             self._lock = HeldLock(self.scratch(image), wait=world() == 1, task=f"image {str(image.path)!r}")
         wait()
         group = open_group(self.scratch(image), self.job.of(image.path, self.series_uid))
+        chosen = self.choice(volume, volume.spacing, image.meta) if self.match_kernel else Chosen()
         shape = volume.shape[:dims]
-        slab = (*shape[:-1], slab_depth(shape))
-        create_array(group, "image", shape, image_chunks(shape))
-        scratch = ScratchImage(group, "image", torch.from_numpy(volume.affine))
-        walk = list(pending_tiles(scratch, tiles(shape, slab, (0,) * dims)))
-        matched = self.match_kernel and (walk or first())  # who finds all slabs there still tells what was chosen
-        chosen = self.choice(volume, volume.spacing, image.meta) if matched else Chosen()
+
+        def read(slices: tuple[int, int]) -> Opened:
+            window = (*(slice(0, side) for side in shape[:-1]), slice(*slices))
+            return volume.image.part(in_file(volume, window)).loaded()
+
+        def show(part: Opened) -> np.ndarray:
+            shown = self.preprocessing({key: part, "kernel": chosen.conversion})[key]
+            return torch.as_tensor(shown).as_subclass(Tensor)[0].float().cpu().numpy()
+
+        starts = range(0, shape[-1], slab_depth(shape))
+        slabs = Slabs(group / "image", shape, starts, read, show, self.is_kept(image))
+        scratch = ScratchImage(group, "image", torch.from_numpy(volume.affine), slabs)
         source = replace(image, meta={**image.meta, **chosen.told()})
         scratch.about = {"source": source, "volume": volume, "lock": self._lock}
-
-        def read(tile: Tile) -> Opened:
-            return volume.image.part(in_file(volume, tile.write)).loaded()
-
-        def seen(_: Tile, part: Opened) -> Tensor:
-            shown = self.preprocessing({key: part, "kernel": chosen.conversion})[key]
-            return torch.as_tensor(shown).as_subclass(Tensor)[None]
-
-        for _ in trim_malloc(prefetch(walk, read, seen, partial(write_tile, scratch))):
-            pass
-        barrier(scratch)
+        scratch.finisher = self.finisher(image)
         return scratch
+
+
+def _first(shape: Sequence[int], slices: int) -> tuple[int, ...]:
+    """The shape of the first slices of an image."""
+    return (*shape[:-1], min(shape[-1], slices))
 
 
 def _is_elsewhere(folder: Path, place: str) -> bool:
@@ -221,11 +247,6 @@ def in_file(volume: Volume, window: Sequence[slice]) -> tuple[slice, ...]:
 def slab_depth(shape: Sequence[int]) -> int:
     """How many slices across the last axis make a slab."""
     return even(shape[-1], max(1, parse_bytes(SLAB) // (4 * math.prod(shape[:-1]))))
-
-
-def image_chunks(shape: Sequence[int]) -> tuple[int, ...]:
-    """The chunks of an image on disk, each of which lies in one slab."""
-    return (*(min(CHUNK, side) for side in shape[:-1]), slab_depth(shape))
 
 
 def collate(items: Sequence[dict[Hashable, Any]]) -> Any:

@@ -22,8 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from bundle.cascade import ScratchImage, create_array, open_group
-from bundle.geometry import region
+from bundle.cascade import Slabs
 from bundle.images import ImageError, Opened, Volume, create_image, held, open_image, result_path, suffix
 from bundle.images.derived import Derivation
 from bundle.images.formats import check_creatable
@@ -33,7 +32,7 @@ from bundle.scanner import SOFT, crossed_slices, edge_spread, fitted_kernel, fla
 from bundle.transforms.densitometry import measured
 from bundle.transforms.finish import FinishImaged
 from bundle.transforms.input_scores import SLICES, input_scores
-from bundle.transforms.prepare import PrepareImaged, collate, image_chunks
+from bundle.transforms.prepare import PrepareImaged, collate
 from monai.data import decollate_batch
 
 #: Voxels of a stand-in, at least one slice.
@@ -211,11 +210,9 @@ def save(path: Path, like: Opened, voxels: np.ndarray, dtype: np.dtype) -> None:
 
 def stored(folder: Path, shape: tuple[int, ...]) -> None:
     """Write an image to scratch, and read it."""
-    create_array(open_group(folder, {}), "image", shape, image_chunks(shape))
-    scratch = ScratchImage(folder, "image", torch.eye(4))
-    window = tuple(slice(0, size) for size in shape)
-    scratch[region(window)] = torch.zeros(1, 1, *shape)
-    scratch[region(window)]
+    slabs = Slabs(folder, shape, [0])
+    slabs.write((0, shape[-1]), np.zeros(shape, np.float32))
+    slabs[tuple(slice(0, size) for size in shape)]
 
 
 def timed(work: Callable[[], object]) -> float:

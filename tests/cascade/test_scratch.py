@@ -74,7 +74,7 @@ def test_an_array_of_other_chunks_is_made_anew(tmp_path):
     first = kept.sibling("result", (8, 8), (4, 4))
     first[region((slice(0, 8), slice(0, 8)))] = torch.ones(1, 1, 8, 8)
     assert float(all_of(kept.sibling("result", (8, 8), (4, 4))).sum()) == 64
-    assert float(all_of(kept.sibling("result", (8, 8), (2, 2))).sum()) == 0
+    assert all_of(kept.sibling("result", (8, 8), (2, 2))).isnan().all()  # not zeros, which a result may hold
 
 
 @settings(max_examples=12, deadline=None)

@@ -207,26 +207,50 @@ def test_a_result_without_room_is_refused_at_the_start(sources, tmp_path, monkey
         prepare(image)
 
 
+def everything(image):
+    return image[(..., *(slice(0, side) for side in image.shape[2:]))]
+
+
 def test_streaming_without_room_is_refused_at_the_start(sources, tmp_path, monkeypatch):
-    """The image and its result as float32, and the file; what an interrupted run has put there counts."""
+    """Voxels of the file and, before that is written, 256 slices of image and result as float32; what is there counts.
+
+    What is given the whole result at its end needs all of it as float32.
+    """
     pytest.importorskip("zarr", minversion="3")
     voxels, path = int(np.prod(SHAPE)), {"image": str(sources / "scan.nii")}
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(0, 0, 10 * voxels - 1))
-    with pytest.raises(NotWrittenError, match=rf"disk full: .* needs at least {10 * voxels} bytes"):
-        PrepareImaged("image", OPENING, True, tmp_path / "out")(path)
-    assert not (tmp_path / "out").exists()
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(0, 0, 10 * voxels))
-    PrepareImaged("image", OPENING, True, tmp_path / "out")(path)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(0, 0, 6 * voxels))
-    PrepareImaged("image", OPENING, True, tmp_path / "out")(path)
+    finishing = FinishImaged("pred", Compose([]))
+    for finisher, needed in ((finishing, 10), (None, 8)):
+        prepare = PrepareImaged("image", OPENING, True, tmp_path / "out", finishing=finisher, keep=True)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _, free=needed * voxels - 1: Usage(0, 0, free))
+        with pytest.raises(NotWrittenError, match=rf"disk full: .* needs at least {needed * voxels} bytes"):
+            prepare(path)
+        assert not (tmp_path / "out").exists()
+        monkeypatch.setattr(shutil, "disk_usage", lambda _, free=needed * voxels: Usage(0, 0, free))
+        image = prepare(path)["image"]
+        everything(image)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _, free=(needed - 4) * voxels: Usage(0, 0, free))
+        prepare(path)
+        shutil.rmtree(tmp_path / "out")
+
+
+def test_many_slices_need_less_room(tmp_path, monkeypatch):
+    """What lies on disk as float32 does not grow with them."""
+    pytest.importorskip("zarr", minversion="3")
+    path, slices = tmp_path / "scan.nii", 5 * 256
+    nibabel.Nifti1Image(np.zeros((4, 3, slices), np.int16), np.eye(4)).to_filename(path)
+    prepare = PrepareImaged("image", OPENING, True, tmp_path / "out", finishing=FinishImaged("pred", Compose([])))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(0, 0, 1))
+    with pytest.raises(NotWrittenError, match=rf"needs at least {12 * (2 * slices + max(2 * slices, 8 * 256))} bytes"):
+        prepare({"image": str(path)})
 
 
 def test_a_disk_that_gets_full_while_streaming_is_told(sources, small_disk, monkeypatch):
     """What is done so far stays, so that the run resumes when there is room."""
     pytest.importorskip("zarr", minversion="3")
     monkeypatch.setattr(PrepareImaged, "check_space", lambda *_: None)
+    image = PrepareImaged("image", OPENING, True, small_disk)({"image": str(sources / "scan.nii")})["image"]
     with pytest.raises(NotWrittenError, match=r"disk full: '.*/\.part_scan_\w+' .* bytes are free"):
-        PrepareImaged("image", OPENING, True, small_disk)({"image": str(sources / "scan.nii")})
+        everything(image)
     assert all(path.name.startswith(".part_scan_") for path in small_disk.iterdir())
 
 

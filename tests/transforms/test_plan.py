@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 from monai.bundle import ConfigWorkflow
 
-from bundle.cascade import pace
+from bundle.cascade import pace, rows, scratch, slabs
 from bundle.cascade.scratch import stored_bytes
 from bundle.examples.phantom import ThoraxPhantom
 from bundle.images import open_image
-from bundle.runtime import deferred
+from bundle.runtime import deferred, prefetch
 from bundle.runtime.errors import last_line
 from bundle.runtime.files import atomic, trying
 from bundle.runtime.host_memory import resident_memory
 from bundle.runtime.process import age
-from bundle.transforms import finish, plan, prepare, rehearsal
+from bundle.transforms import plan, prepare, rehearsal
 from bundle.transforms.plan_table import as_json, duration, lines, size, total
 from tests.dicom_series import write_series
 from tests.golden_inputs import write_nifti
@@ -29,6 +29,7 @@ from tests.golden_inputs import write_nifti
 ROOT = Path(__file__).parents[2]
 HAS_ZARR = importlib.util.find_spec("zarr") is not None
 SHAPE = (56, 48, 40)
+FLAGS = (True, False)
 
 
 def workflow(run_id, source, output, overlays=(), **keys):
@@ -75,6 +76,11 @@ def quick(monkeypatch):
     monkeypatch.setattr(rehearsal, "HASHED", 2**16)
 
 
+def one_by_one(*work):
+    """`bundle.runtime.prefetch`, without threads."""
+    return prefetch(*work[:4], threads=False)
+
+
 @pytest.fixture
 def scan(tmp_path):
     """A phantom in the file's own axes, which are not those of the cascade."""
@@ -85,29 +91,45 @@ def scan(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "streaming", [False, pytest.param(True, marks=pytest.mark.skipif(not HAS_ZARR, reason="zarr"))]
+    ("streaming", "keep"),
+    [
+        (False, None),
+        *(pytest.param(True, keep, marks=pytest.mark.skipif(not HAS_ZARR, reason="zarr")) for keep in FLAGS),
+    ],
 )
-def test_tiles_and_scratch_are_those_of_the_run(tmp_path, scan, streaming, monkeypatch):
-    keys = {"streaming": streaming, "tile_size": [24, 16, 40], "check_input": "off"}
+def test_tiles_and_scratch_are_those_of_the_run(tmp_path, scan, streaming, keep, monkeypatch):
+    keys = {"streaming": streaming, "tile_size": [24, 16, 12], "check_input": "off", "preparing#keep": keep}
+    most, parts = [0], []
+
+    def watched(write):
+        def writing(self, *given):
+            """What the run has put there, but for the headers of its arrays and slabs."""
+            write(self, *given)
+            group = next((tmp_path / "out").glob(".part_scan_*[!k]"), None)
+            if group is None:  # the plan's own rehearsal
+                return
+            sizes = [file.stat().st_size for file in group.glob("*/c/**/*") if file.is_file()]
+            sizes += [np.load(file, mmap_mode="r").nbytes for file in group.glob("*/*.npy")]
+            most[0] = max(most[0], sum(sizes))
+            parts.append({folder.name for folder in group.iterdir() if folder.is_dir()})
+
+        return writing
+
+    monkeypatch.setattr(rows, "ROW", 1)
+    monkeypatch.setattr(rows, "prefetch", one_by_one)
+    monkeypatch.setattr(prepare, "SLAB", 4 * 56 * 48 * 7)
+    for kind, name in ((scratch.ScratchImage, "__setitem__"), (slabs.Slabs, "write")):
+        monkeypatch.setattr(kind, name, watched(getattr(kind, name)))
     told, ok = planned(scan, tmp_path / "out", **keys)
     (image,) = told["images"]
-    assert ok and not (tmp_path / "out").exists()
-
-    written, save = [], finish.FinishImaged.save
-
-    def saved(self, result, key):
-        """What the run has put there, but for the headers of its arrays."""
-        written.append(sum(file.stat().st_size for file in Path(result.folder).glob("*/c/**/*") if file.is_file()))
-        save(self, result, key)
-
-    monkeypatch.setattr(finish.FinishImaged, "save", saved)
+    assert ok and not (tmp_path / "out").exists() and not parts
     workflow("inference", scan, tmp_path / "out", **keys).run()
     made = json.loads((tmp_path / "out" / "scan_translated.nii.provenance.json").read_text())
     scales = [{"grid": scale["shape"], "tile": scale["tile"], "number": scale["number"]} for scale in image["scales"]]
     assert scales == made["tiles"] and image["tiles"] == sum(scale["number"] for scale in scales) > len(scales)
     assert Path(image["result"]) == tmp_path / "out" / "scan_translated.nii" and Path(image["result"]).exists()
     assert image["streamed"] == streaming
-    assert image["scratch"] == (written[0] if streaming else 0)
+    assert image["scratch"] == most[0]
     assert image["result_bytes"] == 2 * math.prod(SHAPE)
 
 
@@ -249,7 +271,7 @@ def test_what_an_interrupted_run_has_left_is_told(tmp_path, scan, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("bundle.cascade.inferer.pool_tiles", stop)
+        patch.setattr("bundle.cascade.inferer.TileGenerator", stop)
         workflow("inference", scan, tmp_path / "out", streaming=True, check_input="off").run()
     before = sorted((tmp_path / "out").rglob("*"))
     told, ok = planned(scan, tmp_path / "out", streaming=True, check_input="off")

@@ -21,6 +21,8 @@ from monai.bundle import ConfigWorkflow
 from monai.transforms import Compose, Orientationd
 from PIL import Image
 
+from bundle.cascade import Slabs
+from bundle.cascade.scratch import write_tile
 from bundle.examples.phantom import ThoraxPhantom
 from bundle.images import Volume, create_image, held, open_image
 from bundle.runtime import Job
@@ -124,6 +126,69 @@ def test_streamed_is_in_memory_for_every_format(tmp_path, voxels, form):
     assert np.abs(streamed[0].astype(int) - memory[0]).max() <= 1
     assert (streamed[0] != memory[0]).mean() < 1e-3
     assert np.allclose(streamed[1], memory[1], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "keep", [pytest.param(True, marks=pytest.mark.slow), False], ids=["the staged image is kept", "made again"]
+)
+@pytest.mark.parametrize("form", [".nii", pytest.param(".nii.gz", marks=pytest.mark.slow)])
+def test_rows_of_a_result_are_finished_as_they_are_made(tmp_path, voxels, form, keep, monkeypatch):
+    """Slices of the file are those of the cascade, turned, mirrored and in reverse; byte for byte as in memory."""
+    monkeypatch.setattr("bundle.cascade.rows.ROW", 1)
+    monkeypatch.setattr("bundle.transforms.prepare.SLAB", 4 * SHAPE[0] * SHAPE[1] * 4)
+    turned = np.array([[0, -0.9, 0, 30], [0.8, 0, 0, 20], [0, 0, -2.5, 40], [0, 0, 0, 1]], float)
+    path, rows, most = scan(tmp_path / "source", form, voxels, turned), [], []
+
+    def finish(self, result, start, stop):
+        kept(self, result, start, stop)
+        rows.append((start, stop))
+        most.append(len(list(result.folder.glob("image/*.npy"))))
+
+    kept = FinishImaged.finish
+    monkeypatch.setattr(FinishImaged, "finish", finish)
+    streamed = translate(path, tmp_path / "streamed", streaming=True, tile_size=[20, 20, 6], **{"preparing#keep": keep})
+    memory = translate(path, tmp_path / "memory", tile_size=[20, 20, 6])
+    assert rows == [(0, 6), (6, 12), (12, 18), (18, 24), (24, 26)]
+    assert max(most) == 7 if keep else max(most) < 7
+    assert streamed.read_bytes() == memory.read_bytes()
+
+
+@pytest.mark.parametrize("last", [4, 9, 10])
+def test_a_run_that_ends_in_the_middle_of_finishing_goes_on(tmp_path, voxels, monkeypatch, last):
+    """A row that is finished, or half, is not made again; nor any if all are, and the file is half written (10)."""
+    monkeypatch.setattr("bundle.cascade.rows.ROW", 1)
+    monkeypatch.setattr("bundle.transforms.prepare.SLAB", 4 * SHAPE[0] * SHAPE[1] * 4)
+    path, keys = scan(tmp_path / "source", ".nii", voxels, np.diag([0.8, 0.8, 2.5, 1])), {"tile_size": [22, 20, 6]}
+    memory, finest, slabs = translate(path, tmp_path / "memory", **keys), [], []
+    write, read, store = Slabs.write, Slabs.__getitem__, write_tile
+
+    def dying(self, part, given):
+        if self.folder.name == "finished":
+            slabs.append(part)
+            if len(slabs) == last:
+                raise KeyboardInterrupt
+        write(self, part, given)
+
+    def read_dying(self, window):
+        if self.folder.name == "finished" and window[-1].start and not slabs.count("file"):
+            slabs.append("file")
+            raise KeyboardInterrupt
+        return read(self, window)
+
+    def counted(out, tile, given):
+        finest.extend([tile] * (out.name == "result_3"))
+        store(out, tile, given)
+
+    monkeypatch.setattr(Slabs, "write", dying)
+    monkeypatch.setattr(Slabs, "__getitem__", read_dying if last == 10 else read)
+    monkeypatch.setattr("bundle.cascade.rows.write_tile", counted)
+    with pytest.raises(KeyboardInterrupt):
+        translate(path, tmp_path / "out", streaming=True, **keys)
+    assert len(finest) == 4 * min((last + 1) // 2, 5) and len(slabs) == last
+    run_inference(path, tmp_path / "out", seed=0, streaming=True, **keys)
+    (written,) = results_in(tmp_path / "out")
+    assert written.read_bytes() == memory.read_bytes()
+    assert len(finest) == len({str(tile) for tile in finest}) == 2 * 2 * 5
 
 
 def test_a_matched_kernel_is_matched_in_the_stream(tmp_path):

@@ -1,0 +1,206 @@
+"""Whether a volume far larger than memory goes through, file to file: written, streamed, killed in the middle, resumed.
+
+A phantom is written as ``.nii`` in slices, and translated by the whole of `configs/inference.json` with the small,
+untrained network, in a process that is killed when half of the result's slices are finished; the same command then
+resumes. Peak resident memory is counted above that of a process that has built everything and translates nothing; what
+lies on disk is added up all along. All files are removed in the end::
+
+    python -m benchmarks.large_volume --sides 512,2048
+
+writes 2048^3 voxels, 16 GiB, and needs about 60 GB of disk and hours of one core. The exit status is 1 if memory or
+disk was more than allowed, or if the peaks of memory differ by more than a tenth.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import fire
+from monai.bundle import ConfigWorkflow
+
+from benchmarks.memory_inference import idle, measured, workflow_arguments
+from benchmarks.speed import show
+from bundle.examples.phantom.__main__ import write
+from bundle.images import open_image
+from bundle.runtime import file_hash
+from bundle.transforms.finish import FINISHED
+
+ROOT = Path(__file__).parents[1]
+#: Most bytes of memory above idle; most bytes a voxel on disk: of source, scratch and result, and of scratch alone.
+MEMORY, DISK, SCRATCH = 2**30, 7.0, 3.0
+#: From which side on these hold: a row of tiles is a smaller share of a larger volume.
+LARGE = 2048
+#: What the peaks of memory of two volumes may differ by.
+ALIKE = 0.1
+#: Seconds between two looks at the disk.
+PAUSE = 0.2
+
+
+@dataclass
+class Run:
+    """What one process took: bytes at their peak, and seconds; whether it was killed."""
+
+    memory: int = 0
+    scratch: int = 0
+    disk: int = 0
+    seconds: float = 0.0
+    killed: bool = False
+
+
+def translated(image: str, folder: str, budget: str, tile_size: int | None, keep: bool | None) -> None:
+    """Translate an image, streamed, in this process."""
+    keys = {"streaming": True, "preparing#keep": keep}
+    workflow = ConfigWorkflow(**workflow_arguments(image, folder, (True, budget, tile_size), keys))
+    workflow.initialize()
+    workflow.run()
+
+
+def watched(source: Path, folder: Path, arguments: Sequence[object], until: float) -> Run:
+    """Run `translated` in a process of its own, look at its memory and at the disk, and kill it part of the way.
+
+    Args:
+        source: of the image.
+        folder: of the result.
+        arguments: the others.
+        until: share of the result's slices that are finished when the process is killed; 1 to let it end.
+
+    Raises:
+        RuntimeError: If it fails.
+    """
+    call = f"from benchmarks import large_volume as l; l.translated({str(source)!r}, {str(folder)!r}, *{arguments!r})"
+    run, begun, slices = Run(), time.perf_counter(), open_image(source).shape[-1]
+    with tempfile.TemporaryFile() as told:
+        process = subprocess.Popen([sys.executable, "-c", call], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=told)
+        try:
+            while process.poll() is None:
+                run.memory = max(run.memory, peak_of(process.pid))
+                scratch, all_of_it = on_disk(folder)
+                run.scratch, run.disk = max(run.scratch, scratch), max(run.disk, all_of_it + source.stat().st_size)
+                if until < 1 and finished(folder) >= until * slices:
+                    run.killed = True
+                    break
+                time.sleep(PAUSE)
+        finally:
+            process.kill()
+            process.wait()
+        run.seconds = time.perf_counter() - begun
+        told.seek(0)
+        if process.returncode and not run.killed:
+            last = told.read().decode(errors="replace").strip().splitlines() or ["no message"]
+            raise RuntimeError(f"{source} was not translated: {last[-1]}")
+    return run
+
+
+def peak_of(process: int) -> int:
+    """Return the bytes of memory that a process has had at most; 0 if it has ended."""
+    try:
+        lines = Path(f"/proc/{process}/status").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return 0
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM")), 0)
+
+
+def on_disk(folder: Path) -> tuple[int, int]:
+    """Return the bytes that scratch takes in a folder of results, and all that is there."""
+    scratch = other = 0
+    for path, _, files in os.walk(folder):
+        for name in files:
+            try:
+                size = 512 * (Path(path) / name).stat().st_blocks
+            except OSError:  # gone meanwhile
+                continue
+            within = Path(path).relative_to(folder).parts
+            if name.endswith(".nii"):
+                other += size
+            elif within:
+                scratch += size
+    return scratch, scratch + other
+
+
+def finished(folder: Path) -> int:
+    """Return the first slice of the result's last slab that is finished; 0 if none is."""
+    return max((int(file.stem) for file in folder.glob(f".part_*/{FINISHED}/*.npy")), default=0)
+
+
+def one(side: int, budget: str, tile_size: int | None, kill: float, keep: bool | None, place: Path) -> list[Run]:
+    """Write a phantom of a side, translate it in two goes, and compare with one go where that is quick.
+
+    Raises:
+        RuntimeError: If it fails, if the first go was not killed, or if the results differ.
+    """
+    needed, free = int((DISK - 0.5) * side**3), shutil.disk_usage(place).free
+    if needed > free:
+        raise RuntimeError(f"{side}^3 voxels need about {needed} bytes of disk, and {free} are free at {place}.")
+    with tempfile.TemporaryDirectory(dir=place, prefix="large_volume_") as name:
+        folder, arguments = Path(name), (budget, tile_size, keep)
+        source = Path(write(f"{name}/scan.nii", (side,) * 3, (0.7, 0.7, 0.7), noise=30.0))
+        runs = [watched(source, folder / "out", arguments, kill)] if kill < 1 else []
+        if runs and not runs[0].killed:
+            raise RuntimeError(f"{side}^3: the first go had ended before it was killed; take an earlier 'kill'.")
+        runs.append(watched(source, folder / "out", arguments, 1))
+        (result,) = (folder / "out").glob("*.nii")
+        if side <= 512 and len(runs) > 1:
+            watched(source, folder / "again", arguments, 1)
+            if file_hash(result) != file_hash(folder / "again" / result.name):
+                raise RuntimeError(f"{side}^3: the result of two goes is not that of one.")
+        if open_image(result).shape != (side,) * 3:
+            raise RuntimeError(f"{side}^3: the result has the shape {open_image(result).shape}.")
+        return runs
+
+
+def main(
+    sides: int | Sequence[int] = (512, 2048),
+    budget: str = "500MiB",
+    tile_size: int | None = 128,
+    kill: float = 0.5,
+    keep: bool | None = False,
+    folder: str = "output/benchmarks",
+) -> None:
+    """Print the table; results of at most 512^3 voxels are compared with those of one go.
+
+    Args:
+        sides: of the volumes.
+        budget: `memory_budget`.
+        tile_size: in place of the budget's.
+        kill: share of the slices that are finished when the first process is killed; 1 for none that is.
+        keep: see `bundle.transforms.PrepareImaged`.
+        folder: where all files lie meanwhile.
+    """
+    place, sides = Path(folder), [sides] if isinstance(sides, int) else list(sides)
+    place.mkdir(parents=True, exist_ok=True)
+    head = ["volume", "GiB above idle", "scratch, bytes a voxel", "all on disk, bytes a voxel", "GB", "seconds"]
+    lines, peaks, faults = [head, ["---"] * len(head)], [], []
+    with tempfile.TemporaryDirectory() as name:
+        small = write(f"{name}/scan.nii", (16,) * 3, (0.7, 0.7, 0.7))
+        base = measured(idle, small, f"{name}/out", (True, budget, tile_size))[0]
+    for side in sides:
+        runs = one(side, budget, tile_size, kill, keep, place)
+        memory = max(run.memory for run in runs) - base
+        scratch, disk = (max(getattr(run, key) for run in runs) for key in ("scratch", "disk"))
+        peaks.append(memory)
+        voxels, took = side**3, " + ".join(f"{run.seconds:.0f}" for run in runs)
+        shares = f"{scratch / voxels:.2f}", f"{disk / voxels:.2f}"
+        lines.append([f"{side}^3", f"{memory / 2**30:.3f}", *shares, f"{disk / 1e9:.2f}", took])
+        if memory > MEMORY:
+            faults.append(f"{side}^3 takes {memory / 2**30:.2f} GiB of memory, more than {MEMORY / 2**30:.0f}")
+        if side >= LARGE and (scratch > SCRATCH * voxels or disk > DISK * voxels):
+            faults.append(f"{side}^3 takes more disk than {SCRATCH} bytes a voxel of scratch, or {DISK} of all")
+    if len(peaks) > 1 and not math.isclose(max(peaks), min(peaks), rel_tol=ALIKE):
+        faults.append(f"memory differs by more than {ALIKE:.0%}")
+    show(lines)
+    print(f"idle: {base / 2**30:.2f} GiB; tile {tile_size}, memory_budget {budget}; killed at {kill:.0%} of the slices")
+    if faults:
+        sys.exit(f"error: {'; '.join(faults)}.")
+
+
+if __name__ == "__main__":
+    fire.Fire(main)

@@ -1,0 +1,116 @@
+"""Rows of tiles along the last axis: scales on disk are made row by row, and what no later row reads is removed.
+
+::
+
+    row 0    row 1    row 2       tiles of a row are written, then the row is finished;
+    [T T T]  [T T T]  [T T T]     what lies below what the next row reads, of image and previous scale, goes
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from itertools import groupby
+from typing import Any
+
+import torch
+from bundle.cascade.scratch import ScratchImage, barrier, pending_tiles, write_tile
+from bundle.cascade.tile_plan import TilePlan
+from bundle.geometry import Tile, finer, support
+from bundle.runtime import first, prefetch, world
+from torch import Tensor
+
+#: Tiles of a row, at least, for each process: between rows nothing is read ahead, and processes wait for each other.
+ROW = 8
+
+#: What images are prepared and finished in, on the CPU, also while networks compute in bfloat16.
+FULL = torch.autocast("cpu", enabled=False)
+
+#: The first slice along the last axis, and the one behind the last.
+Slices = tuple[int, int]
+
+
+def make(
+    out: Tensor | ScratchImage,
+    plan: Iterable[Tile],
+    read: Callable[[Tile], Any],
+    compute: Callable[[Tile, Any], Tensor],
+    begin: Callable[[Sequence[Tile]], object],
+    on_skip: Callable[[], object] = lambda: None,
+    threads: bool = False,
+) -> Iterator[Tile]:
+    """Make an image tile by tile, and yield each; on disk row by row, by all processes, and only what is not there.
+
+    Args:
+        out: the image to write.
+        plan: its tiles.
+        read: see `bundle.runtime.prefetch`.
+        compute: likewise.
+        begin: is told of the tiles of each row of which some are missing; called in float32, as the finisher is.
+        on_skip: called for each tile that this process does not make.
+        threads: whether to read and write beside computing, in memory; on disk it always is.
+    """
+    if isinstance(out, Tensor):
+        yield from prefetch(plan, read, compute, partial(write_tile, out), threads)
+        return
+    for row in rows(plan):
+        ends = written(row)
+        if out.finisher and out.finisher.is_finished(out, *ends):
+            for _ in row:
+                on_skip()
+            continue
+        pending = list(pending_tiles(out, row, on_skip))
+        if pending or world() > 1:
+            with FULL:
+                begin(pending if world() == 1 else row)
+        yield from prefetch(pending, read, compute, partial(write_tile, out))
+        barrier(out)
+        if out.finisher and first():
+            with FULL:
+                out.finisher.finish(out, *ends)
+            out.drop(ends[1])
+
+
+def rows(plan: Iterable[Tile]) -> Iterator[list[Tile]]:
+    """Yield the tiles of a scale row by row: those that begin alike, or more if these are few."""
+    row: list[Tile] = []
+    for _, tiles in groupby(sorted(plan, key=_begin), key=_begin):
+        row.extend(tiles)
+        if len(row) >= ROW * world():
+            yield row
+            row = []
+    if row:
+        yield row
+
+
+def _begin(tile: Tile) -> int:
+    return tile.write[-1].start
+
+
+def written(tiles: Sequence[Tile]) -> Slices:
+    """Return the slices that tiles write."""
+    return min(map(_begin, tiles)), max(tile.write[-1].stop for tile in tiles)
+
+
+def seen(tiles: Sequence[Tile], plan: TilePlan, margin: int) -> Slices:
+    """Return the slices that tiles read of the image of their own scale.
+
+    Args:
+        tiles: of the scale.
+        plan: of the scale.
+        margin: voxels around what they read, for the sketch of scale 0.
+    """
+    first, last = min(tile.read[-1].start for tile in tiles), max(tile.read[-1].stop for tile in tiles)
+    return max(first - margin, 0), min(last + margin, plan.grid[-1])
+
+
+def pooled(tiles: Sequence[Tile], factor: Sequence[int], size: int) -> Slices:
+    """Return the slices of the next finer image, of a size, that tiles are pooled from."""
+    first, last = written(tiles)
+    (part,) = finer((slice(first, last),), factor[-1:], (size,))
+    return part.start, part.stop
+
+
+def upsampled(tiles: Sequence[Tile], factor: Sequence[int]) -> int:
+    """Return the first slice of the previous result that tiles read."""
+    return min(support(tile.read[-1:], factor[-1:])[0][0] for tile in tiles)

@@ -1,0 +1,111 @@
+"""An image on disk in slabs across its last axis, each a file: made when it is asked for, gone when it was used.
+
+::
+
+    0.npy   8.npy   16.npy                  a window of slices 6 to 9 reads a part of two files,
+    [. . .] [. . .] [. . .] slices -->      one that is missing is made first
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from bundle.geometry import Window
+from bundle.runtime import prefetch, rank, trim_malloc, wait, world
+from bundle.runtime.files import telling_space
+from numpy.lib.format import header_data_from_array_1_0, write_array_header_1_0
+
+#: First and last slice of a slab, the last one not in it.
+Slices = tuple[int, int]
+
+
+class Slabs:
+    """An image on disk, `(*spatial)`, read like an array; a slab gets its name only when it is complete.
+
+    Args:
+        folder: of its files.
+        shape: voxels per axis.
+        starts: the first slice of each slab; the first is 0.
+        read: what a slab is made of, such as a part of a file; null if none can be made.
+        show: makes the voxels of a slab of what was read.
+        kept: whether slabs stay until `forget` is told to remove all; they can be made again.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        shape: Sequence[int],
+        starts: Sequence[int],
+        read: Callable[[Slices], Any] | None = None,
+        show: Callable[[Any], np.ndarray] | None = None,
+        kept: bool = True,
+    ) -> None:
+        self.folder, self.shape, self.kept = folder, tuple(shape), kept
+        self.parts = list(zip(starts, [*starts[1:], self.shape[-1]], strict=True))
+        self._read, self._show = read, show
+
+    def within(self, start: int, stop: int) -> Iterator[Slices]:
+        """Yield the slabs that hold some slices."""
+        return (part for part in self.parts if part[0] < stop and part[1] > start)
+
+    def __getitem__(self, window: Window) -> np.ndarray:
+        """Read a window; of a slab that is missing, after it was made.
+
+        Raises:
+            FileNotFoundError: If it is missing, and cannot be made.
+        """
+        *across, (first, last) = *window[:-1], (window[-1].start, window[-1].stop)
+        out = np.empty(0)
+        for start, stop in self.within(first, last):
+            if self._read and self._show and not self.holds(start):
+                self.write((start, stop), self._show(self._read((start, stop))))
+            slab = np.load(self._file(start), mmap_mode="r", allow_pickle=False)
+            found = slab[(*across, slice(max(first - start, 0), min(last, stop) - start))]
+            if not out.size:
+                out = np.empty((*found.shape[:-1], last - first), found.dtype)
+            begin = max(first, start) - first
+            out[..., begin : begin + found.shape[-1]] = found
+        return out
+
+    def holds(self, start: int) -> bool:
+        """Return whether the slab that begins at a slice is on disk."""
+        return self._file(start).exists()
+
+    def write(self, part: Slices, voxels: np.ndarray) -> None:
+        """Write a slab.
+
+        Raises:
+            NotWrittenError: If the disk is full; what is there stays.
+        """
+        with telling_space(self.folder.parent):
+            self.folder.mkdir(exist_ok=True)
+            unfinished = self.folder / f"{part[0]}.{rank()}.part"
+            with unfinished.open("wb") as file:
+                whole = np.ascontiguousarray(voxels)
+                write_array_header_1_0(file, header_data_from_array_1_0(whole))
+                file.write(whole.data)  # `np.save` does not say why a disk refuses
+            unfinished.replace(self._file(part[0]))
+
+    def fill(self, start: int, stop: int) -> None:
+        """Make the slabs of some slices that are missing; each of several processes makes its share."""
+        if self._read is None or self._show is None:
+            return
+        parts, show = list(self.within(start, stop)), self._show
+        own = (part for part in parts[rank() :: world()] if not self.holds(part[0]))
+        for _ in trim_malloc(prefetch(own, self._read, lambda _, given: show(given), self.write)):
+            pass
+        wait()
+
+    def forget(self, below: int | None = None) -> None:
+        """Remove the slabs below a slice, or all of them, if they can be made again."""
+        if self._read is None or (below is not None and self.kept):
+            return
+        for start, stop in self.parts:
+            if below is None or stop <= below:
+                self._file(start).unlink(missing_ok=True)
+
+    def _file(self, start: int) -> Path:
+        return self.folder / f"{start}.npy"
