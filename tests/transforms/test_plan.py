@@ -29,7 +29,7 @@ from tests.golden_inputs import write_nifti
 ROOT = Path(__file__).parents[2]
 HAS_ZARR = importlib.util.find_spec("zarr") is not None
 SHAPE = (56, 48, 40)
-FLAGS = (True, False)
+NEEDS_ZARR = pytest.mark.skipif(not HAS_ZARR, reason="zarr")
 
 
 def workflow(run_id, source, output, overlays=(), **keys):
@@ -94,7 +94,8 @@ def scan(tmp_path):
     ("streaming", "keep"),
     [
         (False, None),
-        *(pytest.param(True, keep, marks=pytest.mark.skipif(not HAS_ZARR, reason="zarr")) for keep in FLAGS),
+        pytest.param(True, False, marks=NEEDS_ZARR),
+        pytest.param(True, True, marks=[NEEDS_ZARR, pytest.mark.slow]),
     ],
 )
 def test_tiles_and_scratch_are_those_of_the_run(tmp_path, scan, streaming, keep, monkeypatch):

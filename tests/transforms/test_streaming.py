@@ -153,7 +153,7 @@ def test_rows_of_a_result_are_finished_as_they_are_made(tmp_path, voxels, form, 
     assert streamed.read_bytes() == memory.read_bytes()
 
 
-@pytest.mark.parametrize("last", [4, 9, 10])
+@pytest.mark.parametrize("last", [4, pytest.param(9, marks=pytest.mark.slow), 10])
 def test_a_run_that_ends_in_the_middle_of_finishing_goes_on(tmp_path, voxels, monkeypatch, last):
     """A row that is finished, or half, is not made again; nor any if all are, and the file is half written (10)."""
     monkeypatch.setattr("bundle.cascade.rows.ROW", 1)
