@@ -90,6 +90,7 @@ class Rehearsal:
         }
         if on_disk:
             steps["finish"] += rate["read"] * voxels
+            steps["prepare"] *= 1 if self.preparing.is_kept(image) else 2
         if self.finishing.saving.densitometry:
             steps["densitometry"] = rate["density"] * voxels
         return steps
