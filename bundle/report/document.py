@@ -113,8 +113,9 @@ def text_lines(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         head, rows = wording.lung_table(lungs)
         yield "Lung densitometry, in one mask", "bold"
         for row in (head, *rows):
-            yield f"{row[0]:7}{row[1]:8}" + "".join(f"{cell:>13}" for cell in row[2:]), "table"
-        yield wording.interval_text(lungs), ""
+            yield f"{row[0]:7}{row[1]:8}" + "".join(f"{cell:>15}" for cell in row[2:]), "table"
+        for line in textwrap.wrap(wording.interval_text(lungs), LETTERS):
+            yield line, ""
         yield "", ""
     yield "Provenance", "bold"
     for name, value in wording.origin(facts):

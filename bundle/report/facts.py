@@ -52,7 +52,9 @@ def facts_of(
             )
     told = provenance or {}
     measurable = hu and source is not None and not result.is_picture
-    lungs = (densities or measured(source, result)) if measurable and source is not None else {}
+    lungs: Mapping[str, Any] = {}
+    if measurable and source is not None:
+        lungs = densities or measured(source, result, kernel=told.get("kernel"))
     said = [*told.get("warnings", ()), *lungs.get("warnings", ())]
     return {
         "bundle": NAME,

@@ -17,7 +17,7 @@ from bundle.images.archives import SUFFIX as ARCHIVE
 from bundle.runtime.files import atomic
 from bundle.runtime.locks import locked
 from bundle.runtime.origins import origin_of
-from bundle.transforms.densitometry import COLUMNS as MEASURES
+from bundle.transforms.lung_density import COLUMNS as MEASURES
 
 FILE = "summary.csv"
 WHEN = ("before", "after", "truth")

@@ -4,7 +4,7 @@
 - `acquisition`: one acquisition reconstructed with several kernels; `projections`: noise that depends on the object;
 - `transfer`: measured transfer functions; `calibration`: the `conversion` between two kernels, fitted to a pair;
 - `edge_spread`: a scan's transfer function, read off its skin; `flat`: noise in flat soft tissue; `finding`: the
-  kernel that fits both;
+  kernel that fits both; `uncertainty`: how sure a conversion between two is;
 - `matching`: a kernel undone; `clipping`: values clipped at -1024 HU, restored in the mean.
 """
 
@@ -14,7 +14,7 @@ from bundle.scanner.clipping import FLOOR, unclipped
 from bundle.scanner.conversion import Conversion, converted
 from bundle.scanner.edge_spread import EdgeSpread, crossed_slices, edge_spread, filled_body, largest_part
 from bundle.scanner.filters import RADIUS
-from bundle.scanner.finding import find_kernel, find_transfer, fitted_kernel, found_transfer
+from bundle.scanner.finding import find_kernel, find_kernel_surely, find_transfer, fitted_kernel, found_transfer
 from bundle.scanner.flat import (
     FILTER_RANGE,
     SIDE,
@@ -58,6 +58,7 @@ __all__ = [
     "edge_spread",
     "filled_body",
     "find_kernel",
+    "find_kernel_surely",
     "find_transfer",
     "fitted_kernel",
     "flat_noise",

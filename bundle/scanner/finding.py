@@ -20,7 +20,7 @@ from bundle.scanner.edge_spread import KNOTS, EdgeSpread, edge_spread
 from bundle.scanner.flat import SIDE, FlatNoise, Slices, flat_noise
 from bundle.scanner.kernel import TURNS, Kernel, frequencies
 from bundle.scanner.transfer import Transfer, sampled
-from scipy.optimize import least_squares
+from scipy.optimize import OptimizeResult, least_squares
 from torch import Tensor
 
 FEWEST = 12  # patches whose noise counts
@@ -35,6 +35,7 @@ SOFTEST = 8.0  # mm^2: largest k
 USUAL = 0.5  # mm^2: of k, its standard deviation before anything is seen; chosen, as the two above, on simulated scans
 #              and with the real pairs of `benchmarks.real_pairs` in view
 RESAMPLES = 16
+STEP = 1e-3  # of the numbers of a kernel, for slopes
 
 #: Is given half, order, edge, position and cutoff of the kernel (the first two as logarithms), log c^2 and k.
 Misfit = Callable[[Sequence[float]], np.ndarray]
@@ -56,6 +57,26 @@ def find_kernel(image: Slices, spacing: Sequence[float]) -> Kernel | None:
         spacing: voxel size in mm of the three axes.
     """
     return fitted_kernel(flat_noise(image, spacing), edge_spread(image, spacing).transfer())
+
+
+def find_kernel_surely(image: Slices, spacing: Sequence[float]) -> tuple[Kernel, Transfer] | None:
+    """Return what `find_kernel` does, and the same as a transfer function with its deviations, without resampling.
+
+    These are of the fit: how far edge, noise and what is usual let the gains vary; not known if there is noise alone.
+
+    Args:
+        image: as of `find_kernel`.
+        spacing: voxel size in mm of the three axes.
+    """
+    profiles = edge_spread(image, spacing)
+    seen = profiles.transfer()
+    fit = _fit(flat_noise(image, spacing), seen)
+    if fit is None:
+        return None
+    gains = np.asarray(sampled(_kernel(fit.x), KNOTS))
+    told = () if seen is None else (0.0, *_deviations(fit, gains)[1:].tolist())
+    upright = seen.gains if seen is not None and profiles.upright else ()
+    return _kernel(fit.x), Transfer(KNOTS, (1.0, *gains[1:].tolist()), told, edge=upright)
 
 
 def find_transfer(image: Slices, spacing: Sequence[float]) -> Transfer | None:
@@ -104,6 +125,11 @@ def fitted_kernel(noise: FlatNoise, edge: Transfer | None = None) -> Kernel | No
         noise: of a CT.
         edge: the transfer function as the skin shows it, or None.
     """
+    fit = _fit(noise, edge)
+    return None if fit is None else _kernel(fit.x)
+
+
+def _fit(noise: FlatNoise, edge: Transfer | None) -> OptimizeResult | None:
     if noise.count < FEWEST and edge is None:
         return None
     if edge is None:
@@ -118,7 +144,14 @@ def fitted_kernel(noise: FlatNoise, edge: Transfer | None = None) -> Kernel | No
 
     starts = _STARTS[1:] if edge is None else _STARTS
     fits = [least_squares(misfit, start, bounds=(_NOT_BELOW, _NOT_ABOVE), x_scale=_SCALE) for start in starts]
-    return _kernel(min(fits, key=lambda fit: float(fit.cost)).x)
+    return min(fits, key=lambda fit: float(fit.cost))
+
+
+def _deviations(fit: OptimizeResult, gains: np.ndarray) -> np.ndarray:
+    """Return the standard deviation of the gains at the knots, whose misfits are in units of their own."""
+    steps = STEP * np.eye(len(fit.x))
+    slopes = np.stack([np.asarray(sampled(_kernel(fit.x + step), KNOTS)) - gains for step in steps], 1) / STEP
+    return np.sqrt(np.einsum("ki,ij,kj->k", slopes, np.linalg.pinv(fit.jac.T @ fit.jac), slopes).clip(0))
 
 
 def _rings(spacing: Sequence[float]) -> Tensor:

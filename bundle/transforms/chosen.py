@@ -27,6 +27,7 @@ class Chosen:
         target: name of the kernel that it is converted to; "reference" if it was found in one.
         about: of both, what they were measured on and how sure they are; and what was warned of.
         kernel: the name of the target, if it has one and the CT is converted.
+        uncertainty: of the conversion (`bundle.scanner.uncertainty`); None if it is not known.
     """
 
     conversion: Kernel | Conversion | None = None
@@ -34,6 +35,7 @@ class Chosen:
     target: str = ""
     about: str = ""
     kernel: str = ""
+    uncertainty: tuple[float, ...] | None = None
 
     def told(self) -> dict[str, str]:
         """Return what metadata tell of it, as `bundle.images.derived.Derivation` takes it; nothing without keys."""
@@ -46,7 +48,8 @@ class Chosen:
         """Return what the provenance of a result tells of it, for JSON to write."""
         found = asdict(self.conversion) if isinstance(self.conversion, Kernel) else None
         told = {"source": self.source or None, "target": self.target or None, "about": self.about or None}
-        return {**told, "found": found}
+        sure = None if self.uncertainty is None else list(self.uncertainty)
+        return {**told, "found": found, "uncertainty": sure}
 
 
 @contextmanager

@@ -21,24 +21,15 @@ from bundle import __version__
 from bundle.images import Opened, Slabs, Volume, slabs
 from bundle.runtime.files import atomic
 from bundle.scanner import FLOOR
-from bundle.transforms.lung_mask import AIR, LEFT, RIGHT, LungMask, find_lung_mask
+from bundle.transforms.density_interval import NO_LUNG, density_interval, no_uncertainty
+from bundle.transforms.lung_density import AREAS, COLUMNS, RANGE, SIDES, densities, histograms
+from bundle.transforms.lung_mask import AIR, LungMask, find_lung_mask
 from bundle.transforms.prepare import slab_depth
 
 END = ".densitometry.json"
 SIDE = 256  # voxels: longest side of the volume that the lungs are searched in
-AREAS = (-950, -910, -856)  # HU: low attenuation areas
-PERCENTILE = 15  # percent
-RANGE = (-2048, 4095)  # HU: what lies beyond is counted at its ends
-SIDES = {"left": (LEFT,), "right": (RIGHT,), "both": (LEFT, RIGHT)}
 THICK = 3.0  # mm: slices from which on a warning is given
 AT_FLOOR = 10.0  # percent of the lung at -1024 HU from which on a warning is given
-#: Field, its heading in the printed table, and its format there.
-COLUMNS = (
-    *((f"laa{-area}_percent", f"LAA{area} %", ".2f") for area in AREAS),
-    (f"perc{PERCENTILE}_hu", f"Perc{PERCENTILE} HU", ".0f"),
-    ("mean_hu", "mean HU", ".1f"),
-    ("volume_ml", "volume ml", ".0f"),
-)
 
 
 class Densitometry:
@@ -68,19 +59,26 @@ class Densitometry:
             if holds:
                 raise ValueError(f"densitometry needs thorax CTs in HU, of three axes, but {reason}; set it to false.")
 
-    def __call__(self, source: str | Path | Opened, result: str | Path, warnings: Sequence[str] = ()) -> dict[str, Any]:
+    def __call__(
+        self,
+        source: str | Path | Opened,
+        result: str | Path,
+        warnings: Sequence[str] = (),
+        kernel: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
         """Measure, write, print and return what `measured` does.
 
         Args:
             source: the image that was converted.
             result: what was written.
             warnings: what was warned of when it was made: an unknown kernel, an iterative reconstruction.
+            kernel: what is known of the conversion, see `measured`.
 
         Raises:
             NotWrittenError: If the file cannot be written.
             ValueError: see `measured`.
         """
-        found = measured(Volume(source), Volume(result))
+        found = measured(Volume(source), Volume(result), kernel=kernel)
         found["warnings"] += warnings
         path = Path(result)
         with atomic(path.with_name(path.name + END)) as part:
@@ -89,13 +87,16 @@ class Densitometry:
         return found
 
 
-def measured(source: Volume, result: Volume, thickness: int | None = None) -> dict[str, Any]:
-    """Return the density of both lungs in both images, and warnings, for JSON to write.
+def measured(
+    source: Volume, result: Volume, thickness: int | None = None, kernel: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the density of both lungs in both images, its interval, and warnings, for JSON to write.
 
     Args:
         source: in HU.
         result: in HU, on the same grid; the lungs are searched in it.
         thickness: slices that are read together; null for as many as fit into 32 MiB. The values do not depend on it.
+        kernel: what the provenance of the result tells of the conversion (`bundle.transforms.chosen.Chosen.noted`).
 
     Raises:
         ValueError: If the grids differ.
@@ -111,6 +112,10 @@ def measured(source: Volume, result: Volume, thickness: int | None = None) -> di
     lungs = find_lung_mask(image, spacing)
     before, after = (histograms(volume, lungs.sides, factor, thickness) for volume in (source, result))
     voxel = math.prod(result.spacing) / 1000
+    missing = no_uncertainty(kernel) if lungs.sides.any() else NO_LUNG
+    interval = None
+    if kernel and not missing:
+        interval = density_interval(result, lungs.sides, factor, kernel["uncertainty"], before, after)
     return {
         "source": source.path.name,
         "result": result.path.name,
@@ -123,7 +128,8 @@ def measured(source: Volume, result: Volume, thickness: int | None = None) -> di
         },
         "before": densities(before, voxel),
         "after": densities(after, voxel),
-        "interval_95": None,
+        "interval_95": interval,
+        "no_interval": missing or None,
         "warnings": warned(lungs, source.spacing[2], before),
     }
 
@@ -144,51 +150,6 @@ def pooled(image: Slabs, thickness: int) -> tuple[np.ndarray, tuple[int, ...]]:
             part = np.add.reduceat(part, starts, axis) / np.expand_dims(lengths, [i for i in range(3) if i != axis])
         parts.append(part)
     return np.concatenate(parts, -1), factor
-
-
-def histograms(image: Slabs, sides: np.ndarray, factor: Sequence[int], thickness: int) -> dict[str, np.ndarray]:
-    """Count the voxels of each HU, rounded, from -2048 to 4095, for ``left``, ``right`` and ``both`` lungs.
-
-    Args:
-        image: in HU.
-        sides: as of `LungMask`, coarser by the factor.
-        factor: voxels of the image along each axis of a voxel of the mask.
-        thickness: slices that are read together.
-    """
-    bins = RANGE[1] - RANGE[0] + 1
-    counts = np.zeros((max(LEFT, RIGHT) + 1, bins), np.int64)
-    at = [np.arange(size) // times for size, times in zip(image.shape, factor, strict=True)]
-    for start, stop in slabs(image.shape[2], thickness):
-        side = sides[np.ix_(at[0], at[1], at[2][start:stop])]
-        voxels = image.slab(start, stop).numpy()
-        for index in (LEFT, RIGHT):
-            found = np.rint(voxels[side == index]).clip(*RANGE).astype(np.int64) - RANGE[0]
-            counts[index] += np.bincount(found, minlength=bins)
-    return {name: counts[list(indices)].sum(0) for name, indices in SIDES.items()}
-
-
-def densities(counts: Mapping[str, np.ndarray], voxel: float) -> dict[str, dict[str, float | None]]:
-    """Return the measures of each lung from its histogram; null, and a volume of 0, where there is no lung.
-
-    - ``laaN_percent``: share of the voxels below -N HU;
-    - ``perc15_hu``: the lowest HU that at least 15 % of the voxels do not exceed;
-    - ``mean_hu``: mean lung density.
-
-    Args:
-        counts: as of `histograms`.
-        voxel: its volume in ml.
-    """
-    levels = np.arange(RANGE[0], RANGE[1] + 1)
-    found: dict[str, dict[str, float | None]] = {}
-    for name, count in counts.items():
-        total = int(count.sum())
-        values: list[float | None] = [None] * (len(AREAS) + 2)
-        if total:
-            below = [round(100 * int(count[levels < area].sum()) / total, 4) for area in AREAS]
-            rank = int(np.argmax(100 * np.cumsum(count) >= PERCENTILE * total))
-            values = [*below, int(levels[rank]), round(int(count @ levels) / total, 4)]
-        found[name] = dict(zip((key for key, *_ in COLUMNS), [*values, round(total * voxel, 3)], strict=True))
-    return found
 
 
 def warned(lungs: LungMask, slices: float, before: Mapping[str, np.ndarray]) -> list[str]:
@@ -214,6 +175,18 @@ def warned(lungs: LungMask, slices: float, before: Mapping[str, np.ndarray]) -> 
     return [reason for reason, holds in reasons.items() if holds]
 
 
+def limits_as_text(found: Mapping[str, Any], name: str) -> list[str]:
+    """Return the lowest and highest values of a lung as lines of the table; none where there is no interval."""
+    limits = (found["interval_95"] or {}).get(name)
+    if limits is None:
+        return []
+    return [
+        f"{f'{name}, {end}':16}"
+        + "".join(f"{format(limits[key][k], form) if key in limits else '':>11}" for key, _, form in COLUMNS).rstrip()
+        for k, end in enumerate(("95 % from", "95 % to"))
+    ]
+
+
 def as_text(found: Mapping[str, Any]) -> str:
     """Return what `measured` does as a small table with its warnings."""
     lines = [f"{'densitometry':16}" + "".join(f"{heading:>11}" for _, heading, _ in COLUMNS)]
@@ -222,4 +195,7 @@ def as_text(found: Mapping[str, Any]) -> str:
             values = [(found[when][name][key], form) for key, _, form in COLUMNS]
             cells = [f"{'-' if value is None else format(value, form):>11}" for value, form in values]
             lines.append(f"{f'{name}, {when}':16}" + "".join(cells))
+        lines += limits_as_text(found, name)
+    if reason := found["no_interval"]:
+        lines.append(f"no interval: {reason}.")
     return "\n".join([*lines, *(f"warning: {warning.rstrip('.')}." for warning in found["warnings"])])

@@ -21,6 +21,7 @@ from bundle.scanner import (
     TransferFunction,
     edge_spread,
     find_kernel,
+    find_kernel_surely,
     find_transfer,
     flat_noise,
     found_transfer,
@@ -28,6 +29,7 @@ from bundle.scanner import (
 from bundle.scanner.edge_spread import KNOTS
 from bundle.scanner.finding import RESAMPLES
 from bundle.scanner.kernels import Kernels, catalogue, quotient, read_kernels
+from bundle.scanner.uncertainty import fit_uncertainty, uncertainty
 from bundle.transforms.chosen import OWN, Chosen, shown, told, warnings_kept
 
 DEFAULT_TARGET = "B40f"  # the kernel of `bundle.scanner.SOFT`, as the catalogue has it
@@ -131,7 +133,7 @@ class KernelChoice:
             print(f"kernel: {calibrated.filter.source}")
             conversion = self._checked(calibrated, "the calibrated target")
             about = f"kernel converted from {first} to {second} ({OWN})"
-            return Chosen(conversion, first, second, about, second)
+            return Chosen(conversion, first, second, about, second, fit_uncertainty(calibrated.filter))
         with warnings_kept() as kept:
             source = self._source(image, spacing, meta)
         if source is None:
@@ -144,27 +146,28 @@ class KernelChoice:
             conversion = self._checked(known, target.name)
         else:
             conversion = self._checked(Conversion(quotient(target, source, MOST)), target.name or "the target")
+        ends = source.name or "unnamed", target.name or "reference"
         about = f"kernel converted from {told(shown(source))} to {told(shown(target, 'reference'))}"
-        return Chosen(
-            conversion, source.name or "unnamed", target.name or "reference", "; ".join([about, *kept]), target.name
-        )
+        mine = known is not None and known is self.own.conversion(source.name, target.name)
+        sure = fit_uncertainty(known.filter) if known and mine else uncertainty(source, target)
+        return Chosen(conversion, *ends, "; ".join([about, *kept]), target.name, sure)
 
     def _by_default(self, image: Slices, spacing: Sequence[float], meta: Mapping[Any, Any]) -> Chosen:
         """Undo the kernel that is found in the image, or else, to the soft kernel, the one that the header names."""
-        found, named = find_kernel(image, spacing), self._header(meta)
+        named = self._header(meta)
+        if found := find_kernel_surely(image, spacing):
+            if named is not None:
+                self._compare(meta, named, found[0])
+            return Chosen(found[0], uncertainty=uncertainty(found[1]))
         if named is None:
-            if found is None:
-                remark(f"{UNKNOWN}, but for what the networks do; name it by source_kernel.")
-            return Chosen(found)
-        if found is not None:
-            self._compare(meta, named, found)
-            return Chosen(found)
+            remark(f"{UNKNOWN}, but for what the networks do; name it by source_kernel.")
+            return Chosen()
         print(f"kernel: from {told(named)} to the soft kernel, as too little is seen to find it in the image")
         gains = SOFT.transfer(_frequencies()).tolist()
         soft = Transfer(KNOTS, tuple(gains), name=DEFAULT_TARGET, source="the kernel that the cascade makes")
         conversion = _without_sharpening(Conversion(quotient(soft, named, MOST)))
         about = f"kernel converted from {told(shown(named))}, as the header says, to the soft kernel"
-        return Chosen(conversion, named.name, DEFAULT_TARGET, about, DEFAULT_TARGET)
+        return Chosen(conversion, named.name, DEFAULT_TARGET, about, DEFAULT_TARGET, uncertainty(named))
 
     def _header(self, meta: Mapping[Any, Any]) -> Transfer | None:
         """Return the kernel that the header names, if the catalogue has it."""
@@ -224,11 +227,10 @@ class KernelChoice:
 
     def _checked(self, conversion: Conversion, name: str) -> Conversion:
         """Refuse a conversion that sharpens, unless that is allowed; without it no gain is above 1 by division."""
-        gains = conversion.filter.transfer(_frequencies())
-        if not self.allow_sharper and float(gains[_BAND].mean()) > SHARPER:
+        if not self.allow_sharper and is_sharper(conversion.filter):
             raise ValueError(
-                f"target_kernel {name!r} is sharper than the image's kernel, by {float(gains[_BAND].mean()):.2f} times "
-                "between 0.15 and 0.5 cycles/mm; take a softer one, or set allow_sharper, which raises the noise."
+                f"target_kernel {name!r} is sharper than the image's kernel, by {_mean_gain(conversion.filter):.2f} "
+                "times between 0.15 and 0.5 cycles/mm; take a softer one, or set allow_sharper, which raises the noise."
             )
         if self.allow_sharper or conversion.levels:
             return conversion
@@ -258,6 +260,15 @@ def reference_kernel(path: str, _: str = "") -> Transfer:
             "whole body in its slices, or name a kernel."
         )
     return replace(kernel, source=f"{Path(path).name}: {kernel.source}")
+
+
+def is_sharper(gain: Transfer) -> bool:
+    """Whether a gain makes an image sharper on the whole."""
+    return _mean_gain(gain) > SHARPER
+
+
+def _mean_gain(gain: Transfer) -> float:
+    return float(gain.transfer(_frequencies())[_BAND].mean())
 
 
 def _without_sharpening(conversion: Conversion) -> Conversion:

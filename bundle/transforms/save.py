@@ -117,7 +117,9 @@ class SaveImageAsSourced(SaveImaged):
             print(f"written: {path}")
             series_uid, densities = str(source.meta.get("series_uid", "")), None
             if self.densitometry:
-                densities = self.densitometry(open_image(source.path, series_uid), path, noted()["warnings"])
+                told = noted()
+                opened = open_image(source.path, series_uid)
+                densities = self.densitometry(opened, path, told["warnings"], told.get("kernel"))
             if self.report:
                 facts = {"densities": densities, "told": noted(), "series_uid": series_uid}
                 afterwards(partial(self.report, source.path, path, **facts))

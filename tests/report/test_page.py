@@ -77,7 +77,8 @@ def test_all_parts_are_there(report):
         "not for clinical use",
     ):
         assert part in text
-    assert "40.0 \N{RIGHTWARDS ARROW} 10.0" in text and "No interval" in text and "1.2.3" in text
+    assert "40.0 \N{RIGHTWARDS ARROW} 10.0" in text and "1.2.3" in text
+    assert "No interval: it is not known how sure the kernels are." in text
     assert text.count("truth") >= 3 and "\N{MINUS SIGN}870.0" in text and "slice 13, 36 mm" in text
 
 
@@ -91,9 +92,12 @@ def test_the_same_report_is_the_same_page(report, tmp_path):
 
 def test_an_interval_is_shown_if_one_is_known(report):
     facts, rows = report
-    lungs = {**facts["densitometry"], "interval_95": {"both": {"laa950_percent": [1.25, 2.5]}}}
+    limits = {"laa950_percent": [1.25, 2.5], "perc15_hu": [-951.2, -940.4]}
+    lungs = {**facts["densitometry"], "interval_95": {"left": None, "right": limits, "both": limits}}
     text = " ".join(Tags(as_html({**facts, "densitometry": lungs}, rows)).text)
-    assert "95 % interval: both laa950_percent 1.25, 2.5" in text and "No interval" not in text
+    assert "1.25 to 2.50" in text and "\N{MINUS SIGN}951 to \N{MINUS SIGN}940" in text
+    assert "% of the lung; 95 %: 1.2 to 2.5" in text and "No interval" not in text
+    assert text.count("1.25 to 2.50") == 2
 
 
 @pytest.mark.parametrize("hu", [False, True])

@@ -11,6 +11,7 @@ from bundle.scanner import (
     Kernel,
     edge_spread,
     find_kernel,
+    find_kernel_surely,
     find_transfer,
     fitted_kernel,
     flat_noise,
@@ -21,6 +22,7 @@ from bundle.scanner import (
 )
 from bundle.scanner.flat import FILTER_RANGE, SIDE
 from bundle.scanner.kernels import quotient
+from bundle.scanner.transfer import sampled
 from tests.scanner.test_edge_spread import SPACING, F, cylinder
 
 MILD = Kernel(0.6, 3.0, 0.2, 0.4)
@@ -42,6 +44,21 @@ def test_the_quotient_of_two_scans_is_that_of_their_kernels_and_never_sharpens(t
     wanted = target.transfer(F) / SHARP.transfer(F)
     assert (quotient(soft, sharp).transfer(F) / wanted - 1).abs().max() < 0.1
     assert quotient(sharp, soft).transfer(F).max() <= 1
+
+
+@pytest.mark.parametrize("kernel", [SOFT, SHARP], ids=["B40f", "B70f"])
+def test_deviations_of_the_fit_are_had_without_resampling(kernel):
+    """About as large as the errors, and larger where less is seen."""
+    scan = cylinder(kernel)
+    found, told = find_kernel_surely(scan, SPACING)
+    assert found == find_kernel(scan, SPACING) and told.gains == pytest.approx(sampled(found, told.knots), abs=1e-9)
+    assert told.edge == find_transfer(scan, SPACING).edge
+    error = (told.transfer(F) / kernel.transfer(F)).log().abs()
+    relative = told.deviation(F) / told.transfer(F)
+    assert (error < 3 * relative + 0.02).all() and relative.max() < 0.2
+    alone = find_kernel_surely(scan[40:-40, :, :1], SPACING)[1]
+    assert (alone.deviation(F) / alone.transfer(F)).mean() > relative.mean()
+    assert find_kernel_surely(torch.full((64, 64, 3), -1000.0), SPACING) is None
 
 
 def test_what_the_dose_does_to_the_noise_does_not_count():

@@ -12,6 +12,7 @@ from bundle.examples.phantom import ThoraxPhantom
 from bundle.examples.phantom.anatomy import LUNG, LUNGS
 from bundle.examples.phantom.bodies import Ellipsoid
 from bundle.images import Volume, held
+from bundle.images.provenance import PROVENANCE
 from bundle.transforms import Densitometry, densitometry
 from bundle.transforms.densitometry import END, as_text, measured
 from bundle.transforms.lung_mask import LEFT, RIGHT, find_lung_mask
@@ -64,6 +65,7 @@ def test_a_chest_that_one_can_count():
     assert [found["before"]["left"][key] for key in fields] == [10, 10, 100, -860, -870, each]
     assert found["mask"]["separated_by"] == "components"
     assert found["warnings"] == [] and found["interval_95"] is None
+    assert found["no_interval"] == "no kernel was converted, or it is not told how the result was made"
 
 
 def test_percentile_and_areas_are_at_their_limits():
@@ -200,7 +202,8 @@ def test_a_run_writes_the_densities_of_its_files(tmp_path, capsys, form):
         (written,) = [path for path in results_in(folder) if not path.name.endswith(END)]
         results.append(Volume(written))
         found.append(json.loads(written.with_name(written.name + END).read_text(encoding="utf-8")))
-        expected = measured(Volume(source), results[-1], 1)
+        made = json.loads(written.with_name(written.name + PROVENANCE).read_text(encoding="utf-8"))
+        expected = measured(Volume(source), results[-1], 1, made["kernel"])
         told = found[-1]["warnings"][len(expected["warnings"]) :]
         assert found[-1] == {**expected, "warnings": [*expected["warnings"], *told]}
         assert any("has pixels of 5.9 mm" in warning for warning in told)  # of the check of the input
