@@ -15,7 +15,7 @@ from bundle.scanner.transfer import sampled
 from bundle.scanner.uncertainty import fit_uncertainty, known_uncertainty, uncertainty
 from bundle.transforms import Densitometry
 from bundle.transforms.densitometry import END, as_text, measured
-from bundle.transforms.density_interval import MEASURES, density_interval, measures, reach
+from bundle.transforms.density_interval import LEVEL, MEASURES, SHARE, density_interval, deviations, measures, reach
 from bundle.transforms.lung_density import RANGE, counted, histograms
 from bundle.transforms.lung_mask import LEFT, RIGHT
 from tests.transforms.test_densitometry import SPACING as COARSE
@@ -97,6 +97,15 @@ def test_a_shift_follows_parts_of_a_hu():
     count = counted(np.linspace(-1000, -900, 100001))
     for shift in (-1.5, 0.25, 2.0):
         assert measures(count, shift) - measures(count) == pytest.approx([-shift, shift], abs=0.05)
+
+
+def test_what_is_sure_and_unchanged_has_the_levels_alone():
+    count = counted(np.linspace(-1000, -900, 100001))
+    kernels, levels, model = deviations(count, count, np.zeros((3, len(count))))
+    assert not kernels.any() and not model.any()
+    assert levels == pytest.approx(np.array([[-LEVEL, LEVEL], [LEVEL, -LEVEL]]), abs=0.05)
+    model = deviations(counted(np.linspace(-1000, -950, 100001) - 10), count, np.zeros((3, len(count))))[2]
+    assert model == pytest.approx(np.outer([1, -1], SHARE * (50, 17.5)), rel=0.05)
 
 
 def test_independent_shifts_add_as_squares():

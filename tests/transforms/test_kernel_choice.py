@@ -25,7 +25,8 @@ def scans(tmp_path_factory):
 
 
 def test_without_keys_the_kernel_is_found_by_noise():
-    assert isinstance(KernelChoice()(cylinder(SHARP), SPACING).conversion, Kernel)
+    chosen = KernelChoice()(cylinder(SHARP), SPACING)
+    assert isinstance(chosen.conversion, Kernel) and 0.2 < chosen.noted()["uncertainty"][10] < 0.3
 
 
 def test_without_keys_the_header_counts_where_nothing_is_found(capsys):
@@ -42,7 +43,8 @@ def test_without_keys_the_header_counts_where_nothing_is_found(capsys):
     assert "from B70f" in capsys.readouterr().out
     with pytest.warns(UserWarning, match="the header names the kernel 'B10f'"):
         assert isinstance(KernelChoice()(cylinder(SHARP), SPACING, {"convolution_kernel": "B10f"}).conversion, Kernel)
-    assert KernelChoice()(torch.zeros(64, 64, 1), SPACING, {"convolution_kernel": "unknown"}).conversion is None
+    unknown = KernelChoice()(torch.zeros(64, 64, 1), SPACING, {"convolution_kernel": "unknown"})
+    assert unknown.conversion is None and unknown.noted()["uncertainty"] is None
 
 
 def test_an_unpaired_reference_is_the_target(scans):
@@ -105,6 +107,7 @@ def test_a_calibration_is_written_and_carried_out(scans, tmp_path, capsys):
     before, after = ((each[inner] - soft[inner]).abs().mean() for each in (sharp, shown[0]))
     assert after < 0.25 * before
     assert choice.settings()[2] and choice.settings()[2] == choice.settings()[3]
+    assert 0 < max(choice(sharp, SPACING).uncertainty[:11]) < 0.05
 
 
 def test_a_calibration_needs_one_grid(scans, tmp_path):

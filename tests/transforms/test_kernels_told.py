@@ -14,6 +14,7 @@ from monai.transforms import Compose, EnsureChannelFirstd, Invertd, Orientationd
 from bundle.images.derived import Derivation
 from bundle.scanner import SHARP
 from bundle.scanner.kernels import as_json, read_kernels
+from bundle.scanner.uncertainty import uncertainty
 from bundle.transforms import (
     FinishImaged,
     KernelChoice,
@@ -44,13 +45,13 @@ def series(folder, volume, kernel="B70f"):
     return folder
 
 
-def translated(source, folder, streaming, choice, runs=1):
+def translated(source, folder, streaming, choice, runs=1, densitometry=None):
     """Headers of what no network made of a series, its kernel converted."""
     if streaming:
         pytest.importorskip("zarr", minversion="3", reason="streaming needs zarr 3, which needs Python 3.11")
     opening = [LoadImageOrSeriesd("image"), EnsureChannelFirstd("image"), Orientationd("image", "RAS", labels=None)]
     shown = Compose([*opening, MatchKerneld("image", choice=choice)])
-    saving = SaveImageAsSourced("pred", folder)
+    saving = SaveImageAsSourced("pred", folder, densitometry=densitometry)
     finish = Compose([Invertd("pred", shown, "image", nearest_interp=False), RoundAndCastd("pred", "int16"), saving])
     for _ in range(runs):
         prepare = PrepareImaged("image", shown, streaming, folder, match_kernel=True, choice=choice)
@@ -64,6 +65,15 @@ def translated(source, folder, streaming, choice, runs=1):
         pred = MetaTensor(image.clone(), meta=image.meta, applied_operations=image.applied_operations)
         finish({"image": image, "pred": pred})
     return [pydicom.dcmread(file) for file in sorted(folder.glob("*/*.dcm"))]
+
+
+@both_ways
+def test_densitometry_is_told_how_sure_the_kernels_are(tmp_path, volume, streaming):
+    told = []
+    choice, source = KernelChoice("B70f", "B30f"), series(tmp_path / "ct", volume)
+    translated(source, tmp_path / "out", streaming, choice, densitometry=lambda *given: told.append(given[3]))
+    wanted = uncertainty(*(read_kernels().find(name) for name in ("B70f", "B30f")))
+    assert [kernel["uncertainty"] for kernel in told] == [list(wanted)]
 
 
 @both_ways
