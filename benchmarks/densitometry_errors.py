@@ -132,7 +132,8 @@ def judged(
     if counts[0].sum() < (LEAST):
         return None
     varied = varied_histograms(images[1], sides, factor, relative)["both"]
-    return Row(patient, kind, title, *map(measures, counts), deviations(counts[0], counts[1], varied))
+    before, after, truth = map(measures, counts)
+    return Row(patient, kind, title, before, after, truth, deviations(counts[0], counts[1], varied))
 
 
 def calibrated(pair: Pair, others: Sequence[Pair], use: Tensor | None = None) -> Made:
@@ -170,8 +171,8 @@ def simulated(ct: str) -> Iterator[Row | None]:
         found = [[found_in(each, pair.spacing) for each in (pair.source, pair.target)] for pair in pairs]
         if not scan and all(ends := [end for _, end in found]):
             frequencies = torch.tensor([0.2, 0.4, 0.6], dtype=torch.float64)
-            first, second = (end.transfer(frequencies) for end in ends if end)
-            apart = ", ".join(f"{100 * each:.0f} %" for each in (first / second).log().abs() / math.sqrt(2))
+            one, other = (end.transfer(frequencies) for end in ends if end)
+            apart = ", ".join(f"{100 * each:.0f} %" for each in (one / other).log().abs() / math.sqrt(2))
             print(f"{name}: its soft kernel, found in two parts, scatters at 0.2, 0.4, 0.6 cycles/mm by {apart}")
         heard = [[by_noise(each, pair.spacing) for each in (pair.source, pair.target)] for pair in pairs]
         for here, there in ((0, 1), (1, 0)):
