@@ -14,6 +14,8 @@ PY := $(VENV)/bin/python
 DEPLOY := .venv-deploy
 # pylinac has an environment of its own: it wants pydicom 2.
 QA := .venv-qa
+# nnU-Net and KonfAI bring many packages, and are only compared with.
+PEERS := .venv-peers
 PHANTOM ?= catphan504
 FOLDER ?=
 OUTPUT ?= output
@@ -47,7 +49,7 @@ endif
 NIIVUE := apps/viewer/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
-.PHONY: help venv infer infer-ct view samples table1 bench fuzz soak mutants test test-viewer deploy test-deploy label test-label qa test-qa train pairs pack lint wheel zip zoo-check bare-debian test-container clean
+.PHONY: help venv infer infer-ct view samples table1 bench bench-peers fuzz soak mutants test test-viewer deploy test-deploy label test-label qa test-qa train pairs pack lint wheel zip zoo-check bare-debian test-container clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -88,6 +90,13 @@ $(DEPLOY)/.ready: requirements/deploy.txt apps/deploy/requirements.txt
 $(QA)/.ready: requirements/qa.txt
 	@$(MAKE) --no-print-directory VENV=$(QA) $(QA)/.pip
 	$(QA)/bin/python -m pip install --disable-pip-version-check --quiet -r requirements/qa.txt
+	@touch $@
+
+$(PEERS)/.ready: requirements/peers.txt requirements.txt
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "error: KonfAI needs Python 3.11 to 3.13; say make PYTHON=/path/to/python3.12"; exit 1; }
+	@$(MAKE) --no-print-directory VENV=$(PEERS) $(PEERS)/.pip
+	$(PEERS)/bin/python -m pip install --disable-pip-version-check --quiet -r requirements/peers.txt
 	@touch $@
 
 $(LABEL_VENV)/.label: requirements/label.txt requirements/label-alone.txt
@@ -143,6 +152,9 @@ bench: $(VENV)/.run ## Measure what docs/benchmarks.md shows: a table and a figu
 	@for name in $(BENCHMARKS); do \
 		$(PY) -m benchmarks.$$name --figure "$(OUTPUT)/benchmarks/$$name.png" $(ARGS) || exit 1; \
 	done
+
+bench-peers: $(PEERS)/.ready ## Compare with MONAI, nnU-Net and KonfAI on one network: seconds, memory, seams; ARGS="--sides 128" is quick
+	$(PEERS)/bin/python -m benchmarks.peers --folder "$(OUTPUT)/benchmarks" --figure "$(OUTPUT)/benchmarks/peers.png" $(ARGS)
 
 # These three take minutes to hours, and are no part of `make test`; docs/reliability.md shows what they have found.
 fuzz: $(VENV)/.dev ## Damage small files of every format for MINUTES=10, and count what becomes of them; ARGS="--only 1234"

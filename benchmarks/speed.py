@@ -19,6 +19,7 @@ import torch
 from matplotlib.figure import Figure
 from monai.bundle import ConfigParser
 from monai.data import MetaTensor
+from monai.utils import ensure_tuple_rep
 from torch import Tensor, nn
 
 from bundle.cascade import Cascade, CascadeInferer, ResidualBlock
@@ -43,22 +44,23 @@ def shipped() -> tuple[Cascade, tuple[float, float]]:
     return network.eval(), tuple(window)
 
 
-def phantom(side: int) -> np.ndarray:
-    """Return a noisy phantom, int16 in HU."""
-    return ThoraxPhantom((side,) * 3, (SPACING,) * 3, noise=30.0)[...]
+def phantom(side: int | Sequence[int]) -> np.ndarray:
+    """Return a noisy phantom, int16 in HU, of one side or of three."""
+    return ThoraxPhantom(ensure_tuple_rep(side, 3), (SPACING,) * 3, noise=30.0)[...]
 
 
-def volume(side: int, window: tuple[float, float], block: int | None = None) -> Tensor:
-    """Return a noisy phantom as the cascade sees it, `(1, 1, side, side, side)`.
+def volume(side: int | Sequence[int], window: tuple[float, float], block: int | None = None) -> Tensor:
+    """Return a noisy phantom as the cascade sees it, `(1, 1, *spatial)`.
 
     Args:
-        side: voxels.
+        side: voxels, of all axes or of each.
         window: in HU.
         block: repeat a phantom of so many voxels a side, which is painted faster; null for one of the whole side.
     """
-    painted = phantom(min(side, block or side))
-    number = -(-side // painted.shape[0])
-    repeated = np.tile(painted.astype(np.float32), (number,) * 3)[:side, :side, :side]
+    shape = ensure_tuple_rep(side, 3)
+    painted = phantom([min(size, block or size) for size in shape])
+    number = [-(-size // own) for size, own in zip(shape, painted.shape, strict=True)]
+    repeated = np.tile(painted.astype(np.float32), number)[tuple(map(slice, shape))]
     voxels = torch.from_numpy(np.ascontiguousarray(repeated))[None, None]
     low, high = window
     affine = torch.diag(torch.tensor([SPACING] * 3 + [1.0], dtype=torch.float64))
