@@ -83,6 +83,7 @@ METHODS = (
         {"slices": SLICES, "overlap": (0, 0, 0), "combine": None},
     ),
 )
+NAMES = tuple(method.name for method in METHODS)
 WHOLE, RESULT = "whole.npy", "measured.npy"
 
 
@@ -203,7 +204,7 @@ def cells(method: Method, folder: Path, shape: Sequence[int], settings: Settings
 
 def main(
     sides: Any = (256, (512, 512, 300)),
-    methods: Sequence[str] | str = tuple(method.name for method in METHODS),
+    methods: Sequence[str] | str = NAMES,
     window: int = 128,
     budget: str = "2GiB",
     amp: bool = False,

@@ -70,7 +70,7 @@ class Finest(nn.Module):
         self.reach = [a - b for a, b in zip(cascade.reach[-1], cascade.margin, strict=True)]
         self.margin = [0] * len(self.reach) if padded else self.reach
         self.axis, self.voxels = cascade.independent_axis[-1], cascade.slab_voxels
-        self.half, self.turned = half, turned
+        self.in_half, self.turned = half, turned
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(batch, 3, *spatial)`, sketch, image and previous scale, to `(batch, 1, *spatial - 2 * margin)`."""
@@ -81,7 +81,7 @@ class Finest(nn.Module):
     def compute(self, x: Tensor) -> Tensor:
         """Compute `(batch, 3, x, y, z)` slice block by slice block, as the cascade does."""
         parts = split_along(list(x.split(1, 1)), self.axis, self.voxels)
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.half):
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.in_half):
             out = torch.cat([self.network(torch.cat(part, 1)) for part in parts], self.axis)
         return crop(x.narrow(1, self.base % x.shape[1], 1), self.margin) + out
 
@@ -343,7 +343,7 @@ def konfai(
 
     cut = get_patch_slices_from_shape(sides, list(shape)[::-1], spec)
     faces = window_faces([part[::-1] for part in cut], shape)
-    if combine == "Trim":  # they meet in the middle of what they share
+    if combine == "Trim" and not isinstance(overlap, str):  # they meet in the middle of what they share
         starts = [sorted({part[axis].start for part in cut} - {0}) for axis in range(3)]
         faces = [[start + shared // 2 for start in axis] for axis, shared in zip(starts, overlap, strict=True)][::-1]
     return Work(lambda: None, run, faces, fetch)
