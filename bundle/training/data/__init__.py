@@ -4,7 +4,7 @@
 new noise in projections, `folds` divides them by patient. Then MONAI dictionary transforms, used one after the other in
 `configs/train.json`: `patches` and `whole_image` cut (`windows` has what both need), `simulated_pairs` simulates two
 kernels and `dose_pairs` two doses, `generated_previous` adds what the scales before made, `conditions` pools,
-`contrast` bends grey values.
+`contrast` bends grey values. `heads` makes further heads of the training's, as other scanners give them.
 """
 
 from bundle.training.data.conditions import ScaleConditionsd
@@ -12,6 +12,7 @@ from bundle.training.data.contrast import RandContrastd
 from bundle.training.data.dose_pairs import DoseScan, RandDosePaird
 from bundle.training.data.folds import partition_by_patient
 from bundle.training.data.generated_previous import RandGeneratedd, RandOneSliced, generate, restored
+from bundle.training.data.heads import RandSkullStripd, RandThickSlicesd, with_drawn
 from bundle.training.data.noise import OpenNoised, pack_all
 from bundle.training.data.packed_image import PackedImage
 from bundle.training.data.patches import RandScalePatchd, window_side
@@ -29,6 +30,8 @@ __all__ = [
     "RandKernelPaird",
     "RandOneSliced",
     "RandScalePatchd",
+    "RandSkullStripd",
+    "RandThickSlicesd",
     "RandWholeImaged",
     "ScaleConditionsd",
     "generate",
@@ -37,4 +40,5 @@ __all__ = [
     "partition_by_patient",
     "restored",
     "window_side",
+    "with_drawn",
 ]

@@ -121,7 +121,7 @@ def pack(path: str | Path, folder: str | Path, steps: int = 0, limits: tuple[flo
     packed = folder / f"{stem(path)}_{stamp}.nii"
     if not packed.exists():
         image = read(path)
-        _write(_pooled(image, steps, limits) if steps else image, packed)
+        write_packed(_pooled(image, steps, limits) if steps else image, packed)
     return packed
 
 
@@ -136,7 +136,7 @@ def _pooled(image: Tensor, steps: int, limits: tuple[float, float] | None) -> Te
     return MetaTensor(out[0], affine=affine)
 
 
-def _write(image: Tensor, path: Path) -> None:
+def write_packed(image: Tensor, path: Path) -> None:
     """Write voxels and affine; the file appears only when it is whole."""
     voxels = torch.as_tensor(image)[0].as_subclass(Tensor).numpy()
     limits = np.iinfo(np.int16)
@@ -175,7 +175,7 @@ def shrink(folder: str | Path, destination: str | Path, limit: str | int = "50MB
                 low, high = inside.amin(0).tolist(), inside.amax(0).tolist()
                 image = image[(slice(None), *(slice(a, b + 1) for a, b in zip(low[1:3], high[1:3], strict=True)))]
             files.append(target / f"{stem(path)}.nii.gz")
-            _write(image, files[-1])
+            write_packed(image, files[-1])
         if (total := sum(file.stat().st_size for file in files)) <= allowed:
             print(f"packed: {len(files)} images, {share:.0%} of their slices, {total / 1e6:.1f} MB in {target}")
             return
