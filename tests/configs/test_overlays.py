@@ -179,6 +179,9 @@ def test_training_from_real_pairs(tmp_path, scale):
         progress=False, weights=str(tmp_path / "none.pt"), **SMALL,
     )  # fmt: skip
     assert all(value.isfinite().all() for value in torch.load(tmp_path / "out" / f"scale_{scale}.pt").values())
+    record = json.loads((tmp_path / "out" / f"scale_{scale}.json").read_text(encoding="utf-8"))
+    drawn = [f"{name}_drawn_{turn}.nii" for name in "ab" for turn in (0, 1)]
+    assert record["settings"]["trained_on"] == ["a.nii", "b.nii", *drawn]
 
 
 def test_an_x_ray_keeps_its_size(tmp_path):

@@ -1,0 +1,185 @@
+"""T1 to T2, each patient left out once: every training of `docs/brain.md`, its patch baseline and its table.
+
+    python -m benchmarks.heads DATA OUTPUT [--only NAME] [--start WEIGHTS] [--minutes 50]
+
+DATA holds ``NAME_T1.nii.gz`` and ``NAME_T2.nii.gz``. Without WEIGHTS the networks start from nothing, and their
+previous scales are cross-fitted. With them they start from these, for fewer iterations: only patients that WEIGHTS have
+not seen are then left out. What is done is kept, and a training that was stopped goes on: the same command resumes.
+"""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import fire
+import torch
+
+from bundle.runtime.files import atomic
+from bundle.training.weights import own_weights
+from bundle.transforms.percentiles import store
+
+#: Images of one patient, which are left out together. What is not named is trained on alone.
+PATIENTS = {
+    "openms_p07": ["openms_p07"],
+    "openms_p19": ["openms_p19"],
+    "stroke_cstar": ["stroke_cstar"],
+    "tcga_DU_7294": ["tcga_DU_7294"],
+    "openms_long_p041": ["openms_long_p041"],
+    "openms_long_p121": ["openms_long_p121", "openms_long_p122"],
+}
+OVERLAY = "configs/brain_t1_t2.json"
+TRAIN = f"['configs/train.json','{OVERLAY}','{OVERLAY.replace('.json', '_train.json')}']"
+EVALUATE = f"['configs/evaluate.json','{OVERLAY.replace('.json', '_evaluate.json')}']"
+PATCH = {"conditions#previous": False, "generated#prob": 0}
+#: Epochs, iterations an epoch and learning rate of each scale that starts from weights.
+FURTHER = ((6, 75, 0.002), (4, 50, 0.0007), (4, 50, 0.0007))
+
+
+@dataclass(frozen=True)
+class Training:
+    """One scale trained in a folder, without some images.
+
+    Args:
+        folder: its output folder.
+        scale: the scale.
+        held_out: names of the images.
+        keys: further keys of `configs/train.json`.
+        copied: weights of scale 0 of another folder, which it builds on; null for its own.
+    """
+
+    folder: Path
+    scale: int
+    held_out: tuple[str, ...]
+    keys: dict = field(default_factory=dict)
+    copied: Path | None = None
+
+    def finished(self) -> bool:
+        """Whether its weights are whole."""
+        resumed = any(self.folder.glob(f"resume_{self.scale}_*.pt"))
+        return (self.folder / f"scale_{self.scale}.pt").is_file() and not resumed
+
+
+def trainings(
+    names: Sequence[str], patient: Sequence[str], folder: Path, start: str | None = None
+) -> Iterator[Training]:
+    """The trainings of one patient left out, in their order.
+
+    Args:
+        names: all images.
+        patient: those of the patient.
+        folder: of this patient.
+        start: weights to start from; null for none.
+    """
+    held = tuple(patient)
+    if start:
+        for scale, (epochs, iterations, rate) in enumerate(FURTHER):
+            keys = {"max_epochs": epochs, "iterations_per_epoch": iterations, "learning_rate": rate, "finetune": start}
+            yield Training(folder / "all", scale, held, keys)
+        yield Training(folder / "patch", 2, held, keys | PATCH)
+        return
+    others = [group for group in _groups(names) if group[0] not in held]
+    for half in (0, 1):
+        without = held + tuple(name for group in others[half::2] for name in group)
+        sharp, soft = folder / f"sharp_{half}", folder / f"soft_{half}"
+        yield Training(sharp, 0, without, {"max_epochs": 10})
+        yield Training(sharp, 1, without, {"max_epochs": 12})
+        yield Training(soft, 1, without, {"max_epochs": 4, "generated#prob": 0.25}, copied=sharp)
+    halves = [str(folder / f"{kind}_{half}") for kind in ("sharp", "soft") for half in (0, 1)]
+    yield Training(folder / "all", 0, held)
+    yield Training(folder / "all", 1, held, {"cross_fitting": halves[:2]})
+    yield Training(folder / "all", 2, held, {"cross_fitting": halves})
+    yield Training(folder / "patch", 2, held, PATCH)
+
+
+def main(data: str, output: str, only: str | None = None, start: str | None = None, minutes: float = 0) -> None:
+    """Train and evaluate.
+
+    Args:
+        data: folder of the images.
+        output: folder to write to.
+        only: one patient; null for all.
+        start: weights to start from.
+        minutes: when to stop, to be resumed; 0 for no limit.
+
+    Raises:
+        ValueError: If the patient is not known.
+    """
+    if only and only not in PATIENTS:
+        raise ValueError(f"only {only!r} is no patient; take one of {', '.join(PATIENTS)}.")
+    end, root = time.monotonic() + 60 * minutes if minutes else None, Path(output)
+    names = sorted(file.name.removesuffix("_T1.nii.gz") for file in Path(data).glob("*_T1.nii.gz"))
+    for name in names:
+        for contrast in ("T1", "T2"):
+            scaled = root / contrast.lower() / f"{name}.nii.gz"
+            if not scaled.exists():
+                store(Path(data) / f"{name}_{contrast}.nii.gz", scaled)
+    for patient in [only] if only else PATIENTS:
+        for training in trainings(names, PATIENTS[patient], root / patient, start):
+            left = (end - time.monotonic()) / 60 if end else 0
+            if end and left <= 0:
+                print("stopped; the same command goes on")
+                return
+            _train(training, root, left)
+            if not training.finished():
+                print("stopped; the same command goes on")
+                return
+        for line in _evaluate(root, patient):
+            print(line, flush=True)
+
+
+def _train(training: Training, root: Path, minutes: float) -> None:
+    """Run a training that is not finished."""
+    if training.finished():
+        return
+    if training.copied:
+        training.folder.mkdir(parents=True, exist_ok=True)
+        for end in (".pt", ".json"):
+            shutil.copy(training.copied / f"scale_0{end}", training.folder)
+    keys = {"dataset_dir": root / "t1", "label_dir": root / "t2", "output_dir": training.folder}
+    keys |= {"weights": training.folder / "model.pt"}  # which is not there: no scale comes from the shipped weights
+    keys |= {"scale": training.scale, "held_out": list(training.held_out), "max_minutes": minutes, "amp": True}
+    _run("training", TRAIN, keys | training.keys)
+
+
+def _evaluate(root: Path, patient: str) -> Iterator[str]:
+    """Join the weights, evaluate them once, and give the rows of the table: SSIM, MAE, MSE."""
+    folder, weights = root / patient, root / patient / "model.pt"
+    table = folder / "evaluation" / "table.csv"
+    if not table.exists():
+        state: dict[str, torch.Tensor] = {}
+        for scale in range(3):
+            trained = torch.load(folder / "all" / f"scale_{scale}.pt", map_location="cpu", weights_only=True)
+            state |= (state and own_weights(trained, scale)) or trained
+        with atomic(weights) as part:
+            torch.save(state, part)
+        keys = {"source": root / "t1", "target": root / "t2", "cases#names": PATIENTS[patient], "overlay": OVERLAY}
+        keys |= {"weights": weights, "patch_weights": folder / "patch" / "scale_2.pt", "output_dir": table.parent}
+        _run("evaluating", EVALUATE, keys)
+    with table.open(newline="", encoding="utf-8") as text:
+        for row in csv.DictReader(text):
+            yield f"{row['case']}, {row['method']}: " + " / ".join(row[name] for name in ("ssim", "mae", "mse"))
+
+
+def _run(run_id: str, config: str, keys: dict) -> None:
+    """Run a config of the bundle in a process of its own."""
+    settings = [text for key, value in keys.items() for text in (f"--{key}", str(value))]
+    subprocess.run(
+        [sys.executable, "-m", "monai.bundle", "run", run_id, "--config_file", config, *settings], check=True
+    )
+
+
+def _groups(names: Sequence[str]) -> list[list[str]]:
+    """The images by patient."""
+    known = list(PATIENTS.values())
+    return [*known, *([name] for name in names if not any(name in group for group in known))]
+
+
+if __name__ == "__main__":
+    fire.Fire(main)
