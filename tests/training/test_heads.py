@@ -25,10 +25,13 @@ def images(voxels, spacing):
 
 
 def head(side=3.0, size=56):
-    """A round head in layers, and the mask of its brain and fluid."""
+    """A round head in layers, brain and scalp joined by a vein through the bone; and the mask of brain and fluid."""
     axis = (np.arange(size) - (size - 1) / 2) * side
     radius = np.sqrt(sum(a**2 for a in np.meshgrid(axis, axis, axis, indexing="ij")))
     layer = np.digitize(radius, RADII)
+    middle = size // 2
+    vein = layer[middle:, middle : middle + 2, middle : middle + 2]
+    vein[vein == RADII.index(68)] = 0
     noise = np.random.default_rng(0).normal(0, 4, (2, *radius.shape))
     t1, t2 = ((np.array(levels)[layer] + n).clip(0) for levels, n in zip(zip(*LEVELS, strict=True), noise, strict=True))
     return images({"image": t1, "label": t2}, [side] * 3), torch.from_numpy(layer < 2)[None]
