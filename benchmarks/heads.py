@@ -39,7 +39,7 @@ TRAIN = f"['configs/train.json','{OVERLAY}','{OVERLAY.replace('.json', '_train.j
 EVALUATE = f"['configs/evaluate.json','{OVERLAY.replace('.json', '_evaluate.json')}']"
 PATCH = {"conditions#previous": False, "generated#prob": 0}
 #: Epochs, iterations an epoch and learning rate of each scale that starts from weights.
-FURTHER = ((6, 75, 0.002), (4, 50, 0.0007), (4, 50, 0.0007))
+FURTHER = ((8, 75, 0.002), (6, 75, 0.0007), (6, 75, 0.0007))
 
 
 @dataclass(frozen=True)
