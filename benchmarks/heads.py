@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import fire
 import torch
@@ -142,7 +143,7 @@ def _train(training: Training, root: Path, minutes: float) -> None:
         training.folder.mkdir(parents=True, exist_ok=True)
         for end in (".pt", ".json"):
             shutil.copy(training.copied / f"scale_0{end}", training.folder)
-    keys = {"dataset_dir": root / "t1", "label_dir": root / "t2", "output_dir": training.folder}
+    keys: dict[str, Any] = {"dataset_dir": root / "t1", "label_dir": root / "t2", "output_dir": training.folder}
     keys |= {"weights": training.folder / "model.pt"}  # which is not there: no scale comes from the shipped weights
     keys |= {"scale": training.scale, "held_out": list(training.held_out), "max_minutes": minutes, "amp": True}
     _run("training", TRAIN, keys | training.keys)
@@ -159,7 +160,12 @@ def _evaluate(root: Path, patient: str) -> Iterator[str]:
             state |= (state and own_weights(trained, scale)) or trained
         with atomic(weights) as part:
             torch.save(state, part)
-        keys = {"source": root / "t1", "target": root / "t2", "cases#names": PATIENTS[patient], "overlay": OVERLAY}
+        keys: dict[str, Any] = {
+            "source": root / "t1",
+            "target": root / "t2",
+            "cases#names": PATIENTS[patient],
+            "overlay": OVERLAY,
+        }
         keys |= {"weights": weights, "patch_weights": folder / "patch" / "scale_2.pt", "output_dir": table.parent}
         _run("evaluating", EVALUATE, keys)
     with table.open(newline="", encoding="utf-8") as text:
