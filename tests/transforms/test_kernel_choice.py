@@ -127,4 +127,4 @@ def test_slices_and_the_whole_volume_are_converted_alike():
         return transform({**key, "image": MetaTensor(voxels[None], affine=torch.from_numpy(AFFINE))})["image"][0]
 
     parts = torch.cat([made(image[..., z : z + 1]) for z in range(image.shape[2])], -1)
-    assert torch.equal(parts, made(image))
+    torch.testing.assert_close(parts, made(image), atol=1e-3, rtol=0)  # HU; libraries add in another order
