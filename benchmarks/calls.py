@@ -15,9 +15,10 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from bundle.cascade import CascadeInferer, generators, inferer
+from bundle.cascade import CascadeInferer, generators, inferer, rows
 from bundle.cascade import cascade as cascades
-from bundle.cascade.inferer import TileGenerator, write_tile
+from bundle.cascade.inferer import TileGenerator
+from bundle.cascade.scratch import write_tile
 from bundle.geometry import Tile
 from bundle.runtime import prefetch
 
@@ -212,7 +213,10 @@ def unpinned() -> Iterator[None]:
 @contextmanager
 def overlapped() -> Iterator[None]:
     """Within the block tiles are copied while others are computed."""
-    with mock.patch.multiple(inferer, TileGenerator=Overlapped, write_tile=write_overlapped):
+    with (
+        mock.patch.object(inferer, "TileGenerator", Overlapped),
+        mock.patch.object(rows, "write_tile", write_overlapped),
+    ):
         yield
 
 
@@ -242,5 +246,5 @@ def no_tensor_cores() -> Iterator[None]:
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Within the block nobody reads or writes while a tile is computed: nothing disturbs the recording of a graph."""
-    with mock.patch.object(inferer, "prefetch", lambda *given: prefetch(given[0], given[1], given[2], given[3], False)):
+    with mock.patch.object(rows, "prefetch", lambda *given: prefetch(given[0], given[1], given[2], given[3], False)):
         yield
