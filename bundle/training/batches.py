@@ -18,7 +18,8 @@ from monai.inferers import Inferer
 from torch import Tensor
 
 #: With fewer voxels a side, the input of a layer of the discriminator in `configs/train.json` is smaller than its
-#: kernel, and PyTorch's library for CPUs then computes wrong gradients of its weights in bfloat16 (2.13).
+#: kernel, and PyTorch's library for CPUs then computes wrong gradients of its weights in bfloat16 (2.13), and with AMX
+#: wrong results (`bundle.runtime.in_bfloat16`).
 THIN = 20
 
 
