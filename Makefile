@@ -49,7 +49,7 @@ endif
 NIIVUE := apps/viewer/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
-.PHONY: help venv infer infer-ct view samples table1 bench bench-peers fuzz soak mutants test test-viewer deploy test-deploy label test-label qa test-qa train pairs pack lint wheel zip zoo-check bare-debian test-container clean
+.PHONY: help venv infer infer-ct view samples table1 bench bench-peers fuzz soak mutants test test-bench test-viewer deploy test-deploy label test-label qa test-qa train pairs pack lint wheel zip zoo-check bare-debian test-container clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -168,7 +168,10 @@ mutants: $(VENV)/.dev ## Change the code in small places for MINUTES=60, and cou
 	OMP_NUM_THREADS=1 nice -n 19 $(PY) -m benchmarks.mutants --minutes $(or $(filter-out 0,$(MINUTES)),60) $(ARGS)
 
 test: $(VENV)/.dev ## Run the tests
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) $(ARGS)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) -m "not bench" $(ARGS)
+
+test-bench: $(VENV)/.dev ## Test that the benchmarks run, on small images (minutes)
+	OMP_NUM_THREADS=1 $(PY) -m pytest tests/benchmarks -m bench $(ARGS)
 
 test-viewer: $(VENV)/.viewer $(NIIVUE) ## Test the viewer in headless Chromium (CHROMIUM=/path/to/it); leaves a picture of it
 	OMP_NUM_THREADS=1 VIEWER_PICTURE="$(OUTPUT)/viewer/viewer.png" $(PY) -m pytest tests/apps/test_viewer.py tests/apps/test_viewer_page.py $(ARGS)

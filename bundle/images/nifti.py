@@ -47,12 +47,12 @@ def open(path: Path, **_: Any) -> Opened:
     """
     with named(path):
         image = nibabel.load(path)
-        assert isinstance(image, nibabel.Nifti1Image)
+        assert isinstance(image, nibabel.Nifti1Image) and isinstance(image.dataobj, nibabel.arrayproxy.ArrayProxy)
         header = image.header
         stored = header.get_data_dtype()
         shape = one_channel(path, image.shape, stored)
         packed = path.name.lower().endswith(".gz")
-        most = header.get_data_offset() + math.prod(image.shape) * stored.itemsize
+        most = image.dataobj.offset + math.prod(image.shape) * stored.itemsize
         if not packed and path.stat().st_size < most:
             raise ImageError(
                 f"image {str(path)!r} is cut short: it has {path.stat().st_size} of {most} bytes; fetch it again."

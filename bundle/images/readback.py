@@ -39,7 +39,9 @@ def check_nifti(path: Path, shape: Sequence[int], dtype: Any) -> None:
         OSError: If it is not whole.
     """
     with ImageOpener(str(path)) as opened:
-        header = nibabel.Nifti1Header.from_fileobj(opened, check=False)
+        second = int.from_bytes(opened.read(4), "little") == nibabel.Nifti2Header.sizeof_hdr
+        opened.seek(0)
+        header = (nibabel.Nifti2Header if second else nibabel.Nifti1Header).from_fileobj(opened, check=False)
     found, kind = header.get_data_shape(), header.get_data_dtype()
     size = int(header["vox_offset"]) + math.prod(found) * kind.itemsize
     _expect(path, (_squeezed(found), kind.name), (_squeezed(shape), np.dtype(dtype).name))

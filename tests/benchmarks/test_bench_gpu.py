@@ -65,6 +65,7 @@ def test_a_repeated_volume_is_written_as_it_is_held(tmp_path, monkeypatch):
     assert (voxels[10:20, :10, 20:] == voxels[:10, 10:20, :4]).all()
 
 
+@pytest.mark.bench
 @pytest.mark.slow
 def test_shares_and_figure_2_are_plain_data(monkeypatch):
     monkeypatch.setattr(memory_training, "SIDES", (16,))
@@ -146,6 +147,7 @@ def test_tables_tell_what_is_measured_and_what_is_not(capsys):
     assert "| all | 2.000 | 1.500 | 75% |" in lines
 
 
+@pytest.mark.bench
 @pytest.mark.slow
 def test_the_script_measures_every_row_on_a_cpu(tmp_path):
     """All but Fig. 2, whose count alone takes half a minute."""

@@ -52,6 +52,7 @@ def test_seams_are_those_of_others(tmp_path, capsys):
     assert all(value > 1 for name, value in worst.items() if name.startswith("MONAI"))
 
 
+@pytest.mark.bench
 @pytest.mark.slow
 def test_memory_is_measured_for_every_method_in_a_process_of_its_own(tmp_path, capfd):
     methods = list(memory_inference.METHODS)

@@ -13,6 +13,7 @@ from benchmarks.large_volume import Run, finished, main, on_disk, one, watched
 from bundle.examples.phantom.__main__ import write
 
 
+@pytest.mark.bench
 @pytest.mark.slow
 def test_a_killed_run_is_resumed_and_all_files_are_gone(tmp_path, monkeypatch):
     """The first go ends where it is said, whoever is busy; its result is that of one go, or it is refused."""

@@ -20,6 +20,7 @@ def test_a_process_that_fails_tells_its_last_line(tmp_path):
         plan.run(plan.command("planning", SMALL, tmp_path / "none.nii", tmp_path))
 
 
+@pytest.mark.bench
 @pytest.mark.slow
 def test_a_plan_and_its_run_are_measured(tmp_path):
     plans, runs = plan.measured(SMALL, tmp_path, turns=1)

@@ -48,6 +48,7 @@ def test_a_mutant_is_always_the_same(tmp_path):
     assert made[0] == made[1]
 
 
+@pytest.mark.bench
 @pytest.mark.slow
 def test_fuzzing_counts_and_repeats_a_mutant(tmp_path):
     rows = table(ran("benchmarks.fuzz", "--number", "25", "--keep", str(tmp_path / "kept")))
@@ -57,6 +58,7 @@ def test_fuzzing_counts_and_repeats_a_mutant(tmp_path):
     assert told[0] and told[0].split(";")[:3] == told[1].split(";")[:3]
 
 
+@pytest.mark.bench
 @pytest.mark.slow
 def test_a_soak_counts_every_try():
     rows = table(ran("benchmarks.soak", "--volumes", "2", "--kills", "1", "--pairs", "1"))
@@ -103,6 +105,7 @@ def test_an_outcome_holds_until_the_module_changes_and_a_survivor_until_its_test
     assert told() == ["", ""]
 
 
+@pytest.mark.bench
 @pytest.mark.slow
 def test_mutants_are_tested_and_not_tested_again(tmp_path):
     record = tmp_path / "outcomes.jsonl"

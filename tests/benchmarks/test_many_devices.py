@@ -46,6 +46,7 @@ def test_one_process_needs_no_launcher():
     assert "small_network" in alone[-1]
 
 
+@pytest.mark.bench
 @pytest.mark.slow
 def test_two_processes_give_every_byte(capsys, monkeypatch):
     """Of a volume that is shared, and of a folder of three."""

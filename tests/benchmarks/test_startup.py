@@ -7,6 +7,7 @@ import pytest
 from benchmarks import startup
 
 
+@pytest.mark.bench
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="processor seconds of other processes are those of Unix")
 def test_startup_prints_both(capsys):

@@ -1,5 +1,7 @@
 """Every image of a folder is found, and what looks like one and is none is named, not passed over without a word."""
 
+import os
+
 import nibabel
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ from PIL import Image
 from pydicom.uid import MediaStorageDirectoryStorage
 
 from bundle.images import ImageError, find_images, plan_results, result_path
+from bundle.images.dicom_headers import is_dicom
 from tests.dicom_series import dataset, hounsfield, write_segmentation, write_series
 
 
@@ -30,6 +33,22 @@ def structure_set(path):
 
 def directory(path):
     dataset(path, "1.2.3.8", kind=MediaStorageDirectoryStorage).save_as(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_pipes_are_named_and_folders_are_not(folder, capsys):
+    os.mkfifo(folder / "pipe.nii")
+    (folder / "empty").mkdir()
+    assert names(folder) == ["a.nii.gz", "c.nii.gz"]
+    told = capsys.readouterr().err
+    assert "pipe.nii, neither a file nor a folder" in told and "empty" not in told
+
+
+def test_what_begins_like_dicom_and_is_none_is_not_taken_for_it(folder):
+    """Its first eight bytes are those of an element of group 8; what follows is text."""
+    (folder / "notes").write_bytes(b"\x08\x00\x05\x00CS\x0a\x00" + b"text " * 40)
+    assert not is_dicom(folder / "notes")
+    assert names(folder) == ["a.nii.gz", "c.nii.gz"]
 
 
 def test_files_of_macos_are_named_and_passed_over(folder, capsys):

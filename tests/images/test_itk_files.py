@@ -34,6 +34,16 @@ def test_itk_reads_what_is_written(tmp_path, end, dtype, affine):
     np.testing.assert_allclose(open_image(tmp_path / f"a{end}").affine, affine, atol=1e-9)
 
 
+@pytest.mark.parametrize("end", [".mha", ".nrrd"])
+def test_images_of_two_axes_are_written_for_itk(tmp_path, end):
+    voxels = hounsfield(SHAPE)[..., 0]
+    with create_image(tmp_path / f"a{end}", held(voxels, np.diag([0.5, 2.0, 1.0, 1.0])), np.int16) as write:
+        write((slice(0, 9), slice(0, 8)), voxels)
+    found = itk.imread(str(tmp_path / f"a{end}"))
+    np.testing.assert_array_equal(itk.array_from_image(found).T, voxels)
+    np.testing.assert_allclose(np.asarray(found.GetSpacing()), [0.5, 2.0])
+
+
 @both_ways
 @pytest.mark.parametrize("end", [".mha", ".nrrd"])
 @pytest.mark.parametrize("shape", [(9, 8, 1), (1, 8, 7)])

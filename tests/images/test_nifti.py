@@ -5,7 +5,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from bundle.images import ImageError, Volume, load_image, open_image
+from bundle.images import ImageError, Volume, create_image, held, load_image, open_image
 from tests.images.ways import both_ways, through
 
 SHAPE = (9, 8, 7)
@@ -26,6 +26,24 @@ def written(path, data=None, affine=AFFINE, order="<", edit=None):
         edit(image)
     image.to_filename(path)
     return path
+
+
+def test_a_file_that_is_cut_short_is_told_by_its_bytes(tmp_path):
+    path = written(tmp_path / "a.nii")
+    whole = path.read_bytes()
+    open_image(path)
+    for missing in (1, 100, 2 * 9 * 8 * 7):
+        path.write_bytes(whole[:-missing])
+        with pytest.raises(ImageError, match=rf"a\.nii' is cut short: it has {len(whole) - missing} of {len(whole)} b"):
+            open_image(path)
+
+
+def test_an_axis_longer_than_the_first_version_can_tell_takes_the_second(tmp_path):
+    for side, kind in ((32767, nibabel.Nifti1Image), (32768, nibabel.Nifti2Image)):
+        long = held(np.zeros((side, 1, 1), np.int16), np.eye(4))
+        with create_image(tmp_path / f"{side}.nii", long, np.int16) as write:
+            write((slice(0, side), slice(0, 1), slice(0, 1)), long.whole())
+        assert type(nibabel.load(tmp_path / f"{side}.nii")) is kind
 
 
 @both_ways

@@ -14,6 +14,13 @@ VOXELS = np.random.default_rng(0).integers(-1000, 1000, (9, 8, 7), dtype=np.int1
 PLACE = np.array([[0.8, 0, 0, 4], [0, 0.9, 0, -5], [0, 0, 2.5, 6], [0, 0, 0, 1]])
 
 
+def test_an_array_of_zarr_alone_has_voxels_of_1_mm(tmp_path):
+    zarr.create_array(str(tmp_path / "a.zarr"), data=np.ascontiguousarray(VOXELS.T))
+    found = open_image(tmp_path / "a.zarr")
+    np.testing.assert_array_equal(found.affine, np.eye(4))
+    np.testing.assert_array_equal(found.whole(), VOXELS)
+
+
 def written(path, names="zyx", own=(), of_all=None, units=None, dicts=True):
     """An image of one scale, its axes in an order, with the transformations of its scale and of all scales."""
     group = zarr.open_group(str(path), mode="w", zarr_format=2)

@@ -233,6 +233,18 @@ def test_a_tiff_keeps_its_pixel_size(tmp_path):
     assert spacing_of(load(result), 2) == pytest.approx([0.1, 0.2])
 
 
+@pytest.mark.parametrize("resolution", [(254, 0), (0, 127), (0, 0)])
+def test_a_resolution_of_nothing_is_none(tmp_path, resolution):
+    Image.fromarray(levels(16).T).save(tmp_path / "a.tif", dpi=resolution)
+    assert open_image(tmp_path / "a.tif").spacing == (1.0, 1.0)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
+def test_other_formats_have_pixels_of_1_mm(tmp_path, name):
+    Image.fromarray(levels(8).T).save(tmp_path / name, dpi=(254, 127))
+    assert open_image(tmp_path / name).spacing == (1.0, 1.0)
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_the_pixel_size_of_a_tiff_is_turned_with_it(tmp_path, orientation):
     """The resolution is that of the stored columns and rows, which are rows and columns from Orientation 5 on."""
