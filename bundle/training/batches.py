@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from bundle.cascade import Cascade
 from bundle.geometry import channels_last, crop
+from bundle.runtime import in_bfloat16
 from bundle.training.diffaugment import diffaugment
 from monai.engines import PrepareBatch
 from monai.inferers import Inferer
@@ -25,8 +26,7 @@ THIN = 20
 
 def halving(image: Tensor, half: bool) -> torch.autocast:
     """A context that computes in bfloat16, if ``half`` is set and gradients are right for images of that size."""
-    right = image.device.type != "cpu" or min(image.shape[2:]) >= THIN
-    return torch.autocast(image.device.type, torch.bfloat16, enabled=half and right)
+    return in_bfloat16(image.device, half, strided=min(image.shape[2:]) < THIN)
 
 
 class PrepareScaleBatch(PrepareBatch):
