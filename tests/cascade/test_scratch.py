@@ -77,14 +77,18 @@ def test_an_array_of_other_chunks_is_made_anew(tmp_path):
     assert all_of(kept.sibling("result", (8, 8), (2, 2))).isnan().all()  # not zeros, which a result may hold
 
 
+def drawn_case(data, longest):
+    """Dimensions, a shape and a tile's side; no side is longer than that of its dimensions."""
+    dims = data.draw(st.sampled_from([*longest]), label="dims")
+    shape = data.draw(st.lists(st.integers(3, longest[dims]), min_size=dims, max_size=dims), label="shape")
+    return dims, shape, data.draw(st.integers(5, longest[dims]), label="tile")
+
+
 @settings(max_examples=12, deadline=None)
 @given(data=st.data())
 def test_streamed_is_in_memory(tmp_path_factory, data):
     """For drawn shapes and tiles, in two and three dimensions: the same numbers, whatever lies on disk."""
-    dims = data.draw(st.sampled_from([2, 3]), label="dims")
-    top = 150 if dims == 2 else 40
-    shape = data.draw(st.lists(st.integers(3, top), min_size=dims, max_size=dims), label="shape")
-    tile = data.draw(st.integers(5, top), label="tile")
+    dims, shape, tile = drawn_case(data, {2: 150, 3: 40})
     torch.manual_seed(0)
     cascade, x = tiny_cascade(dims), image(shape)
     inferer = CascadeInferer(tile, progress=False)

@@ -14,6 +14,7 @@ pytest.importorskip("zarr", minversion="3", reason="streaming needs zarr 3, whic
 
 from bundle.cascade import CascadeInferer, ScratchImage, Slabs, open_group, rows
 from bundle.geometry import region, tiles
+from tests.cascade.test_scratch import drawn_case
 from tests.laws import TOLERANCE, image, tiny_cascade
 
 
@@ -98,10 +99,8 @@ def test_half_a_slab_is_none(tmp_path):
 @given(data=st.data())
 def test_streamed_in_rows_is_in_memory(tmp_path_factory, data):
     """For drawn shapes, tiles and slabs; nothing of what was read is left, and each row is finished once."""
-    dims = data.draw(st.sampled_from([2, 3]), label="dims")
-    top = 90 if dims == 2 else 24
-    shape = data.draw(st.lists(st.integers(3, top), min_size=dims, max_size=dims), label="shape")
-    tile, depth = data.draw(st.integers(5, top), label="tile"), data.draw(st.integers(1, 9), label="depth")
+    dims, shape, tile = drawn_case(data, {2: 90, 3: 24})
+    depth = data.draw(st.integers(1, 9), label="depth")
     kept, least = data.draw(st.booleans(), label="kept"), data.draw(st.sampled_from([1, 8]), label="row")
     torch.manual_seed(0)
     cascade, x = tiny_cascade(dims), image(shape)
