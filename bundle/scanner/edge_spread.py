@@ -8,15 +8,16 @@ function of the reconstruction kernel (Sanders, Hurwitz and Samei, Med Phys 43 (
      -1000 |-----------'             the skin itself, which the ratio of two scans cancels
 
 Only profiles count where the surface stands upright on the slice (a thick slice blurs oblique skin as a kernel would),
-with nothing but air outside (no clothes, table or arm) and tissue inside. Read slice by slice, in flat memory: of the
-profiles only sums are kept, in groups by direction, whose resampling gives the deviation.
+with nothing but air outside (no clothes, table or arm) and tissue inside. Where there is no skin, as in a phantom or a
+crop, every surface between air and tissue is taken in its place, by the same rules. Read slice by slice, in flat
+memory: of the profiles only sums are kept, in groups by direction, whose resampling gives the deviation.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from bundle.scanner.clipping import FLOOR
@@ -38,6 +39,7 @@ SKIN = -500.0  # HU: where profiles are aligned
 UPRIGHT = 0.08  # most of the surface normal that may point along z
 BORDER = 20  # voxels at the border of a slice that are left out
 FEWEST = 40  # profiles that are needed
+SURFACES = "all surfaces"
 SECTORS = 16  # of directions; with even and odd slices the groups to resample
 RESAMPLES = 200
 KNOTS = tuple(round(0.04 * k, 2) for k in range(41))  # 0 to 1.6 cycles/mm
@@ -55,22 +57,25 @@ class EdgeSpread:
         count: number of values.
         profiles: number of profiles.
         upright: whether the surface stands upright on the slice at each, which a single slice does not show.
+        surface: what the profiles cross.
     """
 
     total: np.ndarray = field(default_factory=lambda: np.zeros((2 * SECTORS, len(_EDGES) - 1)))
     count: np.ndarray = field(default_factory=lambda: np.zeros((2 * SECTORS, len(_EDGES) - 1)))
     profiles: int = 0
     upright: bool = True
+    surface: str = "the skin"
 
     def __add__(self, other: EdgeSpread) -> EdgeSpread:
         upright = self.upright and other.upright
-        return EdgeSpread(self.total + other.total, self.count + other.count, self.profiles + other.profiles, upright)
+        total, count, profiles = self.total + other.total, self.count + other.count, self.profiles + other.profiles
+        return EdgeSpread(total, count, profiles, upright, self.surface if self.profiles else other.surface)
 
     def drawn(self, generator: np.random.Generator) -> EdgeSpread:
         """Return the same resampled by groups, for a bootstrap."""
         groups = np.flatnonzero(self.count.sum(1))
         at = generator.choice(groups, len(groups)) if len(groups) else groups
-        return EdgeSpread(self.total[at], self.count[at], self.profiles, self.upright)
+        return EdgeSpread(self.total[at], self.count[at], self.profiles, self.upright, self.surface)
 
     def transfer(self, seed: int = 0) -> Transfer | None:
         """Return the transfer function, with the skin's own spectrum in it; None if there are too few profiles.
@@ -93,20 +98,25 @@ class EdgeSpread:
             KNOTS,
             (1.0, *gains[1:].tolist()),
             (0.0, *deviations[1:].tolist()),
-            source=f"edge of the skin, {self.profiles} profiles",
+            source=f"edge of {self.surface}, {self.profiles} profiles",
         )
 
 
 def edge_spread(image: Slices, spacing: Sequence[float]) -> EdgeSpread:
-    """Collect the profiles across the skin of a CT.
+    """Collect the profiles across the skin of a CT; if these are too few, across every surface between air and tissue.
 
     Args:
         image: `(x, y, z)` in HU, slices in the first two axes; read slice by slice. In a single slice the surface may
             be oblique, which is not seen: its profiles all count.
         spacing: voxel size in mm, of the three axes; pixels are square within a tenth.
     """
+    skin = _edges(image, spacing, EdgeSpread())
+    return skin if skin.profiles >= FEWEST else _edges(image, spacing, EdgeSpread(surface=SURFACES))
+
+
+def _edges(image: Slices, spacing: Sequence[float], total: EdgeSpread) -> EdgeSpread:
+    """Collect the profiles of a kind, into sums that are given."""
     depth = image.shape[2]
-    total = EdgeSpread()
     profiles = 0
     pixel = math.sqrt(float(spacing[0]) * float(spacing[1]))
     inner = crossed_slices(image.shape)
@@ -118,14 +128,14 @@ def edge_spread(image: Slices, spacing: Sequence[float]) -> EdgeSpread:
             else (None, None)
         )
         slope_z = 0.0 if below is None or above is None else (above - below) / (2 * float(spacing[2]))
-        position, values, sector = _profiles(slice_, pixel, slope_z)
+        position, values, sector = _profiles(slice_, pixel, slope_z, total.surface)
         bins = np.digitize(position, _EDGES) - 1
         ok = (bins >= 0) & (bins < len(_EDGES) - 1)
         at = ((2 * sector + z % 2)[:, None] * (len(_EDGES) - 1) + bins)[ok]
         total.total[...] += np.bincount(at, values[ok], total.total.size).reshape(total.total.shape)
         total.count[...] += np.bincount(at, minlength=total.count.size).reshape(total.count.shape)
         profiles += len(sector)
-    return EdgeSpread(total.total, total.count, profiles, upright=bool(inner) and depth > 1)
+    return replace(total, profiles=profiles, upright=bool(inner) and depth > 1)
 
 
 def crossed_slices(shape: Sequence[int]) -> list[int]:
@@ -151,12 +161,12 @@ def _smooth(slice_: np.ndarray) -> np.ndarray:
 
 
 def _profiles(
-    slice_: np.ndarray, pixel: float, slope_z: np.ndarray | float
+    slice_: np.ndarray, pixel: float, slope_z: np.ndarray | float, surface: str
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return distance to the skin in mm, positive inside, and value in HU, `(profiles, places)`, and each sector."""
     smooth = _smooth(slice_)
     tissue = smooth > SKIN
-    body = filled_body(tissue)
+    body = tissue if surface == SURFACES else filled_body(tissue)
     others = tissue & ~body
     gx, gy = np.gradient(smooth, pixel)
     slope = np.hypot(gx, gy) + 1e-3

@@ -53,3 +53,30 @@ def test_an_arm_beside_the_body_is_no_edge_of_it():
 @pytest.mark.parametrize("value", [-1000.0, 40.0])
 def test_without_skin_nothing_is_found(value):
     assert edge_spread(torch.full((64, 64, 3), value), SPACING).transfer() is None
+
+
+def rods(kernel, slices=4, size=256, dose=15.0):
+    """Rods of a phantom in air, and around them a shell too thin to show an edge; as `cylinder` sees one."""
+    steps = (np.arange(size * FINE) + 0.5) / FINE - size / 2
+    x, y = np.meshgrid(steps, steps, indexing="ij")
+    radius = np.hypot(x, y)
+    phantom = np.where((radius > 95) & (radius < 101), 900.0, -1000.0)
+    for i, j in ((-40.3, 2.7), (38.6, -31.2), (31.4, 41.9)):
+        phantom[np.hypot(x - i, y - j) < 15] = 100.0
+    gain = kernel.transfer(frequencies((PIXEL / FINE,) * 2, size=size * FINE))
+    seen = torch.fft.ifft2(torch.fft.fft2(torch.from_numpy(phantom)) * gain).real
+    noise = acquire(torch.zeros(size + 24, size + 24, slices), SPACING, (kernel,), dose, 0)[0]
+    return (seen[FINE // 2 :: FINE, FINE // 2 :: FINE][..., None] + noise).round().clamp(-1024).float()
+
+
+@pytest.mark.parametrize("kernel", [SOFT, SHARP], ids=["B40f", "B70f"])
+def test_without_skin_the_surfaces_of_what_lies_in_air_are_taken(kernel):
+    found = edge_spread(rods(kernel), SPACING)
+    assert found.surface == "all surfaces" and "edge of all surfaces" in found.transfer().source
+    assert (found.transfer().transfer(F) / kernel.transfer(F) - 1).abs().max() < 0.05
+
+
+def test_where_there_is_skin_nothing_else_is_taken():
+    scan = cylinder(SOFT)
+    both = torch.cat([scan, rods(SOFT)])
+    assert edge_spread(both, SPACING).surface == edge_spread(scan, SPACING).surface == "the skin"
