@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,21 @@ def series_files(folder: str | Path, series_uid: str = "") -> list[str]:
             stack of evenly spaced ones: some missing or there several times, of different grids, or sheared by a gantry
             tilt.
     """
+    return list(_series_files(str(folder), series_uid, _state(Path(folder))))
+
+
+def _state(folder: Path) -> tuple[tuple[str, int, int], ...]:
+    """What changes when a file of a folder does: names, sizes and times; a link to nothing has neither."""
+    found = []
+    for entry in folder.iterdir():
+        stat = entry.stat() if entry.exists() else entry.lstat()
+        found.append((entry.name, stat.st_size, stat.st_mtime_ns))
+    return tuple(sorted(found))
+
+
+@lru_cache(maxsize=2)
+def _series_files(folder: str, series_uid: str, _: tuple[tuple[str, int, int], ...]) -> tuple[str, ...]:
+    """Sort out a folder once, as long as it does not change: for its name, to be read, and to be written."""
     entries, series, others = _sorted_out(folder, (*PLACE, *PIXELS, *KIND, *SHARED, *MOMENT))
     where = f"DICOM folder {str(folder)!r}"
     if "" in series and len(series) > 1:
@@ -77,7 +93,7 @@ def series_files(folder: str | Path, series_uid: str = "") -> list[str]:
         check_length(header)
     slices = sorted(slices, key=lambda header: (_depth(header), str(header.filename)))
     _check_stack(where, slices)
-    return [str(header.filename) for header in slices]
+    return tuple(str(header.filename) for header in slices)
 
 
 def series_in(folder: str | Path) -> dict[str, list[str]]:

@@ -1,5 +1,7 @@
 """The files of one stack of slices are found in a DICOM folder, in their order; what is no upright stack is refused."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -181,4 +183,18 @@ def test_a_gantry_tilt_is_noticed(tmp_path, tilt, seen):
         assert series_files(tmp_path) == files
         return
     with pytest.raises(ValueError, match=r"shifted in their plane, by 2\.13 mm .* gantry tilt of 12\.0 degrees"):
+        series_files(tmp_path)
+
+
+def test_a_folder_is_sorted_out_anew_when_a_file_of_it_changes(tmp_path):
+    """What was found is kept, for a series is named, read and written: three times the same headers."""
+    write_series(tmp_path, hounsfield((5, 4, 3)))
+    assert series_files(tmp_path) == series_files(tmp_path)
+    (tmp_path / "one_more.dcm").write_bytes(b"")
+    with pytest.raises(ImageError, match=r"one_more\.dcm.* is empty"):
+        series_files(tmp_path)
+    (tmp_path / "one_more.dcm").unlink()
+    found = series_files(tmp_path)
+    Path(found[0]).write_bytes(Path(found[0]).read_bytes()[:300])
+    with pytest.raises(ImageError, match="cut short"):
         series_files(tmp_path)
