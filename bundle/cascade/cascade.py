@@ -164,8 +164,13 @@ class Cascade(nn.Module):
         for i, network in enumerate(self.fine):
             if i + 1 == scale:
                 axis = self.independent_axis[i]
-                parts = split_along(inputs, axis, self.slab_voxels)
-                output = torch.cat([network(torch.cat(part, 1)) for part in parts], axis)
+                if axis < 0:
+                    output = network(torch.cat(inputs, 1))
+                else:  # slice after slice in memory, as slices are read and written one by one
+                    inputs = [each.movedim(axis, 2).contiguous().movedim(2, axis) for each in inputs]
+                    parts = split_along(inputs, axis, self.slab_voxels)
+                    slices = [network(torch.cat(part, 1)).movedim(axis, 2) for part in parts]
+                    output = torch.cat(slices, 2).movedim(2, axis)
                 # A padded network returns a border that is not valid.
                 excess = [(output.shape[k + 2] - result.shape[k + 2]) // 2 for k in range(self.spatial_dims)]
                 result = result + crop(output, excess)

@@ -48,7 +48,9 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(batch, channels, *spatial)` to the same, ``margin`` voxels less on every side."""
-        return crop(x, self.margin) + self.layers(x)
+        out = self.layers(x)
+        out += crop(x, self.margin)  # in place: the convolution needs its own result no more
+        return out
 
 
 class ResNetGenerator(nn.Module):
@@ -80,7 +82,7 @@ class ResNetGenerator(nn.Module):
         channels: int = 16,
         blocks: int = 4,
         kernel_size: Sequence[int] | int = 3,
-        act: str | tuple = "RELU",
+        act: str | tuple = ("RELU", {"inplace": True}),
     ) -> None:
         super().__init__()
         kernel = ensure_tuple_rep(kernel_size, spatial_dims)

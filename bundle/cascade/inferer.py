@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from bundle.cascade.rows import make, pooled, seen, upsampled
 from bundle.cascade.scratch import ScratchImage
-from bundle.cascade.tile_plan import CPU_TENSOR, TilePlan, plan_tiles
+from bundle.cascade.tile_plan import CPU_FEATURES, CPU_TENSOR, TilePlan, plan_tiles
 from bundle.geometry import (
     Tile,
     finer,
@@ -155,9 +155,9 @@ class CascadeInferer(Inferer):
         """
         factors = pyramid(list(spacing), cascade.num_scales - 1)
         on_cpu = next(cascade.parameters()).device.type == "cpu"
-        largest = CPU_TENSOR * (1 + self.half) if on_cpu else math.inf
+        most = (CPU_FEATURES * (1 + self.half), CPU_TENSOR) if on_cpu else (math.inf, math.inf)
         grids = shapes(shape, factors)
-        return factors, plan_tiles(cascade, grids, batch, self.tile_size, self.memory_budget, on_disk, largest)
+        return factors, plan_tiles(cascade, grids, batch, self.tile_size, self.memory_budget, on_disk, *most)
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

@@ -44,7 +44,7 @@ class LiveBytes(TorchDispatchMode):
     def __init__(self, workspace: Callable[..., int] | None = None) -> None:
         super().__init__()
         self.workspace = workspace
-        self.live = self.peak = self.largest = 0
+        self.live = self.peak = self.largest = self.features = 0
         self._storages: set[int] = set()
 
     @classmethod
@@ -59,7 +59,10 @@ class LiveBytes(TorchDispatchMode):
         for tensor in tree_leaves(out):
             if isinstance(tensor, torch.Tensor) and tensor.is_meta:
                 self._add(tensor)
-        work = self.workspace(args[0], args[1], out) if self.workspace and "convolution" in str(func) else 0
+        work = 0
+        if "convolution" in str(func):
+            work = self.workspace(args[0], args[1], out) if self.workspace else 0
+            self.features = max(self.features, out.untyped_storage().nbytes())
         self.peak = max(self.peak, self.live + work)
         return out
 
@@ -103,14 +106,21 @@ def halved(network: nn.Module, parts: Sequence[nn.Module]) -> nn.Module:
 
 @dataclass(frozen=True)
 class Footprint:
-    """Bytes that a network needs: the peak, including the workspaces of libraries, and the largest tensor."""
+    """Bytes that a network needs.
+
+    Args:
+        peak: of all tensors at once, including the workspaces of libraries.
+        largest: of one tensor.
+        features: of one that a convolution makes.
+    """
 
     peak: int
     largest: int
+    features: int
 
 
 def footprint(network: nn.Module, shape: Sequence[int], **kwargs: Any) -> Footprint:
     """Return the bytes that a network, copied by `on_meta`, needs for a float32 input of a shape, with the input."""
     with LiveBytes(workspace) as count, torch.no_grad():
         network(torch.empty(tuple(shape), device="meta"), **kwargs)
-    return Footprint(count.peak, count.largest)
+    return Footprint(count.peak, count.largest, count.features)

@@ -18,7 +18,11 @@ from monai.utils import ensure_tuple_rep
 
 #: Largest tensor of features of a tile on a CPU: the largest that glibc's malloc keeps. Larger ones go back to the
 #: system after every layer, and are given to the next one page by page: up to 2.4 times as slow, measured.
-CPU_TENSOR = 2**25
+CPU_FEATURES = 2**25
+#: Largest tensor of any kind there, such as what a tile reads: larger tiles are hardly faster, and take memory.
+CPU_TENSOR = 2**27
+#: How many times as long a network takes for a voxel as its sketch: 5 to 15, measured, with bfloat16 and without.
+NETWORK = 8
 #: Voxels read by the first tile whose footprint is counted; counting takes longer for more.
 FIRST_READ = 2**21
 #: Share of the budget to plan with: what libraries need beside the tensors is not counted to the byte.
@@ -64,6 +68,7 @@ def plan_tiles(
     tile_size: int | Sequence[int] | None,
     budget: int,
     on_disk: bool,
+    features: float = math.inf,
     largest: float = math.inf,
 ) -> list[TilePlan]:
     """Plan the tiles of every scale, coarsest first.
@@ -75,7 +80,8 @@ def plan_tiles(
         tile_size: voxels a side of a written tile, for all scales; null for what the budget allows.
         budget: bytes of the device for the work on one tile.
         on_disk: whether tiles must be written as whole chunks.
-        largest: bytes of a tensor, in float32, beyond which a tile does not grow, whatever the budget.
+        features: bytes of a tensor of features, in float32, beyond which a tile does not grow, whatever the budget.
+        largest: the same of any tensor.
 
     Raises:
         ValueError: If the budget does not hold the smallest tile of a scale.
@@ -91,7 +97,7 @@ def plan_tiles(
             core = tuple(max(side // grain, 1) * grain for side in ensure_tuple_rep(tile_size, len(grid)))
         else:
             chunked = on_disk and scale > 0
-            core = _choose_core(ref(cascade), scale, grid, halo, grain, batch, budget, chunked, largest)
+            core = _choose_core(ref(cascade), scale, grid, halo, grain, batch, budget, chunked, features, largest)
         step = tuple(chunks_per_side(side) if on_disk and scale else grain for side in core)
         core = tuple(
             size if side >= size else side // part * part for side, part, size in zip(core, step, grid, strict=True)
@@ -110,14 +116,16 @@ def _choose_core(
     batch: int,
     budget: int,
     chunked: bool,
+    features: float,
     largest: float,
 ) -> tuple[int, ...]:
     """Return the largest tile of a scale that the budget holds; cached, as it takes a while."""
     network: Any = cascade()
-    cores = list(_smaller_and_smaller(grid, partial(_side, grain, chunked), halo))
+    inner = tuple(a - b for a, b in zip(halo, network.margin, strict=True)) if scale else halo
+    cores = list(_smaller_and_smaller(grid, partial(_side, grain, chunked), ((1, halo), (NETWORK, inner))))
     inputs = [(batch, 2 if scale else 1, *read_shape(network, scale, grid, halo, core)) for core in cores]
     count = partial(footprint, on_meta(network), scale=scale)
-    best = _first_that_fits(inputs, count, budget * PLANNED, largest)
+    best = _first_that_fits(inputs, count, budget * PLANNED, features, largest)
     if best == len(cores):
         raise ValueError(
             f"memory_budget {budget} bytes is less than the {math.ceil(count(inputs[-1]).peak / PLANNED)} that "
@@ -135,7 +143,11 @@ def read_shape(cascade: Any, scale: int, grid: Sequence[int], halo: Sequence[int
 
 
 def _first_that_fits(
-    inputs: Sequence[tuple[int, ...]], count: Callable[[tuple[int, ...]], Footprint], budget: float, largest: float
+    inputs: Sequence[tuple[int, ...]],
+    count: Callable[[tuple[int, ...]], Footprint],
+    budget: float,
+    features: float,
+    largest: float,
 ) -> int:
     """Return the index of the first of smaller and smaller tiles that fits; their number if there is none.
 
@@ -145,22 +157,27 @@ def _first_that_fits(
         inputs: the shape of each tile's input.
         count: the bytes that a network needs for a shape.
         budget: most bytes of all tensors together.
-        largest: most bytes of one tensor, except for the smallest tile.
+        features: most bytes of one tensor of features, except for the smallest tile.
+        largest: the same of any tensor.
     """
     last = len(inputs) - 1
     reads = [math.prod(shape) // shape[1] for shape in inputs]
+    lowest = next((i for i, shape in enumerate(inputs) if 4 * math.prod(shape) <= largest), last)  # needs no counting
 
     @cache
     def excess(i: int) -> float:
         need = count(inputs[i])
-        return max(need.peak / budget, need.largest / largest if i < last else 0)
+        too_large = max(need.features / features, need.largest / largest)
+        return max(need.peak / budget, too_large if i < last else 0)
 
     def nearest(number: float) -> int:
         return min(bisect_left(reads, -number, key=neg), last)
 
-    first = nearest(FIRST_READ)
-    best = nearest(reads[first] / excess(first))
-    while best > 0 and excess(best - 1) <= 1:
+    first = max(nearest(FIRST_READ), lowest)
+    best = max(nearest(reads[first] / excess(first)), lowest)
+    if reads[lowest] < 4 * reads[best] and excess(lowest) <= 1:  # features may not grow with the tile
+        return lowest
+    while best > lowest and excess(best - 1) <= 1:
         best -= 1
     while best <= last and excess(best) > 1:
         best += 1
@@ -174,26 +191,35 @@ def _side(grain: int, chunked: bool, shortest: int) -> int:
 
 
 def _smaller_and_smaller(
-    grid: tuple[int, ...], side: Callable[[int], int], halo: Sequence[int]
+    grid: tuple[int, ...], side: Callable[[int], int], work: Sequence[tuple[int, Sequence[int]]]
 ) -> Iterator[tuple[int, ...]]:
-    """Yield tiles of an image from the whole down, each cut once more along the axis that adds the least halo.
+    """Yield tiles of an image from the whole down, each cut once more along the axis that adds the least work.
 
     So a network that works within the slice gets flat tiles, wide along the axes of a large reach.
 
     Args:
         grid: voxels of the image.
         side: the shortest side that a tile may have, not below a number of voxels.
-        halo: voxels that a tile reads around itself.
+        work: how long a voxel takes, and how many voxels around a tile are computed, for each step of the computation.
     """
     lengths = [list(_lengths(size, side)) for size in grid]
 
+    def effort(cuts: Sequence[tuple[int, int]]) -> float:
+        """How long all tiles take together."""
+        total = 0
+        for weight, around in work:
+            total += weight * math.prod(
+                size + 2 * number * margin for size, (number, _), margin in zip(grid, cuts, around, strict=True)
+            )
+        return total
+
     def price(axis: int) -> float:
-        """How much more the next cut makes all tiles read, relative to how much smaller it makes them."""
+        """How much more work the next cut makes, relative to how much smaller it makes the tiles."""
         if len(lengths[axis]) == 1:
             return math.inf
-        (number, length), (more, shorter) = lengths[axis][:2]
-        read = more * (shorter + 2 * halo[axis]) / (number * (length + 2 * halo[axis]))
-        return math.log(read) / math.log(length / shorter)
+        now = [choices[0] for choices in lengths]
+        following = [*now[:axis], lengths[axis][1], *now[axis + 1 :]]
+        return math.log(effort(following) / effort(now)) / math.log(now[axis][1] / following[axis][1])
 
     yield tuple(choices[0][1] for choices in lengths)
     while any(len(choices) > 1 for choices in lengths):

@@ -36,6 +36,14 @@ def test_a_tile_is_within_the_budget_and_hardly_smaller(budget, on_disk):
     assert 0.3 * budget < bytes_of(network, plan).peak / PLANNED <= budget
 
 
+@pytest.mark.parametrize("kernel", [(3, 3, 3), (3, 3, 1)])
+def test_no_tensor_of_features_is_larger_than_asked(kernel):
+    network = cascade(kernel)
+    plan = plan_tiles(network, GRIDS, 1, None, 2**40, False, features=2**19)[1]
+    assert 2**17 < bytes_of(network, plan).features <= 2**19
+    assert bytes_of(network, plan).largest <= 2**21
+
+
 def test_no_tensor_of_a_tile_is_larger_than_asked():
     network = cascade()
     plan = plan_tiles(network, GRIDS, 1, None, 2**40, False, largest=2**20)[1]
@@ -62,9 +70,9 @@ def test_the_tile_is_the_first_that_fits(budget):
     inputs = [(1, 2, side, side, side) for side in range(200, 9, -1)]
 
     def count(shape):
-        return Footprint(40 * math.prod(shape) + 10_000_000, 4 * math.prod(shape))
+        return Footprint(40 * math.prod(shape) + 10_000_000, 4 * math.prod(shape), 2 * math.prod(shape))
 
-    best = _first_that_fits(inputs, count, budget, math.inf)
+    best = _first_that_fits(inputs, count, budget, math.inf, math.inf)
     assert best == next((i for i, shape in enumerate(inputs) if count(shape).peak <= budget), len(inputs))
 
 
@@ -81,7 +89,7 @@ def test_cutting_once_more_makes_tiles_smaller_down_to_one_grain(data):
     grid = tuple(data.draw(st.lists(st.integers(1, 300), min_size=1, max_size=3)))
     halo = tuple(data.draw(st.integers(0, 40)) for _ in grid)
     grain = data.draw(st.sampled_from([1, 2, 8]))
-    cores = list(_smaller_and_smaller(grid, lambda shortest: -(-shortest // grain) * grain, halo))
+    cores = list(_smaller_and_smaller(grid, lambda shortest: -(-shortest // grain) * grain, ((1, halo),)))
     assert cores[0] == grid
     assert cores[-1] == tuple(min(grain, size) for size in grid)
     assert all(math.prod(a) > math.prod(b) for a, b in pairwise(cores))
@@ -106,14 +114,19 @@ def test_a_plan_one_can_see(on_disk, tile_size, core, step, chunks, tiles):
 
 
 def test_each_cut_is_along_the_axis_that_adds_the_least_halo():
-    assert list(_smaller_and_smaller((8, 8), lambda side: -(-side // 2) * 2, (1, 3))) == [
+    assert list(_smaller_and_smaller((8, 8), lambda side: -(-side // 2) * 2, ((1, (1, 3)),))) == [
         (8, 8),
         (4, 8),  # all tiles read 2 * 6 * 14 voxels, and 2 * 10 * 10 if cut the other way
         (2, 8),
         (2, 4),
         (2, 2),
     ]
-    assert list(_smaller_and_smaller((100, 100), lambda side: side, (10, 0)))[1:4] == [(100, 50), (100, 34), (100, 25)]
+    flat = _smaller_and_smaller((100, 100), lambda side: side, ((1, (10, 0)),))
+    assert list(flat)[1:4] == [(100, 50), (100, 34), (100, 25)]
+    # what takes longer counts for more: a sketch that looks along the one axis, a network that looks along the other
+    for weight, second in ((1, (100, 50)), (8, (50, 100))):
+        sketch, network = (1, (10, 0)), (weight, (0, 5))
+        assert list(_smaller_and_smaller((100, 100), lambda side: side, (sketch, network)))[1] == second
 
 
 @pytest.mark.parametrize(("scales", "core"), [(1, (2, 2, 2)), (2, (1, 1, 1))])
