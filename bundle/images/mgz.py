@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 import nibabel
 import numpy as np
 from bundle.images.claims import check_claim
 from bundle.images.image import ImageError, LazyImage, Opened, Write, in_order, named, one_channel
+from bundle.images.packed import packing
 from bundle.images.readback import check_mgz, least_bytes
 from bundle.runtime.files import atomic
 from nibabel.arrayproxy import ArrayProxy
@@ -59,8 +59,7 @@ def create(path: Path, like: LazyImage, dtype: np.dtype, **_: Any) -> Iterator[W
     with atomic(path, needed, lambda part: check_mgz(part, shape, dtype)) as part, ExitStack() as stack:
         file: BinaryIO = stack.enter_context(part.open("wb"))
         if path.name.lower().endswith(".mgz"):
-            zipped = gzip.GzipFile(filename="", mode="wb", compresslevel=1, fileobj=file, mtime=0)
-            file = cast(BinaryIO, stack.enter_context(zipped))
+            file = stack.enter_context(packing(file))
         header.writehdr_to(file)
         file.write(b"\0" * (header.get_data_offset() - file.tell()))
         stored = dtype.newbyteorder(">")

@@ -6,17 +6,17 @@ source's own voxels (type, slope, display window) is new; free text, which may n
 
 from __future__ import annotations
 
-import gzip
 import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 import nibabel
 import numpy as np
 from bundle.images.claims import check_claim
 from bundle.images.image import MILLIMETRES, ImageError, LazyImage, Opened, Write, in_order, named, one_channel
+from bundle.images.packed import packing
 from bundle.images.readback import check_nifti, least_bytes
 from bundle.runtime.files import atomic
 from nibabel.nifti1 import Nifti1Header
@@ -74,9 +74,7 @@ def create(path: Path, like: LazyImage, dtype: np.dtype, **_: Any) -> Iterator[W
     with atomic(path, needed, lambda part: check_nifti(part, like.shape, dtype)) as part, ExitStack() as stack:
         file: BinaryIO = stack.enter_context(part.open("wb"))
         if packed:
-            # Level 1, as nibabel: of noise, higher ones save little. No name and time: same voxels, same bytes.
-            zipped = gzip.GzipFile(filename="", mode="wb", compresslevel=1, fileobj=file, mtime=0)
-            file = cast(BinaryIO, stack.enter_context(zipped))
+            file = stack.enter_context(packing(file))
         header.write_to(file)
         file.write(b"\0" * (int(header["vox_offset"]) - file.tell()))
         stored = dtype.newbyteorder("<")

@@ -1,11 +1,13 @@
 """NIfTI of every kind gives its voxels in mm, and a result with the source's own header; in memory and streamed."""
 
+import importlib
+
 import itk
 import nibabel
 import numpy as np
 import pytest
 
-from bundle.images import ImageError, Volume, create_image, held, load_image, open_image
+from bundle.images import ImageError, Volume, create_image, held, load_image, open_image, packed
 from tests.images.ways import both_ways, through
 
 SHAPE = (9, 8, 7)
@@ -26,6 +28,21 @@ def written(path, data=None, affine=AFFINE, order="<", edit=None):
         edit(image)
     image.to_filename(path)
     return path
+
+
+@pytest.mark.parametrize("end", [".nii.gz", ".mgz"])
+@pytest.mark.parametrize("library", ["isal.igzip", "gzip"])
+def test_a_packed_result_is_the_same_with_and_without_isal(tmp_path, monkeypatch, library, end):
+    monkeypatch.setattr(packed, "GzipFile", importlib.import_module(library).GzipFile)
+    path, source, made = tmp_path / f"result{end}", held(voxels(), AFFINE, tmp_path / "a.nii"), []
+    for _ in range(2):
+        with create_image(path, source, np.int16) as write:
+            for z in range(SHAPE[2]):
+                write((slice(0, 9), slice(0, 8), slice(z, z + 1)), source[:, :, z : z + 1])
+        assert np.array_equal(open_image(path).whole(), voxels())
+        made.append(path.read_bytes())
+        path.unlink()
+    assert made[0] == made[1] and b"result" not in made[0]
 
 
 def test_a_file_that_is_cut_short_is_told_by_its_bytes(tmp_path):
