@@ -17,7 +17,7 @@ from bundle.images.image import ImageError
 try:
     from isal.igzip import GzipFile
 except ImportError:  # of Python itself, five times as slow
-    from gzip import GzipFile
+    from gzip import GzipFile  # type: ignore[assignment]
 
 #: Bytes that are unpacked at once.
 BLOCK = 2**20
