@@ -9,6 +9,7 @@ memory, in the same processes::
 
 from __future__ import annotations
 
+import math
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -51,8 +52,8 @@ def translate(image: str, folder: str, budget: str, keys: dict[str, Any]) -> Tak
     """Translate an image in this process."""
     workflow = ConfigWorkflow(**workflow_arguments(image, folder, (False, budget, None), keys))
     workflow.initialize()
-    evaluator, marks = workflow.parser.get_parsed_content("evaluator"), []
-    own = CascadeInferer.__call__
+    workflow.parser.get_parsed_content("evaluator")
+    marks, own = [], CascadeInferer.__call__
 
     def marked(self: CascadeInferer, *arguments: Any, **named: Any) -> Tensor:
         marks.append(perf_counter())
@@ -61,7 +62,6 @@ def translate(image: str, folder: str, budget: str, keys: dict[str, Any]) -> Tak
         return result
 
     CascadeInferer.__call__ = marked  # type: ignore[method-assign]
-    assert evaluator
     start, busy = perf_counter(), process_time()
     workflow.run()
     end, busy = perf_counter(), process_time() - busy
@@ -101,7 +101,8 @@ def main(
                 taken.setdefault(row, []).append(alone(translate, f"{place}/{row[0]}", str(result), budget, more))
                 print(*row, taken[row][-1], flush=True)
                 shutil.rmtree(result)
-    networks = median(each.cascade for (_, way), runs in taken.items() for each in runs if not way or all(ways))
+    in_memory = [each.cascade for (_, way), runs in taken.items() if not way for each in runs]
+    networks = median(in_memory) if in_memory else math.nan
     rows = [["source", "scales", "seconds", "before", "cascade", "after", "processor seconds", "times the networks"]]
     rows.append(["---"] * len(rows[0]))
     for (name, way), runs in taken.items():

@@ -110,14 +110,14 @@ def edge_spread(image: Slices, spacing: Sequence[float]) -> EdgeSpread:
             be oblique, which is not seen: its profiles all count.
         spacing: voxel size in mm, of the three axes; pixels are square within a tenth.
     """
-    skin = _edges(image, spacing, EdgeSpread())
-    return skin if skin.profiles >= FEWEST else _edges(image, spacing, EdgeSpread(surface=SURFACES))
+    skin = _edges(image, spacing, EdgeSpread.surface)
+    return skin if skin.profiles >= FEWEST else _edges(image, spacing, SURFACES)
 
 
-def _edges(image: Slices, spacing: Sequence[float], total: EdgeSpread) -> EdgeSpread:
-    """Collect the profiles of a kind, into sums that are given."""
+def _edges(image: Slices, spacing: Sequence[float], surface: str) -> EdgeSpread:
+    """Collect the profiles across surfaces of a kind: the skin, or all."""
     depth = image.shape[2]
-    profiles = 0
+    total, profiles = EdgeSpread(surface=surface), 0
     pixel = math.sqrt(float(spacing[0]) * float(spacing[1]))
     inner = crossed_slices(image.shape)
     for z in inner or [0]:
@@ -128,7 +128,7 @@ def _edges(image: Slices, spacing: Sequence[float], total: EdgeSpread) -> EdgeSp
             else (None, None)
         )
         slope_z = 0.0 if below is None or above is None else (above - below) / (2 * float(spacing[2]))
-        position, values, sector = _profiles(slice_, pixel, slope_z, total.surface)
+        position, values, sector = _profiles(slice_, pixel, slope_z, surface)
         bins = np.digitize(position, _EDGES) - 1
         ok = (bins >= 0) & (bins < len(_EDGES) - 1)
         at = ((2 * sector + z % 2)[:, None] * (len(_EDGES) - 1) + bins)[ok]
