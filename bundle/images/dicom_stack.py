@@ -23,6 +23,7 @@ from bundle.images.dicom_headers import (
 )
 from bundle.images.dicom_rules import PIXELS, PLACE, check_pixels, check_place, check_units
 from bundle.images.image import ImageError
+from bundle.runtime.files import stamp
 
 #: What tells what a file is.
 KIND = ("SOPClassUID", "SeriesInstanceUID", "SeriesDescription", "ImageType", *SIZE)
@@ -59,16 +60,7 @@ def series_files(folder: str | Path, series_uid: str = "") -> list[str]:
             stack of evenly spaced ones: some missing or there several times, of different grids, or sheared by a gantry
             tilt.
     """
-    return list(_series_files(str(folder), series_uid, _state(Path(folder))))
-
-
-def _state(folder: Path) -> tuple[tuple[str, int, int], ...]:
-    """What changes when a file of a folder does: names, sizes and times; a link to nothing has neither."""
-    found = []
-    for entry in folder.iterdir():
-        stat = entry.stat() if entry.exists() else entry.lstat()
-        found.append((entry.name, stat.st_size, stat.st_mtime_ns))
-    return tuple(sorted(found))
+    return list(_series_files(str(folder), series_uid, tuple(sorted(map(stamp, Path(folder).iterdir())))))
 
 
 @lru_cache(maxsize=2)

@@ -278,3 +278,10 @@ def _sync(path: Path) -> None:
             raise
     finally:
         os.close(handle)
+
+
+def stamp(path: str | Path) -> tuple[str, int, int]:
+    """Return a file's path, size in bytes and time of change: another if it changes; of a link to nothing, its own."""
+    path = Path(path)
+    stat = path.stat() if path.exists() else path.lstat()
+    return str(path), stat.st_size, stat.st_mtime_ns

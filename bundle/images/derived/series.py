@@ -18,7 +18,7 @@ from bundle.images.derived.image import UNNAMED, Derivation, uid_of
 from bundle.images.dicom_headers import read_header, value_of
 from bundle.images.image import ImageError
 from bundle.images.readback import check_tail, least_bytes
-from bundle.runtime.files import atomic
+from bundle.runtime.files import atomic, stamp
 from pydicom.uid import UID
 
 #: What names a slice, the series and the study; an archive takes none without them.
@@ -153,8 +153,7 @@ def check_source(source: Sequence[str | Path]) -> None:
     Raises:
         ImageError: If a slice has no name of its own or is of another study, or its header cannot be written again.
     """
-    stats = [Path(file).stat() for file in source]
-    _check_files(tuple((str(file), s.st_size, s.st_mtime_ns) for file, s in zip(source, stats, strict=True)))
+    _check_files(tuple(map(stamp, source)))
 
 
 @lru_cache(maxsize=2)
