@@ -79,9 +79,10 @@ class Volume:
         """The axis of the file that runs across the slices."""
         return self._axes[2]
 
-    def __getitem__(self, index: tuple[Any, int]) -> Tensor:
-        """One slice across the last axis, ``image[..., z]``: as much of a tensor as `bundle.scanner` needs."""
-        return self.slab(index[1], index[1] + 1)[..., 0]
+    def __getitem__(self, index: tuple[Any, int | slice]) -> Tensor:
+        """Slices across the last axis, ``image[..., z]`` or ``[..., a:b]``: as much of a tensor as `scanner` needs."""
+        z = index[1]
+        return self.slab(z.start, z.stop) if isinstance(z, slice) else self.slab(z, z + 1)[..., 0]
 
     def window(self, bounds: Sequence[tuple[int, int]]) -> Tensor:
         """Read a window, which may reach over the border that is repeated there: `(*(stop - start))`, float32."""

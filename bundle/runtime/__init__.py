@@ -8,7 +8,8 @@
 - `malloc`: the C library's heap; `precision`: where bfloat16 saves time, and is right;
 - `system`: where systems differ; `locks`: between processes; `origins`: what was taken out of an archive;
 - `job`: all that a result depends on; `notes`: what is worth telling of an image;
-- `prefetch`: reading and writing while computing; `ranks`: the processes of one run; `torchrun`: what starts them.
+- `prefetch`: reading and writing while computing; `threads`: some things at once;
+- `ranks`: the processes of one run; `torchrun`: what starts them.
 """
 
 from bundle.runtime.afterwards import afterwards, all_images
@@ -24,6 +25,7 @@ from bundle.runtime.precision import has_bfloat16, in_bfloat16
 from bundle.runtime.prefetch import prefetch
 from bundle.runtime.ranks import first, of_first, rank, shutdown, wait, world
 from bundle.runtime.resolver import deferred
+from bundle.runtime.threads import one_thread, side_by_side
 from bundle.runtime.typed import typed_path
 
 __all__ = [
@@ -44,12 +46,14 @@ __all__ = [
     "note",
     "noted",
     "of_first",
+    "one_thread",
     "parse_bytes",
     "prefetch",
     "rank",
     "remark",
     "root_of",
     "shutdown",
+    "side_by_side",
     "trim_malloc",
     "typed_path",
     "wait",

@@ -32,21 +32,20 @@ def unclipped(image: Tensor) -> Tensor:
     Returns:
         The same shape. Near values below the floor the image was not clipped, and is kept.
     """
-    at_floor = image == FLOOR
-    if not at_floor.any():
+    at_floor = (image == FLOOR).nonzero(as_tuple=True)
+    if not len(at_floor[0]):
         return image
     around = F.pad(image[:, None], (RADIUS,) * 4, mode="replicate")[:, 0]
-    near = around < FLOOR + NEAR
-    nearby, floor, excess = (
-        means[at_floor] for means in _blurred(near, around == FLOOR, (around - FLOOR).clamp(min=0) * near)
-    )
+    above = around - FLOOR
+    near = above < NEAR
+    nearby, floor, excess = (means[at_floor] for means in _blurred(near, above == 0, above.clamp(min=0) * near))
     share = (floor / nearby).clamp(LEAST, 1 - LEAST)
     # A normal distribution of mean FLOOR + depth * deviation; the share of it lies below the floor.
     depth = -torch.special.ndtri(share)
     density = (-depth.square() / 2).exp() / math.sqrt(2 * math.pi)
     deviation = excess / nearby / (density + depth * torch.special.ndtr(depth))
     valid = floor / nearby < MOST
-    below = around < FLOOR
+    below = above < 0
     if below.any():
         valid &= _blurred(below)[0][at_floor] < floor * LEAST
     out = image.clone()

@@ -17,11 +17,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
+from bundle.runtime import one_thread, side_by_side
 from bundle.scanner.clipping import FLOOR
-from bundle.scanner.flat import Slices, spread_slices
+from bundle.scanner.flat import Slices, at_once, spread_slices
 from bundle.scanner.transfer import Transfer
 from scipy.ndimage import (
     binary_erosion,
@@ -110,32 +111,35 @@ def edge_spread(image: Slices, spacing: Sequence[float]) -> EdgeSpread:
             be oblique, which is not seen: its profiles all count.
         spacing: voxel size in mm, of the three axes; pixels are square within a tenth.
     """
-    skin = _edges(image, spacing, EdgeSpread.surface)
-    return skin if skin.profiles >= FEWEST else _edges(image, spacing, SURFACES)
+    with one_thread() as threads:
+        skin = _edges(image, spacing, EdgeSpread.surface, threads)
+        return skin if skin.profiles >= FEWEST else _edges(image, spacing, SURFACES, threads)
 
 
-def _edges(image: Slices, spacing: Sequence[float], surface: str) -> EdgeSpread:
+def _edges(image: Slices, spacing: Sequence[float], surface: str, threads: int) -> EdgeSpread:
     """Collect the profiles across surfaces of a kind: the skin, or all."""
-    depth = image.shape[2]
-    total, profiles = EdgeSpread(surface=surface), 0
     pixel = math.sqrt(float(spacing[0]) * float(spacing[1]))
     inner = crossed_slices(image.shape)
-    for z in inner or [0]:
-        slice_ = image[..., z].numpy().astype(np.float32)
-        below, above = (
-            (_smooth(image[..., z + d].numpy().astype(np.float32)) for d in (-1, 1))
-            if inner and depth > 1
-            else (None, None)
-        )
-        slope_z = 0.0 if below is None or above is None else (above - below) / (2 * float(spacing[2]))
-        position, values, sector = _profiles(slice_, pixel, slope_z, surface)
+    beside = 1 if inner and image.shape[2] > 1 else 0
+
+    def read(z: int) -> tuple[int, np.ndarray]:
+        slab = image[..., z - beside : z + beside + 1].numpy()
+        return z, np.ascontiguousarray(slab.transpose(2, 0, 1), np.float32)
+
+    def crossed(given: tuple[int, np.ndarray]) -> EdgeSpread:
+        z, slab = given
+        slope_z = (_smooth(slab[2]) - _smooth(slab[0])) / (2 * float(spacing[2])) if beside else 0.0
+        position, values, sector = _profiles(slab[beside], pixel, slope_z, surface)
         bins = np.digitize(position, _EDGES) - 1
         ok = (bins >= 0) & (bins < len(_EDGES) - 1)
         at = ((2 * sector + z % 2)[:, None] * (len(_EDGES) - 1) + bins)[ok]
-        total.total[...] += np.bincount(at, values[ok], total.total.size).reshape(total.total.shape)
-        total.count[...] += np.bincount(at, minlength=total.count.size).reshape(total.count.shape)
-        profiles += len(sector)
-    return replace(total, profiles=profiles, upright=bool(inner) and depth > 1)
+        shape = (2 * SECTORS, len(_EDGES) - 1)
+        total = np.bincount(at, values[ok], math.prod(shape)).reshape(shape)
+        count = np.bincount(at, minlength=math.prod(shape)).reshape(shape)
+        return EdgeSpread(total, count, len(sector), bool(beside), surface)
+
+    each = side_by_side(inner or [0], read, crossed, at_once(image.shape, threads))
+    return sum(each, EdgeSpread(surface=surface))
 
 
 def crossed_slices(shape: Sequence[int]) -> list[int]:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from bundle.runtime import one_thread
 from bundle.scanner.edge_spread import KNOTS, EdgeSpread, edge_spread
 from bundle.scanner.flat import SIDE, FlatNoise, Slices, flat_noise
 from bundle.scanner.kernel import TURNS, Kernel, frequencies
@@ -143,7 +144,8 @@ def _fit(noise: FlatNoise, edge: Transfer | None) -> OptimizeResult | None:
         return np.concatenate([*(part(numbers) for part in parts), _usual(numbers)])
 
     starts = _STARTS[1:] if edge is None else _STARTS
-    fits = [least_squares(misfit, start, bounds=(_NOT_BELOW, _NOT_ABOVE), x_scale=_SCALE) for start in starts]
+    with one_thread():
+        fits = [least_squares(misfit, start, bounds=(_NOT_BELOW, _NOT_ABOVE), x_scale=_SCALE) for start in starts]
     return min(fits, key=lambda fit: float(fit.cost))
 
 

@@ -9,12 +9,14 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from bundle.runtime import one_thread, side_by_side
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 SIDE = 24  # voxels of a patch
 TISSUE = (-60.0, 160.0)  # HU: range of the smoothed values of a patch
+AT_ONCE = 2**20  # most voxels looked at at once, in whole slices
 SLICES = 48  # most slices to search, of 512 x 512 voxels or less
 FILTER_RANGE = (-1200.0, 2000.0)  # HU: clipped before filtering; padding around the field of view and metal would ring
 FEWEST_FLATTEST = 200  # patches that are taken, if there are as many, though more than a third of them
@@ -28,7 +30,7 @@ class Slices(Protocol):
         """Voxels per axis."""
 
     def __getitem__(self, index: Any) -> Tensor:
-        """One slice, `image[..., z]`."""
+        """One slice, `image[..., z]`, or some, `image[..., first:last]`."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,11 @@ def searched_slices(shape: Sequence[int]) -> list[int]:
     return spread_slices(depth, max(min(SLICES, SLICES * 512**2 // (x * y)), 1))
 
 
+def at_once(shape: Sequence[int], threads: int) -> int:
+    """Return how many slices of a CT `(x, y, z)` are looked at at once: as many as threads, fewer if they are large."""
+    return min(threads, max(AT_ONCE // (shape[0] * shape[1]), 1))
+
+
 def tissue_patches(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Find the patches of a slice, `(x, y)` in HU, that lie in soft tissue.
 
@@ -98,22 +105,24 @@ def flat_noise(image: Slices, spacing: Sequence[float]) -> FlatNoise:
         spacing: voxel size in mm of at least the first two axes.
     """
     pixel = (float(spacing[0]), float(spacing[1]))
-    numbers = searched_slices(image.shape)
-    found = [tissue_patches(_piece(image, z)) for z in numbers]
-    order = np.argsort(np.concatenate([ranges for _, ranges in found]), kind="stable")
-    chosen = np.zeros(len(order), bool)
-    chosen[order[: max(FEWEST_FLATTEST, len(order) // 3)]] = True
-    power, patches, first = torch.zeros(len(numbers), SIDE, SIDE, dtype=torch.float64), [], 0
-    for k, (z, (corners, _)) in enumerate(zip(numbers, found, strict=True)):
-        flat = corners[chosen[first : first + len(corners)]]
-        first += len(corners)
-        piece = _piece(image, z) if len(flat) else np.zeros((0, 0))
-        cut = [patch for i, j in flat if np.ptp(patch := piece[i : i + SIDE, j : j + SIDE])]  # padding has no noise
-        patches.append(len(cut))
-        if cut:
-            rows = torch.from_numpy(np.stack(cut).reshape(len(cut), -1))
-            power[k] = mean_power(rows, pixel) * len(cut)
-    return FlatNoise(power, torch.tensor(patches, dtype=torch.float64), pixel)
+    numbers, power, patches, first = searched_slices(image.shape), [], [], 0
+    with one_thread() as threads:
+        looked_at = side_by_side(
+            numbers, lambda z: _clipped(image[..., z]), tissue_patches, at_once(image.shape, threads)
+        )
+        found = list(looked_at)
+        order = np.argsort(np.concatenate([ranges for _, ranges in found]), kind="stable")
+        chosen = np.zeros(len(order), bool)
+        chosen[order[: max(FEWEST_FLATTEST, len(order) // 3)]] = True
+        for z, (corners, _) in zip(numbers, found, strict=True):
+            flat = corners[chosen[first : first + len(corners)]]
+            first += len(corners)
+            piece = _clipped(image[..., z]) if len(flat) else np.zeros((0, 0))
+            cut = [patch for i, j in flat if np.ptp(patch := piece[i : i + SIDE, j : j + SIDE])]  # padding: no noise
+            patches.append(len(cut))
+            rows = torch.from_numpy(np.stack(cut).reshape(len(cut), -1)) if cut else torch.zeros(1, SIDE * SIDE)
+            power.append(mean_power(rows.double(), pixel) * len(cut))
+    return FlatNoise(torch.stack(power), torch.tensor(patches, dtype=torch.float64), pixel)
 
 
 def mean_power(patches: Tensor, spacing: Sequence[float]) -> Tensor:
@@ -130,5 +139,5 @@ def mean_power(patches: Tensor, spacing: Sequence[float]) -> Tensor:
     return torch.fft.fft2(noise * window).abs().square().mean(0) / window.square().sum() * math.prod(spacing[:2])
 
 
-def _piece(image: Slices, z: int) -> np.ndarray:
-    return np.clip(image[..., z].double().numpy(), *FILTER_RANGE)
+def _clipped(piece: Tensor) -> np.ndarray:
+    return np.clip(piece.numpy().astype(np.float64), *FILTER_RANGE)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from bundle.scanner import SHARP, SOFT, Kernel, acquire, edge_spread, frequencies
+from bundle.scanner import SHARP, SOFT, Kernel, acquire, edge_spread, flat_noise, frequencies
 
 PIXEL = 0.7
 FINE = 4  # times the phantom is finer than the scan
@@ -80,3 +80,16 @@ def test_where_there_is_skin_nothing_else_is_taken():
     scan = cylinder(SOFT)
     both = torch.cat([scan, rods(SOFT)])
     assert edge_spread(both, SPACING).surface == edge_spread(scan, SPACING).surface == "the skin"
+
+
+def test_the_number_of_threads_changes_nothing():
+    scan, before = cylinder(SOFT), torch.get_num_threads()
+    try:
+        (one, heard), (four, again) = (
+            (edge_spread(scan, SPACING), flat_noise(scan, SPACING)) for _ in map(torch.set_num_threads, (1, 4))
+        )
+    finally:
+        torch.set_num_threads(before)
+    assert one.profiles == four.profiles > 0 and heard.count == again.count > 0
+    assert (one.total == four.total).all() and (one.count == four.count).all()
+    assert torch.equal(heard.power, again.power)
