@@ -1,4 +1,4 @@
-"""Make the catalogue of kernels anew from the real pairs: `bundle/scanner/kernels.json`.
+"""Make the catalogue of kernels again from the real pairs: `bundle/scanner/kernels.json`.
 
     python -m benchmarks.catalogue DATA [--path bundle/scanner/kernels.json]
 

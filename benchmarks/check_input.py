@@ -1,4 +1,4 @@
-"""What `check_input` refuses: real CTs and their crops, phantoms, and images that are no CT in HU.
+"""What `check_input` refuses: real CTs and their crops, phantoms, and images that are not CTs in HU.
 
     python -m benchmarks.check_input DATA [--more FOLDER] [--crop_count 700]
 

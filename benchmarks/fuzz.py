@@ -233,7 +233,7 @@ def traced(number: int, seed: int, folder: Path) -> list[str]:
     outside = sorted(opened[1] - opened[0])
     own = (str(ROOT), sys.prefix, sys.base_prefix, *SYSTEM)
     inner = re.compile(rf"{re.escape(str(folder))}/\w+(/(seeds(/.*)?|noise|mutant(/input(/.*)?)?))?$")
-    temporary = re.compile(rf"{re.escape(str(folder))}/tmp\w+(/plain\.dcm)?$")  # made anew by the decoder of DICOM
+    temporary = re.compile(rf"{re.escape(str(folder))}/tmp\w+(/plain\.dcm)?$")  # made each time by the DICOM decoder
     expected = (inner, temporary)
     return [path for path in outside if not path.startswith(own) and not any(one.match(path) for one in expected)]
 

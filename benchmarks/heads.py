@@ -113,7 +113,7 @@ def main(data: str, output: str, only: str | None = None, start: str | None = No
         ValueError: If the patient is not known.
     """
     if only and only not in PATIENTS:
-        raise ValueError(f"only {only!r} is no patient; take one of {', '.join(PATIENTS)}.")
+        raise ValueError(f"only {only!r} is not a patient; take one of {', '.join(PATIENTS)}.")
     end, root = time.monotonic() + 60 * minutes if minutes else None, Path(output)
     names = sorted(file.name.removesuffix("_T1.nii.gz") for file in Path(data).glob("*_T1.nii.gz"))
     for name in names:

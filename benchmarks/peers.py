@@ -158,7 +158,7 @@ def measure(method: Method, folder: Path, shape: Sequence[int], settings: Settin
     # libraries set themselves up on the first call
     finest(settings, padded=False)(torch.zeros((1, 3, 64, 64, 8), device=settings.device))
     base = host_memory.resident_memory() or math.nan
-    with suppress(OSError):  # Linux: the peak starts anew
+    with suppress(OSError):  # Linux: reset the peak
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     inputs = work.load()
     start, busy = perf_counter(), process_time()

@@ -3,7 +3,7 @@
     python -m benchmarks.unpaired DATA [--rider FOLDER]
 
 Each source is converted to the kernel of a reference of another slice or another patient, as inference does
-(``target_kernel``). Then both are measured anew: the transfer function at the skin, and the noise spectrum in flat soft
+(``target_kernel``). Then both are measured: the transfer function at the skin, and the noise spectrum in flat soft
 tissue, scaled to its own sum. Printed is the largest relative difference below 0.4 cycles/mm where the reference is
 above a tenth of its peak; beside it that of a real scan of the target kernel, the source's own, which shows how far two
 real scans are apart. DATA holds ``ct`` and ``kernels``; RIDER's sharp series, a DICOM folder, is judged if it is given.

@@ -78,7 +78,7 @@ def write_series(folder, volume, affine=None, series="1.2.3.4", description="syn
 
 
 def write_segmentation(path, series="1.2.3.9"):
-    """Write an object of the same folder that is no slice: it has no position."""
+    """Write an object of the same folder that is not a slice: it has no position."""
     ds = dataset(path, series, kind=SEGMENTATION, description="segmentation")
     ds.Modality = "SEG"
     ds.save_as(path)

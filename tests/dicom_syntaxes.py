@@ -53,7 +53,7 @@ TRANSFER_SYNTAXES = [
 
 
 def encode(file, syntax):
-    """Write a file of `RAMP` anew in a transfer syntax; one that is not known here gets what is no image."""
+    """Write a file of `RAMP` anew in a transfer syntax; one that is not known here gets what is not an image."""
     ds = pydicom.dcmread(file)
     if syntax == RLELossless:
         ds.compress(syntax)

@@ -1,8 +1,8 @@
 """Build the container without Docker and try it: ``python -m apps.container``; as root, on Linux, with mmdebstrap.
 
-Its steps run in a Debian, and then the program as an ordinary user, without a network, in a system that cannot be
-written: the phantom, its translation, and the refusal of what is no image. Arguments such as ``TORCH_INDEX=`` are those
-of ``docker build --build-arg``.
+Its steps run in a Debian, and then the program as an ordinary user, without a network, in a read-only system: the
+phantom, its translation, and the refusal of what is not an image. Arguments such as ``TORCH_INDEX=`` are those of
+``docker build --build-arg``.
 """
 
 from __future__ import annotations

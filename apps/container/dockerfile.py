@@ -36,7 +36,7 @@ class Step:
         except ValueError:
             found = None
         if not isinstance(found, list):
-            raise ValueError(f'{self.word} {self.text!r} is no list of words; write it like ["program", "--help"].')
+            raise ValueError(f'{self.word} {self.text!r} is not a list of words; write it like ["program", "--help"].')
         return [str(word) for word in found]
 
 

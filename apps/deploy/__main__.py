@@ -51,8 +51,8 @@ def find_bundle(model_path: Path) -> Path:
         if (folder / "configs" / "inference.json").is_file():
             return folder
     raise FileNotFoundError(
-        f"model {str(model_path)!r} is no bundle, it has no configs/inference.json; give the bundle's folder by -m or "
-        "by HOLOSCAN_MODEL_PATH."
+        f"model {str(model_path)!r} is not a bundle, it has no configs/inference.json; give the bundle's folder by "
+        "-m or by HOLOSCAN_MODEL_PATH."
     )
 
 

@@ -61,7 +61,7 @@ class TranslateSeriesOperator(Operator):
         """Run the bundle's inference on a folder with the files of a series."""
         first = series_files(folder)[0]
         if not is_ct(first):
-            raise ValueError(f"image {str(Path(first).resolve())!r} is no CT image in HU; give a CT series in HU.")
+            raise ValueError(f"image {str(Path(first).resolve())!r} is not a CT image in HU; give a CT series in HU.")
         workflow = ConfigWorkflow(
             config_file=str(self.bundle_root / "configs" / "inference.json"),
             meta_file=str(self.bundle_root / "configs" / "metadata.json"),

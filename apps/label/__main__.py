@@ -45,7 +45,7 @@ def serve(
     check_access(host, os.environ, bool(anyone_may_use_this_server))
     images = Path(str(studies)).resolve()
     if not images.is_dir():
-        raise FileNotFoundError(f"studies {str(studies)!r} is no folder; give one that holds images, or is to.")
+        raise FileNotFoundError(f"studies {str(studies)!r} is not a folder; give one that holds images, or is to.")
     app = lay_out(folder, bundle)
     command = [
         *(sys.executable, "-m", "monailabel.main", "start_server", "--app", str(app), "--studies", str(images)),

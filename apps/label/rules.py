@@ -203,7 +203,7 @@ OFF = (
     ("PUT", "/datastore/image/info", "notes on stored images are not kept here"),
     ("PUT", "/datastore/label/info", "notes on stored labels are not kept here"),
     ("PUT", "/datastore/updatelabelinfo", "notes on stored labels are not kept here"),
-    ("POST", "/reload", "start the server anew"),
+    ("POST", "/reload", "restart the server"),
     ("", "/static", "its pages are not served"),
 )
 

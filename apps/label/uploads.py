@@ -69,7 +69,7 @@ def _meta(head: bytes) -> bool:
 
 
 def _no_other(head: bytes) -> bool:
-    """Whether it is no text header of another format."""
+    """Whether it is not the text header of another format."""
     return not head.startswith(b"NRRD") and b"ElementDataFile" not in head[:4096]
 
 

@@ -96,12 +96,12 @@ class Whole:
     high: int
 
     def check(self, name: str, value: Any) -> None:
-        """Raise ValueError if the value is no such number."""
+        """Raise ValueError if the value is not such a number."""
         check_plain(name, value)
         digits = isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,20}", value)
         number = int(value) if digits or (isinstance(value, int) and not isinstance(value, bool)) else None
         if number is None or not self.low <= number <= self.high:
-            raise ValueError(f"{name} {show(value)} is no whole number from {self.low} to {self.high}.")
+            raise ValueError(f"{name} {show(value)} is not a whole number from {self.low} to {self.high}.")
 
 
 @dataclass(frozen=True)
@@ -112,11 +112,11 @@ class Number:
     high: float
 
     def check(self, name: str, value: Any) -> None:
-        """Raise ValueError if the value is no such number."""
+        """Raise ValueError if the value is not such a number."""
         check_plain(name, value)
         known = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not known or not math.isfinite(value) or not self.low <= value <= self.high:
-            raise ValueError(f"{name} {show(value)} is no number from {self.low} to {self.high}.")
+            raise ValueError(f"{name} {show(value)} is not a number from {self.low} to {self.high}.")
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class Size:
     high: int = 2**50
 
     def check(self, name: str, value: Any) -> None:
-        """Raise ValueError if the value is no such size."""
+        """Raise ValueError if the value is not such a size."""
         check_plain(name, value)
         units = {"": 1, "b": 1, "kib": 2**10, "mib": 2**20, "gib": 2**30, "kb": 10**3, "mb": 10**6, "gb": 10**9}
         pattern = r" *([0-9]{1,18}(?:\.[0-9]{0,18})?(?:e\+?[0-9]{1,2})?) *([a-z]*) *"
@@ -150,7 +150,7 @@ class Text:
     longest: int = 200
 
     def check(self, name: str, value: Any) -> None:
-        """Raise ValueError if the value is no such text."""
+        """Raise ValueError if the value is not such a text."""
         check_plain(name, value)
         if value == "" and self.empty:
             return
@@ -166,7 +166,7 @@ class Credential:
     longest: int = 1000
 
     def check(self, name: str, value: Any) -> None:
-        """Raise ValueError if the value is no text of the pattern."""
+        """Raise ValueError if the value is not text of the pattern."""
         if not isinstance(value, str) or len(value) > self.longest or not re.fullmatch(self.pattern, value):
             raise ValueError(f"{name} is none that a realm could know; write it as in the realm.")
 
@@ -176,13 +176,13 @@ class Path:
     """A path of plain names, so that none is ``..``; whether it leads into the studies is checked with these."""
 
     def check(self, name: str, value: Any) -> None:
-        """Raise ValueError if the value is no such path."""
+        """Raise ValueError if the value is not such a path."""
         check_plain(name, value)
         parts = str(value).strip("/").split("/")
         if value == "" or (len(str(value)) < 1024 and all(re.fullmatch(PLAIN, part) for part in parts)):
             return
         raise ValueError(
-            f"{name} {show(value)} is no name of an image or folder; take letters, digits, spaces, . _ - and no `..`."
+            f"{name} {show(value)} is not the name of an image or folder; take letters, digits, spaces, . _ -, no `..`."
         )
 
 
@@ -194,9 +194,9 @@ class Rows:
     most: int = 1000
 
     def check(self, name: str, value: Any) -> None:
-        """Raise ValueError if the value is no such list."""
+        """Raise ValueError if the value is not such a list."""
         if not isinstance(value, list) or len(value) > self.most or not all(isinstance(row, dict) for row in value):
-            raise ValueError(f"{name} {show(value)} is no list of at most {self.most} mappings.")
+            raise ValueError(f"{name} {show(value)} is not a list of at most {self.most} mappings.")
         for row in value:
             check_all(row.items(), self.keys, f"key of {name}")
 
@@ -208,9 +208,9 @@ class Json:
     keys: Mapping[str, Value]
 
     def check(self, name: str, value: Any) -> None:
-        """Raise ValueError if the text is no such mapping."""
+        """Raise ValueError if the text is not such a mapping."""
         if not isinstance(value, (str, bytes)):
-            raise ValueError(f"{name} is no text; send a mapping as JSON.")
+            raise ValueError(f"{name} is not text; send a mapping as JSON.")
         if value.strip():
             check_all(parse(name, value).items(), self.keys, f"key of {name}")
 
@@ -224,14 +224,14 @@ def parse(name: str, text: str | bytes) -> dict[str, Any]:
     try:
         parsed = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{name} is no JSON ({str(error) or 'nested too deep'}); send a mapping.") from error
+        raise ValueError(f"{name} is not JSON ({str(error) or 'nested too deep'}); send a mapping.") from error
     if not isinstance(parsed, dict):
-        raise ValueError(f'{name} {show(parsed)} is no mapping; write it like {{"seed": 0}}.')
+        raise ValueError(f'{name} {show(parsed)} is not a mapping; write it like {{"seed": 0}}.')
     return parsed
 
 
 def _refuse_constant(constant: str) -> None:
-    raise ValueError(f"{constant} is no number of JSON")
+    raise ValueError(f"{constant} is not a number of JSON")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

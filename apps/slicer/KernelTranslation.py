@@ -86,7 +86,7 @@ class Request:
         except ValueError:
             host = None
         if address.scheme not in ("http", "https") or not host:
-            raise ServerError(f"server {server!r} is no address; write it like {SERVER}.")
+            raise ServerError(f"server {server!r} is not an address; write it like {SERVER}.")
         connection = HTTPSConnection if address.scheme == "https" else HTTPConnection
         self.server, self.method, self.path = server, method, address.path.rstrip("/") + path
         self.fields, self.upload, self.answer = fields or {}, upload, answer
@@ -243,7 +243,7 @@ class KernelTranslationLogic(ScriptedLoadableModuleLogic):
         try:
             models = json.loads(self.wait(Request(server, "GET", "/info/"), progress))["models"]
         except (ValueError, KeyError, TypeError) as error:
-            raise ServerError(f"what answers at {server} is no MONAI Label server; correct the address.") from error
+            raise ServerError(f"what answers at {server} is not a MONAI Label server; correct the address.") from error
         if model not in models:
             raise ServerError(
                 f"the server at {server} serves {', '.join(models) or 'no model'}, and not {model}; start it with "

@@ -60,7 +60,7 @@ class Unpacked:
             there is removed.
 
     Raises:
-        ImageError: If a member is encrypted, has an unsafe or double name or is no plain file; if the sizes are not
+        ImageError: If a member is encrypted, has an unsafe or double name or is not a plain file; if the sizes are not
             those of an archive of its length; if it is damaged.
         NotWrittenError: If the disk has no room for it.
     """

@@ -82,7 +82,7 @@ class Grid:
 
 
 def check_codestream(frame: bytes, header: Grid) -> Grid:
-    """Refuse a JPEG, JPEG-LS or JPEG 2000 that is cut short, or is no such image as the header tells.
+    """Refuse a JPEG, JPEG-LS or JPEG 2000 that is cut short, or is not such an image as the header tells.
 
     Returns:
         What it tells itself; its bits may be more than the header's.
@@ -109,7 +109,7 @@ def grid_of(frame: bytes) -> Grid:
         ValueError: If it is none, or ends before it does.
     """
     if not frame.startswith(STARTS):
-        raise ValueError(f"the code stream begins with {frame[:4].hex()}, which is no JPEG")
+        raise ValueError(f"the code stream begins with {frame[:4].hex()}, which is not a JPEG")
     try:
         if not frame.startswith(JPEG):
             place = frame.index(JP2_BOX) + len(JP2_BOX) if frame.startswith(JP2_START) else 0

@@ -69,7 +69,7 @@ def main() -> None:
     """Open the image of the command line, and answer questions until there are none."""
     path, memory = sys.argv[1:]
     out = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what libraries print is no answer
+    os.dup2(2, 1)  # what libraries print is not an answer
     _limit(int(memory))
     image: Opened | None = None
     for line in sys.stdin.buffer:

@@ -52,7 +52,7 @@ def is_dicom(file: str | Path) -> bool:
         return False
     try:
         return "SOPClassUID" in pydicom.dcmread(file, force=True, stop_before_pixels=True, specific_tags=list(KIND))
-    except Exception:  # whatever pydicom makes of what is no DICOM
+    except Exception:  # whatever pydicom makes of what is not DICOM
         return False
 
 
@@ -70,7 +70,7 @@ def read_header(file: str | Path, tags: tuple[str, ...] | None = None) -> Datase
         tags: all that is needed; null for everything.
 
     Raises:
-        ImageError: If the file ends within its header, or is no DICOM file.
+        ImageError: If the file ends within its header, or is not a DICOM file.
     """
     try:
         header = pydicom.dcmread(

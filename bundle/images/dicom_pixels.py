@@ -57,7 +57,7 @@ def read_stored(file: str | Path) -> tuple[np.ndarray, Dataset]:
     elif syntax not in DECODED:
         raise ImageError(
             f"{where}: its pixels cannot be decoded: ITK cannot decode the transfer syntax {syntax.name} ({syntax}); "
-            "write it anew without compression: have the archive send Explicit VR Little Endian, or install "
+            "rewrite it without compression: have the archive send Explicit VR Little Endian, or install "
             "libgdcm-tools, for gdcmconv --raw, or dcmtk, for dcmdjpeg."
         )
     try:
@@ -67,7 +67,7 @@ def read_stored(file: str | Path) -> tuple[np.ndarray, Dataset]:
         said = " ".join(str(error).split())[:200] if isinstance(error, ValueError) else type(error).__name__
         raise ImageError(
             f"{where}: its pixels, {syntax.name}, cannot be decoded ({said}). It may be cut short or damaged: fetch it "
-            "again, or write it anew without compression, for instance by gdcmconv --raw."
+            "again, or rewrite it without compression, for instance by gdcmconv --raw."
         ) from error
     return _used_bits(where, values.astype(stored_type(header)), header), header
 

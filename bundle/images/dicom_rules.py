@@ -62,7 +62,7 @@ def number(header: Dataset, keyword: str, usual: float) -> float:
 
 
 def check_place(header: Dataset) -> None:
-    """Refuse a slice whose position, orientation or pixel size are no numbers, or not those of a grid in space.
+    """Refuse a slice whose position, orientation or pixel size are not numbers, or not those of a grid in space.
 
     Raises:
         ImageError: If they are not.
@@ -79,7 +79,7 @@ def sides(header: Dataset, keyword: str) -> np.ndarray:
     """The sides of a pixel in mm, down and to the right, `(2,)`.
 
     Raises:
-        ImageError: If they are no two lengths.
+        ImageError: If they are not two lengths.
     """
     found = numbers(header, keyword, 2)
     if (found < 1 / MOST).any():

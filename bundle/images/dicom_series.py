@@ -115,11 +115,13 @@ def create(
     """Write a derived series slab by slab, in HU of 16 bits; see `bundle.images.formats.create_image`.
 
     Raises:
-        ImageError: If the source is no DICOM series.
+        ImageError: If the source is not a DICOM series.
     """
     files = getattr(like, "files", ())
     if not files:
-        raise ImageError(f"source {str(like.path)!r} is no DICOM series to derive one from; take another output_ext.")
+        raise ImageError(
+            f"source {str(like.path)!r} is not a DICOM series to derive one from; take another output_ext."
+        )
     with DerivedSeries(files, path, like.shape, like.affine, derivation) as series:
         index = iter(range(len(files)))
 

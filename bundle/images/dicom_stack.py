@@ -48,7 +48,7 @@ GRID_TOLERANCE = 1e-4
 def series_files(folder: str | Path, series_uid: str = "") -> list[str]:
     """The files of one image series in a DICOM folder, in the order of their position.
 
-    Segmentations, structure sets, localizers, multi-frame images and other objects that are no slice are left aside.
+    Segmentations, structure sets, localizers, multi-frame images and other objects that are not slices are left out.
 
     Args:
         folder: holds the files itself.
@@ -56,9 +56,9 @@ def series_files(folder: str | Path, series_uid: str = "") -> list[str]:
 
     Raises:
         ImageError: If there is no such series or it has to be chosen; if a file beside its slices is empty or cut
-            short; if a slice breaks one of the rules of `bundle.images.dicom_rules`; and if its slices are no upright
-            stack of evenly spaced ones: some missing or there several times, of different grids, or sheared by a gantry
-            tilt.
+            short; if a slice breaks one of the rules of `bundle.images.dicom_rules`; and if its slices are not
+            an upright stack of evenly spaced ones: some missing or there several times, of different grids, or sheared
+            by a gantry tilt.
     """
     return list(_series_files(str(folder), series_uid, tuple(sorted(map(stamp, Path(folder).iterdir())))))
 
@@ -102,7 +102,7 @@ def series_in(folder: str | Path) -> dict[str, list[str]]:
 
 
 def is_localizer(file: str | Path) -> bool:
-    """Whether a DICOM file is a scout, which is no slice of a volume; false for one that cannot be read."""
+    """Whether a DICOM file is a scout, which is not a slice of a volume; false for one that cannot be read."""
     try:
         return _lacks(read_header(file, (*PLACE, *KIND))) == LOCALIZER
     except ImageError:
@@ -168,7 +168,7 @@ def _check_files(
             raise ImageError(f"{where}: file {str(entry)!r} is empty; {WAY_OUT}.")
         if not is_dicom(entry) and (_suffix(entry) == ".dcm" or not _is_text(entry)):
             raise ImageError(
-                f"{where}: file {str(entry)!r} of {size} bytes is cut short, or is no DICOM file; {WAY_OUT}."
+                f"{where}: file {str(entry)!r} of {size} bytes is cut short, or is not a DICOM file; {WAY_OUT}."
             )
     classes = {class_of(header) for header in slices}
     uid = value_of(slices[0], "SeriesInstanceUID")
@@ -209,7 +209,7 @@ def _depth(header: pydicom.Dataset) -> float:
 
 
 def _check_stack(where: str, slices: Sequence[pydicom.Dataset]) -> None:
-    """Refuse slices, in the order of their depth, that are no upright, evenly spaced stack on one grid in one space."""
+    """Refuse slices, in order along the normal, that are not an upright, evenly spaced stack on one grid."""
     grids = np.array([[h.Rows, h.Columns, *h.PixelSpacing, *h.ImageOrientationPatient] for h in slices], float)
     if np.ptp(grids, axis=0).max() > GRID_TOLERANCE:
         raise ImageError(f"{where}: the slices differ in shape, pixel spacing or orientation; keep those of one stack.")

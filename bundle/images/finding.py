@@ -125,7 +125,7 @@ class _Finder:
 
         Args:
             path: of anything.
-            matched: whether a pattern has found it: what is no image is then passed over.
+            matched: whether a pattern has found it: what is not an image is then passed over.
             alone: whether it is all that was given; an archive that is refused does not end the others.
         """
         try:
@@ -176,7 +176,7 @@ class _Finder:
         named = path.name.lower().endswith(SUFFIX) or format_of(path)
         if path.is_file() and (path.name.startswith(APPLE_DOUBLE) or not named):
             raise FileNotFoundError(
-                f"dataset_dir {str(path)!r} is no image: its name ends in none of {', '.join((*SUFFIXES, SUFFIX))}."
+                f"dataset_dir {str(path)!r} is not an image: its name ends in none of {', '.join((*SUFFIXES, SUFFIX))}."
             )
 
     def _add(self, entries: Entries, path: Path) -> None:

@@ -91,11 +91,11 @@ def images_in(folder: Path, dicom_alone: bool = False) -> Entries:
         elif entry.name.lower().endswith(SUFFIX):
             found.passed.append(f"{entry}, a zip in a folder; give it itself, or by a pattern such as '*{SUFFIX}'")
     if others:
-        found.passed.append(f"{folder}, {others} images in it that are no DICOM, which recursive True takes")
+        found.passed.append(f"{folder}, {others} images in it that are not DICOM, which recursive True takes")
     if found.series:
         found.passed += [f"{entry}, beside the slices of a volume" for entry in sorted(found.flat + found.broken)]
         return Entries(volumes=found.volumes, series=[str(folder)], passed=found.passed)
-    found.passed += [f"{entry}, a localizer, which is no volume" for entry in localizers]
+    found.passed += [f"{entry}, a localizer, which is not a volume" for entry in localizers]
     return found
 
 

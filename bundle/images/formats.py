@@ -77,12 +77,12 @@ def open_image(path: str | Path, series_uid: str = "") -> Opened:
 
     Raises:
         FileNotFoundError: If there is none.
-        ImageError: If the format is unknown, or the file is no single image of its format.
+        ImageError: If the format is unknown, or the file is not a single image of its format.
     """
     path = Path(path)
     path = path.absolute() if str(path).startswith("~") else path  # which libraries would take for a home
     if any("\ud800" <= letter <= "\udfff" for letter in str(path)):
-        raise ImageError(f"image {str(path)!r} has a name that is no UTF-8, which ITK cannot open; rename it.")
+        raise ImageError(f"image {str(path)!r} has a name that is not UTF-8, which ITK cannot open; rename it.")
     if not path.exists():
         missing = "is a link to a file that is not there" if path.is_symlink() else "does not exist"
         raise FileNotFoundError(f"image {str(path)!r} {missing}.")

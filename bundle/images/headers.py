@@ -66,7 +66,7 @@ def _check_meta_image(path: Path) -> list[Path]:
             continue
         found = re.fullmatch(r"[ \t]*([^=: \t][^=:]*?)[ \t]*[=:]([^\r]*)\r?", line)
         if not found or _has_control(line.rstrip("\r")):
-            raise _refusal(path, "header line", line, "is not written 'Key = value'", "write the file anew")
+            raise _refusal(path, "header line", line, "is not written 'Key = value'", "rewrite the file")
         name, value = found[1], found[2].strip(BLANK)
         if name == key:
             return _check_meta_image_data(path, value, text, end, [int(side) for side in numbers.get("DimSize", [])])
@@ -77,7 +77,7 @@ def _check_meta_image(path: Path) -> list[Path]:
                 raise _refusal(path, name, value, "is given twice", "correct the header")
             numbers[name] = _numbers(path, name, value, int(numbers.get("NDims", [0])[0]))
     if len(text) > LIMIT:
-        raise _refusal(path, "header", text[:20], f"has no {key} in its first {LIMIT} bytes", "write the file anew")
+        raise _refusal(path, "header", text[:20], f"has no {key} in its first {LIMIT} bytes", "rewrite the file")
     return []
 
 
@@ -130,7 +130,7 @@ def _check_nrrd(path: Path) -> list[Path]:
         if not line:
             break
         if _has_control(line):
-            raise _refusal(path, "header line", line, "holds control characters", "write the file anew")
+            raise _refusal(path, "header line", line, "holds control characters", "rewrite the file")
         if re.sub(r"[ \t_-]", "", line.partition(":")[0]).lower() != "datafile":
             continue
         found = re.fullmatch(r"(data ?file): ([^ \t](?:.*[^ \t])?)", line, re.IGNORECASE)
@@ -146,7 +146,7 @@ def _check_nrrd(path: Path) -> list[Path]:
         names = _pattern(path, found[1], value, (4, 5)) if "%" in value else [value]
     else:
         if len(text) > LIMIT:
-            raise _refusal(path, "header", text[:20], f"does not end in its first {LIMIT} bytes", "write the file anew")
+            raise _refusal(path, "header", text[:20], f"does not end in its first {LIMIT} bytes", "rewrite the file")
     return [_check_name(path, "data file", name) for name in names or ()]
 
 

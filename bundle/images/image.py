@@ -120,7 +120,7 @@ class Opened:
             low, high, most = voxels.min(), voxels.max(), np.finfo(np.float32).max
             if not (low >= -most and high <= most):
                 raise ImageError(
-                    f"image {str(self.path)!r} holds voxels that are no finite numbers (NaN, infinity, or beyond 32 "
+                    f"image {str(self.path)!r} holds voxels that are not finite numbers (NaN, infinity, or beyond 32 "
                     "bits); replace them first, outside of the field of view for instance by the value of air."
                 )
         return voxels.astype(voxels.dtype.newbyteorder("="), copy=False).reshape(shape)
@@ -169,7 +169,7 @@ def one_channel(path: str | Path, shape: Sequence[int], dtype: np.dtype) -> tupl
     """The shape of the first three axes, if those behind them, of time and channels, have one voxel.
 
     Raises:
-        ImageError: If one has more, or the voxels are no real numbers.
+        ImageError: If one has more, or the voxels are not real numbers.
     """
     shape = tuple(int(size) for size in shape)
     if any(size != 1 for size in shape[3:]) or len(shape) < 2:
@@ -188,7 +188,7 @@ def upright(image: Opened) -> Opened:
         ImageError: If it has none, or they are not.
     """
     if not all(size > 0 for size in image.shape):
-        raise ImageError(f"image {str(image.path)!r} has the shape {image.shape}, which is no voxel; fetch it again.")
+        raise ImageError(f"image {str(image.path)!r} has no voxels: its shape is {image.shape}; fetch it again.")
     told = image.affine.shape == (4, 4) and bool(np.isfinite(image.affine).all())
     try:
         told = told and bool(np.isfinite(io_orientation(image.affine)).all())
@@ -230,7 +230,7 @@ def in_order(path: Path, shape: Sequence[int], append: Callable[[np.ndarray], An
         append: is given the voxels of each.
 
     Raises:
-        ValueError: If a window is no such slab, or, on leaving, if some are missing.
+        ValueError: If a window is not such a slab, or, on leaving, if some are missing.
     """
     done = 0
 

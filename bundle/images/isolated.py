@@ -42,7 +42,7 @@ def isolate(memory: int | str | None = None) -> None:
         memory: what each may take, such as "4GiB"; null changes nothing.
 
     Raises:
-        ValueError: If it is no size.
+        ValueError: If it is not a size.
     """
     if memory is not None:
         os.environ[VARIABLE] = str(parse_bytes(memory))

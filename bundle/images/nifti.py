@@ -122,5 +122,5 @@ def _affine(path: Path, header: Nifti1Header) -> np.ndarray:
         if np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 0:
             return np.asarray(affine, float)
     raise ImageError(
-        f"image {str(path)!r} names no voxel size: sform, qform and pixdim are zero or no numbers; write them anew."
+        f"image {str(path)!r} names no voxel size: sform, qform and pixdim are zero or not numbers; set them."
     )

@@ -74,7 +74,9 @@ def _check_packed(path: Path, fields: Mapping[str, str], needed: int) -> None:
     name = fields.get("data file") or fields.get("datafile") or ""
     skips = [fields.get(field, "0").strip() for field in ("line skip", "byte skip", "lineskip", "byteskip")]
     if name.startswith("LIST") or "%" in name or set(skips) != {"0"}:
-        raise ImageError(f"image {str(path)!r} has compressed voxels in several files, or behind others; save it anew.")
+        raise ImageError(
+            f"image {str(path)!r} has compressed voxels in several files, or behind others; save it again as one file."
+        )
     start, voxels = 0, path.parent / os.fsdecode(name.encode("latin-1")) if name else path
     if not name:
         with path.open("rb") as file:

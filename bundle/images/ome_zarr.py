@@ -58,7 +58,7 @@ def open(path: Path, **_: Any) -> Opened:
 
     Raises:
         RuntimeError: If zarr is not installed.
-        ImageError: If the group is no image, holds several channels or time points, or leads out of its folder.
+        ImageError: If the group is not an image, holds several channels or time points, or leads out of its folder.
     """
     needs_zarr(f"reading {str(path)!r}")
     _check_links(path)
@@ -93,10 +93,10 @@ def _finest(path: Path, node: Any) -> tuple[Any, list[str], np.ndarray, str]:
         scales = noted.get("ome", noted)["multiscales"][0]
         finest = scales["datasets"][0]
     except (KeyError, IndexError, TypeError) as error:
-        raise ImageError(f"zarr group {str(path)!r} is no OME-Zarr image: it has no multiscales.") from error
+        raise ImageError(f"zarr group {str(path)!r} is not an OME-Zarr image: it has no multiscales.") from error
     array: Any = node[_inside(path, finest["path"])]
     if not isinstance(array, zarr.Array):
-        raise ImageError(f"zarr group {str(path)!r}: the path {finest['path']!r} of its multiscales is no array.")
+        raise ImageError(f"zarr group {str(path)!r}: the path {finest['path']!r} of its multiscales is not an array.")
     names = _names(path, scales, array.ndim)
     affine, units = _affine(path, scales, finest, names)
     return array, names, np.asarray(noted["affine"], float) if "affine" in noted else affine, units

@@ -116,7 +116,7 @@ def owned(result: str | Path) -> Own | None:
 
 
 def check_overwrite(overwrite: str) -> None:
-    """Refuse what is no value of ``overwrite``.
+    """Refuse what is not a value of ``overwrite``.
 
     Raises:
         ValueError: If it is none.

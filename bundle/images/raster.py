@@ -1,7 +1,7 @@
 """PNG, JPEG and TIFF: single 2D images in grey, colour turned to grey, each with the depth of its file; read whole.
 
 Arrays are `(columns, rows)`, the way round that the file's Orientation says (EXIF, TIFF). The metadata name the
-``bits`` of a level; a TIFF of numbers that are no levels, signed or of floating point, has none.
+``bits`` of a level; a TIFF of numbers that are not levels, signed or of floating point, has none.
 """
 
 from __future__ import annotations

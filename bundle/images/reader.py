@@ -40,7 +40,7 @@ class ScanReader(ImageReader):
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If it is no single image of a known format, or of another number of axes.
+            ValueError: If it is not a single image of a known format, or of another number of axes.
         """
         (given,) = ensure_tuple(data)
         image = given if isinstance(given, Opened) else open_image(given, self.series_uid)

@@ -42,7 +42,7 @@ def result_path(
         files: of a series that is open already, which is then not looked for again.
 
     Raises:
-        ImageError: If the extension is that of no format that is written.
+        ImageError: If the extension is not that of a format that can be written.
     """
     source, folder = Path(source), Path(output_dir)
     check_extension(output_ext)
@@ -80,7 +80,7 @@ def check_extension(output_ext: str) -> None:
     """
     if output_ext and output_ext.lower() not in SUFFIXES:
         known = ", ".join(dict.fromkeys(form.SUFFIXES[end] for end, form in SUFFIXES.items()))
-        raise ImageError(f"output_ext {output_ext!r} is that of no format that is written; take one of {known}.")
+        raise ImageError(f"output_ext {output_ext!r} is not a format that can be written; take one of {known}.")
 
 
 def plan_results(
@@ -117,7 +117,7 @@ def plan_results(
     forbidden = "/\\\0" + (system.FORBIDDEN if system.WINDOWS else "")
     if not isinstance(output_postfix, str) or any(letter in output_postfix for letter in forbidden):
         told = f"any of {forbidden[3:]}, / and \\" if system.WINDOWS else "/ and \\"
-        raise ImageError(f"output_postfix {output_postfix!r} is no part of a file's name; take one without {told}.")
+        raise ImageError(f"output_postfix {output_postfix!r} is not part of a file's name; take one without {told}.")
     results: dict[str, Path] = {}
     owners: dict[str, str] = {}
     case = not system.ignores_case(output_dir)

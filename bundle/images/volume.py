@@ -54,7 +54,7 @@ class Volume:
 
     Raises:
         FileNotFoundError: If there is none.
-        ValueError: If it is no single image of a known format.
+        ValueError: If it is not a single image of a known format.
     """
 
     def __init__(self, image: str | Path | Opened, series_uid: str = "") -> None:

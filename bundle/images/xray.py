@@ -36,11 +36,11 @@ def open(path: Path, **_: Any) -> Opened:
     """Open a file; its pixels are decoded when the first are asked for.
 
     Raises:
-        ImageError: If the file is no X-ray of one frame in grey.
+        ImageError: If the file is not an X-ray of one frame in grey.
     """
     if not is_dicom(path):
         raise ImageError(
-            f"X-ray {str(path)!r} is no DICOM file, or cut short within its preamble; give one, or a PNG, JPEG or TIFF."
+            f"X-ray {str(path)!r} is not a DICOM file, or ends within its preamble; give one, or a PNG, JPEG or TIFF."
         )
     header = read_header(path)
     _check(path, header)
@@ -78,10 +78,10 @@ def create(
     """Write a derived X-ray; see `bundle.images.formats.create_image`.
 
     Raises:
-        ImageError: If the source is no X-ray.
+        ImageError: If the source is not an X-ray.
     """
     if not is_dicom(like.path):
-        raise ImageError(f"source {str(like.path)!r} is no DICOM X-ray to derive one from; take another output_ext.")
+        raise ImageError(f"source {str(like.path)!r} is not a DICOM X-ray to derive one from; take another output_ext.")
     parts: list[np.ndarray] = []
     with in_order(path, like.shape, parts.append) as write:
         yield write
@@ -89,7 +89,7 @@ def create(
 
 
 def _check(file: str | Path, header: Dataset) -> None:
-    """Refuse what is no single frame in grey."""
+    """Refuse what is not a single frame in grey."""
     where, modality = f"X-ray {str(file)!r}", value_of(header, "Modality") or ""
     frames, kind = value_of(header, "NumberOfFrames") or 1, value_of(header, "PhotometricInterpretation") or "nothing"
     if kind_of(header) == "slice":
@@ -98,7 +98,7 @@ def _check(file: str | Path, header: Dataset) -> None:
         raise ImageError(f"{where} holds no pixels, modality {modality!r}; one image is needed: leave the file out.")
     if frames != 1 and modality not in ("", *XRAY):
         raise ImageError(
-            f"{where} has {frames} frames; a volume of several frames is not read: write it anew as one file a slice, "
+            f"{where} has {frames} frames; a volume of several frames is not read: convert it to one file per slice, "
             "for instance by dcm4che's emf2sf, and give their folder; or as NIfTI, by dcm2niix."
         )
     if frames != 1:
@@ -117,5 +117,5 @@ def _check(file: str | Path, header: Dataset) -> None:
     ):
         raise ImageError(
             f"{where} stores {bits} of {allocated} bits up to bit {header.get('HighBit')}; 2 to 16 of 8 or 16, from "
-            "bit 0 on, are read: write it anew, for instance as a 16-bit PNG."
+            "bit 0 on, are read: convert it, for instance to a 16-bit PNG."
         )

@@ -76,7 +76,7 @@ def draw_agreement(folder: Path, rows: Sequence[Mapping[str, str]]) -> Path | No
         return None
     path = folder / FILE
     if path.exists() and not is_own(path):
-        raise FileExistsError(f"{str(path)!r} exists already, and is no plot of this bundle; move it away.")
+        raise FileExistsError(f"{str(path)!r} exists already, and is not a plot of this bundle; move it away.")
     with matplotlib.rc_context(PLAIN):
         figure = Figure((10.4, 4.7), layout="constrained")
         for axes, (column, title, unit) in zip(figure.subplots(1, 2), PLOTTED, strict=True):

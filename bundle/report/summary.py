@@ -94,7 +94,7 @@ class Summary:
         except (UnicodeDecodeError, csv.Error, OSError):
             pass
         raise FileExistsError(
-            f"{str(self.path)!r} exists already, and is no summary of this version of the bundle; move it away."
+            f"{str(self.path)!r} exists already, and is not a summary of this version of the bundle; move it away."
         )
 
 

@@ -87,7 +87,7 @@ def _run(
     try:
         while place < len(items):
             dataset.data, begun = items[place:], 0
-            evaluator.state.epoch_length = len(dataset)  # or ignite would begin anew after the last one
+            evaluator.state.epoch_length = len(dataset)  # or ignite would start over after the last one
             evaluator._internal_run_generator = None  # ignite keeps that of a run that failed, and then does nothing
             try:
                 evaluator.run()

@@ -44,7 +44,7 @@ def warn(text: str, subject: str = "") -> None:
 
 
 def remark(text: str) -> None:
-    """Tell the user what is no reason to worry but worth knowing, and note it beside the warnings."""
+    """Tell the user what is worth knowing but not worrying, and note it beside the warnings."""
     _warned.append(text)
     print(f"note: {text}", file=sys.stderr)
 

@@ -23,7 +23,7 @@ SIGNS = frozenset("*?[")
 
 
 def is_pattern(path: str | Path) -> bool:
-    """Whether a text that is no path of a file or folder can be a pattern."""
+    """Whether a text that is not a path of a file or folder can be a pattern."""
     return not os.path.lexists(path) and bool(SIGNS & set(str(path)))
 
 
@@ -40,7 +40,7 @@ def matching(pattern: str | Path) -> list[Path]:
     try:
         found = [path for path in base.glob("/".join(rest)) if not _is_hidden(path.relative_to(base), rest)]
     except (ValueError, NotImplementedError) as error:
-        raise ValueError(f"dataset_dir {str(pattern)!r} is no pattern: {error}; write it like 'a/*.nii'.") from None
+        raise ValueError(f"dataset_dir {str(pattern)!r} is not a pattern: {error}; write it like 'a/*.nii'.") from None
     if not found:
         raise FileNotFoundError(
             f"dataset_dir {str(pattern)!r} does not exist, and as a pattern it finds nothing in {str(base)!r}; check "

@@ -55,9 +55,9 @@ def check_settings(
         if value is not None and not isinstance(value, bool):
             raise ValueError(f"{name} {value!r} is neither True nor False; take one of them.")
     if output_dtype not in TYPES:
-        raise ValueError(f"output_dtype {output_dtype!r} is no voxel type of files; take one of {', '.join(TYPES)}.")
+        raise ValueError(f"output_dtype {output_dtype!r} is not a voxel type of files; take one of {', '.join(TYPES)}.")
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
-        raise ValueError(f"seed {seed!r} is no whole number from 0 to {2**32 - 1}; take one.")
+        raise ValueError(f"seed {seed!r} is not a whole number from 0 to {2**32 - 1}; take one.")
     if "sr" in report_formats(report):
         check_highdicom()
     _check_device(device)
@@ -79,10 +79,10 @@ def report_formats(report: Any) -> tuple[str, ...]:
     """
     listed = report.split(",") if isinstance(report, str) else report or ()
     if not isinstance(listed, (list, tuple)) or not all(isinstance(each, str) for each in listed):
-        raise ValueError(f"report {report!r} is no list of formats; take one or more of {', '.join(REPORTS)}.")
+        raise ValueError(f"report {report!r} is not a list of formats; take one or more of {', '.join(REPORTS)}.")
     formats = tuple(dict.fromkeys(name for each in listed if (name := each.strip().lower())))
     if unknown := [name for name in formats if name not in REPORTS]:
-        raise ValueError(f"report {unknown[0]!r} is no format; take one or more of {', '.join(REPORTS)}.")
+        raise ValueError(f"report {unknown[0]!r} is not a format; take one or more of {', '.join(REPORTS)}.")
     return formats
 
 
@@ -112,11 +112,11 @@ def _check_tile_size(tile_size: Any, dims: int) -> None:
 
 
 def _check_range(name: str, pair: Any) -> None:
-    """Refuse what is no pair of finite numbers, the lower one first."""
+    """Refuse what is not a pair of finite numbers, the lower one first."""
     listed = isinstance(pair, Sequence) and not isinstance(pair, str) and len(pair) == 2
     if not listed or not all(_is_finite(value) for value in pair) or not pair[0] < pair[1]:
         raise ValueError(
-            f"{name} {pair!r} is no pair of numbers of which the first is lower; write it like [-1000.0, 200.0]."
+            f"{name} {pair!r} is not a pair of numbers of which the first is lower; write it like [-1000.0, 200.0]."
         )
 
 

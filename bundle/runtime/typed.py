@@ -30,7 +30,7 @@ def typed_path(name: str, value: Any, several: bool = False) -> str | list[str]:
         The path; a list if there are several, and no path is called as the list is written.
 
     Raises:
-        ValueError: If the value is no path, and the command line does not tell what it was; if it is empty, or
+        ValueError: If the value is not a path, and the command line does not tell what it was; if it is empty, or
             followed by another word; if it cannot be known whether ``::`` in it was typed as ``#``.
     """
     from fire.parser import DefaultParseValue
@@ -48,7 +48,7 @@ def typed_path(name: str, value: Any, several: bool = False) -> str | list[str]:
         return [_as_typed(name, str(path)) for path in value]
     if isinstance(value, (str, Path)) or type(value) in (int, float):
         return _not_empty(name, _as_typed(name, value))
-    raise ValueError(f"{name} {value!r} is no path; write it as text, with its folder, such as ./NAME.")
+    raise ValueError(f"{name} {value!r} is not a path; write it as text, with its folder, such as ./NAME.")
 
 
 def _not_empty(name: str, path: str) -> str:

@@ -93,7 +93,9 @@ def read_kernels(path: str | Path = CATALOGUE) -> Kernels:
     """
     path = Path(path)
     if (size := path.stat().st_size) > MOST_BYTES:
-        raise ValueError(f"kernel file {str(path)!r} has {size} bytes, more than {MOST_BYTES}; it is none of ours.")
+        raise ValueError(
+            f"kernel file {str(path)!r} has {size} bytes, more than {MOST_BYTES}; it was not written by this bundle."
+        )
     try:
         content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
         if not isinstance(content, dict) or content.get("version") != VERSION:
@@ -171,25 +173,25 @@ def _transfer(entry: Any, **about: str) -> Transfer:
 def _list(content: Mapping[str, Any], key: str) -> Sequence[Any]:
     found = content.get(key, [])
     if not isinstance(found, list) or len(found) > MOST_ENTRIES or not all(isinstance(each, dict) for each in found):
-        raise ValueError(f"{key!r} is no list of at most {MOST_ENTRIES} objects")
+        raise ValueError(f"{key!r} is not a list of at most {MOST_ENTRIES} objects")
     return found
 
 
 def _numbers(entry: Mapping[str, Any], key: str) -> tuple[float, ...]:
     found = entry.get(key, [])
     if not isinstance(found, list) or len(found) > MOST_NUMBERS:
-        raise ValueError(f"{key!r} is no list of at most {MOST_NUMBERS} numbers")
+        raise ValueError(f"{key!r} is not a list of at most {MOST_NUMBERS} numbers")
     if not all(type(v) in (int, float) and abs(v) <= LARGEST for v in found):
-        raise ValueError(f"{key!r} holds what is no number of at most {LARGEST:g}")
+        raise ValueError(f"{key!r} holds what is not a number of at most {LARGEST:g}")
     return tuple(float(v) for v in found)
 
 
 def _text(entry: Mapping[str, Any], key: str) -> str:
     found = entry.get(key, "")
     if not isinstance(found, str) or len(found) > MOST_TEXT or not found.isprintable():
-        raise ValueError(f"{key!r} is no printable text of at most {MOST_TEXT} characters")
+        raise ValueError(f"{key!r} is not printable text of at most {MOST_TEXT} characters")
     return found
 
 
 def _refuse(constant: str) -> float:
-    raise ValueError(f"{constant} is no number of JSON")
+    raise ValueError(f"{constant} is not a number of JSON")

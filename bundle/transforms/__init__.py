@@ -2,7 +2,7 @@
 
 `prepare` and `finish` run them on an image in memory, or slab by slab on one that is too large for that; `plan`: what
 that will take, by a `rehearsal`, told by `plan_table`; `percentiles`: intensities without a unit on one scale;
-`check_input`: what is no CT in HU, by its `input_scores`, and `inspection`, which only looks; `lungs`: where they are;
+`check_input`: refuse what is not a CT in HU, by its `input_scores`; `inspection` only looks; `lungs`: where they are;
 `densitometry`: their density (`lung_density`) in a `lung_mask`, and its interval (`density_interval`).
 """
 

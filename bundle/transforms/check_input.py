@@ -1,4 +1,4 @@
-"""Refuse what is no CT in HU before it is translated, and warn of what the result is less sure for.
+"""Refuse what is not a CT in HU before it is translated, and warn of what the result is less sure for.
 
 ::
 
@@ -26,7 +26,7 @@ BRIGHT = 300.0  # HU: the median of a tissue without air and fat is lower
 DEPTH = 0.03  # of the spread: so far below 0 do fat, lung and air reach
 OUTSIDE = 5.0  # percent of voxels beyond what a CT shows
 ZEROS = 10.0  # percent of voxels that are exactly 0
-EQUAL = 60.0  # percent of voxels at another value that is no air
+EQUAL = 60.0  # percent of voxels at another value that is not air
 PADDED = 25.0  # percent of voxels at one value in air, if of the others ...
 LUNG_LEFT = 60.0  # ... so many percent are lung: a lung that is cut out
 EMPTY = -900.0  # HU: the densest block of air alone
@@ -144,7 +144,7 @@ def _other_modality(header: dict[str, str]) -> str | None:
 
 
 def _refusals(scores: InputScores) -> Iterator[str]:
-    """Yield why an image is no CT in HU, the plainest reason first: value, rule and way out."""
+    """Yield why an image is not a CT in HU, the plainest reason first: value, rule and way out."""
     span = scores.high - scores.low
     if scores.high == scores.low:
         yield f"has the value {scores.high:g} in all its voxels; a CT is not constant; give the scan itself"

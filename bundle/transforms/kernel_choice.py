@@ -71,8 +71,8 @@ class KernelChoice:
     def __post_init__(self) -> None:
         if self.catalogue is not None and not Path(self.catalogue).is_file():
             raise ValueError(
-                f"kernel_choice#catalogue {self.catalogue!r} is no file; make one by the run id calibrating, or take "
-                "null."
+                f"kernel_choice#catalogue {self.catalogue!r} is not a file; make one by the run id calibrating, or "
+                "take null."
             )
         for key in ("source_kernel", "target_kernel"):
             value = getattr(self, key)

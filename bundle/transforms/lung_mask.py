@@ -24,7 +24,7 @@ from skimage.segmentation import watershed
 LEFT, RIGHT = 1, 2
 AIR = -500.0  # HU: air and lung lie below
 BODY = -200.0  # HU: the body lies above, and the shell of most tables below
-LEAST = 200.0  # ml: less air in a body is no lung
+LEAST = 200.0  # ml: less air in a body is not lung
 AIRWAY = (50.0, 800.0)  # mm^2: smallest and largest airway in a slice
 MIDLINE = 25.0  # mm from the body's middle: where an airway may begin
 EXTENT = 0.5  # of its bounding box: what the first slice of an airway fills at least
@@ -57,7 +57,7 @@ def find_lung_mask(image: np.ndarray, spacing: Sequence[float]) -> LungMask:
 
     1. The body is the largest component above -200 HU. What of the rest reaches the sides of its slice lies outside.
     2. Lung is what lies inside and below -500 HU, without the airways (see `find_airways`), in components of at least
-       a tenth of the largest one. If all of it is less than 200 ml, it is no lung.
+       a tenth of the largest one. If all of it is less than 200 ml, it is not lung.
     3. The largest component on each side of the body's middle is a lung if the smaller one has a fifth of the larger
        one's volume. If there are no such two, the lungs touch: they are eroded, by 1 mm up to 20 mm, until there are,
        and these grow back by a watershed on the distance to the border. If that fails too, the plane through the

@@ -27,7 +27,7 @@ class PasteIntoSourced(MapTransform):
         low: lowest value that the network was shown.
         high: highest value that the network was shown.
         inside_key: where present, an image that is 1 where the network was asked (see `MarkInsided`) and 0 elsewhere.
-        allow_missing_keys: whether a missing key is no error.
+        allow_missing_keys: do not raise if a key is missing.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class MarkInsided(MapTransform):
     Args:
         keys: the result.
         inside_key: where the ones go, on the result's grid.
-        allow_missing_keys: whether a missing key is no error.
+        allow_missing_keys: do not raise if a key is missing.
     """
 
     def __init__(self, keys: KeysCollection, inside_key: str = "inside", allow_missing_keys: bool = False) -> None:
@@ -96,7 +96,7 @@ class RoundAndCastd(MapTransform):
         keys: images.
         dtype: name of a torch type, such as ``int16``; one of floating point is neither rounded nor clipped. An image
             that has a depth gets the type of its levels instead (`bundle.images.bit_depth`).
-        allow_missing_keys: whether a missing key is no error.
+        allow_missing_keys: do not raise if a key is missing.
 
     Raises:
         ValueError: If there is no such type.
@@ -106,20 +106,20 @@ class RoundAndCastd(MapTransform):
         super().__init__(keys, allow_missing_keys)
         found = getattr(torch, str(dtype), None)
         if not isinstance(found, torch.dtype):
-            raise ValueError(f"output_dtype {dtype!r} is no voxel type; take one such as int16, uint8 or float32.")
+            raise ValueError(f"output_dtype {dtype!r} is not a voxel type; take one such as int16, uint8 or float32.")
         self.dtype = found
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Cast each image.
 
         Raises:
-            ValueError: If a voxel is no finite number.
+            ValueError: If a voxel is not a finite number.
         """
         out = dict(data)
         for key in self.key_iterator(out):
             image = out[key]
             if not bool(torch.isfinite(image).all()):
-                raise ValueError(f"{key} holds voxels that are no finite numbers; check the weights and the source.")
+                raise ValueError(f"{key} holds voxels that are not finite numbers; check the weights and the source.")
             bits = depth_of(image)
             dtype = self.dtype if bits is None else getattr(torch, level_type(bits))
             if not dtype.is_floating_point:

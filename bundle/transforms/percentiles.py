@@ -22,7 +22,7 @@ from torch import Tensor
 
 #: What the percentiles become, and what nothing exceeds.
 TOP, MOST = 1000.0, 1200.0
-#: The least that is no background: dark places inside the head are raised to it.
+#: The least that is not background: dark places inside the head are raised to it.
 LEAST = 1.0
 #: Most voxels that are looked at, evenly spread.
 SEEN = 4_000_000
@@ -55,7 +55,7 @@ def percentile_window(image: Tensor, lower: float = 1.0, upper: float = 99.5) ->
 def scaled(image: Tensor, window: tuple[float, float]) -> Tensor:
     """Scale a window to 0..1000, cut below 0 and above 1200; what is below 1 and enclosed by what is not becomes 1.
 
-    So background is what surrounds the head. Fluid may be as dark in T1, and is no background.
+    So background is what surrounds the head. Fluid may be as dark in T1, and is not background.
 
     Args:
         image: channel first.
@@ -74,7 +74,7 @@ class ScalePercentilesd(MapTransform):
         keys: whole images.
         lower: see `percentile_window`.
         upper: see `percentile_window`.
-        allow_missing_keys: whether a missing key is no error.
+        allow_missing_keys: do not raise if a key is missing.
     """
 
     def __init__(

@@ -105,7 +105,9 @@ class PrepareImaged(MapTransform):
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         if whole and streaming:
-            raise ValueError(f"streaming does not go with {whole}, which needs the whole image in memory; leave one.")
+            raise ValueError(
+                f"streaming cannot be combined with {whole}, which needs the whole image in memory; leave one."
+            )
         self.preprocessing, self.whole = preprocessing, whole
         self.streaming, self.output_ext, self.output_dtype = streaming, output_ext, output_dtype
         self.folder, self.spatial_dims, self.match_kernel = Path(folder), spatial_dims, match_kernel

@@ -52,7 +52,7 @@ class SaveImageAsSourced(SaveImaged):
         report: what tells of source and result (`bundle.report.Report`), when all images are done; null for nothing.
 
     Raises:
-        ValueError: If the extension is that of no format that is written, or ``overwrite`` is neither.
+        ValueError: If the extension is not that of a format that can be written, or ``overwrite`` is neither.
     """
 
     def __init__(

@@ -97,7 +97,7 @@ def test_a_dockerfile_is_read(tmp_path: Path) -> None:
     assert first == Stage("b:2", "first", [Step("RUN", 'one && two "x"'), Step("ENV", 'A=1 B="2 3"')])
     assert first.steps[1].pairs() == {"A": "1", "B": "2 3"}
     assert second.base == "first" and second.steps[0].words() == ["a", "-b"]
-    with pytest.raises(ValueError, match="is no list of words"):
+    with pytest.raises(ValueError, match="is not a list of words"):
         Step("CMD", "a -b").words()
     file.write_text("FROM a:1\nADD https://a.b/c /c\n")
     with pytest.raises(ValueError, match=r"'ADD https://a.b/c /c' is not understood; take one of FROM, ARG, CMD"):

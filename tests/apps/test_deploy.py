@@ -272,7 +272,7 @@ def cut_short(folder: Path) -> None:
         (two_series, "holds 1.2.3.4 (synthetic); 1.2.3.5 (synthetic) to translate"),
         (two_time_points, "8 slices lie at 4 positions"),
         (a_slice_missing, "slices lie 12.000 to 24.000 mm apart"),
-        (not_in_hounsfield_units, "is no CT image in HU"),
+        (not_in_hounsfield_units, "is not a CT image in HU"),
         (cut_short, "is cut short: it holds "),
     ],
 )
@@ -289,4 +289,4 @@ def test_bad_input_is_refused_in_one_line_and_leaves_nothing(make, said, tmp_pat
 def test_a_model_that_is_no_bundle_is_refused(tmp_path: Path) -> None:
     (tmp_path / "models" / "other").mkdir(parents=True)
     ended = ran(APP, "-i", tmp_path, "-o", tmp_path / "out", "-m", tmp_path / "models", log=tmp_path / "log")
-    assert ended.code == 1 and "is no bundle" in ended.said.strip().splitlines()[-1], ended.said
+    assert ended.code == 1 and "is not a bundle" in ended.said.strip().splitlines()[-1], ended.said

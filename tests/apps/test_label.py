@@ -149,7 +149,7 @@ def test_another_conditioning_has_its_weights_and_leaves_the_next_request_alone(
         ("plain", {"conditioning": "edges"}, "conditioning 'edges' is not known; take one of"),
         ("plain", {"conditioning": "anchored"}, "conditioning 'anchored' has no weights"),
         ("plain", {"memory_budget": "much"}, "'much' is not a positive number of bytes"),
-        ("plain", {"seed": "x"}, "seed 'x' is no whole number"),
+        ("plain", {"seed": "x"}, "seed 'x' is not a whole number"),
         ("nobody", {}, "image 'nobody' is not among the studies, which hold meta, oblique, packed, plain"),
     ],
 )

@@ -150,7 +150,7 @@ def test_a_server_that_is_away_is_told_in_one_sentence(slicer, source):
     address = f"http://127.0.0.1:{free_port()}"
     with pytest.raises(slicer[0].ServerError, match=rf"no server answers at {address} .*make label"):
         slicer[0].KernelTranslationLogic().translate(source, address)
-    with pytest.raises(slicer[0].ServerError, match="'ftp://elsewhere' is no address; write it like http"):
+    with pytest.raises(slicer[0].ServerError, match="'ftp://elsewhere' is not an address; write it like http"):
         slicer[0].KernelTranslationLogic().translate(source, "ftp://elsewhere")
 
 

@@ -305,7 +305,7 @@ def test_evaluating_as_configured(scans, weights, tmp_path, capsys):
     )
     rows = list(csv.DictReader((out / "table.csv").read_text().splitlines()))
     keys = ["source", "ours", "gaussian", "radial", "gaussian_ceiling", "target"]
-    # An image that is its own target is no method's source.
+    # An image that is its own target is not a method's source.
     assert [row["method"] for row in rows] == keys[1:] * 2 + keys * 4
     assert all(
         float(row["ssim"]) == 1

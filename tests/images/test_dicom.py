@@ -358,7 +358,7 @@ def test_other_files_are_not_replaced(tmp_path):
     write_series(tmp_path / "source", hounsfield())
     (tmp_path / "result").mkdir()
     (tmp_path / "result" / "thesis.txt").touch()
-    with pytest.raises(FileExistsError, match=r"result' holds 'thesis\.txt', which is no part.*output_dir"):
+    with pytest.raises(FileExistsError, match=r"result' holds 'thesis\.txt', which is not part.*output_dir"):
         derive(tmp_path / "source", tmp_path / "result")
 
 
@@ -377,7 +377,7 @@ def test_the_source_is_not_replaced(tmp_path):
         (-1, np.zeros((7, 6)), IndexError, "slice -1 is none"),
         (0, np.zeros((7, 6)), IndexError, "slice 0 is written already"),
         (1, np.zeros((6, 7)), ValueError, r"slice 1 has \(6, 7\) voxels, its source .* \(7, 6\)"),
-        (1, np.full((7, 6), np.nan), ValueError, "slice 1 holds voxels that are no finite numbers"),
+        (1, np.full((7, 6), np.nan), ValueError, "slice 1 holds voxels that are not finite numbers"),
     ],
 )
 def test_slices_that_are_none_are_refused(tmp_path, index, values, error, message):

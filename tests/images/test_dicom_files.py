@@ -122,7 +122,7 @@ def test_a_file_of_other_bytes_is_named(tmp_path):
     """Such as zeros, of which a disk fills what it did not get to write."""
     files = write_series(tmp_path, hounsfield(SHAPE))
     Path(files[0]).write_bytes(bytes(1000))
-    with pytest.raises(ImageError, match=rf"'{files[0]}' of 1000 bytes is cut short, or is no DICOM file"):
+    with pytest.raises(ImageError, match=rf"'{files[0]}' of 1000 bytes is cut short, or is not a DICOM file"):
         open_image(tmp_path)
 
 

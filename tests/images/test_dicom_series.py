@@ -1,4 +1,4 @@
-"""The files of one stack of slices are found in a DICOM folder, in their order; what is no upright stack is refused."""
+"""The files of one stack of slices are found in a DICOM folder, in order; what is not an upright stack is refused."""
 
 from pathlib import Path
 

@@ -55,7 +55,7 @@ def test_files_of_macos_are_named_and_passed_over(folder, capsys):
     (folder / "._a.nii.gz").write_bytes(b"\0\5\x16\7" + bytes(4092))
     assert names(folder) == ["a.nii.gz", "c.nii.gz"]
     assert "._a.nii.gz, which macOS wrote" in capsys.readouterr().err
-    with pytest.raises(FileNotFoundError, match="is no image"):
+    with pytest.raises(FileNotFoundError, match="is not an image"):
         find_images(folder / "._a.nii.gz")
 
 
@@ -144,6 +144,6 @@ def test_a_series_over_itself_is_told_before_the_work(tmp_path):
 @pytest.mark.parametrize("output_ext", ["nii.gz", ".dat", ".jpx"])
 def test_a_format_that_is_not_written_is_told(tmp_path, output_ext):
     with pytest.raises(
-        ImageError, match=rf"output_ext '{output_ext}' is that of no format that is written; take one of"
+        ImageError, match=rf"output_ext '{output_ext}' is not a format that can be written; take one of"
     ):
         result_path(tmp_path / "a.nii", tmp_path, output_ext=output_ext)

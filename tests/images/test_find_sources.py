@@ -120,7 +120,7 @@ def test_without_the_key_one_level_is_read_and_the_rest_is_told(patients, capsys
     assert find_images(patients) == [str(patients / "a.nii.gz")]
     told = capsys.readouterr().err
     assert f"{patients / 'p1'}, the folders in it, which recursive True takes" in told
-    assert f"{patients / 'p2'}, 1 images in it that are no DICOM, which recursive True takes" in told
+    assert f"{patients / 'p2'}, 1 images in it that are not DICOM, which recursive True takes" in told
 
 
 def test_links_lead_to_no_loop_and_each_folder_is_read_once(patients, tmp_path, capsys):
@@ -161,7 +161,7 @@ def test_what_holds_no_image_at_any_depth_is_told(patients, capsys):
     assert all(
         f"{patients / name}, a folder without an image" in told for name in ("p1/2020/notes", "p2/deep/er/notes")
     )
-    assert told.count("a localizer, which is no volume") == 2
+    assert told.count("a localizer, which is not a volume") == 2
     assert "more.zip, a zip in a folder; give it itself, or by a pattern" in told
 
 
@@ -200,7 +200,11 @@ def test_what_a_pattern_finds_that_is_no_image_is_told(patients, capsys):
     nifti(patients / ".hidden.nii.gz")
     assert find_images(str(patients / "[abne]*")) == [str(patients / "a.nii.gz")]
     told = capsys.readouterr().err
-    for line in ("notes.txt' is no image", "broken.nii' is a link to a file that is not", "empty, without an image"):
+    for line in (
+        "notes.txt' is not an image",
+        "broken.nii' is a link to a file that is not",
+        "empty, without an image",
+    ):
         assert line in told
 
 
@@ -214,7 +218,7 @@ def test_a_name_that_exists_is_no_pattern(tmp_path):
 
 @pytest.mark.parametrize("name", ["*.mha", "p9*/x", "nowhere/*.nii", "a**b"])
 def test_a_pattern_that_finds_nothing_is_told(patients, name):
-    rule = r"as a pattern it finds nothing in .*; check it|is no pattern: "
+    rule = r"as a pattern it finds nothing in .*; check it|is not a pattern: "
     with pytest.raises((FileNotFoundError, ValueError), match=rule) as error:
         find_images(str(patients / name))
     assert str(patients / name) in str(error.value) and "\n" not in str(error.value)
@@ -270,7 +274,7 @@ def test_each_series_of_a_zip_is_found_at_its_place(disc, tmp_path, capsys):
     told = capsys.readouterr().err
     for line in ("SC/REPORT, a 2D image beside volumes", "logo.png, a 2D image beside", "SEG, DICOM of the kind SEG"):
         assert f"passed over: {disc}/" in told and line in told
-    assert "a localizer, which is no volume" in told and ".part" not in told
+    assert "a localizer, which is not a volume" in told and ".part" not in told
     assert not list(out.iterdir())
 
 

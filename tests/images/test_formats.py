@@ -201,7 +201,7 @@ def test_compressed_series_are_read(tmp_path, syntax):
 def test_what_cannot_be_decoded_is_named(tmp_path):
     (file,) = write_series(tmp_path, hounsfield((8, 6, 1)))
     encode(file, MPEG2MPML)
-    with pytest.raises(ValueError, match=r"cannot decode.*MPEG2.*\(1\.2\.840\.10008\.1\.2\.4\.100\).*write it anew"):
+    with pytest.raises(ValueError, match=r"cannot decode.*MPEG2.*\(1\.2\.840\.10008\.1\.2\.4\.100\).*rewrite it"):
         load(tmp_path)
 
 

@@ -274,7 +274,7 @@ def test_a_missing_file_is_told(folder):
 @pytest.mark.parametrize("name", ["scan.nhdr", "scan.hdr", "scan.img"])
 def test_other_detached_headers_are_not_images(folder, name):
     path = write(folder, name, NRRD + "data file: voxels.raw\n")
-    with pytest.raises(FileNotFoundError, match="is no image"):
+    with pytest.raises(FileNotFoundError, match="is not an image"):
         find_images(path)
     with pytest.raises(ValueError, match="of no known format"):
         load_image(path)
@@ -301,7 +301,7 @@ def test_the_suffix_decides_on_the_reader(folder, name):
 
 
 def test_a_dicomdir_is_not_followed(tmp_path):
-    """The index of a disc names files as well; by itself it is no image, and beside a series it is no slice."""
+    """The index of a disc names files as well; by itself it is not an image, and beside a series it is not a slice."""
     volume = hounsfield(SHAPE)
     write_series(tmp_path / "disc" / "SECRET", volume // 2)
     write_series(tmp_path / "disc", volume)

@@ -50,7 +50,7 @@ def test_numbers_are_those_of_32_bits(values, allowed):
     if allowed:
         assert image.whole().tolist() == [list(values)]
         return
-    with pytest.raises(ImageError, match=r"image 'scan\.nii' holds voxels that are no finite numbers"):
+    with pytest.raises(ImageError, match=r"image 'scan\.nii' holds voxels that are not finite numbers"):
         image.whole()
 
 
@@ -85,7 +85,7 @@ def test_voxels_that_are_no_single_numbers_are_refused(kind):
 
 @pytest.mark.parametrize("shape", [(0, 4, 3), (5, 4, -1)])
 def test_an_image_without_voxels_is_refused(shape):
-    with pytest.raises(ImageError, match="which is no voxel"):
+    with pytest.raises(ImageError, match="has no voxels: its shape is"):
         upright(Opened("scan.nii", shape, AFFINE, VOXELS.dtype, VOXELS.__getitem__))
 
 

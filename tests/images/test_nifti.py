@@ -198,7 +198,7 @@ def test_what_is_no_number_is_told_before_the_work(tmp_path, streaming, value):
     cause = told.value
     while cause.__cause__:
         cause = cause.__cause__
-    assert "a.nii.gz' holds voxels that are no finite numbers" in str(cause)
+    assert "a.nii.gz' holds voxels that are not finite numbers" in str(cause)
     assert not list((tmp_path / "out").glob("a*"))
 
 

@@ -137,7 +137,9 @@ def test_a_name_that_is_too_long_is_refused_before_the_first_image(tmp_path):
 
 @pytest.mark.parametrize("postfix", ["a/b", "..\\a", "a\0", 5])
 def test_a_postfix_that_is_no_part_of_a_name_is_refused(tmp_path, source, postfix):
-    with pytest.raises(ValueError, match=r"output_postfix .* is no part of a file's name; take one without / and \\\."):
+    with pytest.raises(
+        ValueError, match=r"output_postfix .* is not part of a file's name; take one without / and \\\."
+    ):
         plan_results([str(source)], tmp_path / "out", postfix)
 
 

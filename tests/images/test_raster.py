@@ -435,7 +435,7 @@ ERRORS = {
     ),
     "syntax": (
         lambda p: undecodable(write_xray(p / "a.dcm", levels(12))),
-        r"a\.dcm'.*cannot be decoded.*transfer syntax MPEG2.*write it anew",
+        r"a\.dcm'.*cannot be decoded.*transfer syntax MPEG2.*rewrite it",
     ),
     "cut dicom": (
         lambda p: cut(write_xray(p / "a.dcm", levels(12))),
@@ -459,7 +459,7 @@ def test_what_cannot_be_read_is_told(tmp_path, make, message):
 
 def test_no_dicom_is_told(tmp_path):
     (tmp_path / "a.dcm").write_text("no image")
-    with pytest.raises(ValueError, match=r"a\.dcm' is no DICOM file"):
+    with pytest.raises(ValueError, match=r"a\.dcm' is not a DICOM file"):
         load_image(tmp_path / "a.dcm")
 
 

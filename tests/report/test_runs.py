@@ -108,7 +108,7 @@ def test_a_folder_has_a_table_and_images_that_fail_are_in_it(tmp_path, capsys):
 def test_a_format_that_is_none_ends_the_run_before_the_first_image(tmp_path):
     with pytest.raises(RuntimeError) as raised:
         run(thorax(tmp_path / "scan.nii.gz"), tmp_path / "out", report="word")
-    assert "report 'word' is no format; take one or more of json, html, pdf, sr" in str(raised.value.__cause__)
+    assert "report 'word' is not a format; take one or more of json, html, pdf, sr" in str(raised.value.__cause__)
     assert not (tmp_path / "out").exists()
 
 

@@ -59,7 +59,7 @@ def test_several_at_once_lose_no_row(tmp_path):
 @pytest.mark.parametrize("content", [b"name,value\nmine,1\n", b"\xff\xfe\x00", b""])
 def test_another_table_is_not_replaced(tmp_path, content):
     (tmp_path / FILE).write_bytes(content)
-    with pytest.raises(FileExistsError, match="is no summary of this version of the bundle; move it away"):
+    with pytest.raises(FileExistsError, match="is not a summary of this version of the bundle; move it away"):
         Summary(tmp_path).failed("a.nii", "x")
     assert (tmp_path / FILE).read_bytes() == content
 
@@ -98,6 +98,6 @@ def test_the_plot_needs_a_truth(tmp_path):
         assert draw_agreement(tmp_path, drawn).read_bytes().startswith(b"\x89PNG")
     for content in (b"mine", (ROOT / "docs" / "figures" / "seams.png").read_bytes()):
         (tmp_path / "bland_altman.png").write_bytes(content)
-        with pytest.raises(FileExistsError, match="is no plot of this bundle; move it away"):
+        with pytest.raises(FileExistsError, match="is not a plot of this bundle; move it away"):
             draw_agreement(tmp_path, drawn)
         assert (tmp_path / "bland_altman.png").read_bytes() == content

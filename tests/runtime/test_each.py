@@ -1,4 +1,4 @@
-"""An image that fails does not end the others; what is no image's fault ends the run."""
+"""An image that fails does not end the others; what is not an image's fault ends the run."""
 
 import pytest
 from ignite.engine import Events

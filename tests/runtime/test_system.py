@@ -233,7 +233,9 @@ def test_a_postfix_that_windows_would_hide_is_refused_there(tmp_path, monkeypatc
     keys = [str(tmp_path / "a.nii")], tmp_path / "out", "soft:B30"
     assert list(plan_results(*keys).values()) == [tmp_path / "out" / "a_soft:B30.nii"]
     monkeypatch.setattr(system, "WINDOWS", True)
-    with pytest.raises(ImageError, match="output_postfix 'soft:B30' is no part of a file's name; take one without any"):
+    with pytest.raises(
+        ImageError, match="output_postfix 'soft:B30' is not part of a file's name; take one without any"
+    ):
         plan_results(*keys)
 
 

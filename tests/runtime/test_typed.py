@@ -91,5 +91,5 @@ def test_of_two_names_that_configs_do_not_tell_apart_the_one_that_exists_is_take
 @pytest.mark.parametrize("value", [True, [1, 2], {"a": 1}, None])
 def test_what_is_no_path_is_told(monkeypatch, value):
     monkeypatch.setattr("sys.argv", ["monai.bundle"])
-    with pytest.raises(ValueError, match=r"dataset_dir .* is no path; write it as text"):
+    with pytest.raises(ValueError, match=r"dataset_dir .* is not a path; write it as text"):
         typed_path("dataset_dir", value)

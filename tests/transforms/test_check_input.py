@@ -1,4 +1,4 @@
-"""What is no CT in HU is refused, in one line and before anything is done; CTs, and parts of them, are not."""
+"""What is not a CT in HU is refused, in one line and before anything is done; CTs, and parts of them, are not."""
 
 import warnings
 from pathlib import Path

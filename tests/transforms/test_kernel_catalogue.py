@@ -59,7 +59,7 @@ def test_the_content_counts_for_what_resumes(tmp_path):
 
 def test_a_path_that_is_no_file_is_refused(tmp_path):
     with pytest.raises(
-        ValueError, match=r"kernel_choice#catalogue '.*' is no file; make one by the run id calibrating"
+        ValueError, match=r"kernel_choice#catalogue '.*' is not a file; make one by the run id calibrating"
     ):
         KernelChoice(catalogue=str(tmp_path / "nowhere.json"))
     (tmp_path / "bad.json").write_text("{}")

@@ -56,7 +56,7 @@ def test_true_and_false_force_it(tmp_path, scan, monkeypatch):
 def test_what_needs_the_whole_image_stays_in_memory_or_is_refused(tmp_path, scan, monkeypatch):
     monkeypatch.setattr(prepare, "free_memory", lambda: NEEDED)
     assert torch.is_tensor(preparing(tmp_path / "out", whole="crop_lungs")({"image": str(scan)})["image"])
-    with pytest.raises(ValueError, match="streaming does not go with percentiles, which needs"):
+    with pytest.raises(ValueError, match="streaming cannot be combined with percentiles, which needs"):
         preparing(tmp_path / "out", whole="percentiles", streaming=True)
 
 
@@ -110,7 +110,7 @@ def test_a_container_s_limit_counts(tmp_path, monkeypatch):
         ({"output_ext": ".tif"}, r"a \.tif holds no volume"),
         ({"output_ext": ".mha", "output_dtype": "int8"}, r"output_dtype 'int8' is unknown to \.mha"),
         ({"output_ext": ".mgz", "output_dtype": "float64"}, r"'float64' .*\.mgz"),
-        ({"output_ext": ".dcm"}, r"scan\.nii' is no DICOM X-ray to derive one from"),
+        ({"output_ext": ".dcm"}, r"scan\.nii' is not a DICOM X-ray to derive one from"),
     ],
     ids=str,
 )

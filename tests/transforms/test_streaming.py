@@ -397,7 +397,7 @@ def test_cropping_is_refused_with_the_reason(tmp_path, voxels):
     while cause:
         causes.append(str(cause))
         cause = cause.__cause__
-    assert any("streaming does not go with crop_lungs" in text for text in causes)
+    assert any("streaming cannot be combined with crop_lungs" in text for text in causes)
 
 
 def test_a_file_that_lacks_slices_does_not_appear(tmp_path):

@@ -149,7 +149,7 @@ def test_one_series_of_a_folder_is_loaded_and_comes_back(tmp_path):
     ids=["asked for", "no CT"],
 )
 def test_a_dicom_folder_becomes_nifti(tmp_path, kwargs, edit):
-    """Where that is asked for, and where it is no CT."""
+    """Where that is asked for, and where it is not a CT."""
     volume = hounsfield(SHAPE)
     write_series(tmp_path / "series", volume, AFFINE, edit=edit)
     path = save(load(tmp_path / "series"), tmp_path / "out", **kwargs)
@@ -161,7 +161,7 @@ def test_a_dicom_folder_becomes_nifti(tmp_path, kwargs, edit):
 
 @pytest.mark.parametrize("end", ["", ".nii.gz"])
 def test_folders_named_by_a_number_stay_apart(tmp_path, end):
-    """Archives name folders by their UID: its last number is no suffix."""
+    """Archives name folders by their UID: its last number is not a suffix."""
     for series in ("1.2.840.1", "1.2.840.2"):
         write_series(tmp_path / series, np.zeros((3, 3, 2), np.int16), series=series)
         SaveImageAsSourced("pred", tmp_path / "out", output_ext=end)({"pred": load(tmp_path / series)})
@@ -267,13 +267,13 @@ def test_values_are_rounded_and_clipped_never_wrapped():
 
 
 def test_unknown_voxel_types_are_refused():
-    with pytest.raises(ValueError, match="output_dtype 'short_int' is no voxel type"):
+    with pytest.raises(ValueError, match="output_dtype 'short_int' is not a voxel type"):
         RoundAndCastd("pred", "short_int")
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
 def test_what_is_no_number_is_refused(value):
-    with pytest.raises(ValueError, match="pred holds voxels that are no finite numbers"):
+    with pytest.raises(ValueError, match="pred holds voxels that are not finite numbers"):
         RoundAndCastd("pred")({"pred": torch.tensor([[0.0, value]])})
 
 

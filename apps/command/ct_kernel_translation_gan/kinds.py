@@ -33,7 +33,7 @@ def as_file(image: Any, folder: Path, affine: Any = None) -> tuple[Path, Back]:
         affine: from voxels to mm in RAS, `(4, 4)`, of an array of three axes.
 
     Raises:
-        TypeError: If it is no such image.
+        TypeError: If it is not such an image.
         ValueError: If an affine is missing or not asked for, or the image has no two or three axes.
     """
     if isinstance(image, (np.ndarray, torch.Tensor)):

@@ -92,7 +92,7 @@ VERBS = {
 EXPERIMENTS = {
     "low_dose": "thorax CT: low dose to high dose",
     "brain_t1_t2": "brain MRI without skull: T1 to T2",
-    "xray_2d": "chest X-rays, made again from their edges",
+    "xray_2d": "chest X-rays, generated from their edges",
 }
 
 #: What the command says itself, without a config.
@@ -120,7 +120,7 @@ OPTIONS = {
     "What is done": {
         "densitometry": "measure the lungs before and after: LAA-950, Perc15, mean density, volume",
         "report": "write a page about each result: html, pdf, json, sr (DICOM), or several: html,json",
-        "check_input": "refuse what is no CT in HU (refuse), only warn, or off",
+        "check_input": "refuse what is not a CT in HU (refuse), only warn, or off",
         "crop_lungs": "translate only the box around the lungs",
         "recursive": "go down into folders of any depth",
         "series_uid": "the Series Instance UID to take, if a DICOM folder holds several series",

@@ -4,7 +4,7 @@ After Gallardo-Estrella et al., Eur Radiol 26 (2016) 478. A slice is the sum of 
 widest leaves. The energy of a band is its deviation within the lungs. Each band is scaled so that its energy is the
 mean of scans of the target kernel; since bands overlap, this is repeated until no band changes by more than 5 %. The
 paper's bands are of 1, 2, 4, 8 and 16 voxels, here in the slice. Only the lungs change: for the bands, what lies
-outside is their mean, since the chest wall is no texture. An image without lungs is left as it is.
+outside is their mean, since the chest wall is not texture. An image without lungs is left as it is.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ def derived_slice(header: Dataset, pixels: bytes, derivation: Derivation) -> Fil
 
 
 def _set_pixels(derived: Dataset, source: Dataset, pixels: bytes) -> None:
-    """HU as they are, in signed 16 bits (C.8.2.1), and the source's padding where it is no tissue's value."""
+    """HU as they are, in signed 16 bits (C.8.2.1), and the source's padding where it is not a tissue's value."""
     derived.SamplesPerPixel, derived.PhotometricInterpretation = 1, "MONOCHROME2"
     derived.BitsAllocated, derived.BitsStored, derived.HighBit, derived.PixelRepresentation = 16, 16, 15, 1
     derived.RescaleIntercept, derived.RescaleSlope, derived.RescaleType = 0, 1, "HU"

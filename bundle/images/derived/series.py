@@ -45,7 +45,7 @@ class DerivedSeries:
             mm to the patient's right, front and head, as in NIfTI. derivation: what made it.
 
     Raises:
-        ValueError: If the source is no CT in HU, `check_source` refuses it, or the result does not lie on its grid.
+        ValueError: If the source is not a CT in HU, `check_source` refuses it, or the result does not lie on its grid.
         FileExistsError: If the folder holds the source itself, or anything that is no ``.dcm`` file.
     """
 
@@ -60,7 +60,9 @@ class DerivedSeries:
         self.source, self.folder = [Path(file) for file in source], Path(folder)
         self.derivation = derivation or Derivation()
         if not is_ct(self.source[0]):
-            raise ValueError(f"source {str(self.source[0])!r} is no CT image in HU; take output_ext '.nii.gz' instead.")
+            raise ValueError(
+                f"source {str(self.source[0])!r} is not a CT image in HU; take output_ext '.nii.gz' instead."
+            )
         check_source(self.source)
         _check_grid(self.source, tuple(shape), np.asarray(affine, float))
         self._check_folder()
@@ -76,7 +78,7 @@ class DerivedSeries:
 
         Raises:
             IndexError: If the source has no such slice, or it is written already.
-            ValueError: If the slice is not of the source's shape, or a voxel is no finite number.
+            ValueError: If the slice is not of the source's shape, or a voxel is not a finite number.
         """
         if not 0 <= index < len(self.source) or index in self._uids:
             rule = "is written already" if index in self._uids else f"is none of the source's {len(self.source)}"
@@ -89,7 +91,7 @@ class DerivedSeries:
                 "series lies on its source's grid."
             )
         if not np.isfinite(values).all():
-            raise ValueError(f"slice {index} holds voxels that are no finite numbers; check weights and source.")
+            raise ValueError(f"slice {index} holds voxels that are not finite numbers; check weights and source.")
         pixels = np.rint(values).clip(-32768, 32767).astype("<i2").T.tobytes()
         derived = derived_slice(header, pixels, self.derivation)
         file = self._part / f"{index + 1:05d}.dcm"
@@ -139,7 +141,7 @@ class DerivedSeries:
         others = [entry.name for entry in self.folder.glob("*") if entry.suffix != ".dcm"]
         if others:
             raise FileExistsError(
-                f"folder {str(self.folder)!r} holds {others[0]!r}, which is no part of an earlier result; move it "
+                f"folder {str(self.folder)!r} holds {others[0]!r}, which is not part of an earlier result; move it "
                 "away, or take another output_dir."
             )
 
