@@ -8,19 +8,22 @@ The mutants are drawn by a seed from the modules that `TESTS` lists (`mutants_dr
 files of its own line there, in a copy of the tree: by those tests that run the changed line, or by all if none does, as
 none runs a constant of the module. (Lines that a test's own processes run are not seen.) What became of it is appended
 to a JSON lines file, `mutants.jsonl` beside this module; the same command goes on there. A mutant is tested again if
-its module has changed, and one that survived if its tests have::
+the code of its module has changed, and one that survived if that of its tests has::
 
     python -m benchmarks.mutants --number 500 --minutes 60
 """
 
 from __future__ import annotations
 
+import ast
 import hashlib
+import io
 import json
 import shutil
 import subprocess
 import tempfile
 import time
+import tokenize
 from collections import Counter, defaultdict
 from fnmatch import fnmatch
 from pathlib import Path
@@ -84,10 +87,27 @@ def tests_of(file: str) -> list[str]:
 
 
 def hash_of(*names: str) -> str:
-    """A short hash of files, or of the Python files in folders, of the tree."""
+    """Return a short hash of the code of Python files, or of those in folders; comments and docstrings do not count."""
     places = [ROOT / name for name in names]
     files = [file for place in places for file in (sorted(place.glob("*.py")) if place.is_dir() else [place])]
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:8]
+    code = "\n".join(code_of(file.read_text(encoding="utf-8")) for file in files)
+    return hashlib.sha256(code.encode()).hexdigest()[:8]
+
+
+def code_of(text: str) -> str:
+    """Return the lines of a Python file without its comments and docstrings."""
+    lines = text.splitlines()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column]
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and ast.get_docstring(
+            node
+        ):
+            first, last = node.body[0].lineno, node.body[0].end_lineno or 0
+            lines[first - 1 : last] = [""] * (last - first + 1)
+    return "\n".join(line.rstrip() for line in lines if line.strip())
 
 
 def copied(folder: Path) -> None:

@@ -101,6 +101,8 @@ def test_an_outcome_holds_until_the_module_changes_and_a_survivor_until_its_test
     assert told() == ["killed", ""]
     record.note(survived, "killed")
     assert told() == ["killed", "killed"]
+    (tmp_path / "module.py").write_text('"""Only a docstring."""\n1  # and a comment')
+    assert told() == ["killed", "killed"]
     (tmp_path / "module.py").write_text("2")
     assert told() == ["", ""]
 
