@@ -8,6 +8,7 @@ and deviation of the original values (Tobin, Econometrica 26 (1958) 24), and so 
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 from bundle.scanner.acquisition import HU_RANGE
@@ -55,5 +56,10 @@ def unclipped(image: Tensor) -> Tensor:
 
 def _blurred(*parts: Tensor) -> tuple[Tensor, ...]:
     """Return weighted means over the neighbourhood in the slice; the parts have a margin of its radius."""
+    return filtered(torch.cat(parts).movedim(0, -1), _neighbourhood()).movedim(-1, 0).chunk(len(parts))
+
+
+@lru_cache(maxsize=1)
+def _neighbourhood() -> Tensor:
     taps = gaussian_1d(torch.tensor(SIGMA), RADIUS / SIGMA, approx="sampled", normalize=True)
-    return filtered(torch.cat(parts).movedim(0, -1), torch.outer(taps, taps)).movedim(-1, 0).chunk(len(parts))
+    return torch.outer(taps, taps)

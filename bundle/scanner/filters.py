@@ -8,6 +8,7 @@ A filter has `RADIUS` taps a side; only voxels with all their neighbours are ret
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 from bundle.scanner.kernel import GRID
@@ -53,6 +54,10 @@ def filtered(image: Tensor, taps: Tensor) -> Tensor:
     slices = image.to(torch.float32).movedim(-1, 0)
     x, y = slices.shape[1:]
     size = fast(x, y)
-    of_taps = spectrum(taps.to(torch.float32), size, image.device)
-    whole = torch.fft.irfft2(torch.fft.rfft2(slices, s=size) * of_taps, s=size)
+    whole = torch.fft.irfft2(torch.fft.rfft2(slices, s=size) * _spectrum(taps, size, image.device), s=size)
     return whole[:, RADIUS : x - RADIUS, RADIUS : y - RADIUS].movedim(0, -1)
+
+
+@lru_cache(maxsize=2)  # slab after slab is filtered with the same taps: those that match, and those of `clipping`
+def _spectrum(taps: Tensor, shape: tuple[int, int], device: torch.device) -> Tensor:
+    return spectrum(taps.to(torch.float32), shape, device)
