@@ -1,7 +1,7 @@
-"""Preview: source, result and their difference side by side as one PNG.
+"""Draw source, result and their difference side by side as a PNG.
 
-Volumes give a row of axial and a row of coronal slices through the middle, 2D images one row. Both images get the
-same orientation, so that their formats may differ: any that `bundle.images.formats` reads.
+Volumes give a row of axial and a row of coronal slices through the middle, 2D images one row. Both images get the same
+orientation, so that their formats may differ; all formats of `bundle.images.formats` can be read.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 WINDOW = (-1350.0, 150.0)  # lung window, HU
-SPAN = 200.0  # limit of the difference's colours, HU
-WIDTH, GAP, LABEL = 420, 6, 16  # of a panel, between panels, of a line of text; pixels
+SPAN = 200.0  # HU, colour limit of the difference
+WIDTH, GAP, LABEL = 420, 6, 16  # pixels: width of a panel, gap between panels, height of a line of text
 BLUE, WHITE, RED = np.array([(33, 82, 173), (255, 255, 255), (178, 24, 43)], np.float32)
 
 
 def read(path: str) -> tuple[np.ndarray, tuple[float, ...]]:
-    """Load an image and return it as float32 with its spacing in mm; axes to the patient's left, back and head.
+    """Read an image as float32 with its spacing in mm; axes point to the patient's left, back and head.
 
     Raises:
-        FileNotFoundError: If it does not exist.
-        ValueError: If it has neither two nor three axes.
+        FileNotFoundError: If the image does not exist.
+        ValueError: If it does not have two or three axes.
     """
     from monai.transforms import EnsureChannelFirst, Orientation
 
@@ -45,27 +45,27 @@ def read(path: str) -> tuple[np.ndarray, tuple[float, ...]]:
 
 
 def grey(image: np.ndarray, window: Sequence[float]) -> np.ndarray:
-    """Return the grey values of an image in a window, `(..., 3)` uint8."""
+    """Map an image to grey values in a window, `(..., 3)` uint8."""
     low, high = window
     return np.repeat((np.clip((image - low) / (high - low), 0, 1) * 255).astype(np.uint8)[..., None], 3, -1)
 
 
 def red_blue(difference: np.ndarray, span: float) -> np.ndarray:
-    """Return colours: blue below zero, white at zero, red above, saturated at ``span``; `(..., 3)` uint8."""
+    """Map a difference to colours, `(..., 3)` uint8: blue below 0, white at 0, red above, saturated at ``span``."""
     share = np.clip(difference / span, -1, 1)[..., None]
     colour = WHITE + np.abs(share) * (np.where(share < 0, BLUE, RED) - WHITE)
     return colour.astype(np.uint8)
 
 
 def panel(colours: np.ndarray, spacing: Sequence[float]) -> Image.Image:
-    """Return a slice of colours `(column, row, 3)` as a picture of `WIDTH` pixels, its height by the spacing."""
+    """Return a colour slice `(column, row, 3)` as a picture `WIDTH` pixels wide, with its height set by the spacing."""
     columns, rows = (size * mm for size, mm in zip(colours.shape, spacing, strict=False))
     size = (WIDTH, max(1, round(WIDTH * rows / columns)))
     return Image.fromarray(np.ascontiguousarray(colours.swapaxes(0, 1))).resize(size, Image.Resampling.BICUBIC)
 
 
 def cuts(image: np.ndarray, spacing: Sequence[float]) -> dict[str, tuple[np.ndarray, tuple[float, ...]]]:
-    """Return the slices to show: name to (slice as (column, row), spacing)."""
+    """Return the slices to show, by name: slice as (column, row), and spacing."""
     if image.ndim == 2:
         return {"": (image, tuple(spacing))}
     _, y, z = (size // 2 for size in image.shape)
@@ -84,9 +84,9 @@ def preview(
         source: the image that was translated.
         result: its translation, on the same grid.
         png: path of the picture.
-        window: lowest and highest value shown; by default the lung window for images in HU (any value below -200), else
-            the source's own range.
-        span: the difference at which the colours saturate; by default 200 HU, or a seventh of any other window.
+        window: lowest and highest value shown; by default the lung window for images in HU (any value below -200), or
+            else the source's range.
+        span: difference at which the colours saturate; by default 200 HU, or a seventh of any other window.
 
     Raises:
         FileNotFoundError: If an image does not exist.

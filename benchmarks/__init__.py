@@ -1,1 +1,1 @@
-"""The benchmarks of `make bench`: each module prints one table and writes one figure (`docs/benchmarks.md`)."""
+"""Benchmarks of `make bench`: each module prints a table and writes a figure (`docs/benchmarks.md`)."""

@@ -1,8 +1,8 @@
 """DCGAN, Pix2Pix and PGGAN in two and three dimensions: the baselines of Uzunova et al. 2019, section 3.1.
 
-Published for 2D (DCGAN for 3D as well); here one function builds both, as the paper did: "replacing 2D convolutions by
-3D convolutions". Beside them are the networks of the paper's authors, as wide as published. Left out is what controls a
-training and needs next to no memory: PGGAN's fading in of a stage, and its equalized learning rate.
+They were published for 2D (DCGAN also for 3D); here one function builds both, as the paper did: "replacing 2D
+convolutions by 3D convolutions". The networks of the paper's authors follow, as wide as published. Training schedules
+that need almost no memory are left out: PGGAN's fading in of a stage, and its equalized learning rate.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class GAN:
     """A generator and its discriminator, with the shapes of the generator's input and output.
 
     Args:
-        generator: from an input to an image.
-        discriminator: from an image, after the input if it is conditional, to logits; MONAI's `PatchDiscriminator`
+        generator: maps an input to an image.
+        discriminator: maps an image, with the input before it if conditional, to logits; MONAI's `PatchDiscriminator`
             returns them as the last of a list.
         input_shape: `(1, channels, *spatial)`.
         image_shape: `(1, 1, *spatial)`.
@@ -43,7 +43,7 @@ class GAN:
 
 
 def halvings(side: int) -> int:
-    """Return how often an image can be halved until a single voxel is left.
+    """Return how often an image can be halved down to a single voxel.
 
     Raises:
         ValueError: If the side is not a power of two, or below 16.
@@ -55,28 +55,28 @@ def halvings(side: int) -> int:
 
 
 def widths(finest: int, count: int) -> list[int]:
-    """Return the channels of a number of levels, the finest first: doubled at every halving, at most 512."""
+    """Return the channels of each level, the finest first: doubled at each halving, at most 512."""
     return [min(finest * 2**i, 512) for i in range(count)]
 
 
 def up(spatial_dims: int, inputs: int, outputs: int, **kwargs: Any) -> Convolution:
-    """Double the sides by a transposed convolution over 4 voxels."""
+    """Double the sides by a transposed convolution with kernel size 4."""
     return Convolution(spatial_dims, inputs, outputs, 2, 4, is_transposed=True, padding=1, output_padding=0, **kwargs)
 
 
 def down(spatial_dims: int, inputs: int, outputs: int, **kwargs: Any) -> Convolution:
-    """Halve the sides by a convolution over 4 voxels."""
+    """Halve the sides by a convolution with kernel size 4."""
     return Convolution(spatial_dims, inputs, outputs, 2, 4, padding=1, **kwargs)
 
 
 def dcgan(spatial_dims: int, side: int, channels: int = 64, latent: int = 200) -> GAN:
-    """DCGAN (Radford et al. 2016), as Wu et al. 2016 built it for 64^3 voxels: noise to image.
+    """Build a DCGAN (Radford et al. 2016), like that of Wu et al. 2016 for 64^3 voxels: noise to image.
 
     Args:
         spatial_dims: 2 or 3.
-        side: of the image, a power of two from 16 on; each doubling adds a stage.
-        channels: of the finest stage.
-        latent: length of the noise.
+        side: side of the image, a power of two from 16 on; each doubling adds a stage.
+        channels: channels of the finest stage.
+        latent: length of the noise vector.
 
     Raises:
         ValueError: If the side is not such a power of two.
@@ -98,12 +98,13 @@ def dcgan(spatial_dims: int, side: int, channels: int = 64, latent: int = 200) -
 
 
 def pix2pix(spatial_dims: int, side: int, channels: int = 64) -> GAN:
-    """Pix2Pix (Isola et al. 2017): U-Net down to a single voxel, and PatchGAN of 70 voxels; image to image.
+    """Build Pix2Pix (Isola et al. 2017): U-Net down to a single voxel, and PatchGAN of 70 voxels; image to image.
 
     Args:
         spatial_dims: 2 or 3.
-        side: of the image, a power of two from 16 on; each doubling adds a level. At 16 the PatchGAN has a layer less.
-        channels: of the finest level.
+        side: side of the image, a power of two from 16 on; each doubling adds a level. At 16 the PatchGAN has one layer
+            less.
+        channels: channels of the finest level.
 
     Raises:
         ValueError: If the side is not such a power of two.
@@ -116,13 +117,13 @@ def pix2pix(spatial_dims: int, side: int, channels: int = 64) -> GAN:
 
 
 def unet(spatial_dims: int, in_channels: int, channels: Sequence[int], norm: str, dropout: int = 0) -> nn.Module:
-    """The U-Net of Pix2Pix: strided convolutions there and transposed ones back, joined level by level.
+    """Build the U-Net of Pix2Pix: strided convolutions down, transposed ones up, and skip connections at each level.
 
     Args:
         spatial_dims: 2 or 3.
-        in_channels: of the input; the output has one.
-        channels: of each level, the finest first.
-        norm: as MONAI names it; none in the first layer, the last, and the coarsest, which may be a single voxel.
+        in_channels: channels of the input; the output has one.
+        channels: channels of each level, the finest first.
+        norm: MONAI's name of the normalization; none in the first, last and coarsest layer, which may be one voxel.
         dropout: number of levels, the coarsest first, that drop half of their decoded values.
     """
     coarsest = len(channels) - 1
@@ -142,7 +143,7 @@ def unet(spatial_dims: int, in_channels: int, channels: Sequence[int], norm: str
 
 
 class PixelNorm(nn.Module):
-    """Divide the channels of every voxel by their root mean square (Karras et al. 2018, section 4.2)."""
+    """Divide the channels of each voxel by their root mean square (Karras et al. 2018, section 4.2)."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(batch, channels, *spatial)` to the same shape."""
@@ -150,7 +151,7 @@ class PixelNorm(nn.Module):
 
 
 class BatchDeviation(nn.Module):
-    """Append one channel: the mean standard deviation of the batch (Karras et al. 2018, section 3)."""
+    """Append a channel with the mean standard deviation over the batch (Karras et al. 2018, section 3)."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(batch, channels, *spatial)` to `(batch, channels + 1, *spatial)`."""
@@ -159,13 +160,14 @@ class BatchDeviation(nn.Module):
 
 
 def pggan(spatial_dims: int, side: int, channels: int = 16) -> GAN:
-    """Progressively grown GAN (Karras et al. 2018) at its last stage, fully grown: noise to image.
+    """Build a progressively grown GAN (Karras et al. 2018) at its last stage, fully grown: noise to image.
 
     Args:
         spatial_dims: 2 or 3.
-        side: of the image, a power of two from 16 on; each doubling adds a stage.
-        channels: of the finest stage: 16 in the published network, for 1024^2 pixels. The published ones for smaller
-            images have as many channels at each resolution, `min(512, 16384 // side)`: more memory, less growth.
+        side: side of the image, a power of two from 16 on; each doubling adds a stage.
+        channels: channels of the finest stage: 16 in the published network, for 1024^2 pixels. Those published for
+            smaller images have as many channels at each resolution, `min(512, 16384 // side)`: more memory, but less
+            growth.
 
     Raises:
         ValueError: If the side is not such a power of two.
@@ -199,13 +201,13 @@ def pggan(spatial_dims: int, side: int, channels: int = 16) -> GAN:
 
 
 def uzunova_coarse(spatial_dims: int, side: int = 64) -> GAN:
-    """Return scale 0 as wide as the paper's authors published it: a U-Net of four levels, edges to image.
+    """Build scale 0 as wide as the paper's authors published it: a U-Net of four levels, edges to image.
 
-    The discriminator is MONAI's of the same width; theirs has one more stride and no last layer.
+    The discriminator is MONAI's with the same width; theirs has one more stride and no last layer.
 
     Args:
         spatial_dims: 2 or 3.
-        side: of the image, a multiple of 16.
+        side: side of the image, a multiple of 16.
     """
     generator = unet(spatial_dims, 1, widths(64, 4), "INSTANCE", dropout=2)
     shape = (1, 1, *[side] * spatial_dims)
@@ -213,11 +215,11 @@ def uzunova_coarse(spatial_dims: int, side: int = 64) -> GAN:
 
 
 def uzunova_fine(spatial_dims: int, side: int = 32) -> GAN:
-    """Return a finer scale as wide as the authors published it: residual blocks; edges and previous scale to image.
+    """Build a finer scale as wide as the authors published it: residual blocks; edges and previous scale to image.
 
     Args:
         spatial_dims: 2 or 3.
-        side: of the patch, a multiple of 4.
+        side: side of the patch, a multiple of 4.
     """
     norm: dict[str, Any] = {"norm": ("INSTANCE", {"affine": True}), "act": RELU}
     generator = nn.Sequential(

@@ -1,7 +1,7 @@
-"""Other ways to call a cascade's networks, and to bring tiles to a device and back: to measure what each would gain.
+"""Other ways to call a cascade's networks and to move tiles to a device and back, to measure what each would gain.
 
-None is a setting of the bundle. On a CPU every one of them runs as well, without what only a GPU has (streams, recorded
-graphs, pinned memory): so their results can be compared there, and only their speed cannot.
+None of them is a setting of the bundle. All of them also run on a CPU, without what only a GPU has (streams, recorded
+graphs, pinned memory), so that their results, but not their speed, can be compared there.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from bundle.cascade.scratch import write_tile
 from bundle.geometry import Tile
 from bundle.runtime import prefetch
 
-#: A network's call: input and scale to output.
+#: A call of a network: maps input and scale to the output.
 Call = Callable[[Tensor, int], Tensor]
 
 
 class Clock:
-    """Seconds of a device within blocks: on a GPU between events in its own queue, elsewhere by the clock."""
+    """Measure the seconds of a device within blocks: on a GPU by events in its queue, elsewhere by the clock."""
 
     def __init__(self, device: torch.device) -> None:
         self.on_gpu = device.type == "cuda"
@@ -36,7 +36,7 @@ class Clock:
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
-        """Count a block."""
+        """Time a block."""
         if not self.on_gpu:
             start = perf_counter()
             yield
@@ -49,7 +49,7 @@ class Clock:
         self._events.append(pair)
 
     def seconds(self) -> float:
-        """Return the seconds since the last question."""
+        """Return the seconds since the last call."""
         if self.on_gpu:
             torch.cuda.synchronize()
         total = self._seconds + sum(begin.elapsed_time(end) for begin, end in self._events) / 1000
@@ -58,11 +58,11 @@ class Clock:
 
 
 class Called:
-    """A cascade that is called another way; all else of it is its own.
+    """A cascade whose networks are called in another way.
 
     Args:
         cascade: the `bundle.cascade.Cascade`.
-        call: computes a tile of a scale; null for the cascade's own way.
+        call: function that computes a tile of a scale; null for the cascade's own way.
     """
 
     def __init__(self, cascade: Any, call: Call | None = None) -> None:
@@ -73,13 +73,13 @@ class Called:
         return getattr(self.cascade, name)
 
     def __call__(self, inputs: Tensor, scale: int) -> Tensor:
-        """Compute a tile, timed."""
+        """Compute and time a tile."""
         with self.clock():
             return self.call(inputs, scale)
 
 
 class CalledInferer(CascadeInferer):
-    """Translates by a `Called`; its tiles are planned with the cascade itself."""
+    """Translate by a `Called`; tiles are planned with the cascade itself."""
 
     def plan(self, cascade: Any, *args: Any, **kwargs: Any) -> Any:
         """Return what `CascadeInferer.plan` returns."""
@@ -87,9 +87,9 @@ class CalledInferer(CascadeInferer):
 
 
 class Graphed:
-    """A CUDA graph for each scale and shape: its kernels are recorded once, and started by one call.
+    """A CUDA graph for each scale and shape: its kernels are recorded once and launched by a single call.
 
-    Without a GPU nothing is recorded: the network computes into the same tensors each time.
+    Without a GPU nothing is recorded, and the network computes into the same tensors each time.
 
     Args:
         cascade: the `bundle.cascade.Cascade`.
@@ -99,11 +99,11 @@ class Graphed:
     def __init__(self, cascade: Any, half: bool) -> None:
         self.cascade, self.half = cascade, half
         self._graphs: dict[tuple[int, ...], tuple[Tensor, Callable[[], object], Tensor]] = {}
-        #: What graphs compute on the way is needed by none of the others.
+        #: Memory pool for intermediate results, which all graphs can share.
         self._pool = torch.cuda.graph_pool_handle() if next(cascade.parameters()).device.type == "cuda" else None
 
     def __call__(self, inputs: Tensor, scale: int) -> Tensor:
-        """Compute a tile; the result is a copy, as the graph's own tensor is written again."""
+        """Compute a tile; the result is a copy, because the graph's own tensor is overwritten."""
         key = (scale, *inputs.shape)
         if key not in self._graphs:
             self._graphs[key] = self._recorded(inputs, scale)
@@ -113,7 +113,7 @@ class Graphed:
         return made.clone()
 
     def _computed(self, inputs: Tensor, scale: int) -> Tensor:
-        # Weights cast outside of the graph would be freed before it is run again.
+        # Weights cast outside the graph would be freed before it is replayed.
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.half, cache_enabled=False):
             return self.cascade(inputs, scale)
 
@@ -124,7 +124,7 @@ class Graphed:
             return held, lambda: made.copy_(self._computed(held, scale)), made
         aside, current = torch.cuda.Stream(), torch.cuda.current_stream()
         aside.wait_stream(current)
-        with torch.cuda.stream(aside):  # what libraries choose and allocate the first time is not recorded
+        with torch.cuda.stream(aside):  # do not record what libraries do on the first call
             self._computed(held, scale)
         current.wait_stream(aside)
         graph = torch.cuda.CUDAGraph()
@@ -134,10 +134,10 @@ class Graphed:
 
 
 def compiled(backend: str) -> Callable[[Any, bool], Call]:
-    """Return what compiles a cascade by `torch.compile`, for each scale and shape.
+    """Return a function that compiles a cascade by `torch.compile`, for each scale and shape.
 
     Args:
-        backend: ``"inductor"`` makes kernels; ``"eager"`` only follows the code.
+        backend: ``"inductor"`` generates kernels; ``"eager"`` only traces the code.
     """
 
     def make(cascade: Any, half: bool) -> Call:  # noqa: ARG001
@@ -150,7 +150,7 @@ def compiled(backend: str) -> Callable[[Any, bool], Call]:
 
 
 class Unpinned(TileGenerator):
-    """Reads tiles into ordinary memory, from which the copy to a GPU has to be staged."""
+    """Read tiles into pageable memory, from which copies to a GPU have to be staged."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -163,14 +163,14 @@ class Unpinned(TileGenerator):
 
 
 class Overlapped(TileGenerator):
-    """Copies each tile to a GPU from the thread that reads, in a queue of its own, while another tile is computed."""
+    """Copy each tile to a GPU from the reading thread, in a separate stream, while another tile is computed."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._queue = torch.cuda.Stream() if self.device.type == "cuda" else None
 
     def read(self, tile: Tile) -> Tensor:
-        """Read a tile's input; on a GPU it lies there."""
+        """Read a tile's input; with a GPU it is copied there."""
         inputs = super().read(tile)
         if self._queue is None:
             return inputs
@@ -181,7 +181,7 @@ class Overlapped(TileGenerator):
         return there
 
     def __call__(self, tile: Tile, inputs: Tensor) -> Tensor:
-        """Compute a tile, and tell when it is there."""
+        """Compute a tile and record an event when it is finished."""
         made = super().__call__(tile, inputs)
         if made.device.type == "cuda":
             made.ready = torch.cuda.Event()  # type: ignore[attr-defined]
@@ -190,7 +190,7 @@ class Overlapped(TileGenerator):
 
 
 def write_overlapped(out: Any, tile: Tile, voxels: Tensor) -> None:
-    """Write a tile that is fetched as soon as it is there, not behind the next one."""
+    """Write a tile, which is fetched as soon as it is finished, without waiting for the next one."""
     ready = getattr(voxels, "ready", None)
     if ready is not None and out.device.type == "cpu":
         queue = torch.cuda.Stream()
@@ -205,14 +205,14 @@ def write_overlapped(out: Any, tile: Tile, voxels: Tensor) -> None:
 
 @contextmanager
 def unpinned() -> Iterator[None]:
-    """Within the block tiles are not pinned."""
+    """Do not pin tiles within the block."""
     with mock.patch.object(inferer, "TileGenerator", Unpinned):
         yield
 
 
 @contextmanager
 def overlapped() -> Iterator[None]:
-    """Within the block tiles are copied while others are computed."""
+    """Copy tiles while others are computed, within the block."""
     with (
         mock.patch.object(inferer, "TileGenerator", Overlapped),
         mock.patch.object(rows, "write_tile", write_overlapped),
@@ -222,7 +222,7 @@ def overlapped() -> Iterator[None]:
 
 @contextmanager
 def channels_first() -> Iterator[None]:
-    """Within the block networks get images in PyTorch's own layout."""
+    """Give networks images in PyTorch's default memory layout within the block."""
     with ExitStack() as stack:
         for module in (cascades, generators):
             stack.enter_context(mock.patch.object(module, "channels_last", torch.Tensor.contiguous))
@@ -231,20 +231,20 @@ def channels_first() -> Iterator[None]:
 
 @contextmanager
 def trying_kernels() -> Iterator[None]:
-    """Within the block cuDNN tries its kernels for each shape and keeps the fastest."""
+    """Let cuDNN try its kernels for each shape and keep the fastest, within the block."""
     with torch.backends.cudnn.flags(enabled=True, benchmark=True):
         yield
 
 
 @contextmanager
 def no_tensor_cores() -> Iterator[None]:
-    """Within the block float32 is computed in full, not as TF32."""
+    """Compute float32 in full precision, not as TF32, within the block."""
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         yield
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Within the block nobody reads or writes while a tile is computed: nothing disturbs the recording of a graph."""
+    """Do not read or write while a tile is computed within the block, so that nothing disturbs recording a graph."""
     with mock.patch.object(rows, "prefetch", lambda *given: prefetch(given[0], given[1], given[2], given[3], False)):
         yield

@@ -1,9 +1,9 @@
-"""Make the catalogue of kernels again from the real pairs: `bundle/scanner/kernels.json`.
+"""Recreate the catalogue of kernels, `bundle/scanner/kernels.json`, from the real pairs.
 
     python -m benchmarks.catalogue DATA [--path bundle/scanner/kernels.json]
 
-DATA is as of `benchmarks.real_pairs`. Each pair is calibrated, as the run id ``calibrating`` does it; the soft kernel
-is found in the soft scan, and the sharp one is that over the fitted gain. Of several pairs the first counts.
+For DATA see `benchmarks.real_pairs`. Each pair is calibrated as by the run id ``calibrating``; the soft kernel is found
+in the soft scan, and the sharp kernel is the soft one divided by the fitted gain. Of several pairs the first counts.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from bundle.runtime.files import atomic
 from bundle.scanner import Conversion, Transfer, calibrate, spread_slices
 from bundle.scanner.kernels import CATALOGUE, Kernels, as_json
 
-SLICES = 24  # most slices of a pair
+SLICES = 24  # largest number of slices of a pair
 CHEST = "one slice of a chest (Choe et al., Radiology 2019)"
-#: Manufacturer, names of both kernels, their files, and what is told of these.
+#: Manufacturer, names of both kernels, their files, and a description of these.
 PAIRS = [
     ("SIEMENS", "B50f", "B30f", [("kernels/chest1_B50f", "kernels/chest1_B30f")], CHEST),
     ("SIEMENS", "B70f", "B30f", [("kernels/chest1_B70f", "kernels/chest1_B30f")], CHEST),
@@ -57,7 +57,7 @@ def main(data: str, path: str = str(CATALOGUE)) -> None:
 
     Args:
         data: folder of the pairs.
-        path: of the catalogue.
+        path: path of the catalogue.
     """
     kernels: dict[tuple[str, str], Transfer] = {}
     conversions: list[tuple[str, str, Conversion]] = []

@@ -1,11 +1,11 @@
-"""What `check_input` refuses: real CTs and their crops, phantoms, and images that are not CTs in HU.
+"""Test what `check_input` refuses on real CTs and their crops, phantoms, and images that are not CTs in HU.
 
     python -m benchmarks.check_input DATA [--more FOLDER] [--crop_count 700]
 
-DATA holds ``ct``, ``kernels``, ``lowdose``, ``brain`` and ``cxr``; a folder of further CTs is added by ``--more``.
-Crops are drawn at random, from each CT as often as from the others, around a voxel within the body. Unfit images are
-made of the real ones in memory. Printed are how many are refused, and for which rule; what CTs are warned of; and the
-scores of CTs and crops that lie nearest to a limit.
+DATA holds ``ct``, ``kernels``, ``lowdose``, ``brain`` and ``cxr``; ``--more`` adds a folder of further CTs. Crops are
+drawn at random around voxels within the body, equally often from each CT. Unsuitable images are made of the real ones
+in memory. The tables show how many images are refused and by which rule, the warnings for CTs, and the scores of the
+CTs and crops that are closest to a limit.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ PHANTOMS = (
     {"shape": (40, 32, 8), "spacing": (8.0, 8.0, 20.0), "noise": 60},
     {"shape": (24, 20, 16), "seed": 2},
 )
-SLICES = 16  # of which an unfit image is made
-#: How a refusal and a warning are told apart, by their words.
+SLICES = 16  # slices of an unsuitable image
+#: Rules of refusals and warnings, and the words that identify them.
 KINDS = {
     "modality": "modality",
     "constant": "in all its voxels",
@@ -61,16 +61,16 @@ KINDS = {
     "no thorax": "no thorax",
 }
 
-#: Files of scans that show no lung begin with these.
+#: Prefixes of files that show no lung.
 NO_CHEST = ("L067", "headphantom")
 
 Made = Callable[[np.ndarray, np.random.Generator], np.ndarray]
-#: The rule by which an image is refused, or nothing, and those by which it is warned of.
+#: The rule that refuses an image, or an empty string, and the rules that warn of it.
 Answer = tuple[str, list[str]]
 
 
 def answer(image: Opened, soft: bool = True) -> Answer:
-    """Return what is said of an image."""
+    """Return the refusal and warnings for an image."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -84,7 +84,7 @@ def _kind(text: str) -> str:
 
 
 def middle(image: Opened) -> np.ndarray:
-    """Return up to 16 slices around the middle of a CT, `(x, y, z)`, float32."""
+    """Return up to 16 middle slices of a CT, `(x, y, z)`, float32."""
     start = max(image.shape[2] - SLICES, 0) // 2
     x, y, _ = image.shape
     part = image[slice(0, x), slice(0, y), slice(start, start + SLICES)]
@@ -92,14 +92,14 @@ def middle(image: Opened) -> np.ndarray:
 
 
 def body(voxels: np.ndarray) -> np.ndarray:
-    """Return the body with its lungs, `(x, y, z)`, boolean, by blocks of 4 x 4 pixels."""
+    """Return a boolean mask of the body with the lungs, `(x, y, z)`, in blocks of 4 x 4 pixels."""
     coarse = inside_body(block_reduce(voxels, (4, 4, 1), np.mean))
     whole = coarse.repeat(4, 0).repeat(4, 1)
     return np.asarray(whole[: voxels.shape[0], : voxels.shape[1]])
 
 
 def masked(voxels: np.ndarray, _: np.random.Generator, value: float = 0.0, lung: bool = False) -> np.ndarray:
-    """Return a CT with all but the body, or but the lung in it, set to a value."""
+    """Return a CT with everything but the body, or but the lung, set to a value."""
     kept = body(voxels)
     if lung:
         kept &= voxels < -500
@@ -114,13 +114,13 @@ def half(voxels: np.ndarray, _: np.random.Generator) -> np.ndarray:
 
 
 def windowed(voxels: np.ndarray, _: np.random.Generator, scale: float = 255.0, low: float = 0.0) -> np.ndarray:
-    """Return a CT from -1000 to 200 HU as 0 to the scale, added to a lowest value; whole numbers if there are many."""
+    """Map -1000..200 HU of a CT to 0..scale and add ``low``; large scales are rounded to integers."""
     out = np.interp(voxels, (-1000, 200), (0, scale)).astype(np.float32) + np.float32(low)
     return np.rint(out) if scale > 10 else out
 
 
 def stored(voxels: np.ndarray, _: np.random.Generator, padded: bool = False) -> np.ndarray:
-    """Return the values as scanners store them, HU + 1024; with the corners at -2000 if padded."""
+    """Return stored pixel values as in a scanner's files, HU + 1024; with corners of -2000 if padded."""
     out = voxels + 1024
     if padded:
         x, y = (np.linspace(-1, 1, size) for size in voxels.shape[:2])
@@ -129,23 +129,23 @@ def stored(voxels: np.ndarray, _: np.random.Generator, padded: bool = False) -> 
 
 
 def labels(voxels: np.ndarray, _: np.random.Generator) -> np.ndarray:
-    """Return a map of the classes air, lung, fat, tissue and bone, times 20."""
+    """Return a label map of air, lung, fat, tissue and bone, times 20."""
     return np.digitize(voxels, (-950, -500, -30, 200)).astype(np.float32) * 20
 
 
 def zscores(voxels: np.ndarray, _: np.random.Generator) -> np.ndarray:
-    """Return a CT of mean 0 and deviation 1."""
+    """Return a CT with mean 0 and standard deviation 1."""
     return np.asarray((voxels - voxels.mean()) / voxels.std())
 
 
 def hole(voxels: np.ndarray, _: np.random.Generator) -> np.ndarray:
-    """Return a CT with NaN at a corner."""
+    """Return a CT with NaN in a corner."""
     out = voxels.copy()
     out[0, 0] = np.nan
     return out
 
 
-#: How an unfit image is made of the middle of a CT in HU.
+#: Functions that make unsuitable images from the middle of a CT in HU.
 UNFIT: dict[str, Made] = {
     "8 bits, 0 to 255": windowed,
     "scaled to 0..1": partial(windowed, scale=1.0),
@@ -171,7 +171,7 @@ UNFIT: dict[str, Made] = {
 }
 
 
-#: The scores of CTs, the least favourable first.
+#: Scores of CTs, the least favourable first.
 NEAREST: dict[str, Callable[[Sequence[InputScores]], list[float]]] = {
     "span, HU": lambda found: sorted(s.high - s.low for s in found),
     "outside, %": lambda found: sorted((s.outside for s in found), reverse=True),
@@ -185,7 +185,7 @@ NEAREST: dict[str, Callable[[Sequence[InputScores]], list[float]]] = {
 
 
 def crops(images: Sequence[Opened], count: int, rng: np.random.Generator) -> Iterator[tuple[str, Opened]]:
-    """Yield crops around random voxels in the body of random images, and the size that each has at most."""
+    """Yield crops around random voxels in the body of random images, each with its maximum size as text."""
     while count:
         image, most = images[int(rng.integers(len(images)))], SIZES[int(rng.integers(len(SIZES)))]
         x, y, depth = image.shape
@@ -203,7 +203,7 @@ def crops(images: Sequence[Opened], count: int, rng: np.random.Generator) -> Ite
 
 
 def stacked(files: Sequence[Path], slices: int = 8) -> list[Opened]:
-    """Return X-rays, all of one size, as volumes of eight slices of 1 mm."""
+    """Stack X-rays of equal size into volumes of eight slices of 1 mm."""
     groups = [files[start : start + slices] for start in range(0, len(files) - slices + 1, slices)]
     volumes = [np.stack([open_image(file).whole() for file in group], -1) for group in groups]
     return [held(volume, np.eye(4), group[0]) for volume, group in zip(volumes, groups, strict=True)]
@@ -215,8 +215,8 @@ def main(data: str, more: str = "", crop_count: int = 700, seed: int = 0) -> Non
     Args:
         data: folder of real images.
         more: folder of further CTs; empty for none.
-        crop_count: how many crops are drawn of the CTs; of MR and X-rays a tenth each.
-        seed: of crops and noise.
+        crop_count: number of crops of CTs; of MR and X-rays a tenth each.
+        seed: seed of crops and noise.
     """
     rng, root = np.random.default_rng(seed), Path(data)
     files = [file for part in ("ct", "kernels", "lowdose") for file in find_images(root / part)]
@@ -247,7 +247,7 @@ def main(data: str, more: str = "", crop_count: int = 700, seed: int = 0) -> Non
 def unfit(
     scans: Sequence[Opened], root: Path, crop_count: int, rng: np.random.Generator
 ) -> Iterator[tuple[str, list[Answer]]]:
-    """Yield each kind of unfit image, and what is said of each image of the kind."""
+    """Yield each kind of unsuitable image, and the refusals and warnings for its images."""
     several = [scan for scan in scans if scan.path.parent.name != "lowdose"]
     chests = [scan for scan in several if not scan.path.name.startswith(NO_CHEST)]
     for title, make in UNFIT.items():
@@ -264,18 +264,18 @@ def unfit(
 
 
 def refused(row: Sequence[Answer]) -> str:
-    """Return how many are refused, and their share."""
+    """Return how many images are refused, and their fraction."""
     count = sum(bool(rule) for rule, _ in row)
     return f"{count} ({100 * count / max(len(row), 1):.1f} %)"
 
 
 def warned(row: Sequence[Answer]) -> str:
-    """Return what is warned of, and how often."""
+    """Return the warnings and how often each occurs."""
     return counted(rule for _, told in row for rule in told)
 
 
 def counted(rules: Iterable[str]) -> str:
-    """Return how often each rule holds, the commonest first."""
+    """Return how often each rule applies, the most frequent first."""
     return ", ".join(f"{rule} {n}" for rule, n in Counter(filter(None, rules)).most_common())
 
 

@@ -1,19 +1,23 @@
-"""How often the truth lies within the interval of lung density, and how wide that is: real and simulated pairs.
+"""Measure the coverage and width of the interval of lung density on real and simulated pairs.
 
     python -m benchmarks.densitometry_errors DATA CT [CT ...]
 
-No network. Real pairs are those of `benchmarks.real_pairs` that show lung. Simulated ones are made of soft CTs, whose
-own kernel cancels where the target is measured on the same CT. Ways to convert, none of which sees what is judged:
+No network is used. Real pairs are those of `benchmarks.real_pairs` that show lung. Simulated pairs are made from soft
+CTs, whose own kernel cancels if the target is measured on the same CT. Ways to convert, none of which uses the
+evaluated voxels:
 
 - calibrated: on the other half of the slices or of the slice, on other slices of the patient, or on other simulated
-  ones of the CT;
-- to a reference: the source's kernel found in the sharp scan, the target's in the soft scan where it is not judged;
-- the same without skin: both by noise alone, in a window inside the body (simulated);
-- to the default target: found, to the kernel that the simulated scanner was fitted with; of the CT of that fit alone;
-- by name: the source found, the target of the catalogue, measured on another patient.
+  slices of the CT;
+- to a reference: the source's kernel is found in the sharp scan, the target's in the part of the soft scan that is not
+  evaluated;
+- the same without skin: both kernels are found from noise alone, in a window inside the body (simulated);
+- to the default target: from the kernel found to the one that the simulated scanner was fitted with; only for the CT of
+  that fit;
+- by name: the source's kernel is found, the target's is that of the catalogue, measured on another patient.
 
-The interval's multiple is 2, that of a normal distribution. In the first table of coverage it is more where 95 % of the
-pairs of the other patients, each patient counting as much as any other, need more. The second is as shipped.
+The interval is 2 standard deviations to each side, as for a normal distribution. In the first table of coverage the
+multiple is larger if 95 % of the other patients' pairs, with equal weight per patient, need more. The second table is
+as shipped.
 """
 
 from __future__ import annotations
@@ -60,11 +64,11 @@ from bundle.transforms.lung_mask import LEFT, find_lung_mask
 
 SLICES, PLACES = 8, (1 / 3, 2 / 3)
 DOSES = (15.0, 60.0)
-SEED = 300  # of the drawn kernels
+SEED = 300  # seed of the drawn kernels
 COVERED = 0.95
-LEAST = 5000  # voxels of lung in a pair
-INSIDE = 0.2  # of the sides of a slice: what a window without skin leaves out of each
-ABOUT = "lungdx_A0002"  # the simulated scanner was fitted to it
+LEAST = 5000  # smallest number of lung voxels in a pair
+INSIDE = 0.2  # fraction of a slice's side that a window without skin leaves out at each end
+ABOUT = "lungdx_A0002"  # CT that the simulated scanner was fitted to
 
 #: A result, and the uncertainty of its conversion.
 Made = tuple[Tensor, Sequence[float]]
@@ -72,16 +76,16 @@ Made = tuple[Tensor, Sequence[float]]
 
 @dataclass(frozen=True)
 class Row:
-    """One conversion that was judged.
+    """One evaluated conversion.
 
     Args:
-        patient: whose scan it is.
-        kind: real or simulated, and the way.
-        title: of the pair.
+        patient: the patient.
+        kind: real or simulated, and the way of conversion.
+        title: title of the pair.
         before: measures of the lungs in the source, `(measures,)`.
-        after: those of the result.
-        truth: those of the soft scan.
-        shifts: of the result, as `bundle.transforms.density_interval.deviations` has them.
+        after: measures in the result.
+        truth: measures in the soft scan.
+        shifts: deviations of the result, see `bundle.transforms.density_interval.deviations`.
     """
 
     patient: str
@@ -93,28 +97,28 @@ class Row:
     shifts: np.ndarray
 
     def score(self) -> np.ndarray:
-        """Return the multiple that the interval needs to reach the truth, `(measures,)`."""
+        """Return the multiple at which the interval reaches the truth, `(measures,)`."""
         low, high = reach(self.shifts)
         error = self.truth - self.after
         return np.where(error < 0, error / np.minimum(low, -1e-6), error / np.maximum(high, 1e-6))
 
     def limits(self, multiple: np.ndarray | float) -> np.ndarray:
-        """Return the interval, `(2, measures)`."""
+        """Return the limits of the interval, `(2, measures)`."""
         return (self.after + reach(self.shifts) * multiple).clip(*SPAN)
 
 
 def judged(
     patient: str, kind: str, title: str, pair: Pair, made: Made | None, used: Tensor | None = None
 ) -> Row | None:
-    """Return the row of a conversion; None if there is no result, or no lung in it.
+    """Return the row of a conversion; None if there is no result, or too little lung.
 
     Args:
         patient: see `Row`.
         kind: see `Row`.
         title: see `Row`.
-        pair: what is judged.
-        made: of its source.
-        used: `(x, y)`, voxels of a single slice that are not judged.
+        pair: the evaluated pair.
+        made: result of its source and the conversion's uncertainty; None if there is none.
+        used: mask, `(x, y)`, of voxels in a single slice that are not evaluated, because they were used for the fit.
     """
     if made is None:
         return None
@@ -137,7 +141,7 @@ def judged(
 
 
 def calibrated(pair: Pair, others: Sequence[Pair], use: Tensor | None = None) -> Made:
-    """Convert by a calibration on other slices, or on some voxels of the same."""
+    """Convert by a calibration on other slices, or on some voxels of the same slices."""
     fitted = calibrate([each for other in others for each in other.slices(use)], pair.spacing)
     return converted(pair.source, pair.spacing, fitted), fit_uncertainty(fitted.filter) or ()
 
@@ -156,7 +160,7 @@ def by_default(pair: Pair) -> Made | None:
 
 
 def simulated(ct: str) -> Iterator[Row | None]:
-    """Yield the conversions of simulated scans of one CT, in two places, each with the other for a reference."""
+    """Yield the conversions of simulated scans of two parts of a CT, each with the other part as reference."""
     volume = Volume(ct)
     name, patient = volume.path.name.split(".")[0], patient_of(volume.path.name)
     for scan, dose in enumerate(DOSES):
@@ -189,13 +193,13 @@ def simulated(ct: str) -> Iterator[Row | None]:
 
 
 def found_in(image: Tensor, spacing: Sequence[float]) -> Transfer | None:
-    """Return the kernel of a scan, with the deviations of the fit, which are had faster than those by resampling."""
+    """Return the kernel of a scan with the deviations from the fit, which is faster than resampling."""
     found = find_kernel_surely(image, spacing)
     return found and found[1]
 
 
 def by_noise(image: Tensor, spacing: Sequence[float]) -> Transfer | None:
-    """Return the kernel that noise shows in a window inside the body; None if there is too little of it."""
+    """Return the kernel found from noise in a window inside the body; None if there is too little noise."""
     x, y = (slice(int(INSIDE * side), side - int(INSIDE * side)) for side in image.shape[:2])
     return found_transfer(EdgeSpread(), flat_noise(image[x, y], spacing))
 
@@ -234,12 +238,12 @@ def real(data: Path) -> Iterator[Row | None]:
 
 
 def patient_of(name: str) -> str:
-    """Return whose scan a file is."""
+    """Return the patient of a file."""
     return "_".join(Path(name).name.split(".")[0].split("_")[: 2 if "lidc" in name or "lungdx" in name else 1])
 
 
 def needed(rows: Sequence[Row]) -> np.ndarray:
-    """Return the multiple that as many of the rows need as is asked for, each patient of one weight, `(measures,)`."""
+    """Return the multiple that covers the wanted fraction of rows, with equal weight per patient, `(measures,)`."""
     patients = [row.patient for row in rows]
     weights = np.array([1 / patients.count(patient) for patient in patients])
     scores = np.stack([row.score() for row in rows])
@@ -250,11 +254,11 @@ def needed(rows: Sequence[Row]) -> np.ndarray:
 
 @torch.no_grad()
 def main(data: str, *cts: str) -> None:
-    """Print each conversion, the multiples, and how often the interval has the truth.
+    """Print each conversion, the multiples, and how often the interval contains the truth.
 
     Args:
         data: folder of the real pairs, see `benchmarks.real_pairs`.
-        cts: soft CTs.
+        cts: paths of soft CTs.
     """
     print("| pair | way | measure | before | after | truth | interval | within |\n|---|---|---|---|---|---|---|---|")
     rows = []
@@ -266,10 +270,10 @@ def main(data: str, *cts: str) -> None:
 
 
 def summarize(rows: Sequence[Row]) -> None:
-    """Print how often the intervals have the truth.
+    """Print how often the intervals contain the truth.
 
     Raises:
-        SystemExit: With fewer than two patients.
+        SystemExit: If there are fewer than two patients.
     """
     if len({row.patient for row in rows}) < 2:
         sys.exit("error: needs two patients with lung at least")
@@ -292,7 +296,7 @@ def tell(row: Row) -> None:
 
 
 def cover(title: str, rows: Sequence[Row], multiples: Sequence[np.ndarray]) -> None:
-    """Print how often the truth is within, and how wide the interval is in the middle, by kind and patient."""
+    """Print coverage and median width of the interval, and the median change, by kind and patient."""
     head = " | ".join(f"{key}: within | width | change" for key in MEASURES)
     print(f"\n| {title} | patients | pairs | {head} |\n|---|---|---|{'---|' * 3 * len(MEASURES)}")
     limits = np.stack([row.limits(multiple) for row, multiple in zip(rows, multiples, strict=True)])

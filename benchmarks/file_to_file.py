@@ -1,8 +1,8 @@
-"""How much longer a volume takes from file to file than its networks alone: reading, matching, writing, by format.
+"""Measure how much reading, matching and writing add to the networks' time from file to file, by format.
 
-Each row is a fresh process that runs the whole of `configs/inference.json` on one phantom, in memory or streamed; what
-is imported and built before the first image is not counted. The networks' own time is that of the same volume in
-memory, in the same processes::
+Each row is a fresh process that runs the complete `configs/inference.json` on one phantom, in memory or streamed;
+imports and building before the first image are not counted. The networks' time is that of the same volume in memory, in
+the same processes::
 
     python -m benchmarks.file_to_file --side 512
 """
@@ -29,13 +29,13 @@ from benchmarks.speed import SPACING, show
 from bundle.cascade import CascadeInferer
 from bundle.evaluation.methods import alone
 
-#: Names of the sources: their format.
+#: Names of the sources, which tell their formats.
 SOURCES = ("volume.nii", "volume.nii.gz", "series")
 
 
 @dataclass(frozen=True)
 class Taken:
-    """Seconds of one translation: until the cascade begins, of the cascade, from then to the end, of the processor."""
+    """Seconds of one translation: before the cascade, in the cascade, after it, and of processor time."""
 
     before: float
     cascade: float
@@ -44,7 +44,7 @@ class Taken:
 
     @property
     def all(self) -> float:
-        """From the first image's beginning to the end."""
+        """Seconds from the start of the first image to the end."""
         return self.before + self.cascade + self.after
 
 
@@ -80,13 +80,13 @@ def main(
     """Print the table.
 
     Args:
-        side: voxels, of all axes.
+        side: side of the volume in voxels.
         sources: files to write and read.
-        streaming: whether the scales lie on disk; a row each.
-        turns: runs of each row, one row after the other; the medians are told.
+        streaming: whether the scales are kept on disk; a row for each value.
+        turns: number of runs of each row, alternating between rows; medians are printed.
         budget: `memory_budget`.
-        folder: for the files, about 12 bytes a voxel.
-        keys: of `configs/inference.json`, for all rows.
+        folder: folder for the files, about 12 bytes per voxel.
+        keys: keys of `configs/inference.json` for all rows.
     """
     names = [sources] if isinstance(sources, str) else list(sources)
     ways = [streaming] if isinstance(streaming, bool) else list(streaming)

@@ -1,4 +1,4 @@
-"""Work in a forked child, so that the process itself stays one that can be forked."""
+"""Run work in a forked child, so that the process itself can still be forked."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 
 def forked(function: Any, *arguments: Any) -> None:
-    """Call a function in a process of its own: one that has used ITK or threads cannot be forked.
+    """Call a function in a child process, because a process that has used ITK or threads cannot be forked.
 
     Raises:
-        RuntimeError: If it fails.
+        RuntimeError: If the function fails.
     """
     process = multiprocessing.get_context("fork").Process(target=function, args=arguments)
     process.start()

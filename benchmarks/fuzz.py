@@ -1,15 +1,15 @@
-"""Damage small images of every format, and see what opening and reading them gives.
+"""Fuzz the image readers: damage small images of every format, then open and read them.
 
 ::
 
     seed --damage--> mutant --in a child process--> read whole, and read slab by slab as streaming does
 
-Mutants are numbered; a number and a seed always give the same one::
+Mutants are numbered; a number and a seed always give the same mutant::
 
     python -m benchmarks.fuzz --minutes 10
     python -m benchmarks.fuzz --only 1234      # one mutant again, and its error
 
-Each is read in a child process with limits for memory and time, which lives until a mutant ends it.
+Mutants are read in a child process with limits on memory and time, which runs until a mutant ends it.
 """
 
 from __future__ import annotations
@@ -41,26 +41,26 @@ from benchmarks.speed import show
 from bundle.images import Volume, find_images, open_image, slabs
 
 ROOT = Path(__file__).parents[1]
-#: Seconds that reading a mutant both ways may compute, and by the clock, where much else is running.
+#: Limits of processor and wall time in seconds for reading a mutant both ways; the latter allows for a busy machine.
 LIMIT, CLOCK = 20, 600
-#: Bytes that a child may take besides what it has at its start.
+#: Bytes of memory that a child may use beyond those at its start.
 MEMORY = 2**30
-#: What may become of a mutant; the first two are right.
+#: Possible outcomes of a mutant; the first two are correct.
 OUTCOMES = ("read", "refused", "disagree", "unnamed", "other", "memory", "crash", "hang")
-#: Where the Python installation and the system lie, whose files are opened whatever is read.
+#: Folders of Python and the system, whose files are opened whatever is read.
 SYSTEM = ("/usr/", "/lib", "/proc/", "/sys/", "/dev/", "/etc/ld.so", "/etc/localtime", "/etc/nsswitch", "/etc/passwd")
 
-#: A line of strace about a file that is opened for reading, and not made.
+#: A line of strace for a file that is opened for reading, not created.
 OPENED = re.compile(r'open\w*\((?:AT_FDCWD, )?"([^"]+)", (O_RDONLY|O_RDWR)(?!\S*O_CREAT).*= \d+$')
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a mutant.
+    """Outcome of a mutant.
 
     Args:
         kind: one of `OUTCOMES`.
-        told: the error, or how both ways disagree.
+        told: the error, or how the two ways disagree.
     """
 
     kind: str
@@ -84,39 +84,39 @@ def draw(number: int, seed: int, seeds: Path, folder: Path) -> tuple[str, Path, 
 
 
 def told(error: BaseException) -> str:
-    """An error with its type."""
+    """Format an error with its type."""
     return f"{type(error).__name__}: {error}"
 
 
 def is_refusal(error: BaseException) -> bool:
-    """Whether an error is of a kind that says what is wrong with a file."""
+    """Return whether an error is of a type that explains what is wrong with a file."""
     return isinstance(error, (ValueError, OSError)) and not isinstance(error, UnicodeError)
 
 
 def is_named(error: BaseException, path: Path) -> bool:
-    """Whether an error names the file, or one of its folder, in one line."""
+    """Return whether an error names the file, or one in its folder, in one line."""
     names = {path.name, *(file.name for file in path.parent.iterdir())}
     return "\n" not in str(error) and any(name in str(error) for name in names)
 
 
 def whole(path: Path) -> np.ndarray:
-    """The voxels of an image that is read at once."""
+    """Read the voxels of an image at once."""
     volume = Volume(open_image(path).loaded())
     return volume.slab(0, volume.shape[2]).numpy()
 
 
 def in_slabs(path: Path) -> np.ndarray:
-    """The voxels of an image that is read slab by slab."""
+    """Read the voxels of an image slab by slab."""
     volume = Volume(open_image(path))
     return np.concatenate([volume.slab(*slab).numpy() for slab in slabs(volume.shape[2], 2)], -1)
 
 
 def outcome_of(path: Path) -> Outcome:
-    """Read an image both ways, as the command does that translates it."""
+    """Read an image both ways, as in a translation."""
     found: list[np.ndarray | Exception] = []
     try:
         find_images(path)
-    except Exception as error:  # whatever there is, it is counted
+    except Exception as error:  # count any error
         found = [error, error]
     for way in (whole, in_slabs) if not found else ():
         try:
@@ -146,7 +146,7 @@ class Child:
     """A process that reads mutants until one of them ends it.
 
     Args:
-        noise: a file for what libraries print.
+        noise: file for the output of libraries.
     """
 
     def __init__(self, noise: Path) -> None:
@@ -155,7 +155,7 @@ class Child:
         self.pipe, other = context.Pipe()
         self.process = context.Process(target=_serve, args=(other, noise), daemon=True)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # threads of NumPy's, which are idle
+            warnings.simplefilter("ignore", DeprecationWarning)  # about NumPy's threads, which are idle
             self.process.start()
         other.close()
 
@@ -177,23 +177,23 @@ class Child:
         return Outcome("hang", f"more than {LIMIT} s")
 
     def cpu(self) -> float:
-        """Seconds that it has computed."""
+        """Return the processor seconds of the child."""
         told = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(told[11]) + int(told[12])) / os.sysconf("SC_CLK_TCK")
 
     @property
     def lives(self) -> bool:
-        """Whether it can read another one."""
+        """Return whether the child can read another mutant."""
         return self.process.is_alive()
 
     def end(self) -> None:
-        """End it."""
+        """End the child."""
         self.process.kill()
         self.process.join()
 
 
 def _serve(pipe: Any, noise: Path) -> None:
-    """Read what is sent, until the other end is closed."""
+    """Read the mutants whose paths are sent, until the other end closes the pipe."""
     handle = os.open(noise, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(handle, 1)
     os.dup2(handle, 2)
@@ -213,12 +213,12 @@ def _serve(pipe: Any, noise: Path) -> None:
 
 
 def stripped(text: str) -> str:
-    """An error without what differs from mutant to mutant."""
+    """Return an error text without the parts that differ between mutants."""
     return re.sub(r"[-+]?\d[\d.e+-]*", "N", re.sub(r"'[^']*'|\"[^\"]*\"|\S*/\S*", "_", text))[:140]
 
 
 def traced(number: int, seed: int, folder: Path) -> list[str]:
-    """The files outside of the inputs that reading some mutants opens, and reading the seeds does not."""
+    """Return the files outside the inputs that are opened for some mutants but not for the seeds."""
     opened = []
     for count in (0, number):
         log = folder / f"trace_{count}"
@@ -233,7 +233,7 @@ def traced(number: int, seed: int, folder: Path) -> list[str]:
     outside = sorted(opened[1] - opened[0])
     own = (str(ROOT), sys.prefix, sys.base_prefix, *SYSTEM)
     inner = re.compile(rf"{re.escape(str(folder))}/\w+(/(seeds(/.*)?|noise|mutant(/input(/.*)?)?))?$")
-    temporary = re.compile(rf"{re.escape(str(folder))}/tmp\w+(/plain\.dcm)?$")  # made each time by the DICOM decoder
+    temporary = re.compile(rf"{re.escape(str(folder))}/tmp\w+(/plain\.dcm)?$")  # created each time by the DICOM decoder
     expected = (inner, temporary)
     return [path for path in outside if not path.startswith(own) and not any(one.match(path) for one in expected)]
 
@@ -247,17 +247,16 @@ def main(
     start: int = 0,
     strace: bool = False,
 ) -> None:
-    """Print what became of mutants, by format.
+    """Print the outcomes of mutants, by format.
 
     Args:
-        minutes: after which no other mutant is begun.
-        number: of mutants, if they are done before.
-        seed: of what is drawn.
-        only: one mutant, which is made again, and its error.
-        keep: a folder where mutants that crash, hang, disagree or are not named are kept; empty for none.
-        start: the first mutant.
-        strace: run as many mutants as ``number`` says under strace, and list the files that are opened for reading
-            outside of the inputs.
+        minutes: minutes after which no further mutant is started.
+        number: largest number of mutants.
+        seed: seed of the mutants.
+        only: number of a single mutant to make again, with its error.
+        keep: folder in which mutants that crash, hang, disagree or are not named are kept; empty for none.
+        start: number of the first mutant.
+        strace: run ``number`` mutants under strace, and list the files outside the inputs that are opened for reading.
     """
     with tempfile.TemporaryDirectory(prefix="fuzz_") as scratch:
         folder = Path(scratch).resolve()
@@ -279,7 +278,7 @@ def main(
 
 
 def _check_seeds(folder: Path) -> None:
-    """See that each seed is read before anything is damaged."""
+    """Check that all seeds can be read before anything is damaged."""
     child = Child(folder / "noise")
     for name in SEEDS:
         found = child.read(folder / "seeds" / name / name.replace(" ", "_"))

@@ -1,6 +1,6 @@
-"""Damage to files: of any bytes, and of what a format's header holds, so that more than its magic word is reached.
+"""Damage files: any bytes, and the contents of a format's header, so that readers get past its magic number.
 
-All of it follows from a `random.Random`: the same state gives the same damage.
+All damage is drawn from a `random.Random`: the same state gives the same damage.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from typing import Any
 
 import pydicom
 
-#: What numbers of text are replaced by.
+#: Replacements for numbers in text.
 NUMBERS = (
     *("-1", "0", "1", "2", "7", "255", "32767", "32768", "65535", "65536", "2147483647", "2147483648", "4294967296"),
     *("-2147483648", "99999999999999999999", "1e308", "-1e308", "1e-308", "1e400", "nan", "inf", "-0", "", "x", "0.5"),
 )
-#: What values of JSON are replaced by.
+#: Replacements for values in JSON.
 VALUES: tuple[Any, ...] = (
     None,
     -1,
@@ -44,29 +44,29 @@ VALUES: tuple[Any, ...] = (
     {"x": 0},
     "int64",
 )
-#: Names of a file that lies outside of the input's folder.
+#: Names of files outside the input's folder.
 OUTSIDE = ("../outside/scan.raw", "../outside", "..", "/etc/hostname", "~/x", "./scan.raw/../../outside/scan.raw")
-#: A PNG's first bytes.
+#: First bytes of a PNG.
 PNG = b"\x89PNG\r\n\x1a\n"
-#: Bytes that are taken for a header.
+#: Number of bytes that count as a header.
 HEADER = 600
 
 Damage = Callable[[bytes, Random], bytes]
 
 
 def place(data: bytes, random: Random) -> int:
-    """A place in a file: as often in its first bytes as in all of it."""
+    """Draw a position in a file: with equal probability in its first bytes or anywhere."""
     return random.randrange(min(len(data), HEADER) if random.random() < 0.5 else len(data)) if data else 0
 
 
 def span(data: bytes, random: Random) -> tuple[int, int]:
-    """Start and stop of a piece of a file, short more often than long."""
+    """Draw start and stop of a piece of a file, more often short than long."""
     start = place(data, random)
     return start, min(start + int(2 ** random.uniform(0, 9)), len(data))
 
 
 def flipped(data: bytes, random: Random) -> bytes:
-    """Some bits are flipped."""
+    """Flip some bits."""
     changed = bytearray(data)
     for _ in range(random.choice((1, 1, 2, 8))):
         if changed:
@@ -75,7 +75,7 @@ def flipped(data: bytes, random: Random) -> bytes:
 
 
 def overwritten(data: bytes, random: Random) -> bytes:
-    """A piece holds one value, or noise."""
+    """Overwrite a piece with one value or noise."""
     start, stop = span(data, random)
     if random.random() < 0.5:
         stop = min(start + random.choice((1, 2, 4, 8)), len(data))
@@ -84,30 +84,30 @@ def overwritten(data: bytes, random: Random) -> bytes:
 
 
 def cut(data: bytes, random: Random) -> bytes:
-    """A piece is missing."""
+    """Remove a piece."""
     start, stop = span(data, random)
     return data[:start] + data[stop:]
 
 
 def doubled(data: bytes, random: Random) -> bytes:
-    """A piece comes twice."""
+    """Duplicate a piece."""
     start, stop = span(data, random)
     return data[:stop] + data[start:]
 
 
 def swapped(data: bytes, random: Random) -> bytes:
-    """Two pieces have changed places."""
+    """Swap two pieces."""
     (a, b), (c, d) = sorted((span(data, random), span(data, random)))
     return data if c < b else data[:a] + data[c:d] + data[b:c] + data[a:b] + data[d:]
 
 
 def truncated(data: bytes, random: Random) -> bytes:
-    """The end is missing."""
+    """Remove the end."""
     return data[: random.randrange(len(data)) if random.random() < 0.7 else max(len(data) - 9, 0)] if data else data
 
 
 def renumbered(data: bytes, random: Random) -> bytes:
-    """A number of a text header is another one, or a file's name leads out of the folder."""
+    """Replace a number in a text header, or a file name by one that leads out of the folder."""
     head = data[:2000]
     found = list(re.finditer(rb"(?<![\w.])-?\d+\.?\d*|(?<=DataFile = )\S+|(?<=data file: )\S+", head))
     if not found:
@@ -118,7 +118,7 @@ def renumbered(data: bytes, random: Random) -> bytes:
 
 
 def relined(data: bytes, random: Random) -> bytes:
-    """A line of a text header is missing, comes twice, or has lost its value."""
+    """Remove or duplicate a line of a text header, or remove its value."""
     head, lines = data[:2000], data.split(b"\n")
     count = max(head.count(b"\n"), 1)
     at = random.randrange(min(count, len(lines)))
@@ -128,7 +128,7 @@ def relined(data: bytes, random: Random) -> bytes:
 
 
 def revalued(data: bytes, random: Random) -> bytes:
-    """A value of JSON is another one, or is missing."""
+    """Replace or remove a value in JSON."""
     try:
         told = json.loads(data)
     except ValueError:
@@ -152,22 +152,22 @@ def revalued(data: bytes, random: Random) -> bytes:
 
 
 def retagged(data: bytes, random: Random) -> bytes:
-    """An element of DICOM holds other bytes, as many or more, or is missing; bytes of no DICOM are flipped."""
+    """Overwrite, resize or remove an element of a DICOM file; flip bits in any other file."""
     try:
         header = pydicom.dcmread(pydicom.filebase.DicomBytesIO(data), force=True, stop_before_pixels=True)
         raw: list[Any] = [*header.file_meta.values(), *header.values()]
         placed = [(e.value_tell, e.length) for e in raw if hasattr(e, "value_tell") and 0 < e.length < 2**16]
-    except Exception:  # whatever pydicom makes of what has been damaged before
+    except Exception:  # pydicom may raise anything for files damaged before
         placed = []
     placed = [(start, size) for start, size in placed if start + size <= len(data)]
     if not placed:
         return flipped(data, random)
     start, size = random.choice(placed)
     kind = random.randrange(4)
-    if kind == 0:  # missing
+    if kind == 0:  # remove
         return data[: start - 8] + data[start + size :]
     text = random.choice((*NUMBERS, "\\".join("1" * 9), "1\\0\\0\\0\\1\\0", "0\\0\\0\\0\\0\\0", "\0" * 8)).encode()
-    if kind == 1:  # of another length
+    if kind == 1:  # change the length
         text += b" " * (len(text) % 2)
         return data[: start - 2] + struct.pack("<H", len(text)) + text + data[start + size :]
     if kind == 2:
@@ -176,7 +176,7 @@ def retagged(data: bytes, random: Random) -> bytes:
 
 
 def inside_gzip(data: bytes, random: Random) -> bytes:
-    """What a gzip file holds is damaged, and packed again."""
+    """Damage the contents of a gzip file and compress them again."""
     try:
         held = gzip.decompress(data)
     except (OSError, EOFError, zlib.error):
@@ -185,13 +185,13 @@ def inside_gzip(data: bytes, random: Random) -> bytes:
 
 
 def behind_header(data: bytes, random: Random) -> bytes:
-    """The gzip stream behind a NRRD's header holds what is damaged."""
+    """Damage the contents of the gzip stream after a NRRD header."""
     head, border, packed = data.partition(b"\n\n")
     return head + border + inside_gzip(packed, random)
 
 
 def with_checksums(data: bytes, random: Random) -> bytes:
-    """A chunk of a PNG is damaged, and its checksum is right."""
+    """Damage a chunk of a PNG and correct its checksum."""
     chunks, at = [], len(PNG)
     while at + 12 <= len(data):
         size = struct.unpack_from(">L", data, at)[0]
@@ -212,9 +212,9 @@ def with_checksums(data: bytes, random: Random) -> bytes:
     )
 
 
-#: Damage that knows nothing of a format.
+#: Damage that is independent of the format.
 ANYWHERE: tuple[Damage, ...] = (flipped, overwritten, cut, doubled, swapped, truncated)
-#: Damage that knows a format, by the end of a file's name.
+#: Damage that is specific to a format, by file suffix.
 KNOWING: dict[str, tuple[Damage, ...]] = {
     ".gz": (inside_gzip,),
     ".mgz": (inside_gzip,),
@@ -230,17 +230,17 @@ KNOWING: dict[str, tuple[Damage, ...]] = {
 
 
 def damages_of(name: str, is_dicom: bool) -> tuple[Damage, ...]:
-    """The damage that knows the format of a file."""
+    """Return the damage that is specific to a file's format."""
     ends = [end for end in KNOWING if name.endswith(end)]
     return KNOWING[ends[0]] if ends else (retagged,) if is_dicom else ()
 
 
 def mutate(folder: Path, random: Random) -> str:
-    """Damage one file of a folder, and say what was done.
+    """Damage one file of a folder, and return a description of the damage.
 
     Args:
-        folder: of the files, which may lie in folders of their own.
-        random: what draws.
+        folder: folder of the files, which may be in subfolders.
+        random: random number generator.
     """
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     headers = [path for path in files if path.name.endswith((".json", ".zarray", ".mhd"))]

@@ -1,4 +1,4 @@
-"""Small good images, one of every format that the bundle opens: what `benchmarks.fuzz` damages."""
+"""Write a small valid image of each format that the bundle opens, for `benchmarks.fuzz` to damage."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from tests.dicom_syntaxes import RAMP, TRANSFER_SYNTAXES, encode
 from tests.golden_inputs import THORAX, bodies, noise, write_nifti, write_ome_zarr, write_tiff
 from tests.xray_files import levels, write_photo, write_xray
 
-#: Voxels of a volume; no side is that of another.
+#: Shape of a volume; all sides differ.
 SHAPE = (13, 11, 9)
-#: Right, front, up: formats that know no direction hold it too.
+#: Axes to the right, front and head, so that formats without directions can store it, too.
 AFFINE = np.array([[3.0, 0, 0, -20], [0, 3.25, 0, -15], [0, 0, 2.5, 40], [0, 0, 0, 1]])
 
 
 def thorax() -> np.ndarray:
-    """A noisy thorax of a few voxels."""
+    """Return a noisy thorax of a few voxels."""
     image = bodies(SHAPE, THORAX, -1000) + noise(SHAPE, 1, 40)
     return np.rint(image).clip(-1024, 3071).astype(np.int16)
 
@@ -45,7 +45,7 @@ def _packed(path: Path) -> None:
 
 
 def _zarr_2(path: Path) -> None:
-    """A plain array of the format's second version, whose header is another."""
+    """Write a plain array in version 2 of the format, which has a different header."""
     import zarr
 
     array = zarr.create_array(str(path), shape=SHAPE[::-1], chunks=(5, 6, 7), dtype="i2", zarr_format=2)
@@ -64,7 +64,7 @@ def _of(syntax: str) -> Callable[[Path], None]:
     return lambda path: _series(path, syntax)
 
 
-#: What writes each seed, by its name; a folder has no suffix of a file.
+#: Functions that write the seeds, by name; folders have no suffix.
 SEEDS: dict[str, Callable[[Path], Any]] = {
     "scan.nii": lambda path: write_nifti(path, thorax(), AFFINE),
     "packed.nii.gz": lambda path: write_nifti(path, thorax(), AFFINE),
@@ -88,7 +88,7 @@ SEEDS: dict[str, Callable[[Path], Any]] = {
 
 
 def write_seeds(folder: Path) -> None:
-    """Write each seed into a folder of its own, which holds nothing else."""
+    """Write each seed into a separate folder that contains nothing else."""
     for name, write in SEEDS.items():
         place = folder / name
         place.mkdir(parents=True)

@@ -1,8 +1,8 @@
-"""What a GPU makes of the cascade: `benchmarks/gpu.sh`, in rows that are each a short process with a limit of time.
+"""Measure the cascade on a GPU (`benchmarks/gpu.sh`), in rows that each run in a short process with a time limit.
 
-The outcome of a row is appended to a file of JSON lines, so that the same command goes on where it was stopped; at the
-end all outcomes are printed as the tables of `docs/benchmarks.md`. On a CPU, and with small sides, the same rows take
-seconds: `benchmarks/gpu.sh --device cpu --side 48 --large 64`.
+The outcome of each row is appended to a JSON lines file, so that the same command continues where it was stopped;
+finally, all outcomes are printed as the tables of `docs/benchmarks.md`. On a CPU and with small sides the same rows
+take seconds: `benchmarks/gpu.sh --device cpu --side 48 --large 64`.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from benchmarks.memory_training import Row, draw, table
 from benchmarks.speed import SLIDING, show
 from bundle import __version__
 
-#: Seconds that a row may take, if not `LIMIT`.
+#: Time limits in seconds of rows that differ from `LIMIT`.
 LIMITS = {"training": 150, "compile": 150, "streamed_large": 300, "sliding": 90}
 LIMIT = 60
-#: What a table says of what has no outcome.
+#: Text in a table for a missing outcome.
 UNKNOWN = "not measured"
 
 Outcomes = dict[str, dict[str, Any]]
 
 
 def outcomes(file: Path, setting: Setting) -> Outcomes:
-    """Return the outcomes of a setting by their rows, the last one of each; half a line at the end is none."""
+    """Return the last outcome of each row of a setting; an incomplete last line is ignored."""
     found: Outcomes = {}
     for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else []:
         with suppress(json.JSONDecodeError):
@@ -48,15 +48,15 @@ def outcomes(file: Path, setting: Setting) -> Outcomes:
 
 
 def outcome(name: str, setting: Setting, limit: float, log: Path) -> dict[str, Any]:
-    """Return what a row gives within so many seconds; of one that fails or is ended, why, as ``error``.
+    """Return the outcome of a row within a time limit; if it fails or is killed, the reason as ``error``.
 
-    It is measured in a process of its own, forked from this one, which has imported all and computed nothing.
+    It is measured in a child process, forked from this one, which has imported everything but computed nothing.
 
     Args:
-        name: of the row.
-        setting: what it is measured with.
-        limit: seconds.
-        log: file to which all that it prints is appended.
+        name: name of the row.
+        setting: settings of the measurement.
+        limit: time limit in seconds.
+        log: file to which its output is appended.
     """
     start, context = monotonic(), multiprocessing.get_context("fork")
     here, there = context.Pipe(duplex=False)
@@ -71,7 +71,7 @@ def outcome(name: str, setting: Setting, limit: float, log: Path) -> dict[str, A
             process.join()
             told = {"error": f"ended with status {process.exitcode}"}
     with suppress(ProcessLookupError):
-        os.killpg(process.pid or 0, signal.SIGKILL)  # and what it has started
+        os.killpg(process.pid or 0, signal.SIGKILL)  # with its children
     process.kill()
     process.join()
     shutil.rmtree(Path(setting.folder) / VOLUMES, ignore_errors=True)
@@ -94,7 +94,7 @@ def _measure(name: str, setting: Setting, answer: Any, log: Path) -> None:
 def run(
     file: Path, setting: Setting, names: Sequence[str], minutes: float, again: bool = False, limit: float | None = None
 ) -> Outcomes:
-    """Measure the rows that have no outcome yet, until the time is used up; return all outcomes."""
+    """Measure the rows that have no outcome yet until the time is up; return all outcomes."""
     end, found = monotonic() + 60 * minutes, {} if again else outcomes(file, setting)
     file.parent.mkdir(parents=True, exist_ok=True)
     missing = [name for name in names if name not in found]
@@ -112,14 +112,14 @@ def run(
 
 
 def cells(found: dict[str, Any] | None, keys: Sequence[str]) -> list[str]:
-    """Return values of an outcome; of a row that failed its error, of one that is missing that it is."""
+    """Return the cells of an outcome: its values, the error of a failed row, or that the row was not measured."""
     if found is None or "error" in found:
         return [UNKNOWN if found is None else f"failed: {found['error'][:80]}", *["-"] * (len(keys) - 1)]
     return [f"{found[key]:.3g}" if key in found else "-" for key in keys]
 
 
 def tables(found: Outcomes, setting: Setting) -> None:
-    """Print all tables, whatever has an outcome."""
+    """Print all tables with the outcomes so far."""
     keys: Sequence[str] = ("seconds", "networks", "first", "allocated", "reserved", "difference")
     side, large = setting.side, setting.large
     head = [f"{side}^3", "seconds", "in networks", "first turn", "GiB allocated", "GiB reserved", "HU from as shipped"]
@@ -175,21 +175,21 @@ def main(
 
     Args:
         device: ``cuda`` or ``cpu``.
-        side: of the volume.
-        large: side of the larger one, which is streamed.
-        minutes: after which no row is begun, and the one at hand is ended; 0 prints the tables alone.
+        side: side of the volume in voxels.
+        large: side of the larger volume, which is streamed.
+        minutes: minutes after which no row is started and the current one is killed; 0 only prints the tables.
         only: the rows to measure, one or a list; null for all.
-        again: also those that have an outcome.
-        limit: seconds that a row may take; null for its own limit.
-        outcomes_file: JSON lines, to which each outcome is appended.
-        figure: Fig. 2, if its row is measured.
-        tile_size: voxels a side of a tile, in place of the budget's.
-        backend: of `torch.compile`.
-        turns: of which the shortest counts.
-        folder: for volumes on disk, which are removed again: about 20 GiB with a side of 1024.
+        again: also measure rows that have an outcome.
+        limit: time limit of a row in seconds; null for its own limit.
+        outcomes_file: JSON lines file to which each outcome is appended.
+        figure: file of Fig. 2, drawn if its row is measured.
+        tile_size: side of a tile in voxels, instead of that from the budget.
+        backend: backend of `torch.compile`.
+        turns: number of runs, of which the shortest counts.
+        folder: folder for volumes on disk, which are removed again: about 20 GiB with a side of 1024.
 
     Raises:
-        ValueError: If a row is not known.
+        ValueError: If a row is unknown.
     """
     setting = Setting(device, side, large, tile_size, backend, turns, folder)
     known = list(rows(setting))

@@ -1,6 +1,6 @@
-"""What `benchmarks/gpu.sh` measures, row by row: each a function that returns plain data for JSON.
+"""Rows that `benchmarks/gpu.sh` measures, each a function that returns plain data for JSON.
 
-Sides are those of cubes; the volume repeats a phantom of `BLOCK` voxels a side, which takes no time to paint.
+Volumes are cubes that repeat a phantom of `BLOCK` voxels per side, which is painted quickly.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from bundle.geometry import pyramid, shapes
 from bundle.images import create_image, held
 from bundle.runtime import has_bfloat16
 
-#: Voxels a side of what volumes repeat.
+#: Side in voxels of the phantom that volumes repeat.
 BLOCK = 128
-#: The folder of volumes on disk, which is removed when its row has ended, however it has.
+#: Folder of volumes on disk, which is removed when its row ends for any reason.
 VOLUMES = "gpu_volumes"
-#: Slices of a file to write at a time.
+#: Number of slices to write at a time.
 SLICES = 16
-#: Blocks without a halo to try for the limit; a GPU wants larger ones than a CPU.
+#: Sides of blocks without a halo to try for the limit; a GPU needs larger ones than a CPU.
 BLOCKS = (64, 128, 192, 256)
-#: The share of the device's memory in which training steps are run.
+#: Fraction of the device's memory in which training steps are run.
 SHARE = 0.75
-#: Context managers in which all turns of a variant are run.
+#: Functions that return the context managers in which all turns of a variant run.
 Around = Sequence[Callable[[], AbstractContextManager[None]]]
 
 
@@ -44,14 +44,15 @@ class Variant:
     """One way to translate a volume.
 
     Args:
-        title: in the table.
+        title: title in the table.
         budget: ``memory_budget``.
-        call: from the cascade, and whether it computes in bfloat16, to how a tile is computed; null for its own way.
-        around: what is set during all turns.
-        half: whether networks compute in bfloat16, if the device does.
-        there: whether volume and result lie on the device from the start.
+        call: function of the cascade and whether it computes in bfloat16, which returns the function that computes a
+            tile; null for the cascade's own way.
+        around: context managers that are active during all turns.
+        half: whether networks compute in bfloat16, if the device supports it.
+        there: whether volume and result are on the device from the start.
         slab: voxels that networks and sketches get at once; 0 for the cascade's own number.
-        recorded: whether the first turn is one that nothing may disturb.
+        recorded: whether nothing may disturb the first turn, because graphs are recorded in it.
     """
 
     title: str
@@ -68,7 +69,7 @@ def variants(backend: str = "inductor") -> dict[str, Variant]:
     """Return all variants by the name of their row.
 
     Args:
-        backend: of `torch.compile`.
+        backend: backend of `torch.compile`.
     """
     every: dict[str, Any] = {"around": (calls.overlapped, calls.trying_kernels), "slab": 2**24}
     return {
@@ -92,7 +93,7 @@ def variants(backend: str = "inductor") -> dict[str, Variant]:
 
 
 def memory(device: torch.device) -> dict[str, float]:
-    """Return the GiB that PyTorch has allocated and reserved at most, and all of the device; nothing of a CPU."""
+    """Return PyTorch's peaks of allocated and reserved GiB, and those taken on the device; empty for a CPU."""
     if device.type != "cuda":
         return {}
     free, total = torch.cuda.mem_get_info(device)
@@ -101,7 +102,7 @@ def memory(device: torch.device) -> dict[str, float]:
 
 
 def reset(device: torch.device) -> None:
-    """Forget earlier peaks, and give back what is kept."""
+    """Reset the peaks and empty PyTorch's memory cache."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
@@ -110,14 +111,14 @@ def reset(device: torch.device) -> None:
 def translated(
     variant: Variant, side: int, device: torch.device, tile_size: int | None = None, turns: int = 3
 ) -> dict[str, Any]:
-    """Return seconds and memory of a variant, and its largest difference to the cascade's own way, in HU.
+    """Return seconds and memory of a variant, and its largest difference from the cascade's own way, in HU.
 
     Args:
-        variant: which one.
-        side: of the volume.
-        device: to translate on.
-        tile_size: in place of the budget's.
-        turns: of which the shortest counts; one more comes first, in which kernels are chosen, recorded or compiled.
+        variant: the variant.
+        side: side of the volume in voxels.
+        device: device to translate on.
+        tile_size: tile size, instead of that from the budget.
+        turns: number of runs, of which the shortest counts; an extra first run chooses, records or compiles kernels.
     """
     cascade, window = speed.shipped()
     cascade.to(device)
@@ -140,7 +141,7 @@ def translated(
         called.clock.seconds()
         times, networks = [], []
         for _ in range(turns):
-            del result  # or two would be held at once
+            del result  # so that only one is in memory
             seconds, result = turn()
             times.append(seconds)
             networks.append(called.clock.seconds())
@@ -151,7 +152,7 @@ def translated(
 
 
 def timed(work: Callable[[], Tensor], device: torch.device) -> tuple[float, Tensor]:
-    """Return the seconds of some work, to the end on the device, and what it returns."""
+    """Return the seconds until some work has finished on the device, and its return value."""
     start = perf_counter()
     out = work()
     if device.type == "cuda":
@@ -160,7 +161,7 @@ def timed(work: Callable[[], Tensor], device: torch.device) -> tuple[float, Tens
 
 
 def share(side: int, device: torch.device, turns: int = 3, blocks: Sequence[int] = BLOCKS) -> dict[str, Any]:
-    """Return the seconds of each scale, and those without halos, sketches and upsampling by the best of some blocks."""
+    """Return the seconds of each scale, and those without halos, sketches and upsampling with the best block size."""
     cascade, window = speed.shipped()
     cascade.to(device)
     half, image = has_bfloat16(device), speed.volume(side, window, BLOCK)
@@ -171,7 +172,7 @@ def share(side: int, device: torch.device, turns: int = 3, blocks: Sequence[int]
 
 
 def sliding(side: int, device: torch.device) -> dict[str, Any]:
-    """Return seconds and memory of MONAI's sliding window around the same networks."""
+    """Return seconds and memory of MONAI's sliding window with the same networks."""
     cascade, window = speed.shipped()
     cascade.to(device)
     image, windows = (
@@ -185,7 +186,7 @@ def sliding(side: int, device: torch.device) -> dict[str, Any]:
 
 
 def streamed(side: int, device: torch.device, folder: str) -> dict[str, Any]:
-    """Return seconds and memory from file to file, streamed within 2 GiB; the caller removes the files (`VOLUMES`)."""
+    """Return seconds and memory from file to file, streamed with 2 GiB; the caller removes the files (`VOLUMES`)."""
     work = Path(folder) / VOLUMES
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
@@ -197,7 +198,7 @@ def streamed(side: int, device: torch.device, folder: str) -> dict[str, Any]:
 
 
 def write(path: str, side: int) -> str:
-    """Write a volume as int16 ``.nii``, in windows; return its path."""
+    """Write a volume as int16 ``.nii`` in slabs; return its path."""
     voxels = speed.phantom(min(side, BLOCK))
     depth, number = voxels.shape[2], -(-side // voxels.shape[0])
     affine = np.diag([speed.SPACING] * 3 + [1.0])
@@ -211,11 +212,11 @@ def write(path: str, side: int) -> str:
 
 
 def training(device: torch.device, limit: int | None = None) -> dict[str, Any]:
-    """Return the rows of Fig. 2 as `benchmarks.memory_training` measures them.
+    """Return the rows of Fig. 2 as measured by `benchmarks.memory_training`.
 
     Args:
-        device: to train on.
-        limit: bytes; null for most of a GPU's memory, and of a CPU's what two small steps need.
+        device: device to train on.
+        limit: memory limit in bytes; null for most of a GPU's memory, or on a CPU for what two small steps need.
     """
     if limit is None:
         limit = int(SHARE * torch.cuda.mem_get_info(device)[1]) if device.type == "cuda" else 2**25
@@ -225,23 +226,23 @@ def training(device: torch.device, limit: int | None = None) -> dict[str, Any]:
 
 
 def about(device: torch.device) -> dict[str, str]:
-    """Return the names of the device and of what computes on it."""
+    """Return the names of the device and the versions of PyTorch and CUDA."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     return {"device": name, "torch": torch.__version__, "cuda": str(torch.version.cuda)}
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What rows are measured with.
+    """Settings of the measurements.
 
     Args:
-        device: such as ``cuda``.
-        side: of the volume.
-        large: side of the larger one, which is streamed.
-        tile_size: in place of the budget's.
-        backend: of `torch.compile`.
-        turns: of which the shortest counts.
-        folder: for volumes on disk.
+        device: device, such as ``cuda``.
+        side: side of the volume in voxels.
+        large: side of the larger volume, which is streamed.
+        tile_size: tile size, instead of that from the budget.
+        backend: backend of `torch.compile`.
+        turns: number of runs, of which the shortest counts.
+        folder: folder for volumes on disk.
     """
 
     device: str = "cuda"
@@ -254,7 +255,7 @@ class Setting:
 
 
 def rows(setting: Setting) -> dict[str, Callable[[], dict[str, Any]]]:
-    """Return all rows, in the order of what matters most, by their names."""
+    """Return all rows by name, the most important first."""
     device, side = torch.device(setting.device), setting.side
     ways = {
         name: partial(translated, variant, side, device, setting.tile_size, setting.turns)
@@ -276,7 +277,7 @@ def measured(name: str, setting: Setting) -> dict[str, Any]:
     """Measure a row by its name.
 
     Raises:
-        KeyError: If there is no such row.
+        KeyError: If the row does not exist.
     """
     Path(setting.folder).mkdir(parents=True, exist_ok=True)
     with torch.set_grad_enabled(False):

@@ -1,10 +1,10 @@
-"""T1 to T2, each patient left out once: every training of `docs/brain.md`, its patch baseline and its table.
+"""Leave-one-patient-out cross-validation of T1 to T2: all trainings of `docs/brain.md`, the patch baseline, the table.
 
     python -m benchmarks.heads DATA OUTPUT [--only NAME] [--start WEIGHTS] [--minutes 50]
 
-DATA holds ``NAME_T1.nii.gz`` and ``NAME_T2.nii.gz``. Without WEIGHTS the networks start from nothing, and their
-previous scales are cross-fitted. With them they start from these, for fewer iterations: only patients that WEIGHTS have
-not seen are then left out. What is done is kept, and a training that was stopped goes on: the same command resumes.
+DATA holds ``NAME_T1.nii.gz`` and ``NAME_T2.nii.gz``. Without WEIGHTS the networks are trained from scratch, and their
+previous scales are cross-fitted. With WEIGHTS they start from these and train for fewer iterations, and only patients
+that WEIGHTS have not seen are left out. Finished work is kept, and the same command resumes a stopped training.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from bundle.runtime.files import atomic
 from bundle.training.weights import own_weights
 from bundle.transforms.percentiles import store
 
-#: Images of one patient, which are left out together. What is not named is trained on alone.
+#: Images of each patient, which are left out together. Images that are not listed are only trained on.
 PATIENTS = {
     "openms_p07": ["openms_p07"],
     "openms_p19": ["openms_p19"],
@@ -39,18 +39,18 @@ OVERLAY = "configs/brain_t1_t2.json"
 TRAIN = f"['configs/train.json','{OVERLAY}','{OVERLAY.replace('.json', '_train.json')}']"
 EVALUATE = f"['configs/evaluate.json','{OVERLAY.replace('.json', '_evaluate.json')}']"
 PATCH = {"conditions#previous": False, "generated#prob": 0}
-#: Epochs, iterations an epoch and learning rate of each scale that starts from weights.
+#: Epochs, iterations per epoch and learning rate of each scale that starts from weights.
 FURTHER = ((8, 75, 0.002), (6, 75, 0.0007), (6, 75, 0.0007))
 
 
 @dataclass(frozen=True)
 class Training:
-    """One scale trained in a folder, without some images.
+    """Training of one scale in a folder, without some images.
 
     Args:
-        folder: its output folder.
+        folder: output folder of the training.
         scale: the scale.
-        held_out: names of the images.
+        held_out: names of the images to leave out.
         keys: further keys of `configs/train.json`.
         copied: weights of scale 0 of another folder, which it builds on; null for its own.
     """
@@ -62,7 +62,7 @@ class Training:
     copied: Path | None = None
 
     def finished(self) -> bool:
-        """Whether its weights are whole."""
+        """Return whether its weights are complete."""
         resumed = any(self.folder.glob(f"resume_{self.scale}_*.pt"))
         return (self.folder / f"scale_{self.scale}.pt").is_file() and not resumed
 
@@ -70,12 +70,12 @@ class Training:
 def trainings(
     names: Sequence[str], patient: Sequence[str], folder: Path, start: str | None = None
 ) -> Iterator[Training]:
-    """The trainings of one patient left out, in their order.
+    """Yield the trainings with one patient left out, in order.
 
     Args:
-        names: all images.
-        patient: those of the patient.
-        folder: of this patient.
+        names: names of all images.
+        patient: names of the patient's images.
+        folder: folder of this patient.
         start: weights to start from; null for none.
     """
     held = tuple(patient)
@@ -100,17 +100,17 @@ def trainings(
 
 
 def main(data: str, output: str, only: str | None = None, start: str | None = None, minutes: float = 0) -> None:
-    """Train and evaluate.
+    """Train, evaluate, and print the table.
 
     Args:
         data: folder of the images.
         output: folder to write to.
         only: one patient; null for all.
         start: weights to start from.
-        minutes: when to stop, to be resumed; 0 for no limit.
+        minutes: time limit, after which the training stops and can be resumed; 0 for no limit.
 
     Raises:
-        ValueError: If the patient is not known.
+        ValueError: If the patient is unknown.
     """
     if only and only not in PATIENTS:
         raise ValueError(f"only {only!r} is not a patient; take one of {', '.join(PATIENTS)}.")
@@ -136,7 +136,7 @@ def main(data: str, output: str, only: str | None = None, start: str | None = No
 
 
 def _train(training: Training, root: Path, minutes: float) -> None:
-    """Run a training that is not finished."""
+    """Run a training unless it is finished."""
     if training.finished():
         return
     if training.copied:
@@ -144,13 +144,13 @@ def _train(training: Training, root: Path, minutes: float) -> None:
         for end in (".pt", ".json"):
             shutil.copy(training.copied / f"scale_0{end}", training.folder)
     keys: dict[str, Any] = {"dataset_dir": root / "t1", "label_dir": root / "t2", "output_dir": training.folder}
-    keys |= {"weights": training.folder / "model.pt"}  # which is not there: no scale comes from the shipped weights
+    keys |= {"weights": training.folder / "model.pt"}  # does not exist: no scale uses the shipped weights
     keys |= {"scale": training.scale, "held_out": list(training.held_out), "max_minutes": minutes, "amp": True}
     _run("training", TRAIN, keys | training.keys)
 
 
 def _evaluate(root: Path, patient: str) -> Iterator[str]:
-    """Join the weights, evaluate them once, and give the rows of the table: SSIM, MAE, MSE."""
+    """Join the weights, evaluate them once, and yield the rows of the table: SSIM, MAE, MSE."""
     folder, weights = root / patient, root / patient / "model.pt"
     table = folder / "evaluation" / "table.csv"
     if not table.exists():
@@ -174,7 +174,7 @@ def _evaluate(root: Path, patient: str) -> Iterator[str]:
 
 
 def _run(run_id: str, config: str, keys: dict) -> None:
-    """Run a config of the bundle in a process of its own."""
+    """Run a config of the bundle in a child process."""
     settings = [text for key, value in keys.items() for text in (f"--{key}", str(value))]
     subprocess.run(
         [sys.executable, "-m", "monai.bundle", "run", run_id, "--config_file", config, *settings], check=True
@@ -182,7 +182,7 @@ def _run(run_id: str, config: str, keys: dict) -> None:
 
 
 def _groups(names: Sequence[str]) -> list[list[str]]:
-    """The images by patient."""
+    """Group the images by patient."""
     known = list(PATIENTS.values())
     return [*known, *([name] for name in names if not any(name in group for group in known))]
 

@@ -1,14 +1,14 @@
-"""Whether a volume far larger than memory goes through, file to file: written, streamed, killed in the middle, resumed.
+"""Translate a volume far larger than memory from file to file: write, stream, kill midway, and resume.
 
-A phantom is written as ``.nii`` in slices, and translated by the whole of `configs/inference.json` with the small,
+A phantom is written as ``.nii`` in slices, and translated by the complete `configs/inference.json` with the small,
 untrained network, in a process that is killed when half of the result's slices are finished; the same command then
-resumes. Peak resident memory is counted above that of a process that has built everything and translates nothing; what
-lies on disk is added up all along. All files are removed in the end::
+resumes. Peak resident memory is counted above that of a process that has built everything but translates nothing; disk
+usage is monitored all the time. All files are removed in the end::
 
     python -m benchmarks.large_volume --sides 512,2048
 
-writes 2048^3 voxels, 16 GiB, and needs about 60 GB of disk and hours of one core. The exit status is 1 if memory or
-disk was more than allowed, or if the peaks of memory differ by more than a tenth.
+writes 2048^3 voxels, 16 GiB, and needs about 60 GB of disk and hours on one core. The exit status is 1 if memory or
+disk usage exceeds the limits, or if the memory peaks differ by more than a tenth.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ from bundle.runtime import file_hash
 from bundle.transforms.finish import FINISHED
 
 ROOT = Path(__file__).parents[1]
-#: Most bytes of memory above idle; most bytes a voxel on disk: of source, scratch and result, and of scratch alone.
+#: Limits: bytes of memory above idle; bytes per voxel on disk of source, scratch and result, and of scratch alone.
 MEMORY, DISK, SCRATCH = 2**30, 7.0, 3.0
-#: From which side on these hold: a row of tiles is a smaller share of a larger volume.
+#: Smallest side for these limits; in larger volumes a row of tiles is a smaller fraction.
 LARGE = 2048
-#: What the peaks of memory of two volumes may differ by.
+#: Largest relative difference of the memory peaks of two volumes.
 ALIKE = 0.1
-#: Seconds between two looks at the disk.
+#: Seconds between two checks of the disk.
 PAUSE = 0.2
 
 
 @dataclass
 class Run:
-    """What one process took: bytes at their peak, and seconds; whether it was killed."""
+    """Peak bytes and seconds of a process, and whether it was killed."""
 
     memory: int = 0
     scratch: int = 0
@@ -57,7 +57,7 @@ class Run:
 
 
 def translated(image: str, folder: str, budget: str, tile_size: int | None, keep: bool | None) -> None:
-    """Translate an image, streamed, in this process."""
+    """Translate an image in this process, streamed."""
     keys = {"streaming": True, "preparing#keep": keep}
     workflow = ConfigWorkflow(**workflow_arguments(image, folder, (True, budget, tile_size), keys))
     workflow.initialize()
@@ -65,16 +65,16 @@ def translated(image: str, folder: str, budget: str, tile_size: int | None, keep
 
 
 def watched(source: Path, folder: Path, arguments: Sequence[object], until: float) -> Run:
-    """Run `translated` in a process of its own, look at its memory and at the disk, and kill it part of the way.
+    """Run `translated` in a child process, monitor its memory and the disk, and kill it midway.
 
     Args:
-        source: of the image.
-        folder: of the result.
-        arguments: the others.
-        until: share of the result's slices that are finished when the process is killed; 1 to let it end.
+        source: path of the image.
+        folder: folder of the result.
+        arguments: further arguments of `translated`.
+        until: fraction of the result's slices that are finished when the process is killed; 1 to let it finish.
 
     Raises:
-        RuntimeError: If it fails.
+        RuntimeError: If the process fails.
     """
     call = f"from benchmarks import large_volume as l; l.translated({str(source)!r}, {str(folder)!r}, *{arguments!r})"
     run, begun, slices = Run(), time.perf_counter(), open_image(source).shape[-1]
@@ -101,7 +101,7 @@ def watched(source: Path, folder: Path, arguments: Sequence[object], until: floa
 
 
 def peak_of(process: int) -> int:
-    """Return the bytes of memory that a process has had at most; 0 if it has ended."""
+    """Return the peak memory of a process in bytes; 0 if it has ended."""
     try:
         lines = Path(f"/proc/{process}/status").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -110,13 +110,13 @@ def peak_of(process: int) -> int:
 
 
 def on_disk(folder: Path) -> tuple[int, int]:
-    """Return the bytes that scratch takes in a folder of results, and all that is there."""
+    """Return the bytes of scratch files in a folder of results, and those of all files."""
     scratch = other = 0
     for path, _, files in os.walk(folder):
         for name in files:
             try:
                 size = 512 * (Path(path) / name).stat().st_blocks
-            except OSError:  # gone meanwhile
+            except OSError:  # removed meanwhile
                 continue
             within = Path(path).relative_to(folder).parts
             if name.endswith(".nii"):
@@ -127,15 +127,15 @@ def on_disk(folder: Path) -> tuple[int, int]:
 
 
 def finished(folder: Path) -> int:
-    """Return the first slice of the result's last slab that is finished; 0 if none is."""
+    """Return the first slice of the last finished slab of the result; 0 if none is finished."""
     return max((int(file.stem) for file in folder.glob(f".part_*/{FINISHED}/*.npy")), default=0)
 
 
 def one(side: int, budget: str, tile_size: int | None, kill: float, keep: bool | None, place: Path) -> list[Run]:
-    """Write a phantom of a side, translate it in two goes, and compare with one go where that is quick.
+    """Write a phantom, translate it in two runs, and compare with a single run if the volume is small.
 
     Raises:
-        RuntimeError: If it fails, if the first go was not killed, or if the results differ.
+        RuntimeError: If a run fails, if the first run was not killed, or if the results differ.
     """
     needed, free = int((DISK - 0.5) * side**3), shutil.disk_usage(place).free
     if needed > free:
@@ -165,15 +165,15 @@ def main(
     keep: bool | None = False,
     folder: str = "output/benchmarks",
 ) -> None:
-    """Print the table; results of at most 512^3 voxels are compared with those of one go.
+    """Print the table; results of at most 512^3 voxels are compared with those of a single run.
 
     Args:
-        sides: of the volumes.
+        sides: sides of the volumes in voxels.
         budget: `memory_budget`.
-        tile_size: in place of the budget's.
-        kill: share of the slices that are finished when the first process is killed; 1 for none that is.
+        tile_size: tile size, instead of that from the budget.
+        kill: fraction of the slices that are finished when the first process is killed; 1 for no kill.
         keep: see `bundle.transforms.PrepareImaged`.
-        folder: where all files lie meanwhile.
+        folder: folder for all temporary files.
     """
     place, sides = Path(folder), [sides] if isinstance(sides, int) else list(sides)
     place.mkdir(parents=True, exist_ok=True)

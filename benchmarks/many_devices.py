@@ -1,7 +1,7 @@
-"""How much faster several processes are, started by `torchrun`, and whether they give the bytes that one gives.
+"""Measure the speedup by several processes, started by `torchrun`, and whether they write the same bytes as one.
 
-Tiles of one volume over the processes (streamed), and a folder of volumes over them (each takes its own). One thread a
-process, so that all of them are alike; more processes than cores cannot be faster than as many as there are cores.
+Either the tiles of one volume (streamed) or the volumes of a folder are distributed over the processes. Each process
+has one thread, so that all are alike; more processes than cores bring no further speedup.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PROVENANCE = ".provenance.json"
 
 
 def command(ranks: int, small: bool) -> list[str]:
-    """Return the command of so many processes on this machine; a single one without `torchrun`."""
+    """Return the command for a number of processes on this machine; a single one runs without `torchrun`."""
     python, bundle = [sys.executable, "-m"], ["monai.bundle", "run", "inference"]
     files = ["configs/inference.json", *([str(SMALL)] if small else [])]
     if ranks > 1:
@@ -37,10 +37,10 @@ def command(ranks: int, small: bool) -> list[str]:
 
 
 def run(images: str, folder: str, ranks: int, small: bool, streaming: bool) -> tuple[float, float, float]:
-    """Translate images by so many processes; return seconds, processor seconds, seconds within the slowest image.
+    """Translate images by several processes; return seconds, processor seconds, and seconds of the slowest image.
 
     Raises:
-        RuntimeError: If the run fails; its last lines are told.
+        RuntimeError: If the run fails; the message has its last lines.
     """
     keys = ["--dataset_dir", images, "--output_dir", folder, "--streaming", str(streaming), "--check_input", "off"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -55,10 +55,10 @@ def run(images: str, folder: str, ranks: int, small: bool, streaming: bool) -> t
 
 
 def hashes(folder: str) -> dict[str, str]:
-    """Return the SHA-256 of each result in a folder, by its name.
+    """Return the SHA-256 of each result in a folder, by name.
 
     Raises:
-        RuntimeError: If anything lies there beside results and their provenance.
+        RuntimeError: If the folder contains anything but results and their provenance.
     """
     files = sorted(path for path in Path(folder).iterdir() if not path.name.endswith(PROVENANCE))
     if strange := [path.name for path in files if not path.is_file() or path.name.startswith(".")]:
@@ -67,7 +67,7 @@ def hashes(folder: str) -> dict[str, str]:
 
 
 def measure(title: str, images: str, ranks: Sequence[int], small: bool, streaming: bool, work: str) -> list[list[str]]:
-    """Return the rows of a table: the same images by each number of processes, compared with the first number.
+    """Return the rows of a table: the same images with each number of processes, compared with the first number.
 
     Raises:
         RuntimeError: If a run fails.
@@ -99,15 +99,15 @@ def main(
     """Print the table.
 
     Args:
-        side: of the volume whose tiles are shared; 0 for none.
-        volumes: how many the folder holds; 0 for none.
-        each: the side of each of them.
-        ranks: numbers of processes; the first is what the others are compared with.
-        small: whether to take `benchmarks/small_network.json`, untrained, in place of the shipped networks.
-        folder: for images and results, which are removed again; by default the system's for temporary files.
+        side: side of the volume whose tiles are distributed; 0 for none.
+        volumes: number of volumes in the folder; 0 for none.
+        each: side of each of these volumes.
+        ranks: numbers of processes; the others are compared with the first.
+        small: whether to use `benchmarks/small_network.json`, untrained, instead of the shipped networks.
+        folder: folder for images and results, which are removed again; by default the system's temporary folder.
 
     Raises:
-        RuntimeError: If a run fails, or leaves anything beside its results.
+        RuntimeError: If a run fails, or leaves anything but its results.
     """
     ranks = [ranks] if isinstance(ranks, int) else list(ranks)
     head = ["what is shared", "processes", "seconds", "faster by", "the image alone", "processor seconds", "results"]

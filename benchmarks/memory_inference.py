@@ -1,7 +1,7 @@
-"""How much memory inference needs, by the side of the volume: the whole of `configs/inference.json`, from file to file.
+"""Measure the peak memory of inference by volume size: the complete `configs/inference.json`, from file to file.
 
 Each cell is a fresh process. Its peak resident memory is counted above that of a process that only imports what is
-needed and builds the network; on a GPU, the peak of the allocator is shown beside it.
+needed and builds the network; on a GPU, the allocator's peak is shown next to it.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ SMALL = ROOT / "benchmarks" / "small_network.json"
 
 
 class MergedOnDisk(Inferer):
-    """MONAI's `PatchInferer` around a cascade: overlapping windows are averaged in a zarr array, the result."""
+    """Run a cascade by MONAI's `PatchInferer`: overlapping windows are averaged in a zarr array, the result."""
 
     def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
-        """Translate `(1, 1, *spatial)`; the input is returned, as nothing here would write a zarr array."""
+        """Translate `(1, 1, *spatial)`; the input is returned, because nothing here would write a zarr array."""
         spacing = spacing_of(inputs, 3)
         plain = torch.as_tensor(inputs).as_subclass(Tensor).float()
         sides = [min(Windowed.side, side) for side in plain.shape[2:]]
@@ -49,7 +49,7 @@ class MergedOnDisk(Inferer):
         return plain
 
 
-#: The methods to compare: keys of the config, and the inferer if it is another one.
+#: Methods to compare: keys of the config, and the inferer if it is not the config's.
 METHODS: dict[str, tuple[dict[str, Any], Inferer | None]] = {
     "ours, streamed": ({"streaming": True}, None),
     "ours, in memory": ({}, None),
@@ -58,7 +58,7 @@ METHODS: dict[str, tuple[dict[str, Any], Inferer | None]] = {
 }
 
 
-#: Whether to use the small network, the memory budget, the tile size.
+#: Whether to use the small network; the memory budget; the tile size.
 Settings = tuple[bool, str, int | None]
 
 
@@ -79,7 +79,7 @@ def workflow_arguments(image: str, folder: str, settings: Settings, keys: dict[s
 
 
 def idle(image: str, folder: str, settings: Settings) -> tuple[float, float, float]:
-    """Return the bytes of a process that has built everything and translates nothing."""
+    """Return the peak bytes of a process that has built everything but translates nothing."""
     workflow = ConfigWorkflow(**workflow_arguments(image, folder, settings, {"streaming": True}))
     workflow.initialize()
     workflow.parser.get_parsed_content("evaluator")
@@ -92,11 +92,11 @@ def translate(
     """Return peak bytes of the host and of the GPU, and seconds, of one translation.
 
     Args:
-        image: its path.
-        folder: of results.
-        method: of `METHODS`.
-        settings: see there.
-        more: keys of the config besides.
+        image: path of the image.
+        folder: folder of the results.
+        method: one of `METHODS`.
+        settings: see `Settings`.
+        more: further keys of the config.
     """
     keys, inferer = METHODS[method]
     keys = {**keys, **(more or {})}
@@ -111,7 +111,7 @@ def translate(
 
 
 def measured(function: Callable[..., tuple[float, float, float]], *arguments: Any) -> tuple[float, float, float]:
-    """Return what a function measures in a fresh process; NaN if the memory is not enough."""
+    """Return the measurements of a function in a fresh process; NaN if memory does not suffice."""
     try:
         return alone(function, *arguments)
     except (torch.OutOfMemoryError, BrokenProcessPool, MemoryError):
@@ -119,7 +119,7 @@ def measured(function: Callable[..., tuple[float, float, float]], *arguments: An
 
 
 def counted(sides: Sequence[int], settings: Settings) -> list[list[str]]:
-    """Return the rows of the least memory in float32, counted only: for sides that no disk or patience allows."""
+    """Return rows with the minimum memory in float32, only counted, for sides that are too large to measure."""
     _, budget, tile_size = settings
     workflow = ConfigWorkflow(**workflow_arguments("", "", settings, {}))
     workflow.initialize()
@@ -151,17 +151,17 @@ def main(
     paper: Sequence[int] = (512, 1024, 2048),
     figure: str = "output/benchmarks/memory_inference.png",
 ) -> None:
-    """Print the table, write the figure.
+    """Print the table and write the figure.
 
     Args:
-        sides: of the volumes, phantoms of int16 in ``.nii``.
-        small: whether to take `benchmarks/small_network.json`, untrained, in place of the shipped networks.
-        budget: `memory_budget` of ours.
-        methods: which ones to measure.
-        tile_size: of ours, in place of the budget's, which fits the sides of the volume and so varies a little.
-        most: largest side for methods that hold the volume in memory.
+        sides: sides of the volumes, phantoms of int16 in ``.nii``.
+        small: whether to use `benchmarks/small_network.json`, untrained, instead of the shipped networks.
+        budget: `memory_budget` of our methods.
+        methods: methods to measure.
+        tile_size: tile size of our methods, instead of that from the budget, which varies slightly with the volume.
+        most: largest side for methods that keep the volume in memory.
         paper: sides for which the bytes are only counted.
-        figure: the PNG.
+        figure: PNG file to write.
     """
     sides = [sides] if isinstance(sides, int) else list(sides)
     settings = (small, budget, tile_size)
@@ -190,7 +190,7 @@ def main(
 
 
 def draw(path: Path, sides: Sequence[int], peaks: dict[str, list[float]]) -> None:
-    """Draw the lines of all methods, and the size of the volume itself."""
+    """Draw the memory of all methods, and the size of the volume itself."""
     figure = Figure((6.4, 4.4), layout="constrained")
     axes = figure.subplots()
     for method, values in peaks.items():

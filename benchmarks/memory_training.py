@@ -1,10 +1,11 @@
-"""How much memory the training of a GAN needs, by the side of the image: Uzunova et al. 2019, section 3.1, Fig. 2.
+"""Measure the memory for training GANs by image size: Uzunova et al. 2019, section 3.1, Fig. 2.
 
-One training step of generator and discriminator, batch 1, float32, without an optimizer.
+Each measurement is one training step of generator and discriminator, batch 1, float32, without an optimizer.
 
-- Counted: the live bytes at the peak of the step, with parameters and gradients: a lower bound.
-- Measured: the peak of the same step in a fresh process, if the bound is below the limit.
-- Regressed, as in the paper: a constant and the cube of the side, fitted to the sides that its GPU would hold by count.
+- Counted: live bytes at the peak of the step, with parameters and gradients: a lower bound.
+- Measured: peak of the same step in a fresh process, if the bound is below the limit.
+- Regressed, as in the paper: a constant plus a multiple of the cubed side, fitted to the sides whose counted bytes fit
+  the paper's GPU.
 """
 
 from __future__ import annotations
@@ -32,23 +33,23 @@ from bundle.runtime import parse_bytes
 from bundle.training import PrepareScaleBatch
 
 SIDES = (16, 32, 64, 128, 256, 512)
-LOW = 64  # the paper's side of scale 0
-GPU = "12GiB"  # the paper's, a Titan XP
+LOW = 64  # side of scale 0 in the paper
+GPU = "12GiB"  # memory of the paper's GPU, a Titan XP
 CONFIG = Path(__file__).parents[1] / "configs" / "train.json"
 
-#: A training step that creates all that it needs on a device.
+#: A training step that creates everything it needs on a device.
 Work = Callable[[torch.device], None]
 
 
 @dataclass(frozen=True)
 class Row:
-    """The memory of one architecture.
+    """Memory of one architecture.
 
     Args:
-        name: the paper's.
-        counted: bytes, for each of `SIDES`.
-        measured: bytes, for each of `SIDES`; NaN if it was not run.
-        regressed: bytes, for each of `SIDES`, from the number of voxels; empty if they do not depend on it.
+        name: name in the paper.
+        counted: bytes for each of `SIDES`.
+        measured: bytes for each of `SIDES`; NaN if the step was not run.
+        regressed: bytes for each of `SIDES` from the number of voxels; empty if they do not depend on it.
     """
 
     name: str
@@ -58,10 +59,10 @@ class Row:
 
 
 def live_bytes(work: Work) -> int:
-    """Return the peak of the bytes of all live tensors that a training step creates.
+    """Return the peak bytes of all live tensors that a training step creates.
 
-    Parameters, gradients and what autograd saves for the backward pass count; the workspaces of libraries do not. So no
-    device does the same operations with less: the lower bound of Uzunova et al. 2019, section 3.1.
+    Parameters, gradients and tensors saved for the backward pass count; workspaces of libraries do not. No device can
+    run the same operations with less: this is the lower bound of Uzunova et al. 2019, section 3.1.
     """
     with LiveBytes() as count:
         work(torch.device("meta"))
@@ -78,11 +79,11 @@ def step(
     """Run forward and backward of both networks, in the order of MONAI's `AdversarialTrainer`.
 
     Args:
-        generator: from ``inputs`` to an image of the shape of ``real``.
-        discriminator: of an image, after ``condition`` if there is one.
-        inputs: of the generator.
-        condition: what the discriminator sees beside the image; null for nothing.
-        real: `(1, 1, *spatial)`.
+        generator: maps ``inputs`` to an image of the shape of ``real``.
+        discriminator: network that sees an image, with ``condition`` before it if there is one.
+        inputs: inputs of the generator.
+        condition: what the discriminator sees besides the image; null for nothing.
+        real: real image, `(1, 1, *spatial)`.
     """
 
     def judge(image: Tensor) -> Tensor:
@@ -95,7 +96,7 @@ def step(
 
 
 def of_gan(make: Callable[[], GAN], device: torch.device) -> None:
-    """Run a step of a new GAN."""
+    """Run a step of a newly created GAN."""
     with torch.device(device):
         gan = make()
         inputs, real = torch.randn(gan.input_shape), torch.randn(gan.image_shape)
@@ -111,7 +112,7 @@ def of_scale(cascade: Cascade, discriminator: nn.Module, scale: int, side: int, 
 
 
 def scale_batch(cascade: Cascade, scale: int, side: int, device: torch.device) -> dict[str, Tensor]:
-    """Return a batch like those of `bundle.training.data.ScaleConditionsd` in training, of an image of any size."""
+    """Return a batch like those of `bundle.training.data.ScaleConditionsd` in training, for an image of any size."""
     label = [side] * cascade.spatial_dims
     grown = [side + 2 * reach for reach in cascade.reach[scale]]
     shapes = {"label": label, "image": grown, **({"coarse": grown} if scale else {})}
@@ -119,7 +120,7 @@ def scale_batch(cascade: Cascade, scale: int, side: int, device: torch.device) -
 
 
 def shipped(scale: int | str, spatial_dims: int) -> Work:
-    """Return a step of one scale, a number or an expression of the config, of the networks in `configs/train.json`."""
+    """Return a step of one scale, a number or a config expression, with the networks of `configs/train.json`."""
     parser = ConfigParser()
     parser.read_config(CONFIG)
     parser.update({"scale": scale, "spatial_dims": spatial_dims, "device": "cpu"})
@@ -129,7 +130,7 @@ def shipped(scale: int | str, spatial_dims: int) -> Work:
 
 
 def peak(work: Work, device: torch.device) -> int:
-    """Return the peak bytes of a step: of a GPU's allocator, otherwise resident memory above that before the step."""
+    """Return the peak bytes of a step: by a GPU's allocator, or else resident memory above that before the step."""
     if device.type == "cuda":
         gc.collect()
         torch.cuda.empty_cache()
@@ -142,9 +143,9 @@ def peak(work: Work, device: torch.device) -> int:
 
 
 def measured(work: Work, device: torch.device) -> float:
-    """Return the peak bytes of a step; NaN if the memory is not enough.
+    """Return the peak bytes of a step; NaN if memory does not suffice.
 
-    On a CPU in a fresh process; a GPU's allocator tells the peak of each step by itself.
+    On a CPU the step runs in a fresh process; a GPU's allocator reports the peak of each step.
     """
     try:
         return float(peak(work, device) if device.type == "cuda" else alone(peak, work, device))
@@ -153,14 +154,14 @@ def measured(work: Work, device: torch.device) -> float:
 
 
 def regression(counted: Sequence[float], memory: float, spatial_dims: int) -> list[float]:
-    """Return the bytes for each of `SIDES`: a constant plus a factor times the voxels, fitted to what fits a memory."""
+    """Return the bytes for each of `SIDES`: a constant plus a multiple of the voxels, fitted to sides that fit."""
     basis = np.array([[1.0, side**spatial_dims] for side in SIDES])
     fits = np.array(counted) < memory
     return list(basis @ np.linalg.lstsq(basis[fits], np.array(counted)[fits], rcond=None)[0])
 
 
 def rows(spatial_dims: int, limit: int, device: torch.device) -> list[Row]:
-    """Count every architecture at every side, and measure those below a limit in bytes."""
+    """Count each architecture at each side, and measure those below a limit in bytes."""
 
     def need(works: Sequence[Work]) -> tuple[list[float], list[float]]:
         counted = [float(live_bytes(work)) for work in works]
@@ -185,7 +186,7 @@ def rows(spatial_dims: int, limit: int, device: torch.device) -> list[Row]:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Return counted / measured GiB in Markdown, and the error of the regression at the largest side."""
+    """Return a Markdown table of counted / measured GiB, and the error of the regression at the largest side."""
     lines = [["GiB, counted / measured", *(f"{side}" for side in SIDES), f"{SIDES[-1]} by regression"]]
     lines.append(["---"] * len(lines[0]))
     for row in rows:
@@ -201,7 +202,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def draw(path: Path, rows: Sequence[Row], title: str) -> None:
-    """Draw Fig. 2: lines are counted, crosses measured; regressions are dotted, and ours below the side of scale 0."""
+    """Draw Fig. 2: lines are counted, crosses measured; dotted lines are regressions, and ours below scale 0's side."""
     figure = Figure((7.2, 4.8), layout="constrained")
     axes = figure.subplots()
     sides = np.array(SIDES)
@@ -209,7 +210,7 @@ def draw(path: Path, rows: Sequence[Row], title: str) -> None:
         colour = f"C{i}"
         counted, most = (np.array(values) / 2**30 for values in (row.counted, row.measured))
         visible = sides >= (16 if row.regressed else LOW)
-        # LR and HR need nearly the same: a thin line on a wide one
+        # LR and HR need nearly the same memory: draw a thin line on a wide one
         width = 4 if i % 2 and not row.regressed else 1.5
         axes.plot(sides[visible], counted[visible], "o-", color=colour, lw=width, markersize=4, label=row.name)
         if row.regressed:
@@ -236,13 +237,13 @@ def main(
     device: str | None = None,
     figure: str = "output/benchmarks/memory_training.png",
 ) -> None:
-    """Print the table, write the figure.
+    """Print the table and write the figure.
 
     Args:
-        limit: a step is run if its bound is below so many bytes; a CPU needs up to half as much more and 0.25 GiB.
+        limit: bytes below which a step's bound must be for the step to run; a CPU needs up to 50 % more and 0.25 GiB.
         spatial_dims: 2 or 3.
-        device: to run on; by default the GPU, if there is one.
-        figure: the PNG.
+        device: device to run on; by default the GPU, if there is one.
+        figure: PNG file to write.
 
     Raises:
         ValueError: If the limit is not a number of bytes.

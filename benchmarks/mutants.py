@@ -1,14 +1,14 @@
-"""Change the code in one small place, many times, and see whether the tests notice.
+"""Mutation testing: change the code in one small place, many times, and see whether the tests notice.
 
 ::
 
     a < b     -->   a <= b        tests of the module fail: killed; pass: survived; too long: timed out
 
-The mutants are drawn by a seed from the modules that `TESTS` lists (`mutants_drawn`), and each is tested by the test
-files of its own line there, in a copy of the tree: by those tests that run the changed line, or by all if none does, as
-none runs a constant of the module. (Lines that a test's own processes run are not seen.) What became of it is appended
-to a JSON lines file, `mutants.jsonl` beside this module; the same command goes on there. A mutant is tested again if
-the code of its module has changed, and one that survived if that of its tests has::
+Mutants are drawn by a seed from the modules listed in `TESTS` (`mutants_drawn`). Each is tested in a copy of the tree
+by its module's test files: by the tests that run the changed line, or by all tests if none does, as for constants of
+the module. (Lines run by a test's child processes are not seen.) The outcome is appended to the JSON lines file
+`mutants.jsonl` next to this module, and the same command continues from there. A mutant is tested again if the code of
+its module has changed, and one that was not killed also if the code of its tests has::
 
     python -m benchmarks.mutants --number 500 --minutes 60
 """
@@ -33,7 +33,7 @@ import fire
 from benchmarks.mutants_drawn import ROOT, Mutant, drawn
 from benchmarks.mutants_tested import LOG, Tried, imported, tried
 
-#: Which tests are for which modules; the first line that matches counts.
+#: Modules and their tests; the first matching line counts.
 TESTS: tuple[tuple[str, str], ...] = (
     ("bundle/geometry/position_noise.py", "tests/cascade/test_noise.py tests/geometry"),
     ("bundle/geometry/windows.py", "tests/geometry tests/images/test_formats.py"),
@@ -75,14 +75,14 @@ TESTS: tuple[tuple[str, str], ...] = (
     ("bundle/images/image.py", "tests/images/test_image.py tests/images/test_damaged.py tests/images/test_formats.py"),
     ("bundle/images/*.py", "tests/images/test_formats.py tests/images/test_orientations.py tests/images/test_files.py"),
 )
-#: Where outcomes are noted.
+#: File of the outcomes.
 RECORD = ROOT / "benchmarks" / "mutants.jsonl"
-#: What may become of a mutant.
+#: Possible outcomes of a mutant.
 OUTCOMES = ("killed", "survived", "timed out")
 
 
 def tests_of(file: str) -> list[str]:
-    """The test files of a module."""
+    """Return the test files of a module."""
     return next(tests.split() for pattern, tests in TESTS if fnmatch(file, pattern))
 
 
@@ -111,7 +111,7 @@ def code_of(text: str) -> str:
 
 
 def copied(folder: Path) -> None:
-    """A copy of the tree as it is, whose weights are links."""
+    """Copy the tree as it is, with links to the weights."""
     told = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -131,10 +131,10 @@ def copied(folder: Path) -> None:
 
 
 class Record:
-    """What became of mutants.
+    """Outcomes of mutants.
 
     Args:
-        path: of a JSON lines file.
+        path: path of a JSON lines file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -143,7 +143,7 @@ class Record:
         self._told = {(told := json.loads(line))["mutant"]: told for line in lines}
 
     def outcome(self, mutant: Mutant) -> str:
-        """What became of a mutant; nothing if that does not hold any more."""
+        """Return the outcome of a mutant; an empty string if there is none or it is outdated."""
         told = self._told.get(mutant.name)
         if not told or told["module"] != hash_of(mutant.file):
             return ""
@@ -151,7 +151,7 @@ class Record:
         return "" if stale else str(told["outcome"])
 
     def note(self, mutant: Mutant, outcome: str) -> None:
-        """Note what became of a mutant."""
+        """Record the outcome of a mutant."""
         hashes = {"module": hash_of(mutant.file), "tests": hash_of(*tests_of(mutant.file))}
         self._told[mutant.name] = {"mutant": mutant.name, "outcome": outcome, **hashes}
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -159,7 +159,7 @@ class Record:
             lines.write(json.dumps(self._told[mutant.name], ensure_ascii=False) + "\n")
 
     def tidy(self) -> None:
-        """Keep the last outcome of each mutant, in the order of their names."""
+        """Keep only the last outcome of each mutant, sorted by name."""
         if lines := [json.dumps(self._told[name], ensure_ascii=False) + "\n" for name in sorted(self._told)]:
             self.path.write_text("".join(lines), encoding="utf-8")
 
@@ -169,8 +169,8 @@ def outcome_of(mutant: Mutant, folder: Path, known: Tried) -> str:
 
     Args:
         mutant: the change.
-        folder: of the tree.
-        known: what its tests do without any change.
+        folder: folder of the tree.
+        known: results of its tests without any change.
     """
     file = folder / mutant.file
     source = file.read_text(encoding="utf-8")
@@ -195,12 +195,12 @@ def main(
     """Print how many mutants were noticed, by module, and those that were not.
 
     Args:
-        number: of mutants that are drawn.
-        seed: of what is drawn.
-        minutes: after which no other mutant is begun.
-        outcomes: a JSON lines file, to which each outcome is appended; what stands there already is not run again.
-        only: a pattern of files, whose mutants alone are run.
-        most: mutants to run now.
+        number: number of mutants to draw.
+        seed: seed of the mutants.
+        minutes: minutes after which no further mutant is started.
+        outcomes: JSON lines file to which each outcome is appended; mutants with an outcome are not run again.
+        only: pattern of the files whose mutants are run.
+        most: largest number of mutants to run now.
     """
     record, chosen = Record(Path(outcomes)), drawn(number, seed, [pattern for pattern, _ in TESTS], only)
     waiting = [mutant for mutant in chosen if not record.outcome(mutant)][:most]

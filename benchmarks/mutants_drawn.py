@@ -1,4 +1,4 @@
-"""Small changes of the code, drawn by a seed.
+"""Draw small changes of the code by a seed.
 
 ::
 
@@ -17,7 +17,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-#: A comparison, an operator or a function, and what takes its place.
+#: Comparisons, operators and functions, and their replacements.
 COMPARISONS: dict[type[ast.cmpop], ast.cmpop] = {
     **{ast.Lt: ast.LtE(), ast.LtE: ast.Lt(), ast.Gt: ast.GtE(), ast.GtE: ast.Gt(), ast.Eq: ast.NotEq()},
     **{ast.NotEq: ast.Eq(), ast.In: ast.NotIn(), ast.NotIn: ast.In(), ast.Is: ast.IsNot(), ast.IsNot: ast.Is()},
@@ -34,14 +34,14 @@ class Mutant:
     """A change of one file.
 
     Args:
-        file: of the tree.
-        line: and ``column``, where the changed piece begins, in bytes.
-        column: from 0.
-        stop_line: and ``stop_column``, where it ends.
-        stop_column: from 0.
+        file: path in the tree.
+        line: line where the changed piece begins.
+        column: column where it begins, in bytes from 0.
+        stop_line: line where it ends.
+        stop_column: column where it ends, in bytes from 0.
         before: the piece.
-        after: what takes its place.
-        nth: of those changes of the file that read alike, from 0.
+        after: its replacement.
+        nth: index among the identical changes of the file, from 0.
     """
 
     file: str
@@ -55,11 +55,11 @@ class Mutant:
 
     @property
     def name(self) -> str:
-        """What tells it from others, wherever its line has moved."""
+        """Name that identifies the mutant, even if its line moves."""
         return f"{self.file}: {self.before} --> {self.after} #{self.nth}"
 
     def applied(self, source: str) -> str:
-        """The source with the change."""
+        """Return the source with the change applied."""
         lines = source.encode().splitlines(keepends=True)
         head = b"".join([*lines[: self.line - 1], lines[self.line - 1][: self.column]])
         tail = b"".join([lines[self.stop_line - 1][self.stop_column :], *lines[self.stop_line :]])
@@ -67,7 +67,7 @@ class Mutant:
 
 
 def changes(node: ast.AST) -> Iterator[ast.expr]:
-    """What may take the place of a node."""
+    """Yield the possible replacements of a node."""
     if isinstance(node, ast.Compare):
         for place, kind in enumerate(node.ops):
             if type(kind) in COMPARISONS:
@@ -90,7 +90,7 @@ def changes(node: ast.AST) -> Iterator[ast.expr]:
 
 
 def inner(node: ast.AST) -> Iterator[ast.AST]:
-    """The nodes in a node, but for texts, types, decorators and the arguments of an error."""
+    """Yield the nodes inside a node, except strings, types, decorators and the arguments of errors."""
     for name, value in ast.iter_fields(node):
         if name in ("annotation", "returns", "decorator_list", "exc", "type_params"):
             continue
@@ -101,7 +101,7 @@ def inner(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def mutants_of(file: str) -> Iterator[Mutant]:
-    """All mutants of a file, in the order of their places."""
+    """Yield all mutants of a file, in order of their positions."""
     source = (ROOT / file).read_text(encoding="utf-8")
     alike: Counter[tuple[str, str]] = Counter()
     for node in inner(ast.parse(source)):
@@ -114,7 +114,7 @@ def mutants_of(file: str) -> Iterator[Mutant]:
 
 
 def replaced(node: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
-    """Pieces of a node, and what takes their places."""
+    """Yield pieces of a node and their replacements."""
     if isinstance(node, (ast.If, ast.While)):
         if not isinstance(node.test, (ast.Compare, ast.BoolOp)):
             yield node.test, ast.UnaryOp(ast.Not(), node.test)
@@ -124,7 +124,7 @@ def replaced(node: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
 
 
 def drawn(number: int, seed: int, patterns: Sequence[str], only: str = "*") -> list[Mutant]:
-    """Mutants of the modules of some patterns, in a random order, which a change of one module leaves to the others."""
+    """Draw mutants of the modules that match some patterns; changing one module keeps the order of the others."""
     tracked = subprocess.run(["git", "ls-files", "bundle"], cwd=ROOT, capture_output=True, text=True, check=True)
     files = [file for file in tracked.stdout.split() if any(fnmatch(file, pattern) for pattern in patterns)]
     found = [mutant for file in files if not file.endswith("__init__.py") for mutant in mutants_of(file)]

@@ -1,4 +1,4 @@
-"""Run the tests of a mutant in a forked child, or note which of them run which lines of a module."""
+"""Run the tests of a mutant in a forked child, or record which tests run which lines of a module."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from coverage import Coverage
 
 from benchmarks.mutants_drawn import ROOT
 
-#: What the last tests have printed, and which of them run which lines.
+#: Files for the output of the last tests, and for the lines that each of them runs.
 LOG, LINES = "tests.log", "lines.json"
-#: Options of pytest; of a slow test as little is run as in `make test` of one module.
+#: Options of pytest; slow tests are left out, as in `make test` of one module.
 OPTIONS = ("-x", "-q", "-p", "no:cacheprovider", "-m", "not slow", "-W", "ignore::pytest.PytestAssertRewriteWarning")
-#: Seconds that tests may take besides twice what they take without a change; and how much longer by the clock.
+#: Time limits: seconds in addition to twice the time without a change; and the factor from processor to wall time.
 SPARE, CLOCK = 20, 10
 
 
 @dataclass(frozen=True)
 class Tried:
-    """What tests have done.
+    """Result of running tests.
 
     Args:
         outcome: killed, survived or timed out.
-        cpu: seconds that they have computed.
-        lines: the tests that run a line of a module, by the module, a colon and the line's number.
-        seconds: that each test took.
+        cpu: processor seconds of the tests.
+        lines: tests that run a line, by module, a colon and the line number.
+        seconds: seconds of each test.
     """
 
     outcome: str
@@ -45,10 +45,10 @@ class Tried:
 
 
 class Watch:
-    """A plugin of pytest that notes which tests run which lines of some files.
+    """A pytest plugin that records which tests run which lines of some files.
 
     Args:
-        files: of modules, relative to the folder that tests run in.
+        files: files of modules, relative to the folder that tests run in.
     """
 
     def __init__(self, files: Sequence[str]) -> None:
@@ -58,7 +58,7 @@ class Watch:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
-        """Watch one test, with its fixtures."""
+        """Watch one test, including its fixtures."""
         begun = time.monotonic()
         self.coverage.switch_context(item.nodeid)
         try:
@@ -68,7 +68,7 @@ class Watch:
             self.seconds[item.nodeid] = time.monotonic() - begun
 
     def lines(self) -> dict[str, list[str]]:
-        """Return the tests that have run a line, by its file and number."""
+        """Return the tests that have run each line, by file and line number."""
         data = self.coverage.get_data()
         found = {file: data.contexts_by_lineno(path) for file, path in self.paths.items()}
         return {
@@ -82,16 +82,16 @@ def tried(folder: Path, tests: Sequence[str], known: Tried | None = None, watche
     """Run tests in a forked child.
 
     Args:
-        folder: of the tree.
-        tests: files, or names of tests.
-        known: what they do without any change, for their limits; null for none.
-        watched: modules, of whose lines it is noted which tests run them.
+        folder: folder of the tree.
+        tests: files or names of tests.
+        known: their results without any change, which set the time limits; null for no limits.
+        watched: modules for whose lines the tests that run them are recorded.
     """
     limit = int(2 * known.cpu + SPARE) if known else 0
     process = multiprocessing.get_context("fork").Process(target=_test, args=(folder, tests, limit, watched))
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # threads of NumPy's, which are idle
+        warnings.simplefilter("ignore", DeprecationWarning)  # about NumPy's threads, which are idle
         process.start()
     process.join(CLOCK * limit or None)
     hangs = process.is_alive()
@@ -106,7 +106,7 @@ def tried(folder: Path, tests: Sequence[str], known: Tried | None = None, watche
 
 
 def _test(folder: Path, tests: Sequence[str], limit: int, watched: Sequence[str]) -> None:
-    """In the child: run tests by the code of the folder, and end with their status."""
+    """In the child: run tests with the code of the folder, and exit with their status."""
     if limit:
         resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 5))
     with (folder / LOG).open("w") as log:
@@ -124,11 +124,11 @@ def _test(folder: Path, tests: Sequence[str], limit: int, watched: Sequence[str]
     for watch in plugins:
         watch.coverage.stop()
         Path(LINES).write_text(json.dumps({"lines": watch.lines(), "seconds": watch.seconds}))
-    os._exit(status)  # by the default actions: what a library does at the end of a process is not tested
+    os._exit(status)  # skip exit handlers: what libraries do at the end of a process is not tested
 
 
 def imported() -> None:
-    """Import what all tests need, so that no child has to; nothing of the bundle itself."""
+    """Import what all tests need, so that no child has to, but nothing of the bundle itself."""
     import itk  # noqa: F401
     import monai.bundle  # noqa: F401
     import nibabel  # noqa: F401

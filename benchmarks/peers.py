@@ -1,8 +1,8 @@
-"""One network over one volume by ours, MONAI, nnU-Net and KonfAI: seconds, memory, seams, and what the windows change.
+"""Compare time, memory, seams and errors of ours, MONAI, nnU-Net and KonfAI, running one network over one volume.
 
-`benchmarks.peers_methods` has the methods. Each is a fresh process, one after the other; the ratios count. What all of
-them get, sketch, image and previous scale of the finest scale, is made once; the reference is the unpadded network on
-the whole volume. For Linux: elsewhere a process does not tell its peak from a moment on.
+`benchmarks.peers_methods` has the methods. Each runs in a fresh process, one after the other; only ratios are
+meaningful. The common inputs (sketch, image and previous scale of the finest scale) are made once; the reference is the
+unpadded network on the whole volume. Linux only: other systems cannot reset the peak memory of a process.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ from bundle.geometry import crop, extend, pyramid, region, tiles, upsample
 from bundle.runtime import host_memory
 
 T = TypeVar("T")
-#: Slices at once where a method takes whole slices.
+#: Number of slices at once for methods that take whole slices.
 SLICES = 8
-#: Slices of the conditions that are made at once.
+#: Number of slices of the conditions that are made at once.
 SLAB = 32
-#: Voxels a side that a comparison takes at least.
+#: Smallest side in voxels for a comparison.
 LEAST = 8
-#: KonfAI's patches share the network's reach on both sides; the axis along the slices comes first.
+#: Overlap of KonfAI's patches, the network's reach on both sides; the slice axis comes first.
 EXACT = (0, 24, 24)
 METHODS = (
     Method("ours", "tiles from memory_budget", ours),
@@ -89,13 +89,13 @@ WHOLE, RESULT = "whole.npy", "measured.npy"
 
 @dataclass(frozen=True)
 class Measured:
-    """What one method took.
+    """Measurements of one method.
 
     Args:
-        seconds: of the work alone.
-        busy: of the processor, all threads together.
-        host: bytes of the resident set at its peak, above the process that has built everything.
-        device: bytes of the GPU at PyTorch's peak; 0 on a CPU.
+        seconds: wall time of the work alone.
+        busy: processor time of all threads together.
+        host: peak resident memory in bytes above that of the process after building everything.
+        device: PyTorch's peak memory on the GPU in bytes; 0 on a CPU.
         faces: where its windows meet.
     """
 
@@ -107,7 +107,7 @@ class Measured:
 
 
 def fresh(function: Callable[..., T], *arguments: Any) -> T:
-    """Call a function in a new process that has imported everything and done nothing, and return what it returns."""
+    """Call a function in a new process that has imported everything but done nothing; return its return value."""
     context = get_context("forkserver")
     context.set_forkserver_preload(["benchmarks.peers_methods", "benchmarks.seams"])
     threads = (torch.get_num_threads(),)
@@ -116,7 +116,7 @@ def fresh(function: Callable[..., T], *arguments: Any) -> T:
 
 
 def prepare(folder: Path, shape: Sequence[int], settings: Settings, on_disk: bool, as_mha: bool) -> None:
-    """Write the conditions of the finest scale of a phantom, and the result of the network on the whole of it."""
+    """Write the conditions of a phantom's finest scale, and the result of the network on the whole volume."""
     torch.set_grad_enabled(False)
     cascade, window = shipped()
     image = volume(shape, window)
@@ -152,13 +152,13 @@ def _zarr(path: Path) -> Any:
 
 
 def measure(method: Method, folder: Path, shape: Sequence[int], settings: Settings) -> Measured:
-    """Build a method, run it once, and leave its result in the folder."""
+    """Build a method, run it once, and write its result to the folder."""
     torch.set_grad_enabled(False)
     work = method.build(folder, shape, settings, **method.options)
-    # libraries set themselves up on the first call
+    # libraries initialize on the first call
     finest(settings, padded=False)(torch.zeros((1, 3, 64, 64, 8), device=settings.device))
     base = host_memory.resident_memory() or math.nan
-    with suppress(OSError):  # Linux: reset the peak
+    with suppress(OSError):  # Linux: reset the peak memory
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     inputs = work.load()
     start, busy = perf_counter(), process_time()
@@ -171,10 +171,10 @@ def measure(method: Method, folder: Path, shape: Sequence[int], settings: Settin
 
 
 def compared(folder: Path, faces: Faces) -> tuple[float, float, float]:
-    """Return the largest and the mean difference to the whole, in HU, and the seam metric.
+    """Return the largest and the mean difference from the whole result, in HU, and the seam metric.
 
-    The border of the image is left out, by the network's reach: there a padded network sees zeros, and ours the image's
-    border, repeated.
+    The image's border is left out by the network's reach: there a padded network sees zeros, and ours sees the border
+    repeated.
     """
     cascade, window = shipped()
     reach, hu = Finest(cascade, padded=False).reach, (window[1] - window[0]) / 2
@@ -187,12 +187,12 @@ def compared(folder: Path, faces: Faces) -> tuple[float, float, float]:
 
 
 def cells(method: Method, folder: Path, shape: Sequence[int], settings: Settings) -> tuple[list[str], Measured | None]:
-    """Return the cells of a method's row, and what was measured; a method that cannot be run says why."""
+    """Return the cells of a method's row, and the measurements; if a method cannot run, the cells say why."""
     if not method.installed:
         return [f"skipped: {method.needs} is not installed", *["-"] * 6], None
     try:
         measured = fresh(measure, method, folder, shape, settings)
-    except Exception as error:  # whatever a peer raises is what the table has to say
+    except Exception as error:  # the table shows whatever a peer raises
         lines = str(error).strip().splitlines() or [""]
         return [f"cannot: {type(error).__name__}: {lines[0]}".replace("|", "/"), *["-"] * 6], None
     largest, mean, seams = compared(folder, measured.faces)
@@ -212,20 +212,20 @@ def main(
     folder: str = "output/benchmarks",
     figure: str = "output/benchmarks/peers.png",
 ) -> None:
-    """Print a table for each volume, write the figure.
+    """Print a table for each volume and write the figure.
 
     Args:
-        sides: of the volumes: one number, or one or several of numbers and triples.
-        methods: names of the rows.
-        window: voxels a side of the peers' windows, at most half of the volume's shortest side.
-        budget: `memory_budget` of ours; KonfAI has one too.
+        sides: sides of the volumes: one number, or one or several of numbers and triples.
+        methods: names of the methods.
+        window: side of the peers' windows in voxels, at most half of the volume's shortest side.
+        budget: `memory_budget` of ours; KonfAI has one, too.
         amp: whether the network computes in bfloat16, for all methods.
         device: ``cpu`` or ``cuda``.
-        folder: where the volumes are kept while they are measured: about 40 bytes a voxel.
-        figure: the PNG.
+        folder: folder for the volumes during the measurements: about 40 bytes per voxel.
+        figure: PNG file to write.
 
     Raises:
-        ValueError: If a volume has no inside: the network's reach is left out of every comparison.
+        ValueError: If nothing of a volume is left without the network's reach at its border.
     """
     by_name = {method.name: method for method in METHODS}
     chosen = [by_name[name] for name in ([methods] if isinstance(methods, str) else methods)]

@@ -1,8 +1,8 @@
-"""The ways to run one network over a volume that `benchmarks.peers` compares: ours, MONAI's, nnU-Net's and KonfAI's.
+"""Methods to run one network over a volume for `benchmarks.peers`: ours, MONAI's, nnU-Net's and KonfAI's.
 
-All are given the same conditions and the finest generator of the shipped cascade, as the same class `Finest`: padded,
-so that a window keeps its size, for those who cut windows; unpadded for ours, which reads the network's reach around
-its tiles. Each returns its result and where its windows meet.
+All get the same conditions and the finest generator of the shipped cascade, as the class `Finest`: padded for methods
+that cut windows, so that a window keeps its size; unpadded for ours, which reads the network's reach around its tiles.
+Each returns its result and where its windows meet.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ from bundle.geometry import Tile, crop, region, repeat_border
 from bundle.runtime import prefetch, trim_malloc
 
 Faces = list[list[int]]
-#: The files of a volume: conditions `(3, x, y, z)`, the same for KonfAI and as a group of zarr arrays, and the result.
+#: Files of a volume: conditions `(3, x, y, z)`, the same for KonfAI and as a group of zarr arrays, and the result.
 CONDITIONS, DATASET, SCRATCH, RESULT = "conditions.npy", "dataset", "scratch", "result.npy"
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What all methods of a run share.
+    """Settings that all methods of a run share.
 
     Args:
-        window: voxels a side of the peers' windows.
-        budget: `memory_budget` of ours, and of KonfAI where it has one.
+        window: side of the peers' windows in voxels.
+        budget: `memory_budget` of ours, and memory budget of KonfAI.
         half: whether the network computes in bfloat16.
-        device: where it computes.
+        device: device to run on.
     """
 
     window: int
@@ -53,13 +53,13 @@ class Settings:
 
 
 class Finest(nn.Module):
-    """The finest generator of a cascade on conditions that are given, and the image that it adds to.
+    """The finest generator of a cascade on given conditions, with the image that it adds to.
 
     Args:
-        cascade: it belongs to.
-        padded: whether it pads with zeros and keeps the grid; otherwise it returns ``reach`` voxels less on every side.
+        cascade: the cascade.
+        padded: whether it pads with zeros and keeps the grid; otherwise it returns ``reach`` voxels less on each side.
         half: whether the generator computes in bfloat16; the sum stays in float32.
-        turned: whether the spatial axes come last first, `(batch, channels, z, y, x)`.
+        turned: whether the spatial axes are reversed, `(batch, channels, z, y, x)`.
     """
 
     def __init__(self, cascade: Cascade, padded: bool, half: bool = False, turned: bool = False) -> None:
@@ -79,7 +79,7 @@ class Finest(nn.Module):
         return self.compute(x)
 
     def compute(self, x: Tensor) -> Tensor:
-        """Compute `(batch, 3, x, y, z)` slice block by slice block, as the cascade does."""
+        """Compute `(batch, 3, x, y, z)` block by block of slices, as the cascade does."""
         parts = split_along(list(x.split(1, 1)), self.axis, self.voxels)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.in_half):
             out = torch.cat([self.network(torch.cat(part, 1)) for part in parts], self.axis)
@@ -92,7 +92,7 @@ def finest(settings: Settings, padded: bool) -> Finest:
 
 
 def plan(cascade: Cascade, shape: Sequence[int], settings: Settings, on_disk: bool) -> TilePlan:
-    """Return the tiles that the cascade's inferer takes for its finest scale, with the reach of the network alone."""
+    """Return the tiles that the cascade's inferer uses for the finest scale, with the reach of the network alone."""
     inferer = CascadeInferer(memory_budget=settings.budget, progress=False, half=settings.half)
     tiles = inferer.plan(cascade.to(settings.device), shape, [SPACING] * 3, on_disk)[1][-1]
     return replace(tiles, halo=tuple(Finest(cascade, padded=False).reach))
@@ -104,12 +104,12 @@ def tile_faces(tiles: TilePlan) -> Faces:
 
 
 def window_faces(slices: Iterable[Sequence[slice]], shape: Sequence[int]) -> Faces:
-    """Return where windows begin and end inside a volume, from a slice per axis of each."""
+    """Return where windows, given by a slice per axis, begin and end inside a volume."""
     return faces_of([[(part.start, part.stop) for part in axis] for axis in zip(*slices, strict=True)], shape)
 
 
 def run_tiles(network: Finest, sources: Sequence[Any], result: Any, tiles: TilePlan, threads: bool) -> Iterable[Tile]:
-    """Compute a volume tile by tile, each read with the network's reach around it; `(1, channels, *spatial)` each."""
+    """Compute a volume tile by tile, each read with the network's reach around it, as `(1, channels, *spatial)`."""
     device = next(network.parameters()).device
 
     def read(tile: Tile) -> Tensor:
@@ -123,13 +123,13 @@ def run_tiles(network: Finest, sources: Sequence[Any], result: Any, tiles: TileP
 
 @dataclass(frozen=True)
 class Work:
-    """A method, built: what is measured.
+    """A method that is built and ready to be measured.
 
     Args:
-        load: reads what the method holds from the start; not part of the seconds, but of the memory.
+        load: reads what the method holds from the start; counts for the memory, not for the time.
         run: maps that to the result.
         faces: where windows meet.
-        fetch: maps the result to `(x, y, z)`; measured no more.
+        fetch: maps the result to `(x, y, z)`; not measured.
     """
 
     load: Callable[[], Any]
@@ -140,15 +140,14 @@ class Work:
 
 @dataclass(frozen=True)
 class Method:
-    """A way to run the network.
+    """A method to run the network.
 
     Args:
-        name: in the table.
-        settings: what it is set to, in words.
-        build: from settings and shape to ``run``, which maps the folder of a volume to the result, and ``faces``.
-            Everything that belongs to starting up is done by it.
-        needs: the package that has to be installed.
-        options: of ``build``.
+        name: name in the table.
+        words: its settings in words.
+        build: function of folder, shape and settings that returns the `Work`; it does all setting up.
+        needs: package that has to be installed.
+        options: options of ``build``.
     """
 
     name: str
@@ -159,7 +158,7 @@ class Method:
 
     @property
     def installed(self) -> bool:
-        """Whether its package is there."""
+        """Whether its package is installed."""
         return find_spec(self.needs) is not None
 
 
@@ -169,12 +168,12 @@ def loaded(folder: Path) -> Tensor:
 
 
 def array(result: Tensor) -> np.ndarray:
-    """Return `(x, y, z)` of a result `(..., x, y, z)`."""
+    """Convert a result, `(..., x, y, z)`, to an array `(x, y, z)`."""
     return result.reshape(result.shape[-3:]).float().cpu().numpy()
 
 
 def ours(folder: Path, shape: Sequence[int], settings: Settings) -> Work:
-    """Tiles, written once, of conditions in memory."""
+    """Build our method: tiles that are each written once, with conditions in memory."""
     cascade, _ = shipped()
     tiles = plan(cascade, shape, settings, on_disk=False)
     network, threads = Finest(cascade, False, settings.half).eval(), settings.device != "cpu"
@@ -189,7 +188,7 @@ def ours(folder: Path, shape: Sequence[int], settings: Settings) -> Work:
 
 
 def ours_on_disk(folder: Path, shape: Sequence[int], settings: Settings) -> Work:
-    """The same from and to arrays on disk."""
+    """Build our method with arrays on disk."""
     cascade, _ = shipped()
     network, tiles = Finest(cascade, False, settings.half).eval(), plan(cascade, shape, settings, on_disk=True)
 
@@ -216,7 +215,7 @@ def monai(
     mode: str = "constant",
     buffer_steps: int | None = None,
 ) -> Work:
-    """MONAI's `SlidingWindowInferer`; ``slices`` at once in whole slices, or cubes."""
+    """Build MONAI's `SlidingWindowInferer`, with windows of ``slices`` whole slices, or with cubes."""
     network, sides = finest(settings, padded=True), window_of(shape, settings, slices)
     inferer = SlidingWindowInferer(
         sides,
@@ -235,7 +234,7 @@ def monai(
 
 
 def window_of(shape: Sequence[int], settings: Settings, slices: int) -> list[int]:
-    """Return the sides of a peer's window: a cube, or so many whole slices."""
+    """Return the sides of a peer's window: a cube, or a number of whole slices."""
     if slices:
         return [*shape[:-1], min(slices, shape[-1])]
     return [min(settings.window, side) for side in shape]
@@ -244,7 +243,7 @@ def window_of(shape: Sequence[int], settings: Settings, slices: int) -> list[int
 def nnunet(
     folder: Path, shape: Sequence[int], settings: Settings, slices: int = 0, step: float = 0.5, gaussian: bool = True
 ) -> Work:
-    """nnU-Net's predictor with this network in place of its own, and one output channel; nothing is mirrored."""
+    """Build nnU-Net's predictor with this network instead of its own, one output channel, and without mirroring."""
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
@@ -257,7 +256,7 @@ def nnunet(
         device=torch.device(settings.device),
         allow_tqdm=False,
     )
-    configuration = {"patch_size": sides, "architecture": None}  # the network is given
+    configuration = {"patch_size": sides, "architecture": None}  # the network is provided
     plans = PlansManager({"label_manager": "LabelManager", "configurations": {"3d_fullres": configuration}})
     predictor.manual_initialization(
         network,
@@ -275,7 +274,7 @@ def nnunet(
 
 
 def konfai_network(half: bool) -> Finest:
-    """Return the network that KonfAI asks for by its name; its axes come last first."""
+    """Return the network that KonfAI loads by name, with reversed axes."""
     return Finest(shipped()[0], padded=True, half=half, turned=True).eval()
 
 
@@ -287,7 +286,7 @@ def konfai(
     overlap: str | tuple[int, ...] = "20%",
     combine: str | None = "Cosinus",
 ) -> Work:
-    """KonfAI's predictor, from `.mha` to `.mha`, which it writes slab by slab as its patches are complete."""
+    """Build KonfAI's predictor, from `.mha` to `.mha`, which it writes slab by slab as patches are completed."""
     import SimpleITK as sitk  # noqa: N813
     from konfai.api import predict
     from konfai.utils.utils import get_patch_slices_from_shape
@@ -312,7 +311,7 @@ def konfai(
                     "dataset_filenames": [f"{folder / DATASET}:mha"],
                     "memory_budget": settings.budget.replace("iB", "B"),
                     "batch_size": 1,
-                    "num_workers": 0,  # a process of its own would hide its memory
+                    "num_workers": 0,  # worker processes would hide their memory
                 },
                 "outputs_dataset": {"Model": {"OutputDataset": written}},
                 "train_name": "peers",
@@ -324,7 +323,7 @@ def konfai(
     weights = konfai_network(settings.half).state_dict()
     checkpoint = Path(tempfile.mkdtemp(dir=folder)) / "weights.pt"
     torch.save({"Model": {name: {f"Model.{key}": value for key, value in weights.items()}}}, checkpoint)
-    os.environ["KONFAI_STREAM_WORTH_THRESHOLD"] = "0"  # slab by slab also where the result is small
+    os.environ["KONFAI_STREAM_WORTH_THRESHOLD"] = "0"  # slab by slab even if the result is small
 
     def run(_: None) -> Path:
         out = Path(tempfile.mkdtemp(dir=folder))
@@ -343,7 +342,7 @@ def konfai(
 
     cut = get_patch_slices_from_shape(sides, list(shape)[::-1], spec)
     faces = window_faces([part[::-1] for part in cut], shape)
-    if combine == "Trim" and not isinstance(overlap, str):  # they meet in the middle of what they share
+    if combine == "Trim" and not isinstance(overlap, str):  # patches meet in the middle of their overlap
         starts = [sorted({part[axis].start for part in cut} - {0}) for axis in range(3)]
         faces = [[start + shared // 2 for start in axis] for axis, shared in zip(starts, overlap, strict=True)][::-1]
     return Work(lambda: None, run, faces, fetch)

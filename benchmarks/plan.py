@@ -1,8 +1,8 @@
-"""Whether a plan comes true: what `configs/plan.json` tells of six runs, beside what they take.
+"""Compare the plans of `configs/plan.json` for six runs with the time and memory that the runs take.
 
-Each plan and each run is a process of its own, one after the other, of the command that a user types; the images are
-made anew. Runs and plans take turns, so that a busy machine is as busy for both. Beside the seconds that pass, those of
-the processor are compared, which other processes on the machine change less: another plan measures by that clock.
+Each plan and each run is a separate process with the command that a user types, one after the other, on newly made
+images. Plans and runs alternate, so that the machine is equally busy for both. In addition to wall time, processor time
+is compared, which other processes on the machine affect less: a second plan measures by that clock.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from statistics import median
 
 import fire
 
-#: A program that has the processor's clock in place of the wall's, and goes on as ``python -m monai.bundle``.
+#: A program that replaces the wall clock by the processor's clock and then runs ``python -m monai.bundle``.
 BY_PROCESSOR = """
 import runpy, sys, time
 sys.path.insert(0, "")
@@ -30,20 +30,20 @@ time.perf_counter = bundle.runtime.process.age = time.process_time
 runpy.run_module("monai.bundle", run_name="__main__", alter_sys=True)
 """
 ROOT = Path(__file__).parents[1]
-#: What a plan may be off.
+#: Largest allowed relative errors of a plan.
 SECONDS, MEMORY = 0.35, 0.20
 
 
 @dataclass(frozen=True)
 class Case:
-    """A run.
+    """A run to plan and measure.
 
     Args:
-        name: of the image, which tells its format.
-        shape: of the image.
-        streaming: whether its scales lie on disk.
+        name: name of the image, which tells its format.
+        shape: shape of the image.
+        streaming: whether the scales are kept on disk.
         overlays: configs of an experiment.
-        spacing: of the phantom, in mm.
+        spacing: voxel spacing of the phantom in mm.
     """
 
     name: str
@@ -65,12 +65,12 @@ CASES = (
 
 
 def make(path: str, shape: Sequence[int], spacing: float | None) -> None:
-    """Write the image of a case: a phantom of a thorax.
+    """Write the image of a case, a thorax phantom.
 
     Args:
-        path: its suffix tells the format; none a DICOM series.
-        shape: voxels per axis.
-        spacing: mm.
+        path: path whose suffix tells the format; without suffix, a DICOM series.
+        shape: number of voxels per axis.
+        spacing: voxel spacing in mm.
     """
     import numpy as np
     from PIL import Image
@@ -92,7 +92,7 @@ def make(path: str, shape: Sequence[int], spacing: float | None) -> None:
 
 @dataclass(frozen=True)
 class Taken:
-    """What a process took: seconds that passed, seconds of the processor, and the peak of its memory in bytes."""
+    """Wall time, processor time and peak memory in bytes of a process."""
 
     seconds: float
     processor: float
@@ -100,10 +100,10 @@ class Taken:
 
 
 def run(arguments: Sequence[str]) -> Taken:
-    """Run a command.
+    """Run a command and measure it.
 
     Raises:
-        RuntimeError: If it fails.
+        RuntimeError: If the command fails.
     """
     begun, used, peak = time.perf_counter(), _used(), 0
     with tempfile.TemporaryFile() as output:
@@ -119,13 +119,13 @@ def run(arguments: Sequence[str]) -> Taken:
 
 
 def _used() -> float:
-    """Seconds of the processor that all processes started here have taken, if they have ended."""
+    """Return the processor seconds of all child processes that have ended."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 
 
 def _peak(process: int) -> int:
-    """Bytes of a process's peak so far: of itself, which a process that has begun by copying another does not tell."""
+    """Return the peak memory of a process so far in bytes, without that of the process it was forked from."""
     try:
         text = Path(f"/proc/{process}/status").read_text()
     except OSError:
@@ -134,7 +134,7 @@ def _peak(process: int) -> int:
 
 
 def command(run_id: str, case: Case, image: Path, folder: Path, by_processor: bool = False) -> list[str]:
-    """Return the command of a run or a plan, which may measure by the processor's clock."""
+    """Return the command of a run or plan; a plan may measure by the processor's clock."""
     names = ["inference", *case.overlays, *(["plan"] if run_id == "planning" else [])]
     keys = {"dataset_dir": image, "output_dir": folder / "output", "streaming": case.streaming, **case.keys}
     if run_id == "planning":
@@ -146,7 +146,7 @@ def command(run_id: str, case: Case, image: Path, folder: Path, by_processor: bo
 
 
 def measured(case: Case, folder: Path, turns: int) -> tuple[list[Taken], list[Taken]]:
-    """Return what was planned and what was taken, turn by turn."""
+    """Return the planned and the measured values, turn by turn."""
     image = folder / case.name
     script = f"from benchmarks.plan import make; make({str(image)!r}, {case.shape}, {case.spacing})"
     run([sys.executable, "-c", script])
@@ -162,7 +162,7 @@ def measured(case: Case, folder: Path, turns: int) -> tuple[list[Taken], list[Ta
 
 
 def compared(plans: Sequence[Taken], runs: Sequence[Taken], name: str) -> tuple[float, float, float]:
-    """Return the medians of plans and of runs, and of how far each plan is off its run."""
+    """Return the medians of plans, of runs, and of the relative errors of the plans."""
     pairs = [(getattr(plan, name), getattr(run, name)) for plan, run in zip(plans, runs, strict=True)]
     return median(a for a, _ in pairs), median(b for _, b in pairs), median(a / b - 1 for a, b in pairs)
 
@@ -171,10 +171,10 @@ def main(turns: int = 3, only: str = "", folder: str | None = None, figure: str 
     """Print the table.
 
     Args:
-        turns: plans and runs of each case, of which the medians count.
-        only: the name of one case's image; empty for all.
-        folder: where images and results lie; null for a temporary one.
-        figure: not used; `make bench` gives it.
+        turns: number of plans and runs of each case, of which the medians count.
+        only: image name of a single case; empty for all.
+        folder: folder for images and results; null for a temporary one.
+        figure: not used; passed by `make bench`.
 
     Raises:
         SystemExit: With status 1, if a plan is off by more than 35 % of the seconds or 20 % of the memory.

@@ -1,10 +1,10 @@
-"""Real doses: quarter and full dose of the same slices, beside filters.
+"""Compare the low-dose translation with filters on real quarter-dose and full-dose slices.
 
     python -m benchmarks.real_doses DATA [--only L096] [--weights FILE]
 
-DATA holds ``lowdose/*_QD.nii.gz`` and ``*_FD.nii.gz``; a series is a patient and a kernel. Nothing is fitted to a slice
-that is judged: the radial filter is fitted on the other slices of the series, and non-local means is tuned on them.
-SSIM, MAE and MSE are in the lung window, on whole slices, then SSIM and MAE within the body.
+DATA holds ``lowdose/*_QD.nii.gz`` and ``*_FD.nii.gz``; a series is a patient and a kernel. Nothing is fitted to the
+evaluated slice: the radial filter is fitted to the other slices of the series, and non-local means is tuned on them.
+SSIM, MAE and MSE are in the lung window, on whole slices, followed by SSIM and MAE within the body.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from bundle.evaluation.metrics import LUNG, maps, whole_and_body
 from bundle.images import Volume
 from bundle.scanner import calibrate, converted
 
-STRENGTHS = (10.0, 20.0, 30.0, 45.0, 60.0, 80.0)  # HU, of non-local means
+STRENGTHS = (10.0, 20.0, 30.0, 45.0, 60.0, 80.0)  # HU, strengths of non-local means
 CONFIGS = ("configs/inference.json", "configs/low_dose.json")
 
 
 @dataclass(frozen=True)
 class Slice:
-    """One slice at both doses, `(x, y, 1)` in HU, and the voxel size in mm."""
+    """A slice at both doses, `(x, y, 1)` in HU, and the voxel spacing in mm."""
 
     path: Path
     source: Tensor
@@ -78,12 +78,12 @@ def translated(slices: Sequence[Slice], weights: str | None, device: str) -> lis
 
 
 def gaussian(slices: Sequence[Slice], sigma: float) -> list[Tensor]:
-    """Filter each slice by a Gaussian of so many pixels."""
+    """Filter each slice by a Gaussian with ``sigma`` in pixels."""
     return [blurred(each.source, sigma) for each in slices]
 
 
 def radial(slices: Sequence[Slice]) -> list[Tensor]:
-    """Filter each slice by the radial filter that is fitted on the others."""
+    """Filter each slice by the radial filter fitted to the other slices."""
     out = []
     for each in slices:
         others = [(other.source[..., 0], other.target[..., 0], None) for other in slices if other is not each]
@@ -92,7 +92,7 @@ def radial(slices: Sequence[Slice]) -> list[Tensor]:
 
 
 def non_local_means(slices: Sequence[Slice]) -> list[Tensor]:
-    """Denoise each slice with the strength that has the highest SSIM on the others."""
+    """Denoise each slice with the strength that has the highest SSIM on the other slices."""
     tried = [
         [torch.from_numpy(denoise_nl_means(each.source.numpy()[..., 0], 5, 6, h=h))[..., None] for each in slices]
         for h in STRENGTHS
@@ -107,11 +107,11 @@ def main(data: str, only: str = "", weights: str | None = None, filters: bool = 
     """Print the table.
 
     Args:
-        data: folder that holds ``lowdose``.
-        only: part of the names of the series to judge.
-        weights: of the low-dose networks; null for the shipped ones.
-        filters: judge the filters, too.
-        device: of the networks.
+        data: folder that contains ``lowdose``.
+        only: part of the names of the series to evaluate.
+        weights: weights of the low-dose networks; null for the shipped ones.
+        filters: evaluate the filters, too.
+        device: device of the networks.
     """
     rows: list[tuple[str, Callable[[list[Slice]], list[Tensor]]]] = []
     if filters:

@@ -1,11 +1,11 @@
-"""Real pairs of kernels: fixed Gaussians, the calibrated conversion, and kernels found in the scans.
+"""Compare fixed Gaussians, the calibrated conversion, and kernels found in the scans on real pairs of kernels.
 
     python -m benchmarks.real_pairs DATA [--only A0002,chest1]
 
-DATA holds ``ct/lungdx_A0002_*.nii.gz`` and ``kernels/*.nii.gz``; pairs that it lacks are skipped. Nothing is fitted to
-the voxels that are judged: a slice's halves are converted by the fit of the other half, other slices by their fellows.
-SSIM and MAE are in the lung window, on whole slices and within the body; the error of the share below -950 HU in
-percentage points, of the mean and of the 15th percentile in HU, over the voxels of the lung.
+DATA holds ``ct/lungdx_A0002_*.nii.gz`` and ``kernels/*.nii.gz``; missing pairs are skipped. Nothing is fitted to the
+evaluated voxels: each half of a single slice is converted by the fit to the other half, other slices by the fit to the
+remaining ones. SSIM and MAE are in the lung window, on whole slices and within the body. Errors of the fraction below
+-950 HU are in percentage points, those of the mean and the 15th percentile in HU, over the voxels of the lung.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from bundle.scanner import Conversion, Transfer, calibrate, converted, find_kern
 from bundle.scanner.kernels import catalogue, quotient
 
 GAUSSIANS = (0.6, 0.7, 0.85, 1.0, 1.2, 1.4)  # voxels
-LEAST_LUNG = 2000  # voxels of a slice
-#: Title, sharp and soft file, and how the fit is kept apart: halves of the slice or of the slices, or other files.
+LEAST_LUNG = 2000  # smallest number of lung voxels in a slice
+#: Title, sharp and soft file.
 PAIRS = [
     ("A0002 B70f -> B40f", "ct/lungdx_A0002_sharpB70f", "ct/lungdx_A0002_softB40f"),
     *(
@@ -45,7 +45,7 @@ PAIRS = [
 
 @dataclass(frozen=True)
 class Pair:
-    """Two reconstructions, `(x, y, z)` in HU, and the voxel size in mm."""
+    """Two reconstructions, `(x, y, z)` in HU, and the voxel spacing in mm."""
 
     source: Tensor
     target: Tensor
@@ -62,12 +62,12 @@ class Pair:
         return Pair(self.source[..., first:last], self.target[..., first:last], self.spacing)
 
     def slices(self, use: Tensor | None = None) -> list[tuple[Tensor, Tensor, Tensor | None]]:
-        """Return the slices as `calibrate` takes them."""
+        """Return the slices as expected by `calibrate`."""
         return [(self.source[..., z], self.target[..., z], use) for z in range(self.source.shape[2])]
 
 
 def scores(result: Tensor, target: Tensor) -> list[float]:
-    """Return SSIM and MAE, whole and within the body, and the three errors of lung density, NaN without a lung."""
+    """Return SSIM and MAE, whole and within the body, and the three errors of lung density, NaN without lung."""
     rows, lung, wanted = [], [], []
     for z in range(target.shape[2]):
         a, b = result[..., z : z + 1].round(), target[..., z : z + 1]
@@ -108,25 +108,25 @@ def elsewhere(pair: Pair, others: Sequence[Pair], levels: bool) -> Tensor:
 
 
 def found(source: Tensor, reference: Tensor, spacing: Sequence[float]) -> Tensor | None:
-    """Convert to the kernel of a reference, both kernels found in the scans; None if either is not."""
+    """Convert to the kernel of a reference; both kernels are found in the scans. None if either is not found."""
     return to(source, find_transfer(reference, spacing), spacing)
 
 
 @dataclass(frozen=True)
 class InMemory:
-    """A CT in memory, `(x, y, z)` in HU, as the methods read it."""
+    """A CT in memory, `(x, y, z)` in HU, with the interface that methods read."""
 
     image: Tensor
     spacing: tuple[float, ...]
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Voxels per axis."""
+        """Number of voxels per axis."""
         return tuple(self.image.shape)
 
     @property
     def affine(self) -> np.ndarray:
-        """From voxels to mm."""
+        """Affine matrix from voxels to mm."""
         return np.diag([*self.spacing, 1.0])
 
     def slab(self, start: int, stop: int) -> Tensor:
@@ -141,25 +141,25 @@ def normalized(source: Tensor, reference: Tensor, spacing: tuple[float, ...]) ->
 
 
 def to(source: Tensor, target: Transfer | None, spacing: Sequence[float]) -> Tensor | None:
-    """Convert to a kernel, the source's being found in the scan; None if either is not known."""
+    """Convert to a given kernel; the source's kernel is found in the scan. None if either is unknown."""
     kernel = find_transfer(source, spacing)
     return converted(source, spacing, Conversion(quotient(target, kernel))) if kernel and target else None
 
 
 def fixed(pair: Pair, where: str, judged: slice) -> Iterator[tuple[str, Callable[[], Tensor | None], slice]]:
-    """Yield the rivals that nothing is fitted for: the source itself, and Gaussians."""
+    """Yield the baselines without fitting: the source itself, and Gaussians."""
     yield f"source{where}", lambda: pair.source, judged
     for sigma in GAUSSIANS:
         yield f"Gaussian of {sigma:g} px{where}", partial(blurred, pair.source, sigma), judged
 
 
 def blurred(image: Tensor, sigma: float) -> Tensor:
-    """Filter the slices of a CT by a Gaussian of so many pixels."""
+    """Filter the slices of a CT by a Gaussian with ``sigma`` in pixels."""
     return torch.from_numpy(gaussian_filter(image.numpy(), (sigma, sigma, 0)))
 
 
 def methods(pair: Pair, others: Sequence[Pair]) -> Iterator[tuple[str, Callable[[], Tensor | None], slice]]:
-    """Yield each method's title, what it makes, and the slices that are judged."""
+    """Yield each method's title, the function that computes its result, and the evaluated slices."""
     depth = pair.source.shape[2]
     everything, second = slice(None), slice(depth // 2, None)
     yield from fixed(pair, "", everything)
@@ -174,13 +174,13 @@ def methods(pair: Pair, others: Sequence[Pair]) -> Iterator[tuple[str, Callable[
         yield title, lambda: found(half.source, reference, pair.spacing), second
         yield "band energies, the same reference", lambda: normalized(half.source, reference, pair.spacing), second
     if others:
-        named = catalogue().find("B30f")  # of the chest, so of another scanner and patient
+        named = catalogue().find("B30f")  # measured on the chest, so on another scanner and patient
         yield "found, target B30f by name", lambda: to(pair.source, named, pair.spacing), everything
         yield "found, reference another slice", lambda: found(pair.source, others[0].target, pair.spacing), everything
 
 
 def by_default(pair: Pair) -> Tensor | None:
-    """Convert to the default target, the kernel found in the scan; None if it is not found."""
+    """Convert to the default target; the source's kernel is found in the scan. None if it is not found."""
     kernel = find_kernel(pair.source, pair.spacing)
     return matched(pair.source, pair.spacing, kernel) if kernel else None
 
@@ -191,8 +191,8 @@ def main(data: str, only: str | Sequence[str] = "", rows: str | Sequence[str] = 
 
     Args:
         data: folder of the pairs.
-        only: words; pairs whose title has none of them are left out.
-        rows: words; methods whose title has none of them are left out.
+        only: words; pairs whose title contains none of them are left out.
+        rows: words; methods whose title contains none of them are left out.
     """
     words, wanted = ([each] if isinstance(each, str) else list(each) for each in (only, rows))
     print("| pair, method | SSIM | MAE | SSIM in the body | MAE in the body | LAA-950 | mean | Perc15 |")

@@ -1,8 +1,8 @@
-"""Compare byte for byte what two versions of the bundle write for the same inputs on one machine.
+"""Compare byte by byte what two versions of the bundle write for the same inputs on one machine.
 
-The inputs and settings are those of the golden cases (`tests/golden_cases.py`) of the checkout that this runs in. Each
-version runs in a process of its own, in a temporary git worktree, by the same interpreter. A line for each case; the
-exit status is 1 unless all are the same::
+Inputs and settings are those of the golden cases (`tests/golden_cases.py`) of the current checkout. Each version runs
+in a separate process, in a temporary git worktree, with the same interpreter. A line is printed for each case; the exit
+status is 1 unless all are the same::
 
     python -m benchmarks.same_bytes HEAD~3            # the commit, and the working tree as it is
     python -m benchmarks.same_bytes HEAD~3 HEAD
@@ -29,7 +29,7 @@ from tests.golden_inputs import INPUTS
 from tests.golden_results import read_result
 
 ROOT = Path(__file__).parents[1]
-#: Of the two versions, in what is printed.
+#: Names of the two versions in the output.
 NAMES = ("the first", "the second")
 
 
@@ -38,7 +38,7 @@ def checked_out(version: str, folder: Path) -> Iterator[Path]:
     """Yield the folder of a version: the folder itself, or a temporary worktree of a commit of this repository.
 
     Raises:
-        ValueError: If it is neither.
+        ValueError: If the version is neither.
     """
     if Path(version).is_dir():
         yield Path(version).resolve()
@@ -55,7 +55,7 @@ def checked_out(version: str, folder: Path) -> Iterator[Path]:
 
 
 def run_all(checkout: Path, cases: Sequence[Case], inputs: Path, folder: Path) -> dict[str, str]:
-    """Run the cases by a checkout, each into the folder under its name; return the errors of those that failed.
+    """Run the cases with a checkout, each into a subfolder of its name; return the errors of those that failed.
 
     Raises:
         RuntimeError: If the process failed as a whole.
@@ -63,7 +63,7 @@ def run_all(checkout: Path, cases: Sequence[Case], inputs: Path, folder: Path) -
     folder.mkdir()
     jobs, errors = folder / "jobs.json", folder / "errors.json"
     jobs.write_text(json.dumps({case.name: case.job(inputs, folder / case.name) for case in cases}))
-    # the text, not the module, so that only the checkout's own modules are imported
+    # pass the text, not the module, so that only the checkout's own modules are imported
     command = [sys.executable, "-c", Path(golden_run.__file__).read_text(), str(jobs), str(errors)]
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     process = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True)
@@ -73,7 +73,7 @@ def run_all(checkout: Path, cases: Sequence[Case], inputs: Path, folder: Path) -
 
 
 def compared(one: Path, other: Path) -> str:
-    """Return in a line how two folders of results differ."""
+    """Describe in one line how two folders of results differ."""
     files = [
         {
             path.relative_to(folder): path.read_bytes()
@@ -111,7 +111,7 @@ def main(one: str = "HEAD", other: str = str(ROOT), cases: str | Sequence[str] =
 
     Args:
         one: a commit or a folder with the bundle.
-        other: likewise; by default the working tree as it is.
+        other: another commit or folder; by default the working tree as it is.
         cases: names of golden cases, separated by commas; by default all.
     """
     names = cases.split(",") if isinstance(cases, str) else list(cases)

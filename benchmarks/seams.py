@@ -1,6 +1,7 @@
-"""How visible the tiles are: tiled against whole, and the seam metric, for ours and for the baselines.
+"""Measure how visible tiles are: tiled against whole results, and the seam metric, for ours and for the baselines.
 
-The networks are the shipped ones, and for the last row the same with instance normalisation, which depends on the tile.
+The networks are the shipped ones; the last row has the same networks with instance normalization, which depends on the
+tile.
 """
 
 from __future__ import annotations
@@ -26,36 +27,36 @@ from bundle.evaluation.metrics import faces_of, grid, jumps, seam
 
 @dataclass(frozen=True)
 class InMemory:
-    """A tensor, `(x, y, z)`, as slabs."""
+    """A tensor, `(x, y, z)`, that is read slab by slab."""
 
     voxels: Tensor
     spacing: tuple[float, ...] = (SPACING,) * 3
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Voxels per axis."""
+        """Number of voxels per axis."""
         return tuple(self.voxels.shape)
 
     @property
     def affine(self) -> np.ndarray:
-        """From voxels to mm."""
+        """Affine matrix from voxels to mm."""
         return np.diag([*self.spacing, 1.0])
 
     def slab(self, start: int, stop: int) -> Tensor:
-        """The slices from start to stop."""
+        """Return the slices from start to stop."""
         return self.voxels[..., start:stop]
 
 
 class InstanceNorm(nn.Module):
-    """Normalise features over the whole input, a tile or an image."""
+    """Normalize features over the whole input, a tile or an image."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map `(batch, channels, *spatial)` to the same."""
+        """Map `(batch, channels, *spatial)` to the same shape."""
         return nn.functional.instance_norm(x) * 0.1
 
 
 def with_instance_norm(cascade: Cascade) -> Cascade:
-    """Return the cascade with instance normalisation after the first layer of each generator, its reach unchanged."""
+    """Return the cascade with instance normalization after the first layer of each generator; its reach is kept."""
     out = deepcopy(cascade)
     for network in out.fine:
         cast("nn.Sequential", network.layers).insert(1, InstanceNorm())
@@ -69,13 +70,13 @@ def whole(cascade: Cascade, image: Tensor) -> Tensor:
 
 
 def main(side: int = 144, tile: int = 48, patch_weights: str = "", figure: str = "output/benchmarks/seams.png") -> None:
-    """Print the table, write the figure.
+    """Print the table and write the figure.
 
     Args:
-        side: of the volume, a phantom.
-        tile: voxels a side of tiles and windows.
-        patch_weights: of the patch baseline; without them its row is left out.
-        figure: the PNG: jumps along one axis.
+        side: side of the volume, a phantom, in voxels.
+        tile: side of tiles and windows in voxels.
+        patch_weights: weights of the patch baseline; without them its row is left out.
+        figure: PNG file to write, with the jumps along one axis.
     """
     torch.set_grad_enabled(False)
     cascade, window = shipped()

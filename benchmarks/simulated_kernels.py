@@ -1,10 +1,10 @@
-"""How well a found kernel is undone on soft CTs that a simulated scanner makes sharp, beside fixed Gaussians.
+"""Compare undoing a found kernel with fixed Gaussians, on soft CTs that a simulated scanner makes sharp.
 
     python -m benchmarks.simulated_kernels CT [CT ...]
 
-No network. Each CT's 24 slices around the middle are acquired four times, with B70f and three drawn kernels at four
-doses; SSIM and MAE are in the lung window, of the middle 8 slices (of all, if there
-are fewer), whole and within the body.
+No network is used. The 24 middle slices of each CT are acquired four times, with B70f and three drawn kernels at four
+doses. SSIM and MAE are in the lung window, whole and within the body, for the middle 8 slices (for all, if there are
+fewer).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from bundle.scanner import RADIUS, SHARP, SOFT, Kernel, acquire, find_kernel, ma
 
 SLICES, JUDGED = 24, slice(8, 16)
 DOSES = (15.0, 60.0, 100.0, 25.0)
-SEED = 100  # of the drawn kernels
+SEED = 100  # seed of the drawn kernels
 
 
 @torch.no_grad()
@@ -30,7 +30,7 @@ def main(*cts: str) -> None:
     """Print a row for each scan, and the means.
 
     Args:
-        cts: soft CTs.
+        cts: paths of soft CTs.
     """
     rows: dict[str, list[np.ndarray]] = {}
     print("| scan, method | SSIM | MAE | SSIM in the body | MAE in the body |\n|---|---|---|---|---|")

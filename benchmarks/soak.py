@@ -1,15 +1,15 @@
-"""Many runs, killed runs, and runs at the same time: whether every result is right, and nothing is left behind.
+"""Soak test of many runs, killed runs, and simultaneous runs: every result must be right, and nothing left behind.
 
 ::
 
     volumes    one process translates many small volumes: memory, open files, every result
     kills      a run is killed, and the same command is run again
-    pairs      two runs at once write into one folder
+    pairs      two simultaneous runs write into one folder
 
-Each run is what ``python -m monai.bundle run inference`` does, in a forked child of a process that has imported all it
-needs; the networks are those of `small_network.json`, whose weights are drawn by a seed. A result is right if it holds
-byte for byte what an undisturbed run has written. A try is drawn by its number; what became of it is appended to a JSON
-lines file, and the same command goes on there, as long as the code of the bundle is the same::
+Each run does the same as ``python -m monai.bundle run inference``, in a forked child of a process that has imported
+everything; the networks are those of `small_network.json`, with weights drawn by a seed. A result is right if it equals
+that of an undisturbed run byte by byte. Each try is drawn by its number; its outcome is appended to a JSON lines file,
+and the same command continues from there, as long as the bundle's code is the same::
 
     python -m benchmarks.soak --volumes 200 --kills 300 --pairs 100 --outcomes output/soak.jsonl
 """
@@ -35,31 +35,31 @@ from benchmarks.soak_runs import ROOT, Run, write_volume
 from benchmarks.speed import show
 from bundle.images.provenance import content_hash, owned, provenance_path
 
-#: A format whose results tell their name, but for the array of their voxels.
+#: A format whose results contain their name, except in the array of voxels.
 ZARR = ".ome.zarr"
-#: Formats of volumes, by what the names end in.
+#: Formats of volumes, by suffix; DICOM series have none.
 FORMATS = (".nii", ".nii.gz", ".mha", ".nrrd", ZARR, "")
-#: Settings that give another result.
+#: Settings that give a different result.
 OTHER = {"edges": [20.0, 60.0]}
-#: What may become of a try; the first two are right, but that no killed run may be refused afterwards.
+#: Possible outcomes of a try; the first two are correct, except that a run after a kill must not be refused.
 OUTCOMES = ("right", "refused", "lost", "wrong", "unknown", "left behind", "failed")
 
 
 @cache
 def code() -> str:
-    """A hash of the code and configs that the runs are made of."""
+    """Return a hash of the code and configs that the runs use."""
     made = [*(ROOT / "bundle").rglob("*.py"), *(ROOT / "configs").glob("*.json"), *ROOT.glob("benchmarks/soak*.py")]
     return hashlib.sha256(b"".join(file.read_bytes() for file in sorted(made))).hexdigest()[:12]
 
 
 class Soak:
-    """The tries, in a folder.
+    """Runs the tries in a folder.
 
     Args:
-        folder: for sources, results and logs.
-        seed: of what is drawn.
-        minutes: after which no other try is begun.
-        record: a JSON lines file, to which what became of each try is appended.
+        folder: folder for sources, results and logs.
+        seed: seed of the tries.
+        minutes: minutes after which no further try is started.
+        record: JSON lines file to which the outcome of each try is appended.
     """
 
     def __init__(self, folder: Path, seed: int, minutes: float, record: Path) -> None:
@@ -69,18 +69,18 @@ class Soak:
         self._inner: dict[Any, str] = {}
 
     def source(self, end: str, seed: int) -> Path:
-        """A volume of a format; those of different seeds have one name, in different folders."""
+        """Return a volume of a format, written if missing; different seeds have the same name in different folders."""
         path = self.folder / f"source_{seed}{end or '_dicom'}" / f"scan{end}"
         if not path.exists():
             forked(write_volume, path, seed)
         return path
 
     def result(self, folder: Path, end: str) -> Path:
-        """Where the result of such a volume lies."""
+        """Return the path of the result for such a volume."""
         return folder / f"scan_translated{end}"
 
     def reference(self, end: str, seed: int, keys: Mapping[str, Any]) -> tuple[str, float, int]:
-        """Hash of the result of an undisturbed run, its seconds, and its events of the file system."""
+        """Return hash of the result, seconds, and number of file system events of an undisturbed run."""
         key = end, seed, str(keys)
         if key not in self._known:
             folder = self.fresh("reference")
@@ -93,39 +93,39 @@ class Soak:
         return self._known[key]
 
     def fresh(self, name: str) -> Path:
-        """A folder that is not there."""
+        """Return a folder that does not exist; it is removed if necessary."""
         shutil.rmtree(self.folder / name, ignore_errors=True)
         return self.folder / name
 
     def left(self, folder: Path, end: str) -> list[str]:
-        """What lies in a folder besides a result and its provenance."""
+        """List what a folder contains besides a result and its provenance."""
         result = self.result(folder, end)
         kept = {result.name, provenance_path(result).name}
         return sorted(entry.name for entry in folder.iterdir() if entry.name not in kept)
 
     def begin(self, name: str) -> bool:
-        """Begin the try of a name, whose number all that is drawn follows from; false if it is done or time is up."""
+        """Begin a try, whose name seeds all that is drawn; return False if it is already done or the time is up."""
         self.name, self.random = name, random.Random(f"{self.seed}/{name}")
         return not self.due() and name not in {one["try"] for one in self.done()}
 
     def done(self) -> list[dict[str, str]]:
-        """What became of the tries of this seed with this code."""
+        """Return the outcomes of the tries with this seed and this code."""
         lines = self.record.read_text(encoding="utf-8").splitlines() if self.record.exists() else []
         told = [json.loads(line) for line in lines]
         return [one for one in told if (one["code"], one["seed"]) == (code(), self.seed)]
 
     def count(self, table: str, outcome: str, told: str = "") -> None:
-        """Count what became of a try."""
+        """Record the outcome of a try."""
         line = {"code": code(), "seed": self.seed, "try": self.name, "table": table, "outcome": outcome, "told": told}
         with self.record.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
     def due(self) -> bool:
-        """Whether the time is up."""
+        """Return whether the time is up."""
         return time.monotonic() > self.end
 
     def check(self, table: str, folder: Path, end: str, expected: set[str], told: str) -> bool:
-        """Whether a result is one of those expected, known as the bundle's own, and alone."""
+        """Return whether a result is one of those expected, recognized as the bundle's own, and alone in its folder."""
         result = self.result(folder, end)
         if not result.exists():
             self.count(table, "lost", told)
@@ -140,12 +140,12 @@ class Soak:
         return False
 
     def kill(self) -> None:
-        """Kill a run once or several times, by time or at an event, and run it to its end."""
+        """Kill a run once or twice, by time or at an event, then run it to its end."""
         end, streaming = self.random.choice(FORMATS), self.random.random() < 0.5
         keys = {"streaming": streaming}
         known, seconds, events = self.reference(end, 0, keys)
         folder, told = self.fresh("killed"), f"{end or 'DICOM'}, {'streamed' if streaming else 'in memory'}"
-        if self.random.random() < 0.3:  # over an earlier result of the same image and other settings
+        if self.random.random() < 0.3:  # over an earlier result of the same image with other settings
             Run(self.source(end, 0), folder, self.folder / "log", {**keys, **OTHER}).start().end()
             told += ", over another result"
         for _ in range(self.random.choice((1, 1, 2))):
@@ -167,7 +167,7 @@ class Soak:
             self.count("kills", "right")
 
     def pair(self) -> None:
-        """Two runs at once into one folder, and one more afterwards."""
+        """Run two translations at once into one folder, and one more afterwards."""
         end = self.random.choice(FORMATS)
         kind = self.random.choice(("same settings", "other settings", "other image", "one is killed"))
         table, folder = f"pairs: {kind}", self.fresh("pair")
@@ -211,7 +211,7 @@ class Soak:
                 self.count(table, "refused" if 1 in status else "right")
 
     def volumes(self, count: int, streaming: bool) -> None:
-        """One process translates many volumes."""
+        """Translate many volumes in one process."""
         table = f"volumes, {'streamed' if streaming else 'in memory'}"
         inputs, folder = self.fresh("in"), self.fresh("out")
         inputs.mkdir()
@@ -242,7 +242,7 @@ class Soak:
 
 
 def owned_or_none(result: Path) -> bool | None:
-    """Whether a result is known as the bundle's own; nothing if there is none."""
+    """Return whether a result is recognized as the bundle's own; None if there is no result."""
     return owned(result) is not None if result.exists() else None
 
 
@@ -255,17 +255,17 @@ def main(
     outcomes: str = "",
     tmp: str = "",
 ) -> None:
-    """Print what became of all runs.
+    """Print the outcomes of all runs.
 
     Args:
-        volumes: that one process translates, once in memory and once streamed.
-        kills: runs that are killed.
-        pairs: of runs at once.
-        minutes: after which no other try is begun.
-        seed: of what is drawn.
-        outcomes: a JSON lines file, to which what became of each try is appended; what stands there already, with the
-            same code, is not tried again. Empty for none.
-        tmp: a folder for what is written; by default the system's.
+        volumes: number of volumes that one process translates, once in memory and once streamed.
+        kills: number of runs that are killed.
+        pairs: number of pairs of simultaneous runs.
+        minutes: minutes after which no further try is started.
+        seed: seed of the tries.
+        outcomes: JSON lines file to which the outcome of each try is appended; tries recorded there with the same code
+            are not repeated. Empty for none.
+        tmp: folder for all files; by default the system's temporary folder.
     """
     with tempfile.TemporaryDirectory(prefix="soak_", dir=tmp or None) as scratch:
         folder = Path(scratch).resolve()
@@ -283,7 +283,7 @@ def main(
 
 
 def report(done: list[dict[str, str]]) -> None:
-    """Print the tables of what became of tries, and what went wrong."""
+    """Print the tables of outcomes, and what went wrong."""
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for one in done:
         if one["outcome"] in OUTCOMES:

@@ -1,4 +1,4 @@
-"""Runs of the command in forked children, which are watched or killed, and the volumes that they translate."""
+"""Run the command in forked children that are watched or killed, and write the volumes that they translate."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ ROOT = Path(__file__).parents[1]
 SHAPE, AFFINE = (44, 40, 26), np.diag([3.0, 3.0, 5.0, 1.0])
 #: Keys of all runs.
 KEYS: dict[str, Any] = {"match_kernel": False, "check_input": "off", "tile_size": 20, "amp": False, "device": "cpu"}
-#: Events of Python's audit at which a run is killed: what changes the file system.
+#: Python audit events at which a run may be killed: those that change the file system.
 EVENTS = ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chmod", "shutil.rmtree", "os.truncate", "os.link")
-#: Longest that one run may take, in seconds, where much else is running; alone it takes about two.
+#: Time limit of a run in seconds, for a busy machine; alone it takes about two.
 LIMIT = 1800
 
 
@@ -42,11 +42,11 @@ class Run:
     """A run of the command in a forked child.
 
     Args:
-        source: an image, or a folder of them.
-        folder: of the results.
-        log: a file for what it prints.
-        keys: of the config.
-        die_at: the event of the file system at which it kills itself; 0 for none.
+        source: an image or a folder of images.
+        folder: folder of the results.
+        log: file for its output.
+        keys: keys of the config.
+        die_at: number of the file system event at which the run kills itself; 0 for none.
     """
 
     source: Path
@@ -56,16 +56,16 @@ class Run:
     die_at: int = 0
 
     def start(self) -> Run:
-        """Start it."""
+        """Start the run."""
         self.begun = time.monotonic()
         self.process = multiprocessing.get_context("fork").Process(target=self._run, daemon=True)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # threads of NumPy's, which are idle
+            warnings.simplefilter("ignore", DeprecationWarning)  # about NumPy's threads, which are idle
             self.process.start()
         return self
 
     def end(self) -> int | None:
-        """Wait for its end and return its status: negative if it was killed, nothing if it hangs."""
+        """Wait for its end and return its status: negative if it was killed, None if it hangs."""
         self.process.join(LIMIT)
         self.seconds = time.monotonic() - self.begun
         if self.process.is_alive():
@@ -75,7 +75,7 @@ class Run:
         return self.process.exitcode
 
     def watched(self, done: Callable[[], int]) -> dict[int, tuple[float, int]]:
-        """Its resident memory in MiB and its open files, by how much it has done, looked at until it ends."""
+        """Monitor the run until it ends; return resident memory in MiB and open files, by the amount of work done."""
         seen, place = {}, Path(f"/proc/{self.process.pid}")
         while self.process.is_alive():
             try:
@@ -89,27 +89,27 @@ class Run:
         return seen
 
     def kill(self) -> None:
-        """Kill it, if it has not ended yet."""
+        """Kill the run if it has not ended."""
         if self.process.pid and self.process.is_alive():
             os.kill(self.process.pid, signal.SIGKILL)
 
     @cached_property
     def said(self) -> str:
-        """Its last line."""
+        """Last line of the run's output."""
         return (self.log.read_text(errors="replace").strip().splitlines() or [""])[-1]
 
     @cached_property
     def events(self) -> int:
-        """How many events of the file system it has told of."""
+        """Number of file system events that the run has reported."""
         lines = self.log.read_text(errors="replace").splitlines()
         return next((int(line.split()[1]) for line in lines if line.startswith("events: ")), 0)
 
     def _run(self) -> None:
-        """In the child: run the command, whose errors end in one line and status 1."""
+        """In the child: run the command; errors give one line and status 1."""
         handle = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         for stream in (1, 2):
             os.dup2(handle, stream)
-        torch.set_num_threads(1)  # of so small a network more threads make less
+        torch.set_num_threads(1)  # with so small a network, more threads are slower
         count, folder, active = 0, str(self.folder), True
 
         def watch(event: str, given: tuple[Any, ...]) -> None:
@@ -142,7 +142,7 @@ class Run:
 
 
 def write_volume(path: Path, seed: int) -> None:
-    """Write a phantom; the name tells the format."""
+    """Write a phantom in the format given by the file name."""
     path.parent.mkdir(parents=True, exist_ok=True)
     voxels = np.asarray(ThoraxPhantom(SHAPE, seed=seed, noise=20)[...]).astype(np.int16)
     if path.name.endswith((".nii", ".gz")):

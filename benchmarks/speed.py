@@ -1,6 +1,6 @@
-"""How fast the shipped cascade is: beside its own networks without halos, MONAI's sliding window, and non-local means.
+"""Compare the speed of the shipped cascade with its networks without halos, MONAI's sliding window and non-local means.
 
-All in one process, on one volume, one after the other: the ratios count.
+All run in one process on one volume, one after the other; only ratios are meaningful.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from bundle.runtime import has_bfloat16
 CONFIG = Path(__file__).parents[1] / "configs" / "inference.json"
 SPACING = 0.7  # mm
 SLIDING = f"MONAI's sliding window, {Windowed.side} voxels, {Windowed.overlap} overlap"
-STRENGTH = 45.0  # of non-local means, in HU; its time does not depend on it
+STRENGTH = 45.0  # HU, strength of non-local means; its time does not depend on it
 
 
 def shipped() -> tuple[Cascade, tuple[float, float]]:
-    """Return the networks and weights of `configs/inference.json`, and its window."""
+    """Return the networks of `configs/inference.json` with their weights, and its window."""
     parser = ConfigParser()
     parser.read_config(CONFIG)
     parser["bundle_root"] = str(CONFIG.parents[1])
@@ -45,7 +45,7 @@ def shipped() -> tuple[Cascade, tuple[float, float]]:
 
 
 def phantom(side: int | Sequence[int]) -> np.ndarray:
-    """Return a noisy phantom, int16 in HU, of one side or of three."""
+    """Return a noisy phantom, int16 in HU, with one side for all axes or three."""
     return ThoraxPhantom(ensure_tuple_rep(side, 3), (SPACING,) * 3, noise=30.0)[...]
 
 
@@ -53,9 +53,9 @@ def volume(side: int | Sequence[int], window: tuple[float, float], block: int | 
     """Return a noisy phantom as the cascade sees it, `(1, 1, *spatial)`.
 
     Args:
-        side: voxels, of all axes or of each.
-        window: in HU.
-        block: repeat a phantom of so many voxels a side, which is painted faster; null for one of the whole side.
+        side: side in voxels, of all axes or of each.
+        window: window in HU.
+        block: side in voxels of a phantom that is repeated, which is faster to paint; null for one large phantom.
     """
     shape = ensure_tuple_rep(side, 3)
     painted = phantom([min(size, block or size) for size in shape])
@@ -68,7 +68,7 @@ def volume(side: int | Sequence[int], window: tuple[float, float], block: int | 
 
 
 def without_halo(network: nn.Module) -> nn.Module:
-    """Return a copy of a generator that pads instead of reading a halo: the least work for a voxel."""
+    """Return a copy of a generator that pads instead of reading a halo: the minimum work per voxel."""
     padded = deepcopy(network)
     for layer in padded.modules():
         if isinstance(layer, (nn.Conv2d, nn.Conv3d)):
@@ -79,7 +79,7 @@ def without_halo(network: nn.Module) -> nn.Module:
 
 
 def seconds(work: Callable[[], Any], device: torch.device, turns: int = 2) -> float:
-    """Return the shortest of a few turns, not counting the first."""
+    """Return the seconds of the shortest of a few runs, not counting the first."""
     times = []
     for _ in range(turns + 1):
         start = perf_counter()
@@ -113,9 +113,9 @@ def by_scale(
     Args:
         image: `(1, 1, *spatial)`.
         cascade: the networks.
-        inferer: makes one, given ``scales``.
-        device: of the networks.
-        turns: of which the shortest counts.
+        inferer: function that makes an inferer, given ``scales``.
+        device: device of the networks.
+        turns: number of runs, of which the shortest counts.
     """
     until = [0.0]
     for scales in range(1, cascade.num_scales + 1):
@@ -134,18 +134,18 @@ def main(
     device: str | None = None,
     figure: str = "output/benchmarks/speed.png",
 ) -> None:
-    """Print the tables, write the figure.
+    """Print the tables and write the figure.
 
     Args:
-        side: of the volume measured in detail.
-        sides: of the volumes that show the growth.
+        side: side of the volume measured in detail.
+        sides: sides of the volumes that show the growth.
         tile_size: as in `configs/inference.json`.
         budget: ``memory_budget`` there.
-        amp: whether the networks compute in bfloat16, MONAI's as well; by default if the device has it.
-        block: voxels a side of the block without a halo; of 48 to 128, 64 was the fastest.
-        patch: voxels a side of the cube on which non-local means are timed.
-        device: by default the GPU, if there is one.
-        figure: the PNG.
+        amp: whether the networks compute in bfloat16, also for MONAI; by default if the device supports it.
+        block: side in voxels of the block without a halo; of 48 to 128, 64 was the fastest.
+        patch: side in voxels of the cube on which non-local means are timed.
+        device: device to run on; by default the GPU, if there is one.
+        figure: PNG file to write.
     """
     device_ = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     torch.set_grad_enabled(False)
@@ -206,7 +206,7 @@ def show(lines: Sequence[Sequence[str]]) -> None:
 
 
 def draw(path: Path, growth: dict[int, float], rates: dict[str, float]) -> None:
-    """Draw voxels a second of all methods, and seconds by size."""
+    """Draw voxels per second of all methods, and seconds by size."""
     figure = Figure((8, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     left.barh(list(rates), [rate / 1e6 for rate in rates.values()])

@@ -1,7 +1,7 @@
-"""How long the command takes to its first voxel, beside what importing MONAI alone takes.
+"""Measure how long the command takes to its first voxel, compared with importing MONAI alone.
 
-Processes in turn, each import of `monai.bundle` followed by a translation of an image so small that the networks take
-next to no time. The seconds are those of the processor, which other work on the machine lengthens less than the clock.
+Processes alternate between importing `monai.bundle` and translating an image so small that the networks take almost no
+time. Seconds are processor time, which other work on the machine affects less than wall time.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def run(repeats: int = 5) -> None:
     """Print the table.
 
     Args:
-        repeats: processes of each kind.
+        repeats: number of processes of each kind.
     """
     with tempfile.TemporaryDirectory() as folder:
         image = write(f"{folder}/image.nii", (32, 32, 16), noise=30.0)

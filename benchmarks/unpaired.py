@@ -1,12 +1,12 @@
-"""Unpaired targets: does a converted scan have the kernel of its reference?
+"""Test whether a scan that is converted to an unpaired reference has the reference's kernel.
 
     python -m benchmarks.unpaired DATA [--rider FOLDER]
 
-Each source is converted to the kernel of a reference of another slice or another patient, as inference does
+Each source is converted to the kernel of a reference, another slice or another patient, as in inference
 (``target_kernel``). Then both are measured: the transfer function at the skin, and the noise spectrum in flat soft
-tissue, scaled to its own sum. Printed is the largest relative difference below 0.4 cycles/mm where the reference is
-above a tenth of its peak; beside it that of a real scan of the target kernel, the source's own, which shows how far two
-real scans are apart. DATA holds ``ct`` and ``kernels``; RIDER's sharp series, a DICOM folder, is judged if it is given.
+tissue, normalized to its sum. The table shows the largest relative difference below 0.4 cycles/mm where the reference
+exceeds a tenth of its peak, and for comparison that of the source's own real scan with the target kernel, which shows
+how much two real scans differ. DATA holds ``ct`` and ``kernels``; RIDER's sharp series, a DICOM folder, is optional.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from bundle.scanner.edge_spread import KNOTS
 from bundle.transforms import KernelChoice
 
 MOST = 0.4  # cycles/mm
-LEAST = 0.1  # of the peak
-WIDTH = 0.05  # cycles/mm, of a ring of the noise spectrum
+LEAST = 0.1  # fraction of the peak
+WIDTH = 0.05  # cycles/mm, width of a ring of the noise spectrum
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,11 @@ class Case:
     """A source and an unpaired reference.
 
     Args:
-        title: of the row.
+        title: title of the row.
         source: file without suffix, or a folder.
         reference: file without suffix.
-        real: the source's own scan of the target kernel, which shows how far two real scans of one kernel are apart.
-        slices: of the source; null for all.
+        real: the source's own scan with the target kernel, which shows how much two real scans of one kernel differ.
+        slices: slices of the source; null for all.
         others: slices of the reference.
     """
 
@@ -81,7 +81,7 @@ RIDER = "RIDER LUNG, reference lidc_0002 STANDARD"
 
 @dataclass(frozen=True)
 class Scan:
-    """A CT, `(x, y, z)` in HU, and its voxel size in mm."""
+    """A CT, `(x, y, z)` in HU, and its voxel spacing in mm."""
 
     image: Tensor
     spacing: tuple[float, ...]
@@ -93,12 +93,12 @@ class Scan:
         return Scan(volume.slab(*(slices or (0, volume.shape[2]))), volume.spacing)
 
     def edge(self) -> np.ndarray | None:
-        """Return the gains at `KNOTS`, with the skin's own spectrum; None without skin."""
+        """Return the gains at `KNOTS`, including the skin's own spectrum; None without skin."""
         found = edge_spread(self.image, self.spacing).transfer()
         return None if found is None else np.asarray(found.gains)
 
     def noise(self) -> np.ndarray | None:
-        """Return the noise power by rings, scaled to its own sum; None without flat tissue."""
+        """Return the noise power per ring, normalized to its sum; None without flat tissue."""
         noise = flat_noise(self.image, self.spacing)
         if not noise.count:
             return None
@@ -112,7 +112,7 @@ class Scan:
 
 
 def difference(result: np.ndarray | None, reference: np.ndarray | None, frequency: np.ndarray) -> float:
-    """Return the largest relative difference where it is judged; NaN if either is not known."""
+    """Return the largest relative difference in the evaluated range; NaN if either is unknown."""
     if result is None or reference is None:
         return float("nan")
     judged = (frequency[: len(reference)] < MOST) & (reference > LEAST * reference.max())
@@ -120,13 +120,13 @@ def difference(result: np.ndarray | None, reference: np.ndarray | None, frequenc
 
 
 def apart(scan: Scan, reference: Scan) -> tuple[float, float]:
-    """Return how far edge and noise of a scan are from the reference's."""
+    """Return the differences of a scan's edge and noise from the reference's."""
     knots, rings = np.asarray(KNOTS), (np.arange(200) + 0.5) * WIDTH
     return difference(scan.edge(), reference.edge(), knots), difference(scan.noise(), reference.noise(), rings)
 
 
 def made(source: Scan, reference: Scan) -> Scan | None:
-    """Convert a scan to the kernel of a reference as inference does; None if it is not converted."""
+    """Convert a scan to the kernel of a reference as in inference; None if it is not converted."""
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder, "reference.nii")
         affine = np.diag([*reference.spacing, 1.0])
@@ -144,7 +144,7 @@ def main(data: str, rider: str = "", only: str = "") -> None:
     Args:
         data: folder of the scans.
         rider: folder of RIDER's sharp series.
-        only: part of the titles of the cases to judge.
+        only: part of the titles of the cases to evaluate.
     """
     print("| source and reference | edge transfer | real scan | noise spectrum | real scan |")
     print("|---|---|---|---|---|")

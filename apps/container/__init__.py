@@ -1,6 +1,6 @@
-"""A container without Docker: the lines of its Dockerfile, parsed, and run in a folder that holds a system.
+"""Build and try the container without Docker: parse its Dockerfile and run the steps in a root folder.
 
-- `Dockerfile`: the container; `constraints.txt`: the versions of all that is installed in it;
-- `dockerfile`: its lines, as stages and steps; `chroot`: runs them, and what they make, in folders;
-- `enter.sh`: runs a command in the system of a folder; `bare_debian.sh`: makes one, with a clone of this project.
+- `Dockerfile`: the container; `constraints.txt`: the versions of all packages installed in it;
+- `dockerfile`: parses the Dockerfile into stages and steps; `chroot`: runs the steps and the built image in folders;
+- `enter.sh`: runs a command in a root folder; `bare_debian.sh`: makes a root folder with a clone of this project.
 """

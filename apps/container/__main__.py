@@ -1,7 +1,7 @@
 """Build the container without Docker and try it: ``python -m apps.container``; as root, on Linux, with mmdebstrap.
 
-Its steps run in a Debian, and then the program as an ordinary user, without a network, in a read-only system: the
-phantom, its translation, and the refusal of what is not an image. Arguments such as ``TORCH_INDEX=`` are those of
+Its steps run in a Debian. The program then runs as an ordinary user, without a network, in a read-only system: it
+writes the phantom, translates it, and refuses what is not an image. Arguments such as ``TORCH_INDEX=`` are those of
 ``docker build --build-arg``.
 """
 
@@ -15,12 +15,12 @@ from pathlib import Path
 
 from apps.container import chroot
 
-#: A user whom the system does not know.
+#: A user who does not exist in the system.
 STRANGER = "4321:4321"
 
 
 def main() -> None:
-    """Build, and try."""
+    """Build the container and try it."""
     parser = argparse.ArgumentParser(prog="python -m apps.container", description=__doc__)
     parser.add_argument("arguments", nargs="*", metavar="NAME=VALUE", help="arguments of the build")
     parser.add_argument("--folder", type=Path, help="of the systems; kept (default: a temporary one)")
@@ -57,7 +57,7 @@ def attempt(root: Path, user: str) -> None:
 
 
 def refused(root: Path, program: list[str], data: Path, user: str) -> bool:
-    """Whether a program fails in the container."""
+    """Return whether a program fails in the container."""
     try:
         chroot.run(root, program[1:], data, user, program[:1])
     except subprocess.CalledProcessError:

@@ -1,8 +1,8 @@
-"""Run the steps of a Dockerfile in folders that hold a system each, and then what they have made, as a container does.
+"""Run the steps of a Dockerfile in root folders, and then the built image, as a container would.
 
 ::
 
-    base --copied--> 0 --RUN, COPY-->        the Debian of mmdebstrap stands for the image that FROM names
+    base --copied--> 0 --RUN, COPY-->        the Debian of mmdebstrap replaces the image named by FROM
     base --copied--> 1 --COPY --from=0-->    the last one is the image
 """
 
@@ -20,22 +20,22 @@ from apps.container.dockerfile import Stage, Step, read_dockerfile
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 DOCKERFILE = HERE / "Dockerfile"
-#: The path of a system's programs.
+#: Search path of a system's programs.
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def enter(root: Path, command: Sequence[str], variables: Mapping[str, str], **setup: str) -> None:
-    """Run a command in a system with some variables; the others are those of ``enter.sh``, by their names.
+    """Run a command in a root folder with some variables; ``setup`` sets further variables of ``enter.sh`` by name.
 
     Raises:
-        subprocess.CalledProcessError: If it fails.
+        subprocess.CalledProcessError: If the command fails.
     """
     inside = ["env", *(f"{name}={value}" for name, value in variables.items()), *command]
     subprocess.run([str(HERE / "enter.sh"), str(root), *inside], env={**os.environ, **setup}, check=True)
 
 
 def variables_of(stage: Stage) -> dict[str, str]:
-    """What ``ENV`` sets in a stage."""
+    """Return the variables that ``ENV`` sets in a stage."""
     found = {"PATH": PATH}
     for step in stage.all("ENV"):
         found |= {name: Template(value).safe_substitute(found) for name, value in step.pairs().items()}
@@ -43,13 +43,13 @@ def variables_of(stage: Stage) -> dict[str, str]:
 
 
 def build(folder: Path, arguments: Mapping[str, str] | None = None, suite: str = "bookworm", mirror: str = "") -> Path:
-    """Make the system of the Dockerfile's last stage, and return its folder; what an interrupted run has made is used.
+    """Build the last stage of the Dockerfile and return its root folder; results of an interrupted run are reused.
 
     Args:
-        folder: of the systems.
-        arguments: as `read_dockerfile` has them.
-        suite: of the Debian that stands for the base.
-        mirror: of its packages; empty for Debian's own.
+        folder: folder of the root folders.
+        arguments: build arguments, as in `read_dockerfile`.
+        suite: suite of the Debian that replaces the base image.
+        mirror: mirror of its packages; empty for Debian's own.
 
     Raises:
         subprocess.CalledProcessError: If a step fails.
@@ -82,7 +82,7 @@ def build(folder: Path, arguments: Mapping[str, str] | None = None, suite: str =
 
 
 def copy(step: Step, root: Path, context: Path, roots: Mapping[str, Path]) -> None:
-    """Do what ``COPY`` does: of a folder, what it holds is copied; a place that ends in / is a folder."""
+    """Do what ``COPY`` does: copy the contents of a folder; a destination that ends in / is a folder."""
     words = step.text.split()
     if words[0].startswith("--from="):
         context = roots[words.pop(0).removeprefix("--from=")]
@@ -97,14 +97,14 @@ def copy(step: Step, root: Path, context: Path, roots: Mapping[str, Path]) -> No
 
 
 def run(root: Path, words: Sequence[str], data: Path, user: str = "", entrypoint: Sequence[str] = ()) -> None:
-    """Run what the image is for, as ``docker run --network none --read-only --volume data:/data`` does.
+    """Run the built image, as ``docker run --network none --read-only --volume data:/data`` does.
 
     Args:
-        root: of the image.
-        words: of the command line; none for those of ``CMD``.
-        data: a folder of this machine, which can be written there as ``/data``.
-        user: numbers such as "1234:1234"; empty for the image's own.
-        entrypoint: another program.
+        root: root folder of the image.
+        words: arguments of the command line; none for those of ``CMD``.
+        data: a folder of this machine, mounted writable as ``/data``.
+        user: user and group id such as "1234:1234"; empty for the image's user.
+        entrypoint: program to run instead of the image's entrypoint.
 
     Raises:
         subprocess.CalledProcessError: If the program fails.

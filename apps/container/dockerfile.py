@@ -1,4 +1,4 @@
-"""A Dockerfile, as stages of steps: as much of its language as ours needs, and an error for the rest."""
+"""Parse a Dockerfile into stages of steps: the part of the language that ours needs, and an error for the rest."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
 
-#: What is understood in a stage.
+#: Instructions that are supported in a stage.
 KNOWN = ("ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "RUN", "USER", "WORKDIR")
 
 
 @dataclass(frozen=True)
 class Step:
-    """One instruction, such as ``RUN`` and what is to be run, without the ends of its lines."""
+    """One instruction, such as ``RUN``, and its argument, with continued lines joined."""
 
     word: str
     text: str
 
     def pairs(self) -> dict[str, str]:
-        """The names and values of an ``ENV`` or ``ARG``; one without a value has an empty one."""
+        """Return the names and values of an ``ENV`` or ``ARG``; a missing value is empty."""
         return {name: value for name, _, value in (part.partition("=") for part in shlex.split(self.text))}
 
     def words(self) -> list[str]:
-        """The words of an ``ENTRYPOINT`` or ``CMD``.
+        """Return the words of an ``ENTRYPOINT`` or ``CMD``.
 
         Raises:
-            ValueError: If they are not written as a list, which starts no shell.
+            ValueError: If they are not in list form, which starts no shell.
         """
         try:
             found = json.loads(self.text)
@@ -42,14 +42,14 @@ class Step:
 
 @dataclass
 class Stage:
-    """What begins with a ``FROM``: the image that it begins with, its own name, and its steps."""
+    """A stage, which begins with a ``FROM``: its base image, its name and its steps."""
 
     base: str
     name: str = ""
     steps: list[Step] = field(default_factory=list)
 
     def all(self, word: str) -> list[Step]:
-        """The steps of a kind."""
+        """Return the steps with a given instruction."""
         return [step for step in self.steps if step.word == word]
 
 
@@ -57,11 +57,11 @@ def read_dockerfile(path: str | Path, arguments: Mapping[str, str] | None = None
     """Return the stages of a Dockerfile.
 
     Args:
-        path: of the file.
-        arguments: values of ``ARG``, as ``--build-arg`` gives them; they replace those of the file.
+        path: path of the file.
+        arguments: values of ``ARG``, as in ``--build-arg``; they replace those of the file.
 
     Raises:
-        ValueError: If it has an instruction or an argument that is not known here.
+        ValueError: If the file has an unsupported instruction, or an argument is unknown.
     """
     text = re.sub(r"^\s*#.*\n", "", Path(path).read_text(encoding="utf-8"), flags=re.MULTILINE)
     given, known, stages = dict(arguments or {}), dict[str, str](), list[Stage]()

@@ -10,22 +10,22 @@ from cuda_runtime import load_cuda_runtime
 
 
 def main() -> int:
-    """Translate the CT series of a folder; returns the exit code.
+    """Translate the CT series of a folder and return the exit code.
 
-    What goes wrong is said in one line, the last, and its code is 1; above it Holoscan logs where.
+    If something fails, the last line tells what and the code is 1; above it Holoscan logs where.
     """
     os.environ.setdefault("HOLOSCAN_LOG_LEVEL", "WARN")
     try:
         load_cuda_runtime()
-        from monai.deploy.core import Application  # which needs that library
+        from monai.deploy.core import Application  # needs that library
 
         paths = Application.init_app_context(sys.argv)
         bundle_root = find_bundle(Path(paths.model_path))
         sys.path.insert(0, str(bundle_root))
-        from app import TranslationApp  # which needs the bundle
+        from app import TranslationApp  # needs the bundle
 
         TranslationApp(Path(paths.input_path), Path(paths.output_path), bundle_root).run()
-    except SystemExit as end:  # the parser of the command line has said why
+    except SystemExit as end:  # the command line parser has printed why
         return 1 if end.code else 0
     except Exception as error:
         print(f"error: {reason(error)}", file=sys.stderr)
@@ -34,17 +34,17 @@ def main() -> int:
 
 
 def reason(error: BaseException) -> str:
-    """What went wrong, in one line, beneath MONAI's own errors that tell in which expression or transform it did."""
+    """Return the cause of an error in one line, without MONAI's wrappers that name the expression or transform."""
     while isinstance(error, RuntimeError) and error.__cause__:
         error = error.__cause__
     return " ".join(str(error).split()) or type(error).__name__
 
 
 def find_bundle(model_path: Path) -> Path:
-    """The bundle's folder: the one given, one in it (as in a MAP), or the one that it is the ``models`` of.
+    """Return the bundle's folder: the given folder, a folder in it (as in a MAP), or the parent of its ``models``.
 
     Raises:
-        FileNotFoundError: If there is none.
+        FileNotFoundError: If there is no bundle.
     """
     path = model_path.resolve()
     for folder in (path, *sorted(path.glob("*/")), path.parent):

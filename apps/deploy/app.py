@@ -1,4 +1,4 @@
-"""Application: a folder with a DICOM series in, a folder with the derived series out, the bundle between them."""
+"""MONAI Deploy application: translate a folder with a DICOM series to a folder with the derived series."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from monai.deploy.core import Application
 from monai.deploy.operators import DICOMSeriesSelectorOperator
 from translator import TranslateSeriesOperator
 
-#: What is translated: the scanner's own CT images, no localizers, no series that was derived from them.
+#: Series to translate: the scanner's original CT images, without localizers and derived series.
 ORIGINAL_CT = {"Modality": "^CT$", "ImageType": ["ORIGINAL", "PRIMARY", "!LOCALIZER"]}
 
 
@@ -25,8 +25,8 @@ class TranslationApp(Application):
         folder --headers--> selector --one series--> translator --> folder with the derived series
 
     Args:
-        input_dir: holds DICOM files, at any depth.
-        output_dir: where the folder of the derived series goes.
+        input_dir: folder with DICOM files, at any depth.
+        output_dir: folder in which the folder of the derived series is written.
         bundle_root: folder of the bundle.
     """
 
@@ -35,8 +35,8 @@ class TranslationApp(Application):
         super().__init__()
 
     def compose(self) -> None:
-        """Make the operators and connect them."""
-        once = CountCondition(self, 1)  # the loader waits for nothing, and would load again and again
+        """Create and connect the operators."""
+        once = CountCondition(self, 1)  # the loader has no input to wait for, and would load repeatedly
         loader = HeaderLoaderOperator(self, once, input_folder=self.input_dir, must_load=False, name="header_loader")
         selector = DICOMSeriesSelectorOperator(self, rules=rules(), all_matched=True, name="series_selector")
         translator = TranslateSeriesOperator(
@@ -47,7 +47,7 @@ class TranslationApp(Application):
 
 
 def rules() -> str:
-    """The selector's rules: the series that the environment variable SERIES_UID names, or else original CT."""
+    """Return the selector's rules: the series named by the environment variable SERIES_UID, or else original CT."""
     uid = os.environ.get("SERIES_UID")
     conditions = {"SeriesInstanceUID": f"^{re.escape(uid)}$"} if uid else ORIGINAL_CT
     return json.dumps({"selections": [{"name": "CT series", "conditions": conditions}]})

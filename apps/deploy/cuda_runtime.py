@@ -1,4 +1,4 @@
-"""CUDA's runtime library, which Holoscan links to even where there is no GPU."""
+"""Load CUDA's runtime library, which Holoscan needs even without a GPU."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ LIBRARY = "libcudart.so.13"
 
 
 def load_cuda_runtime() -> None:
-    """Load the system's library, or else the one of pip's nvidia-cuda-runtime, which the linker does not find itself.
+    """Load the system's library, or else that of the PyPI package nvidia-cuda-runtime, which the linker does not find.
 
-    It has to be loaded before MONAI is imported: with the SDK installed, that imports Holoscan.
+    It must be loaded before MONAI, which imports Holoscan if the SDK is installed.
 
     Raises:
         OSError: If there is neither.

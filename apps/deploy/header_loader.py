@@ -1,4 +1,4 @@
-"""Loader: the headers of a folder's DICOM files as the SDK's studies; the pixels stay on disk."""
+"""Load only the headers of a folder's DICOM files, as the SDK's studies; the pixels stay on disk."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from monai.deploy.core.domain.dicom_series import DICOMSeries
 from monai.deploy.core.domain.dicom_study import DICOMStudy
 from monai.deploy.operators import DICOMDataLoaderOperator
 
-#: What a file has to name to be of a series.
+#: Attributes that a file must have to belong to a series.
 UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
 
 
 class HeaderLoaderOperator(DICOMDataLoaderOperator):
-    """Load all DICOM files below a folder as studies of series, but neither their pixels nor a choice among them.
+    """Load all DICOM files below a folder as studies of series, without pixels and without dropping any file.
 
-    The SDK's own holds every pixel of every series in memory. And of images at the same position it keeps one, so that
-    two time points of one series would pass for a single one, and be mixed.
+    The SDK's loader keeps all pixels of all series in memory. It also keeps only one of several images at the same
+    position, so that two time points of a series would be mixed and pass for one.
 
     Named output:
         dicom_study_list: `DICOMStudy` objects.
     """
 
     def _load_data(self, files: list[str]) -> list[DICOMStudy]:
-        """The studies of the files that are DICOM objects of a series; others are left aside."""
+        """Return the studies of the files that are DICOM objects of a series; other files are skipped."""
         studies: dict[str, DICOMStudy] = {}
         series: dict[str, DICOMSeries] = {}
         for file in sorted(files):

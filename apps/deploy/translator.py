@@ -1,4 +1,4 @@
-"""Translator: the selected series through the bundle's own inference, to a derived series."""
+"""Translate the selected series to a derived series by the bundle's inference."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from bundle.runtime.files import PART
 from bundle.scanner.kernels import catalogue
 from bundle.transforms.prepare import LONGEST
 
-#: What decoding a series may take.
+#: Memory limit for decoding a series.
 MEMORY = "4GiB"
 
 
 class TranslateSeriesOperator(Operator):
-    """Translate the one selected CT series into a folder of the output, ``<its Series Instance UID>_translated``.
+    """Translate the selected CT series into a folder of the output, ``<its Series Instance UID>_translated``.
 
-    The bundle reads, translates and writes slab by slab. The folder appears only when whole; after an error nothing of
-    it is left.
+    The bundle reads, translates and writes slab by slab. The folder appears only when it is complete; after an error
+    nothing of it is left.
 
     Named input:
         study_selected_series_list: `StudySelectedSeries` objects, of one series in all.
@@ -34,11 +34,11 @@ class TranslateSeriesOperator(Operator):
     Args:
         fragment: the application.
         bundle_root: folder of the bundle, with ``configs/inference.json``.
-        output_dir: made where missing.
+        output_dir: folder of the output, created if missing.
 
     Raises:
-        ValueError: If not one series is selected, it is none that the bundle makes a derived series of, or an
-            environment variable names no kernel.
+        ValueError: If not exactly one series is selected, the bundle cannot derive a series from it, or an environment
+            variable names an unknown kernel.
     """
 
     def __init__(self, fragment: Fragment, *args: Any, bundle_root: Path, output_dir: Path, **kwargs: Any) -> None:
@@ -51,14 +51,14 @@ class TranslateSeriesOperator(Operator):
         spec.input(self.input_name)
 
     def compute(self, op_input: Any, *_: Any) -> None:
-        """Translate what is received."""
+        """Translate the received series."""
         studies = op_input.receive(self.input_name)
         series = _only([selected.series for study in studies for selected in study.selected_series])
         with tempfile.TemporaryDirectory() as temporary:
             self.translate(_gathered(series, Path(temporary)))
 
     def translate(self, folder: Path) -> None:
-        """Run the bundle's inference on a folder with the files of a series."""
+        """Run the bundle's inference on a folder with the files of one series."""
         first = series_files(folder)[0]
         if not is_ct(first):
             raise ValueError(f"image {str(Path(first).resolve())!r} is not a CT image in HU; give a CT series in HU.")
@@ -77,7 +77,7 @@ class TranslateSeriesOperator(Operator):
             workflow.run()
             workflow.finalize()
         except BaseException:
-            for left in self.output_dir.glob(f"{PART}{folder.name[:LONGEST]}_*"):  # the scratch and its lock
+            for left in self.output_dir.glob(f"{PART}{folder.name[:LONGEST]}_*"):  # scratch files and their lock
                 if left.is_dir():
                     shutil.rmtree(left, ignore_errors=True)
                 else:
@@ -86,13 +86,13 @@ class TranslateSeriesOperator(Operator):
 
 
 def kernels() -> dict[str, str]:
-    """Return the kernels that the environment variables SOURCE_KERNEL and TARGET_KERNEL name, as keys of the config.
+    """Return the kernels from the environment variables SOURCE_KERNEL and TARGET_KERNEL as keys of the config.
 
-    A config would evaluate text that starts with ``$``, ``@`` or ``%``: only names of the catalogue get there, and
-    paths from the root on.
+    A config would evaluate text that starts with ``$``, ``@`` or ``%``, so only names of the catalogue and absolute
+    paths are passed on.
 
     Raises:
-        ValueError: If one is neither a name of the catalogue, nor a file or folder.
+        ValueError: If one is neither a name of the catalogue nor an existing file or folder.
     """
     found = {}
     for key in ("source_kernel", "target_kernel"):
@@ -111,7 +111,7 @@ def kernels() -> dict[str, str]:
 
 
 def _only(series: list[DICOMSeries]) -> DICOMSeries:
-    """The series, where it is one alone."""
+    """Return the series if there is exactly one."""
     if len(series) != 1:
         listed = "; ".join(f"{one.SeriesInstanceUID} ({one.SeriesDescription or 'no description'})" for one in series)
         raise ValueError(
@@ -123,7 +123,7 @@ def _only(series: list[DICOMSeries]) -> DICOMSeries:
 
 
 def _gathered(series: DICOMSeries, folder: Path) -> Path:
-    """A folder of links to all files of a series, which may lie in several, named after its Series Instance UID."""
+    """Make a folder, named by the Series Instance UID, with links to all files of a series, wherever they lie."""
     gathered = folder / str(series.SeriesInstanceUID)
     gathered.mkdir()
     for number, instance in enumerate(series.get_sop_instances()):

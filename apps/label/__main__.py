@@ -12,7 +12,7 @@ from apps.label.uploads import SUFFIXES
 
 ROOT = Path(__file__).parents[2]
 SHIM = Path(__file__).parent / "torchvision_without_cuda"
-#: Seconds that a request may wait for its result: no limit in practice, since others wait meanwhile in the same queue.
+#: Seconds that a request may wait for its result: practically no limit, since requests wait in one queue.
 PATIENCE = 24 * 3600
 
 
@@ -27,19 +27,19 @@ def serve(
     """Serve a folder of images until interrupted.
 
     Args:
-        studies: folder of the images; MONAI Label keeps its list of them and results that are stored in there.
-        port: of the server.
-        host: address it listens on. On another than loopback MONAI Label's authentication has to be on, by
+        studies: folder of the images; MONAI Label also keeps its list of images and stored results there.
+        port: port of the server.
+        host: address to listen on. Any address but loopback requires MONAI Label's authentication, set by
             ``MONAI_LABEL_AUTH_ENABLE`` and ``MONAI_LABEL_AUTH_REALM_URI`` in the environment.
-        folder: where the app is laid out.
+        folder: folder in which the app is laid out.
         bundle: folder of the bundle.
-        anyone_may_use_this_server: whoever reaches another address than loopback may read, add and remove images and
-            results, train, and change the weights.
+        anyone_may_use_this_server: allow an address other than loopback without authentication: whoever reaches it may
+            read, add and remove images and results, train, and change the weights.
 
     Raises:
         ModuleNotFoundError: If MONAI Label is not installed.
-        FileNotFoundError: If there are no such studies, or no bundle.
-        ValueError: If others can reach the server and it would not ask who they are.
+        FileNotFoundError: If the studies or the bundle do not exist.
+        ValueError: If others can reach the server without authentication.
     """
     host = str(host)
     check_access(host, os.environ, bool(anyone_may_use_this_server))
@@ -57,19 +57,19 @@ def serve(
 
 
 def settings(app: Path) -> dict[str, str]:
-    """MONAI Label's settings, as far as they differ from its defaults; the environment's own go before them."""
-    quoted = ", ".join(f'"*{suffix}"' for suffix in SUFFIXES)  # of a studies folder, besides folders of DICOM files
+    """Return MONAI Label's settings that differ from its defaults; environment variables take precedence."""
+    quoted = ", ".join(f'"*{suffix}"' for suffix in SUFFIXES)  # image files, besides folders of DICOM files
     return {
         "MONAI_LABEL_DATASTORE_FILE_EXT": f"[{quoted}]",
         "MONAI_LABEL_INFER_CONCURRENCY": "1",
         "MONAI_LABEL_INFER_TIMEOUT": str(PATIENCE),
         "MONAI_LABEL_SESSION_PATH": str(app.parent / "sessions"),
-        "BUNDLE_ISOLATED": "4GiB",  # images are decoded in a process of their own, which may take so much
+        "BUNDLE_ISOLATED": "4GiB",  # memory limit of the separate process that decodes images
     }
 
 
 def search_path() -> str:
-    """Where Python looks for the server, and for what stands in for torchvision's compiled part."""
+    """Return Python's search path with the server, and the replacement of torchvision's compiled part."""
     return os.pathsep.join(filter(None, (str(SHIM), str(ROOT), os.environ.get("PYTHONPATH"))))
 
 

@@ -1,4 +1,4 @@
-"""Who may use the server: on loopback everybody of this machine, elsewhere those whom MONAI Label authenticates."""
+"""Decide who may use the server: on loopback every user of this machine, elsewhere those MONAI Label authenticates."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ ENABLE, REALM = "MONAI_LABEL_AUTH_ENABLE", "MONAI_LABEL_AUTH_REALM_URI"
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a server on this address can be reached from its own machine alone."""
+    """Return whether a server on this address can be reached only from its own machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -17,15 +17,15 @@ def is_loopback(host: str) -> bool:
 
 
 def check_access(host: str, environment: Mapping[str, str], anyone: bool) -> None:
-    """Check that a server that others can reach asks who they are.
+    """Check that a server that others can reach authenticates them.
 
     Args:
         host: address that it listens on.
         environment: MONAI Label's settings.
-        anyone: the user's word that everybody may use it.
+        anyone: whether the user allows everybody to use it.
 
     Raises:
-        ValueError: If the address is not loopback and there is neither authentication nor that word.
+        ValueError: If the address is not loopback, and neither authentication nor ``anyone`` is set.
     """
     enabled = environment.get(ENABLE, "").strip().lower() in ("true", "1", "yes", "on")
     if is_loopback(host) or anyone or (enabled and environment.get(REALM, "").strip()):

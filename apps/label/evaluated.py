@@ -1,6 +1,6 @@
-"""The last check, where the stock app hands a request to a config: none of its values may be one that is evaluated.
+"""Check once more, where the stock app passes a request to a config, that no value of it would be evaluated.
 
-The closed lists of `rules` have refused such values before. This holds if a list should have a hole.
+The allow-lists of `rules` already refuse such values. This check still holds if a list has a gap.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from apps.label.values import EVALUATED, show
 
-#: Keys of a mapping that `ConfigParser` builds an object from.
+#: Keys that make `ConfigParser` build an object from a mapping.
 BUILT = ("_target_", "_requires_", "_disabled_", "_mode_")
 
 
@@ -20,7 +20,7 @@ class EvaluatedError(ValueError):
 
 
 def check_evaluated(value: Any, name: str = "request") -> None:
-    """Check a request, in depth.
+    """Check a request recursively.
 
     Raises:
         EvaluatedError: If a text in it starts with ``$``, ``@`` or ``%``, or a mapping has a key such as ``_target_``.
@@ -40,10 +40,10 @@ def check_evaluated(value: Any, name: str = "request") -> None:
 
 
 def checking(function: Callable[..., Any], argument: int) -> Callable[..., Any]:
-    """A function of the stock app that checks its request first.
+    """Wrap a function of the stock app so that it checks its request first.
 
     Args:
-        function: of the app.
+        function: function of the app.
         argument: position of the request among its arguments.
     """
 

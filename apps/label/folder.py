@@ -1,4 +1,4 @@
-"""The folder that MONAI Label starts from: its stock app `monaibundle`, and in it this bundle, unmodified."""
+"""Lay out the folder that MONAI Label starts from: its stock app `monaibundle` with this bundle in it, unmodified."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ import shutil
 import sys
 from pathlib import Path
 
-#: The bundle's name in requests. From it MONAI Label guesses what a model is for: no "detection" or the like in it.
+#: The bundle's name in requests. MONAI Label guesses a model's task from it, so it must not contain "detection" etc.
 NAME = "ct_kernel_translation_gan"
-#: What a bundle consists of, as far as MONAI Label opens it.
+#: Parts of the bundle that MONAI Label opens.
 PARTS = ("LICENSE", "bundle", "configs", "models")
 
 
 def lay_out(folder: str | Path, bundle: str | Path) -> Path:
-    """Make the app's folder, or bring it up to date, and return the app's path in it.
+    """Create or update the app's folder and return the path of the app in it.
 
     ::
 
         folder/monaibundle/main.py                 copied from the installed package
         folder/monaibundle/model/NAME/configs  --> the bundle's own, as are its code and weights
 
-    What MONAI Label writes into the bundle, training runs and logs, stays in the folder. Weights that training writes
-    into ``models`` are the bundle's own.
+    Training runs and logs that MONAI Label writes into the bundle stay in this folder, but weights that training writes
+    into ``models`` go to the bundle itself.
 
     Args:
-        folder: made where missing.
-        bundle: holds the parts.
+        folder: folder of the app, created if missing.
+        bundle: folder of the bundle.
 
     Raises:
         ModuleNotFoundError: If MONAI Label is not installed.

@@ -1,7 +1,7 @@
-"""Every request is checked against the closed lists before MONAI Label's own code sees a value of it.
+"""Check every request against the allow-lists before MONAI Label's own code sees any of its values.
 
-The check is a dependency of the whole app: FastAPI runs it before the function of any route, and a route without a rule
-is not served.
+The check is a dependency of the whole app: FastAPI runs it before the function of any route, and routes without a rule
+are not served.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from apps.label.values import check_all, show
 
 
 def make_guard(rules: Mapping[tuple[str, str], Rule]) -> Callable[[Request], Awaitable[None]]:
-    """The check, as a dependency.
+    """Return the check as a FastAPI dependency.
 
     Args:
-        rules: of each route that is served, by method and path.
+        rules: rule of each served route, by method and path.
 
     Returns:
-        A function that raises HTTPException, of status 400 and one line, if a request breaks its rule.
+        A function that raises an HTTPException with status 400 and a one-line message if a request breaks its rule.
     """
 
     async def guard(request: Request) -> None:
@@ -44,10 +44,10 @@ def make_guard(rules: Mapping[tuple[str, str], Rule]) -> Callable[[Request], Awa
 
 
 def check_form(items: list[tuple[str, Any]], rule: Rule) -> None:
-    """Check the fields and files of a form; of the path that a client sends with a file, the last part is kept.
+    """Check the fields and files of a form, and reduce the path sent with a file to its last part.
 
     Raises:
-        ValueError: If a field or file is not in the rule, or not as the rule says.
+        ValueError: If a field or file is not in the rule, or violates it.
     """
     check_all([(key, value) for key, value in items if isinstance(value, str)], rule.form, "form field")
     for key, sent in items:

@@ -1,6 +1,6 @@
-"""Closed lists: the routes that are served, and of each the keys that a request may have and what their values may be.
+"""Allow-lists of requests: the served routes, and the keys and values that a request to each may have.
 
-A route that is not listed is not served, and a key that is not listed is refused.
+Routes that are not listed are not served, and keys that are not listed are refused.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ DTYPES = ("", "int8", "uint8", "int16", "uint16", "int32", "uint32", "float32", 
 LEVELS = Choice(("debug", "info", "warning", "error", "critical"), any_case=True)
 GPUS = Text(r"all|[0-9]{1,2}(,[0-9]{1,2}){0,31}", "list of GPUs; write all, or numbers such as 0,1", empty=True)
 WEIGHTS = Text(r"[A-Za-z0-9][A-Za-z0-9_.-]*\.pt", "file of the bundle's models, such as model.pt", longest=100)
-#: The catalogue that comes with the bundle, read as data: MONAI Label is the first to import the package `bundle`.
+#: The bundle's catalogue of kernels, read as data, because MONAI Label must be the first to import `bundle`.
 CATALOGUE = pathlib.Path(__file__).parents[2] / "bundle" / "scanner" / "kernels.json"
-#: Its kernels: a name alone, never a file.
+#: Names of its kernels; files are not allowed.
 KERNELS = Choice(("", *(kernel["name"] for kernel in json.loads(CATALOGUE.read_text(encoding="utf-8"))["kernels"])))
-#: What stock clients add to every request.
+#: Keys that stock clients add to every request.
 CLIENT: dict[str, Value] = {"client_id": OPTIONAL_NAME}
-#: What a stored image or label may be described by: Slicer's module sends the names of its segments.
+#: Keys that may describe a stored image or label; Slicer's module sends the names of its segments.
 STORED: dict[str, Value] = {**CLIENT, "label_info": Rows({"name": NAME, "idx": Whole(0, 10**6)})}
 STATUS: dict[str, Value] = {"all": FLAG, "check_if_running": FLAG}
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What the requests of a route may hold; nothing where nothing is said."""
+    """Allowed contents of a route's requests; by default empty."""
 
     path: Mapping[str, Value] = field(default_factory=dict)
     query: Mapping[str, Value] = field(default_factory=dict)
@@ -45,10 +45,10 @@ class Rule:
 
 
 def infer_keys(devices: Sequence[str]) -> dict[str, Value]:
-    """Keys of ``params`` of ``/infer``: the bundle's own options, then MONAI Label's.
+    """Return the keys of ``params`` in ``/infer``: the bundle's options, then MONAI Label's.
 
     Args:
-        devices: names that the server offers, beside ``cpu`` and ``cuda:0``.
+        devices: names of devices that the server offers, besides ``cpu`` and ``cuda:0``.
     """
     return {
         "conditioning": Choice(("sketch", "anchored", "image", "none")),
@@ -70,7 +70,7 @@ def infer_keys(devices: Sequence[str]) -> dict[str, Value]:
 
 
 def train_keys(devices: Sequence[str]) -> dict[str, Value]:
-    """Keys of the body of ``/train``: the bundle's own options, then MONAI Label's."""
+    """Return the keys in the body of ``/train``: the bundle's options, then MONAI Label's."""
     return {
         "scale": Whole(0, 16),
         "max_minutes": Number(0, 10**6),
@@ -98,16 +98,16 @@ def train_keys(devices: Sequence[str]) -> dict[str, Value]:
 
 
 def device(names: Sequence[str]) -> Choice:
-    """A device: one that the server offers, or as PyTorch names it."""
+    """Return the allowed devices: those that the server offers, and PyTorch's names."""
     return Choice(tuple(dict.fromkeys((*names, "cpu", "cuda", *(f"cuda:{index}" for index in range(16))))))
 
 
 def make_rules(model: str, devices: Sequence[str] = ()) -> dict[tuple[str, str], Rule]:
-    """The rule of each route that is served, by method and path.
+    """Return the rule of each served route, by method and path.
 
     Args:
         model: the bundle's name on the server.
-        devices: names that the server offers.
+        devices: names of devices that the server offers.
     """
     name = {"model": Choice((model,))}
     infer = infer_keys(devices)
@@ -192,7 +192,7 @@ def make_rules(model: str, devices: Sequence[str] = ()) -> dict[tuple[str, str],
     }
 
 
-#: Routes of MONAI Label that are off: method, start of the path, and why. An empty method is any.
+#: Disabled routes of MONAI Label: method (empty for any), start of the path, and the reason.
 OFF = (
     ("", "/infer/wsi", "there are no whole slides here"),
     ("", "/proxy", "it serves no DICOMweb server"),
@@ -209,5 +209,5 @@ OFF = (
 
 
 def why_off(method: str, path: str) -> str:
-    """Why a route of MONAI Label is off, or nothing if it is not one of those."""
+    """Return why a route of MONAI Label is disabled; an empty string if it is not one of those."""
     return next((why for of, start, why in OFF if of in ("", method) and path.startswith(start)), "")

@@ -1,4 +1,4 @@
-"""MONAI Label's server behind the closed lists of `rules`; it answers while it translates, and says what was wrong."""
+"""MONAI Label's server behind the allow-lists of `rules`; it stays responsive and reports errors in plain words."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ from apps.label.guard import make_guard
 from apps.label.rules import make_rules, why_off
 from apps.label.studies import OutsideError, find
 
-# By default any web page that is open in a browser on this machine may read what the server answers.
+# By default, any web page open in a browser on this machine may read the server's answers.
 settings.MONAI_LABEL_CORS_ORIGINS = [f"http://127.0.0.1:{settings.MONAI_LABEL_SERVER_PORT}"]
-import monailabel.app as stock  # noqa: E402 - takes the setting as it is when it is imported
+import monailabel.app as stock  # noqa: E402 - reads the setting when it is imported
 
 RULES = make_rules(NAME, device_list())
 ROUTERS = [info, model, infer, batch_infer, train, activelearning, scoring, datastore, logs, session]
@@ -51,7 +51,7 @@ ROUTERS += [login] if settings.MONAI_LABEL_AUTH_ENABLE else []
 
 
 def threaded(router: APIRouter) -> None:
-    """Replace MONAI Label's route of inference by one that runs in a thread: its own keeps all others waiting.
+    """Replace MONAI Label's inference route, which blocks all other requests, by one that runs in a thread.
 
     One image is translated at a time, in the order of the requests: ``MONAI_LABEL_INFER_CONCURRENCY`` is 1.
     """
@@ -59,7 +59,7 @@ def threaded(router: APIRouter) -> None:
     original = route.endpoint
 
     def api_run_inference(image: str, **request: Any) -> Any:
-        request.pop("user")  # whom the signature has let in
+        request.pop("user")  # already authenticated by a dependency in the signature
         try:
             image = find(image, app_instance().studies, app_instance().datastore())
         except FileNotFoundError as error:
@@ -72,16 +72,16 @@ def threaded(router: APIRouter) -> None:
 
 
 def in_background(request: dict[str, Any], method: str, **options: Any) -> Any:
-    """Start training or inference of all images in another process, once their values and files are checked."""
+    """Start training or inference of all images in another process after checking values and files."""
     check_evaluated(request)
     app_instance().datastore().check_all()
     return run_background_task(request, method, **options)
 
 
 def harden() -> None:
-    """Put what is checked in the place of what the stock app would use, and make its authentication work.
+    """Replace parts of the stock app by checked ones, and repair its authentication.
 
-    It verifies a token without saying by which algorithm, and PyJWT 2 refuses to, so that nobody would be let in.
+    The stock app verifies tokens without naming an algorithm, which PyJWT 2 refuses, so that nobody could log in.
     """
     interfaces.LocalDatastore = FencedDatastore
     BundleInferTask.pre_transforms = checking(BundleInferTask.pre_transforms, 1)
@@ -91,7 +91,7 @@ def harden() -> None:
 
 
 def served(router: APIRouter) -> APIRouter:
-    """The routes of a router that have a rule."""
+    """Return a router with only those routes that have a rule."""
     kept = APIRouter()
     kept.routes.extend(
         route for route in router.routes if any((method, route.path) in RULES for method in route.methods)
@@ -100,19 +100,19 @@ def served(router: APIRouter) -> APIRouter:
 
 
 def told(_: Request, error: Exception) -> JSONResponse:
-    """What went wrong, in the words of whoever found it, instead of "Internal Server Error"; the log has all of it."""
+    """Answer with the message of the root cause instead of "Internal Server Error"; the log has the traceback."""
     while error.__cause__:
         error = error.__cause__  # type: ignore[assignment]
     return JSONResponse({"detail": f"{error}" or type(error).__name__}, 500)
 
 
 def refused(_: Request, error: Exception) -> JSONResponse:
-    """What a request may not have: an image outside the studies, or a value that would be evaluated."""
+    """Refuse a request that names an image outside the studies, or a value that would be evaluated."""
     return JSONResponse({"detail": str(error)}, 403 if isinstance(error, OutsideError) else 400)
 
 
 def missing(request: Request, error: HTTPException) -> JSONResponse:
-    """A route that there is not, and why, if MONAI Label has it."""
+    """Answer a request for a route that is not served; tell why if MONAI Label has the route."""
     detail, path = error.detail, request.url.path
     if detail == HTTPStatus(error.status_code).phrase:
         why = why_off(request.method, path)
@@ -121,7 +121,7 @@ def missing(request: Request, error: HTTPException) -> JSONResponse:
 
 
 def make_app() -> FastAPI:
-    """MONAI Label's app, with the guard before every route; only routes that have a rule are in it."""
+    """Return MONAI Label's app with the guard before every route, and only with routes that have a rule."""
     harden()
     threaded(infer.router)
     made = FastAPI(
@@ -143,7 +143,7 @@ def make_app() -> FastAPI:
 
 
 def leave_working_folder() -> None:
-    """Work in an empty folder: MONAI Label takes an image's name for a file there before it looks in the studies."""
+    """Change to an empty folder: MONAI Label looks for images in the working folder before it looks in the studies."""
     folder = Path(settings.MONAI_LABEL_APP_DIR).parent / "empty"
     folder.mkdir(exist_ok=True)
     os.chdir(folder)

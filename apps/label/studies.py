@@ -1,4 +1,4 @@
-"""Images that a request may name: those in the studies folder, wherever links lead."""
+"""Allow requests to name only images in the studies folder, even through links."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ class OutsideError(ValueError):
 
 
 def is_inside(path: str | Path, studies: str | Path) -> bool:
-    """Whether a path, followed to where its links lead, is the studies folder or lies in it."""
+    """Return whether a path, with links resolved, is the studies folder or lies in it."""
     return Path(path).resolve().is_relative_to(Path(studies).resolve())
 
 
 def find(image: str, studies: str | Path, store: Any) -> str:
-    """An image as MONAI Label takes it: the name of a stored one, or the path of a file or folder in the studies.
+    """Return an image as MONAI Label expects it: a stored image's name, or the path of a file or folder in the studies.
 
     Args:
-        image: name or path, relative to the studies or absolute; nothing if the request has the image itself.
-        studies: folder.
+        image: name or path, relative to the studies or absolute; empty if the request contains the image itself.
+        studies: folder of the studies.
         store: MONAI Label's datastore of the folder.
 
     Raises:
-        FileNotFoundError: If there is no such image.
+        FileNotFoundError: If the image does not exist.
         OutsideError: If it is not in the studies.
     """
     if not image:
@@ -34,7 +34,7 @@ def find(image: str, studies: str | Path, store: Any) -> str:
     path = Path(stored or Path(studies) / image)
     if not is_inside(path, studies) or ".." in Path(image).parts:
         raise OutsideError(f"image {image!r} is outside the studies; name one in them, or send the file itself.")
-    if stored:  # by its name, unless MONAI Label would take that for a path from the folder that it runs in
+    if stored:  # by its name, unless MONAI Label would take that for a path in its working folder
         return stored if Path(image).exists() else image
     if path.exists():
         return str(path.resolve())
@@ -48,7 +48,7 @@ def check_inside(paths: Iterable[str | Path], studies: str | Path) -> None:
     """Check files that MONAI Label is about to read, change or remove.
 
     Raises:
-        OutsideError: If one is not in the studies.
+        OutsideError: If a file is not in the studies.
     """
     for path in paths:
         if not is_inside(path, studies):

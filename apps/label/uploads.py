@@ -1,4 +1,4 @@
-"""Files that are sent: named plainly, of a known format, and whole. A header that points to another file is refused."""
+"""Check uploaded files: a plain name, a known format, and no header that points to another file."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from apps.label.values import PLAIN, show
 
 #: Formats of a volume in one file.
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
-#: Bytes within which a header has to end.
+#: Largest size of a header in bytes.
 HEADER = 2**20
 
 
 @dataclass(frozen=True)
 class Upload:
-    """A file that may be sent: with one of ``suffixes``, or of any name if there are none, as DICOM files are."""
+    """A file that may be uploaded: with one of ``suffixes``, or any name if there are none, as for DICOM files."""
 
     suffixes: tuple[str, ...] = SUFFIXES
 
     def check(self, name: str, filename: str, file: BinaryIO) -> None:
-        """Check a file's name and header; its position stays.
+        """Check a file's name and header; its read position is kept.
 
         Args:
-            name: of the form's field.
-            filename: as it was sent; clients send a whole path of theirs, of which the last part counts.
-            file: its bytes.
+            name: name of the form field.
+            filename: file name as sent; clients may send a full path, of which only the last part is used.
+            file: the file's contents.
 
         Raises:
-            ValueError: If the name or the format is another, or the header points to another file.
+            ValueError: If the name is not plain, the format is not allowed, or the header points to another file.
         """
         last = last_part(filename)
         end = next((end for end in SUFFIXES if last.lower().endswith(end)), "")
@@ -51,25 +51,25 @@ class Upload:
 
 
 def last_part(filename: str) -> str:
-    """The last part of a path, of whatever system."""
+    """Return the last part of a path of any operating system."""
     return re.split(r"[/\\]", filename)[-1]
 
 
 def _nrrd(head: bytes) -> bool:
-    """Whether a NRRD header ends, and names no data file."""
+    """Return whether a NRRD header is complete and names no data file."""
     ends = re.search(rb"\r?\n\r?\n", head)
     return head.startswith(b"NRRD") and bool(ends) and not re.search(rb"data\s*file\s*:", head, re.IGNORECASE)
 
 
 def _meta(head: bytes) -> bool:
-    """Whether a MetaImage header ends with the line that says that the voxels follow."""
+    """Return whether a MetaImage header ends with the line that tells that the voxels follow."""
     start = head.find(b"ElementDataFile")
     line = re.compile(rb"ElementDataFile *= *LOCAL *\r?\n")
     return start > 0 and head[start - 1 : start] == b"\n" and bool(line.match(head, start))
 
 
 def _no_other(head: bytes) -> bool:
-    """Whether it is not the text header of another format."""
+    """Return whether the bytes are not the text header of another format."""
     return not head.startswith(b"NRRD") and b"ElementDataFile" not in head[:4096]
 
 

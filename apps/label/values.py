@@ -1,7 +1,8 @@
-"""What a value of a request may be: a number, a size, a name from a list. Text that a config would evaluate is refused.
+"""Kinds of values that a request may have, such as a number, a size, or a name from a list.
 
-MONAI's `ConfigParser`, which the stock app hands values of requests to, evaluates text that starts with ``$``, follows
-``@`` and ``%``, and builds what a mapping with ``_target_`` names. Nothing here needs a server, or MONAI Label.
+The stock app passes values of requests to MONAI's `ConfigParser`, which evaluates text that starts with ``$``, follows
+``@`` and ``%``, and builds what a mapping with ``_target_`` names; all of these are refused. Nothing here needs a
+server or MONAI Label.
 """
 
 from __future__ import annotations
@@ -13,34 +14,35 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-#: Starts of text that `ConfigParser` evaluates or follows.
+#: Prefixes of text that `ConfigParser` evaluates or follows.
 EVALUATED = ("$", "@", "%")
-#: What its references are made of, wherever in a text.
+#: Signs of its references, anywhere in a text.
 REFERENCES = ("#", "::", "@")
-#: A name, such as that of an image: letters and digits of any script, spaces and some signs; not dots alone, no slash.
+#: A name, such as that of an image: letters and digits of any script, spaces and some signs; no slash, not only dots.
 PLAIN = r"(?![. ]*$)[\w .,()+=~&'!%\[\]-]+"
-#: Characters of a refused value that an error shows.
+#: Largest number of characters of a refused value that an error shows.
 SHOWN = 80
 
 
 class Value(Protocol):
-    """What a value may be."""
+    """A kind of value."""
 
     def check(self, name: str, value: Any) -> None:
-        """Raise ValueError if the value is not of the kind."""
+        """Raise ValueError if the value is not of this kind."""
 
 
 def show(value: Any) -> str:
-    """A value as an error shows it, on one line."""
+    """Format a value for an error message, on one line."""
     shown = repr(value)
     return shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}..."
 
 
 def check_plain(name: str, value: Any) -> None:
-    """Refuse what no value may be, whatever its key.
+    """Refuse values that are not allowed for any key.
 
     Raises:
-        ValueError: If it is a mapping, a list or null, or text that a config would evaluate or follow.
+        ValueError: If the value is a mapping, a list or null, or text that a config would evaluate or follow, or that
+            is not printable.
     """
     if not isinstance(value, (str, int, float)):
         kind = {dict: "a mapping", list: "a list", type(None): "null"}.get(type(value), type(value).__name__)
@@ -57,7 +59,7 @@ def check_plain(name: str, value: Any) -> None:
 
 @dataclass(frozen=True)
 class Choice:
-    """A text of a fixed list; ``any_case`` whatever its case."""
+    """A string from a fixed list; ``any_case`` ignores its case."""
 
     names: tuple[str, ...]
     any_case: bool = False
@@ -72,13 +74,13 @@ class Choice:
 
 @dataclass(frozen=True)
 class Flag:
-    """True or false, also as text; ``only`` allows one of them alone, and ``why`` says why."""
+    """True or false, also as text; ``only`` allows just one of them, and ``why`` gives the reason."""
 
     only: bool | None = None
     why: str = ""
 
     def check(self, name: str, value: Any) -> None:
-        """Raise ValueError if the value is neither, or the one that is not allowed."""
+        """Raise ValueError if the value is neither, or is not allowed."""
         check_plain(name, value)
         states = {"true": True, "1": True, "false": False, "0": False}
         state = value if isinstance(value, bool) else states.get(str(value).lower())
@@ -121,7 +123,7 @@ class Number:
 
 @dataclass(frozen=True)
 class Size:
-    """A number of bytes, or a text such as ``2GiB``, up to ``high`` bytes; as `bundle.runtime.parse_bytes` reads it."""
+    """A number of bytes, or text such as ``2GiB``, up to ``high`` bytes; as read by `bundle.runtime.parse_bytes`."""
 
     high: int = 2**50
 
@@ -142,7 +144,7 @@ class Size:
 
 @dataclass(frozen=True)
 class Text:
-    """A text of a pattern, which ``like`` shows; empty only if ``empty``."""
+    """Text that matches a pattern, which ``like`` describes; may be empty only with ``empty``."""
 
     pattern: str
     like: str
@@ -160,20 +162,20 @@ class Text:
 
 @dataclass(frozen=True)
 class Credential:
-    """Name or password of a user: it goes to the realm that checks it and nowhere else, and no error shows it."""
+    """A user's name or password: it is passed only to the realm that checks it, and no error shows it."""
 
     pattern: str = r"(?s).*"
     longest: int = 1000
 
     def check(self, name: str, value: Any) -> None:
-        """Raise ValueError if the value is not text of the pattern."""
+        """Raise ValueError if the value does not match the pattern."""
         if not isinstance(value, str) or len(value) > self.longest or not re.fullmatch(self.pattern, value):
             raise ValueError(f"{name} is none that a realm could know; write it as in the realm.")
 
 
 @dataclass(frozen=True)
 class Path:
-    """A path of plain names, so that none is ``..``; whether it leads into the studies is checked with these."""
+    """A path of plain names, none of them ``..``; `apps.label.studies` checks whether it leads into the studies."""
 
     def check(self, name: str, value: Any) -> None:
         """Raise ValueError if the value is not such a path."""
@@ -188,7 +190,7 @@ class Path:
 
 @dataclass(frozen=True)
 class Rows:
-    """A list of flat mappings with these keys, such as the segments that Slicer's module sends with a label map."""
+    """A list of flat mappings with the given keys, such as the segments that Slicer's module sends with a label map."""
 
     keys: Mapping[str, Value]
     most: int = 1000
@@ -203,12 +205,12 @@ class Rows:
 
 @dataclass(frozen=True)
 class Json:
-    """A mapping written as JSON, with these keys alone."""
+    """A JSON object with only the given keys."""
 
     keys: Mapping[str, Value]
 
     def check(self, name: str, value: Any) -> None:
-        """Raise ValueError if the text is not such a mapping."""
+        """Raise ValueError if the text is not such an object."""
         if not isinstance(value, (str, bytes)):
             raise ValueError(f"{name} is not text; send a mapping as JSON.")
         if value.strip():
@@ -216,10 +218,10 @@ class Json:
 
 
 def parse(name: str, text: str | bytes) -> dict[str, Any]:
-    """A mapping written as JSON.
+    """Parse a JSON object.
 
     Raises:
-        ValueError: If it is none, or holds NaN, an infinity, or a key twice.
+        ValueError: If the text is not a JSON object, or contains NaN, an infinity, or a duplicate key.
     """
     try:
         parsed = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique)
@@ -241,12 +243,12 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def check_all(values: Iterable[tuple[str, Any]], known: Mapping[str, Value], kind: str) -> None:
-    """Check values by key against a closed list.
+    """Check values by key against an allow-list.
 
     Args:
         values: pairs of key and value.
-        known: the list, and what the value of each key may be.
-        kind: what a key is called, such as "query parameter".
+        known: the allowed keys and the kind of value of each.
+        kind: what a key is called in errors, such as "query parameter".
 
     Raises:
         ValueError: If a key is not in the list, or a value is not of its kind.

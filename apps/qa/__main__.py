@@ -32,7 +32,7 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(words: list[str] | None = None) -> None:
-    """Measure the series, print the table and write the files; see the module."""
+    """Measure the series, print the table and write the files."""
     given = arguments(words)
     folders = {"before": given.before, "after": given.after, **({"target": given.target} if given.target else {})}
     for name, folder in folders.items():

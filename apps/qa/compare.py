@@ -1,4 +1,4 @@
-"""Two or three measured series side by side, and whether water or air moved."""
+"""Compare two or three measured series, and check whether water or air moved."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LIMIT = 2.0  # HU by which water and air may move
 
 @dataclass(frozen=True)
 class Moved:
-    """How far a material moved: HU before and after, and the difference's standard error over slices, if several."""
+    """Change of a material: HU before and after, and the standard error of the change, if there are several slices."""
 
     before: float
     after: float
@@ -24,19 +24,19 @@ class Moved:
 
     @property
     def by(self) -> float:
-        """After minus before, HU."""
+        """HU after minus HU before."""
         return self.after - self.before
 
 
 def moved(before: Sequence[float], after: Sequence[float]) -> Moved:
-    """Return how far the mean over the slices moved, from one number a slice, HU."""
+    """Return how far the mean over the slices moved; one value in HU per slice."""
     difference = np.subtract(after, before)
     error = float(difference.std(ddof=1) / math.sqrt(len(difference))) if len(difference) > 1 else None
     return Moved(float(np.mean(before)), float(np.mean(after)), error)
 
 
 def judged(before: Measured, after: Measured) -> dict[str, Moved]:
-    """Return what must not move: air, the uniform module, and a water insert where the phantom has one."""
+    """Return the changes of what must not move: air, the uniform module, and a water insert if there is one."""
     result = {
         "air": moved(before.inserts["Air"], after.inserts["Air"]),
         "water": moved(uniform(before), uniform(after)),
@@ -57,13 +57,13 @@ def failures(parts: Mapping[str, Moved]) -> list[str]:
 
 
 def rows(series: Mapping[str, Measured]) -> Iterator[list[str]]:
-    """Yield the rows of the table: what, its value in each series, how far it moved, and how far it is from a target.
+    """Yield the rows of the table: name, value in each series, change, and difference from a target.
 
     Args:
-        series: `before`, `after`, and maybe `target`.
+        series: `before`, `after`, and optionally `target`.
     """
     before, after, *_ = parts = list(series.values())
-    plain = [""] * (len(parts) - 1)  # what is not in HU has no difference
+    plain = [""] * (len(parts) - 1)  # no differences for values that are not in HU
     for name in before.inserts:
         if all(name in one.inserts for one in parts):
             yield [f"insert {name}, HU", *hounsfield([one.inserts[name] for one in parts])]
@@ -82,12 +82,12 @@ def rows(series: Mapping[str, Measured]) -> Iterator[list[str]]:
 
 
 def uniform(one: Measured) -> list[float]:
-    """Return the mean of the uniform module's regions, HU, one number a slice."""
+    """Return the mean HU of the uniform module's regions, one value per slice."""
     return [float(value) for value in np.mean(list(one.uniformity.values()), axis=0)]
 
 
 def hounsfield(parts: Sequence[Sequence[float]]) -> list[str]:
-    """Return the mean of each series from one number a slice, and the differences of the second from the others."""
+    """Return the mean of each series over its slices, and the differences of the second from the others."""
     before, after, *target = parts
     differences = [moved(other, after) for other in (before, *target)]
     signed = [f"{one.by:+.1f}" + ("" if one.error is None else f" ± {one.error:.1f}") for one in differences]
@@ -103,7 +103,7 @@ def table(series: Mapping[str, Measured]) -> str:
 
 
 def as_json(phantom: str, version: str, series: Mapping[str, Measured], parts: Mapping[str, Moved]) -> dict[str, Any]:
-    """Return all of it as JSON has it."""
+    """Return the comparison as plain data for JSON."""
     return {
         "phantom": phantom,
         "pylinac": version,

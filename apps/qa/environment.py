@@ -1,4 +1,4 @@
-"""The environment in which pylinac is installed; needs nothing but Python itself."""
+"""Find the environment in which pylinac is installed; needs only the standard library."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ HOW_TO_INSTALL = (
 
 
 def python(root: Path = ROOT) -> Path:
-    """Return the Python of pylinac's environment: the one that `QA_PYTHON` names, else that of `.venv-qa`.
+    """Return the Python of pylinac's environment: the one in `QA_PYTHON`, or else that of `.venv-qa`.
 
     Raises:
-        FileNotFoundError: If there is none; the text says how to install it.
+        FileNotFoundError: If there is none; the message tells how to install it.
     """
     scripts = ("Scripts", "python.exe") if sys.platform == "win32" else ("bin", "python")
     path = Path(os.environ.get("QA_PYTHON") or root.joinpath(FOLDER, *scripts))
@@ -30,15 +30,15 @@ def python(root: Path = ROOT) -> Path:
 
 
 def command(before: str, after: str, *options: str, root: Path = ROOT) -> Sequence[str]:
-    """Return the command that compares two folders, to be run with the project's folder `root` as the current one.
+    """Return the command that compares two folders, to be run in the project's folder `root`.
 
     Args:
         before: folder with the DICOM series of a phantom.
         after: folder with its translation.
-        options: such as ``--phantom``, ``acr``; see ``python -m apps.qa --help``.
+        options: further options, such as ``--phantom``, ``acr``; see ``python -m apps.qa --help``.
         root: the project's folder.
 
     Raises:
-        FileNotFoundError: If the environment is not there.
+        FileNotFoundError: If the environment does not exist.
     """
     return (str(python(root)), "-m", "apps.qa", str(Path(before).resolve()), str(Path(after).resolve()), *options)

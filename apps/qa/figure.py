@@ -1,4 +1,4 @@
-"""The comparison as a picture: the slice with the inserts of each series, HU that moved, MTF and noise power."""
+"""Draw the comparison: the slice with the inserts of each series, changes in HU, MTF and noise power."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def draw(path: Path, title: str, series: Mapping[str, Measured]) -> None:
     """Write the picture as PNG.
 
     Args:
-        path: of the file.
-        title: of the whole.
-        series: `before`, `after`, and maybe `target`.
+        path: file to write.
+        title: title of the picture.
+        series: `before`, `after`, and optionally `target`.
     """
     figure, axes = plt.subplots(2, 3, figsize=(12, 7.5), constrained_layout=True)
     figure.suptitle(title)

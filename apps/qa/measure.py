@@ -1,7 +1,7 @@
-"""What pylinac measures of a phantom's series: HU, uniformity, noise power and MTF.
+"""Measure a phantom's series by pylinac: HU, uniformity, noise power and MTF.
 
-HU are pylinac's medians of its regions, in all slices within `SPAN` of a module's middle: with the noise of a sharp
-kernel, those of one slice are less sure than the 2 HU that are asked for.
+HU values are pylinac's medians of its regions in all slices within `SPAN` of a module's middle: with the noise of a
+sharp kernel, a single slice is less accurate than the required 2 HU.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pylinac.ct import CTP404CP504, CTP486
 
 from apps.qa.measured import PERCENT, Measured
 
-#: By the name that ``--phantom`` has.
+#: pylinac's classes by the name given to ``--phantom``.
 PHANTOMS = {
     "catphan503": pylinac.CatPhan503,
     "catphan504": pylinac.CatPhan504,
@@ -28,26 +28,24 @@ PHANTOMS = {
     "catphan604": pylinac.CatPhan604,
     "acr": pylinac.ACRCT,
 }
-SPAN = 5.0  # mm to both sides of a module's middle
+SPAN = 5.0  # mm on both sides of a module's middle
 
 
 def measure(folder: str, phantom: str) -> Measured:
     """Measure a series.
 
     Args:
-        folder: with the DICOM files of one series.
+        folder: folder with the DICOM files of one series.
         phantom: one of `PHANTOMS`.
 
     Raises:
-        ValueError: If pylinac does not find the phantom and its modules in it, or there are several series.
+        ValueError: If pylinac does not find the phantom and its modules, or there are several series.
     """
     series = {uid for uid in map(series_uid, sorted(Path(folder).rglob("*"))) if uid}
-    if len(series) > 1:  # pylinac would take files of both
+    if len(series) > 1:  # pylinac would mix their files
         raise ValueError(f"{folder!r} holds {len(series)} series of images; give a folder with one of them.")
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # of scikit-image's next version, and that some percent of the MTF are not reached
+        warnings.simplefilter("ignore")  # about scikit-image's next version, and MTF levels that are not reached
         try:
             scan = PHANTOMS[phantom](folder)
             scan.analyze()
@@ -61,7 +59,7 @@ def measure(folder: str, phantom: str) -> Measured:
 
 
 def series_uid(path: Path) -> str:
-    """Return the identifier of the series that a file is an image of; empty for any other file."""
+    """Return the Series Instance UID of a DICOM image; empty for any other file."""
     try:
         ds = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID", "SeriesInstanceUID"])
     except (InvalidDicomError, OSError):
@@ -70,10 +68,10 @@ def series_uid(path: Path) -> str:
 
 
 def of_catphan(scan: Any) -> Measured:
-    """Return what is measured of a CatPhan that pylinac has analysed."""
+    """Return the measurements of a CatPhan analysed by pylinac."""
 
     class Inserts(type(scan.ctp404)):  # type: ignore[misc]
-        """Its module of inserts, of which ramps and nodes are measured in the middle only."""
+        """Module with the inserts, whose ramps and nodes are measured only in the middle slice."""
 
         thickness_roi_settings: ClassVar[dict[str, Any]] = {}
         geometry_roi_settings: ClassVar[dict[str, Any]] = {}
@@ -100,7 +98,7 @@ def of_catphan(scan: Any) -> Measured:
 
 
 def of_acr(scan: Any) -> Measured:
-    """Return what is measured of an ACR phantom that pylinac has analysed."""
+    """Return the measurements of an ACR phantom analysed by pylinac."""
     inserts, uniform = (
         [type(module)(scan, offset=at, clear_borders=scan.clear_borders) for at in offsets(scan, module._offset)]
         for module in (scan.ct_calibration_module, scan.uniformity_module)
@@ -120,13 +118,13 @@ def of_acr(scan: Any) -> Measured:
 
 
 def offsets(scan: Any, middle: float) -> Iterator[float]:
-    """Yield the offsets of the slices within `SPAN` of a module's middle, mm from the module with the inserts."""
+    """Yield the offsets of the slices within `SPAN` of a module's middle, in mm from the module with the inserts."""
     count = int(SPAN / scan.dicom_stack.slice_spacing)
     for number in range(-count, count + 1):
         yield middle + number * scan.dicom_stack.slice_spacing
 
 
 def values(modules: list[Any]) -> dict[str, list[float]]:
-    """Return the median HU of each region, one number for each of the modules."""
+    """Return the median HU of each region, one value per module."""
     shared = [name for name in modules[0].rois if all(name in module.rois for module in modules)]
     return {name: [float(module.rois[name].pixel_value) for module in modules] for name in shared}

@@ -1,4 +1,4 @@
-"""What is measured of a phantom's series, without what measures it."""
+"""Measurements of a phantom's series, as a class that does not need pylinac."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-PERCENT = (80, 50, 30, 10)  # of the MTF
+PERCENT = (80, 50, 30, 10)  # levels of the MTF
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What was measured of a series.
+    """Measurements of a series.
 
     Args:
-        inserts: HU of each insert, one number a slice.
-        uniformity: HU of each region of the uniform module, one number a slice.
-        noise: standard deviation in its middle, HU, one number a slice.
-        frequency: of the noise power, cycles/mm.
-        power: noise power, HU^2 mm^2, mean of the slices; pylinac has none of an ACR phantom.
+        inserts: HU of each insert, one value per slice.
+        uniformity: HU of each region of the uniform module, one value per slice.
+        noise: standard deviation in HU in the middle of the uniform module, one value per slice.
+        frequency: frequencies of the noise power in cycles/mm.
+        power: noise power in HU^2 mm^2, mean over the slices; pylinac does not measure it in the ACR phantom.
         mtf: relative MTF, by line pairs per mm.
-        resolution: line pairs per mm at which it falls to so many percent; None if it does not.
-        thickness: of a slice by the wire ramps, mm; None if the phantom has none.
+        resolution: line pairs per mm at which the MTF falls to each level in percent; None if it does not.
+        thickness: slice thickness in mm from the wire ramps; None if the phantom has none.
         picture: the slice with the inserts, `(rows, columns)` in HU.
     """
 

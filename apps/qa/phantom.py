@@ -1,7 +1,7 @@
-"""A phantom for quality assurance: a cylinder of modules with disks, bars and wire ramps, analytic, in HU.
+"""An analytic phantom for quality assurance, in HU: a cylinder of modules with disks, bars and wire ramps.
 
-Coordinates as in an axial slice on the screen: x to the right, y down, in mm from the phantom's axis; angles in degrees
-from x towards y; z to the head, 0 in the middle of the module with the inserts.
+Coordinates are those of an axial slice on the screen: x to the right, y down, in mm from the phantom's axis; angles in
+degrees from x towards y; z towards the head, 0 in the middle of the module with the inserts.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-#: HU of what surrounds a phantom, and of air inside of one.
+#: HU of the air around and inside a phantom.
 AIR = -1000.0
 
 
 @dataclass(frozen=True)
 class Disk:
-    """A cylinder along z: place in degrees and mm, radius in mm, HU."""
+    """A cylinder along z: position in degrees and mm, radius in mm, HU."""
 
     angle: float
     distance: float
@@ -25,21 +25,21 @@ class Disk:
     value: float
 
     def reach(self) -> float:
-        """No part is farther than this from its place, mm."""
+        """Return the largest distance of any part from its position, in mm."""
         return self.radius
 
     def share(self, u: np.ndarray, v: np.ndarray, z: float, thickness: float, pixel: float) -> np.ndarray:
-        """The share of each pixel that it fills; offsets outwards `u` and across `v` from its place, in mm."""
+        """Return the filled fraction of each pixel; `u` and `v` are offsets in mm, outwards and across."""
         del z, thickness
         return np.clip((self.radius - np.hypot(u, v)) / pixel + 0.5, 0, 1)
 
 
 @dataclass(frozen=True)
 class Bar:
-    """A box: place in degrees and mm, offset across, size outwards and across in mm, HU; ``depth`` mm along z around 0.
+    """A box: position in degrees and mm, offset across, size outwards and across in mm, HU; ``depth`` mm along z.
 
-    A ``slope`` other than 0 makes it a ramp, which moves across by so many mm for each mm of z, and gets longer by what
-    it moves within a slice.
+    The box is centred at z = ``middle``. A ``slope`` other than 0 makes it a ramp, which moves across by ``slope`` mm
+    per mm of z and is longer by its movement within a slice.
     """
 
     angle: float
@@ -53,15 +53,15 @@ class Bar:
     slope: float = 0.0
 
     def reach(self) -> float:
-        """No part is farther than this from its place, mm; a ramp's is where the module ends."""
+        """Return the largest distance of any part from its position in mm; for a ramp, that at the module's end."""
         return abs(self.offset) + math.hypot(self.outwards, self.across) / 2 + (40.0 if self.slope else 0.0)
 
     def share(self, u: np.ndarray, v: np.ndarray, z: float, thickness: float, pixel: float) -> np.ndarray:
-        """The share of each pixel that it fills in a slice at `z` of some thickness; see `Disk.share`."""
+        """Return the filled fraction of each pixel in a slice at `z`; see `Disk.share`."""
         top, bottom = z + thickness / 2, z - thickness / 2
         inside = min(top, self.middle + self.depth / 2) - max(bottom, self.middle - self.depth / 2)
         length = self.across + abs(self.slope) * thickness
-        fill = self.across / length  # a thin wire fills no more of the slice than its own thickness
+        fill = self.across / length  # a thin wire fills only its own thickness of the slice
         at = self.offset + self.slope * (z - self.middle)
         radial = np.clip((self.outwards / 2 - np.abs(u)) / pixel + 0.5, 0, 1)
         tangential = np.clip((length / 2 - np.abs(v - at)) / pixel + 0.5, 0, 1)
@@ -70,7 +70,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Module:
-    """A part of a phantom from ``start`` to ``stop`` mm along z, of HU ``value``, with what lies in it."""
+    """A part of a phantom from ``start`` to ``stop`` mm along z, with HU ``value`` and its contents."""
 
     start: float
     stop: float
@@ -91,13 +91,13 @@ class Phantom:
         return min(module.start for module in self.modules), max(module.stop for module in self.modules)
 
     def slice(self, z: float, thickness: float, size: int, pixel: float) -> np.ndarray:
-        """Return a slice in HU, `(rows, columns)` float64, its middle on the phantom's axis.
+        """Return a slice in HU, `(rows, columns)` float64, centred on the phantom's axis.
 
         Args:
-            z: of its middle, mm.
-            thickness: in mm. At a border between modules a slice is of the one in which its middle lies.
-            size: pixels a side.
-            pixel: in mm.
+            z: position of its middle in mm.
+            thickness: slice thickness in mm; a slice shows only the module in which its middle lies.
+            size: number of pixels per side.
+            pixel: pixel size in mm.
         """
         axis = (np.arange(size) - (size - 1) / 2) * pixel
         image = AIR * np.ones((size, size))

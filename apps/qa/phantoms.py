@@ -1,7 +1,8 @@
-"""The phantoms, drawn as pylinac looks for them: the CatPhans 503, 504, 600 and 604, and the ACR CT 464.
+"""Phantoms as pylinac expects them: the CatPhans 503, 504, 600 and 604, and the ACR CT 464.
 
-Places of inserts, line pairs and modules: pylinac 3 (`ct.py`, `acr.py`), which has them from the vendors' manuals.
-Drawn is what it measures. Left out are the CatPhans' acrylic spheres and sub-slice targets, and the ACR's wires.
+The positions of inserts, line pairs and modules are those of pylinac 3 (`ct.py`, `acr.py`), which has them from the
+vendors' manuals. Only what pylinac measures is drawn, without the CatPhans' acrylic spheres and sub-slice targets and
+the ACR's wires.
 """
 
 from __future__ import annotations
@@ -13,17 +14,17 @@ from itertools import pairwise
 
 from apps.qa.phantom import AIR, Bar, Disk, Module, Phantom
 
-#: Tangent of the wire ramps' 23 degrees, as pylinac has it.
+#: Tangent of the wire ramps' angle of 23 degrees, as in pylinac.
 RAMP = 0.42
 ALUMINIUM, STEEL = 2000.0, 8000.0
 HALF = 15.0  # mm
-EPOXY, BODY = 90.0, 50.0  # HU around inserts and line pairs, and around low contrast
-#: HU of a CatPhan's inserts by their angle.
+EPOXY, BODY = 90.0, 50.0  # HU around inserts and line pairs, and around low contrast targets
+#: HU of a CatPhan's inserts by angle.
 INSERTS = {-90: -1000, -120: -196, 180: -104, 120: -47, 60: 115, 0: 365, -60: 1000, 90: -1000}
 BONES = {-150: 725, 30: 237}
 #: Angles and radii in mm of the low contrast targets.
 TARGETS = ((-87.4, 7.5), (-69.1, 4.5), (-52.7, 4.0), (-38.5, 3.5), (-25.1, 3.0), (-12.9, 2.5))
-#: Where the groups of line pairs end, as shares of their circle, from their start.
+#: Ends of the groups of line pairs, as fractions of their circle from the start.
 ENDS = (0, 0.107, 0.173, 0.236, 0.286, 0.335, 0.387, 0.434, 0.479)
 ENDS_503 = (0, 0.111, 0.176, 0.240, 0.289, 0.339, 0.390, 0.436, 0.481)
 ENDS_600 = (0, 0.127, 0.195, 0.255, 0.304, 0.354, 0.405, 0.453, 0.496)
@@ -42,14 +43,14 @@ def catphan(
     """Return a CatPhan: inserts and ramps (CTP404) at z = 0, and three more modules.
 
     Args:
-        inserts: HU of the inserts by their angle in degrees.
-        water: middle of the uniform module (CTP486), mm.
-        contrast: of the one with low contrast (CTP515), mm; None if there is none.
-        pairs: of the one with line pairs (CTP528), mm.
-        ends: where the groups of line pairs end, as shares of the circle.
-        start: of the line pairs, degrees.
-        turn: 1 if they follow each other from x towards y, -1 if the other way.
-        targets: turn of the low contrast targets, degrees.
+        inserts: HU of the inserts by angle in degrees.
+        water: middle of the uniform module (CTP486) in mm.
+        contrast: middle of the low contrast module (CTP515) in mm; None if there is none.
+        pairs: middle of the line pair module (CTP528) in mm.
+        ends: ends of the groups of line pairs, as fractions of the circle.
+        start: start of the line pairs in degrees.
+        turn: 1 if the line pairs run from x towards y, -1 for the other direction.
+        targets: rotation of the low contrast targets in degrees.
     """
     linearity: list[Disk | Bar] = [Disk(angle, 58.7, 6.1, value) for angle, value in inserts.items()]
     linearity += [Disk(angle, math.hypot(25, 25), 1.5, 1000 if angle == 45 else AIR) for angle in (-135, -45, 45, 135)]
@@ -66,9 +67,10 @@ def catphan(
 
 
 def stacked(parts: Sequence[tuple[float, float, tuple[Disk | Bar, ...]]]) -> Phantom:
-    """Return a phantom of modules, given by middle, HU and content, that end half-way between their middles.
+    """Return a phantom of modules, given by middle, HU and contents, that end halfway between their middles.
 
-    The one at z = 0 reaches at most `HALF` to both sides: pylinac takes the middle of the slices with inserts for its.
+    The module at z = 0 extends at most `HALF` to both sides: pylinac takes the middle of the slices with inserts as its
+    middle.
     """
     middles = [middle for middle, _, _ in parts]
     borders = [(low + high) / 2 for low, high in pairwise(middles)]
@@ -86,7 +88,7 @@ def stacked(parts: Sequence[tuple[float, float, tuple[Disk | Bar, ...]]]) -> Pha
 
 
 def line_pairs(middle: float, ends: Sequence[float], start: float, turn: int) -> Iterator[Bar]:
-    """Yield the bars of a CatPhan's line pairs, 0.1 to 0.8 a mm on a circle of 47 mm, aluminium of 2 mm along z."""
+    """Yield the bars of a CatPhan's line pairs, 0.1 to 0.8 per mm, on a circle of 47 mm; aluminium, 2 mm along z."""
     for group, count in enumerate((2, 3, 4, 4, 4, 5, 5, 5)):
         angle = start + turn * 180 * (ends[group] + ends[group + 1])
         width = 5.0 / (group + 1)
@@ -111,13 +113,13 @@ def acr464() -> Phantom:
 
 
 def acr_pairs(angle: float, pair: float) -> Iterator[Bar]:
-    """Yield the bars of one square of 15 mm with so many line pairs a mm."""
+    """Yield the bars of one square of 15 mm with ``pair`` line pairs per mm."""
     count = int(15 * pair)
     for bar in range(count):
         yield Bar(angle, 70, (bar - (count - 1) / 2) / pair, 15, 0.5 / pair, ALUMINIUM)
 
 
-#: By the name that ``--phantom`` has. The 600's inserts are turned by 180 degrees, the upper one is a vial of water.
+#: Phantoms by the name given to ``--phantom``. The 600's inserts are rotated by 180 degrees; the upper one is water.
 PHANTOMS: dict[str, Callable[[], Phantom]] = {
     "catphan503": partial(catphan, INSERTS, water=-110, contrast=None, pairs=-30, ends=ENDS_503, start=0, turn=1),
     "catphan504": partial(catphan, INSERTS, water=-65, contrast=-30, pairs=30),

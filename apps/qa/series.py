@@ -1,4 +1,4 @@
-"""Write slices of a simulated CT as DICOM files, one a slice."""
+"""Write the slices of a simulated CT as DICOM files."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ INTERCEPT = -1024
 def write_slice(
     path: Path, values: np.ndarray, number: int, z: float, pixel: float, thickness: float, name: str
 ) -> None:
-    """Write one axial slice, its middle on the axis of the scanner; the same arguments give the same identifiers.
+    """Write one axial slice, centred on the axis of the scanner; the same arguments give the same identifiers.
 
     Args:
-        path: of the file.
+        path: file to write.
         values: `(rows, columns)` in HU, from -1024 to 3071.
-        number: of the slice, from 0.
-        z: in mm.
-        pixel: in mm.
-        thickness: in mm.
-        name: of the series, which slices of one series share.
+        number: number of the slice, from 0.
+        z: position in mm.
+        pixel: pixel size in mm.
+        thickness: slice thickness in mm.
+        name: name of the series, common to all of its slices.
     """
     uid = generate_uid(entropy_srcs=[name, str(number)])
     meta = FileMetaDataset()

@@ -1,4 +1,4 @@
-"""A phantom, acquired by the simulated scanner and written as DICOM: one series for each of its two kernels.
+"""Acquire a phantom by the simulated scanner and write it as DICOM, one series for each of its two kernels.
 
 ``python -m apps.qa.simulate FOLDER`` writes `FOLDER/sharp` and `FOLDER/soft`, both of one acquisition.
 """
@@ -16,9 +16,9 @@ from apps.qa.phantoms import PHANTOMS
 from apps.qa.series import write_slice
 from bundle.scanner import RADIUS, SHARP, SOFT, Kernel, acquire
 
-#: What is drawn has passed no kernel: this one's gain is 1 up to 20 cycles/mm.
+#: Kernel of the drawn phantom, which has passed none: its gain is 1 up to 20 cycles/mm.
 IDEAL = Kernel(half=1000.0, cutoff=25.0)
-#: Points a side of a pixel at which is drawn; a pixel is their mean.
+#: Number of drawn points per side of a pixel; the pixel is their mean.
 FINE = 2
 
 
@@ -31,16 +31,16 @@ def reconstruct(
     pixel: float = 0.5,
     thickness: float = 2.5,
 ) -> Iterator[tuple[float, list[np.ndarray]]]:
-    """Yield each slice's z in mm, and for each kernel its reconstruction, `(rows, columns)` in HU, int16.
+    """Yield each slice's z in mm and its reconstruction with each kernel, `(rows, columns)` in HU, int16.
 
     Args:
-        phantom: what is acquired.
-        kernels: what to reconstruct with; the noise is that of the same acquisition.
-        dose: as of `acquire`; 100 gives about 11 HU of noise with the soft and 42 HU with the sharp kernel.
-        seed: of the noise.
-        size: pixels a side.
-        pixel: in mm.
-        thickness: of a slice, and their distance, in mm. One slice lies at z = 0.
+        phantom: the phantom to acquire.
+        kernels: reconstruction kernels; the noise is that of the same acquisition.
+        dose: see `acquire`; 100 gives about 11 HU of noise with the soft and 42 HU with the sharp kernel.
+        seed: seed of the noise.
+        size: number of pixels per side.
+        pixel: pixel size in mm.
+        thickness: thickness and distance of slices in mm. One slice lies at z = 0.
     """
     start, stop = phantom.extent
     for number, at in enumerate(range(int(np.ceil(start / thickness)), int(stop / thickness) + 1)):
@@ -58,14 +58,14 @@ def simulate(
     """Write the two series of a phantom, 256 mm wide, and return their folders: sharp kernel, soft kernel.
 
     Args:
-        folder: gets the folders `sharp` and `soft`, which must not exist.
+        folder: folder in which `sharp` and `soft` are created; they must not exist.
         phantom: one of `PHANTOMS`.
         dose: see `reconstruct`.
-        seed: of the noise.
-        size: pixels a side.
+        seed: seed of the noise.
+        size: number of pixels per side.
 
     Raises:
-        ValueError: If the phantom is another one.
+        ValueError: If the phantom is unknown.
         FileExistsError: If one of the two folders exists.
     """
     if phantom not in PHANTOMS:

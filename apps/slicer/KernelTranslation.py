@@ -1,7 +1,7 @@
-"""3D Slicer module: a volume to a MONAI Label server that serves this bundle, its translation back as a new volume.
+"""3D Slicer module: translate a volume by a MONAI Label server that serves this bundle, into a new volume.
 
-Slicer's own MONAI Label module takes every answer for a label map; this one takes it for what it is, in HU. The logic
-needs of Slicer that it saves and loads volumes; the panel is all that needs Qt.
+Slicer's own MONAI Label module treats every answer as a label map; this one loads it as a volume in HU. The logic only
+needs Slicer to save and load volumes; only the panel needs Qt.
 """
 
 # Slicer 5.6 has Python 3.9: no newer syntax in this file.
@@ -29,46 +29,46 @@ from slicer.ScriptedLoadableModule import (
 )
 
 SERVER, MODEL = "http://127.0.0.1:8000", "ct_kernel_translation_gan"
-#: Names of the catalogue of kernels that comes with the bundle; one that the server's lacks is refused by it.
+#: Names of the bundle's catalogue of kernels; the server refuses names that its own catalogue lacks.
 KERNELS = ("B10f", "B30f", "B40f", "B50f", "B70f", "D45f", "UB", "YA")
-#: Seconds to wait for a server to take a connection; how long it then translates is its own affair.
+#: Seconds to wait for a connection to the server; the time for translating is not limited.
 CONNECTING = 10
 #: Bytes sent or received at once.
 CHUNK = 2**20
-#: What is told of the progress: a text, and the share that is done, where that is known.
+#: Function that reports the progress: a text, and the finished fraction, if it is known.
 Progress = Callable[[str, "float | None"], None]
 
 
 def untold(_text: str, _share: float | None) -> None:
-    """Progress that nobody sees."""
+    """Report no progress."""
 
 
 def named_kernels(chosen: Mapping[str, str]) -> dict[str, str]:
-    """Return the options of the kernels that were chosen by name; the first entry of a list leaves it to the bundle."""
+    """Return the options for kernels chosen by name; with the first entry of a list the bundle chooses."""
     return {option: name for option, name in chosen.items() if name in KERNELS}
 
 
 class ServerError(Exception):
-    """A server that is away, is another one, or could not do what it was asked."""
+    """The server is not reachable, is not the right one, or could not do what was requested."""
 
 
 class CancelledError(Exception):
-    """The user did not want to wait longer."""
+    """The user cancelled the translation."""
 
 
 class Request:
-    """One request to a server, made in a thread, so that whoever waits can see how far it is, and stop it.
+    """One request to a server, made in a thread, so that the caller can see its progress and stop it.
 
     Args:
         server: address, such as ``http://127.0.0.1:8000``.
-        method: of HTTP.
-        path: with the query.
-        fields: of a form.
-        upload: a file that goes with them.
-        answer: where what comes back is written; otherwise it is kept.
+        method: HTTP method.
+        path: path with the query.
+        fields: fields of a form.
+        upload: file to send with the form.
+        answer: file that the response is written to; by default it is kept in memory.
 
     Raises:
-        ServerError: If the address is none.
+        ServerError: If the address is not valid.
     """
 
     def __init__(
@@ -95,10 +95,10 @@ class Request:
         self._socket: socket.socket | None = None
 
     def run(self) -> bytes:
-        """Make the request; the body of the answer, or nothing where it went into a file.
+        """Make the request and return the body of the response; empty if it was written to a file.
 
         Raises:
-            ServerError: with a text for the user, whatever went wrong.
+            ServerError: If anything fails, with a message for the user.
         """
         try:
             self._connection.connect()
@@ -118,9 +118,9 @@ class Request:
             self._connection.close()
 
     def stop(self) -> None:
-        """Break off; the server finishes what it has begun, for nobody."""
+        """Close the connection; the server still finishes what it has begun."""
         if self._socket is not None:
-            with suppress(OSError):  # where it has ended by itself
+            with suppress(OSError):  # if it has ended by itself
                 self._socket.shutdown(socket.SHUT_RDWR)
 
     def _exchange(self) -> bytes:
@@ -147,7 +147,7 @@ class Request:
         return b""
 
     def _form(self) -> tuple[str, int, Iterator[bytes]]:
-        """Type, length and parts of the body: a form, whose file is read while it is sent."""
+        """Return type, length and parts of the body: a form, whose file is read while it is sent."""
         mark = "----KernelTranslation" + hex(time.time_ns())
         head = "".join(
             f'--{mark}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
@@ -177,7 +177,7 @@ class Request:
 
 
 class KernelTranslation(ScriptedLoadableModule):
-    """What Slicer lists."""
+    """The module's entry in Slicer."""
 
     def __init__(self, parent: Any) -> None:
         ScriptedLoadableModule.__init__(self, parent)
@@ -193,7 +193,7 @@ class KernelTranslation(ScriptedLoadableModule):
 
 
 class KernelTranslationLogic(ScriptedLoadableModuleLogic):
-    """From a volume and a server to a new volume."""
+    """Translate a volume by a server into a new volume."""
 
     def translate(
         self,
@@ -207,17 +207,17 @@ class KernelTranslationLogic(ScriptedLoadableModuleLogic):
 
         Args:
             source: node of a scalar volume.
-            server: address.
-            options: of the bundle, such as ``conditioning`` or ``memory_budget``; its own where not given.
-            progress: called several times a second; what it raises stops the work.
+            server: address of the server.
+            options: options of the bundle, such as ``conditioning`` or ``memory_budget``; by default the bundle's.
+            progress: function called several times a second; if it raises an exception, the work stops.
             model: the bundle's name on the server.
 
         Returns:
-            The node of the result, on the source's grid, under its transform, and where it lies in the data tree.
+            The node of the result, on the source's grid, under its transform and next to it in the data tree.
 
         Raises:
-            ServerError: If the server is away, does not serve the bundle, or refuses.
-            RuntimeError: If Slicer cannot save or load.
+            ServerError: If the server is not reachable, does not serve the bundle, or refuses the request.
+            RuntimeError: If Slicer cannot save or load a volume.
         """
         self.check(server, model, progress)
         with tempfile.TemporaryDirectory(prefix="KernelTranslation") as folder:
@@ -235,7 +235,7 @@ class KernelTranslationLogic(ScriptedLoadableModuleLogic):
         return result
 
     def check(self, server: str, model: str = MODEL, progress: Progress = untold) -> None:
-        """Make sure, before anything is sent, that the server serves the model.
+        """Check that the server serves the model before anything is sent.
 
         Raises:
             ServerError: If it does not.
@@ -251,7 +251,7 @@ class KernelTranslationLogic(ScriptedLoadableModuleLogic):
             )
 
     def wait(self, request: Request, progress: Progress) -> bytes:
-        """Make a request while the user sees how far it is; its answer."""
+        """Make a request while showing its progress; return the response."""
         begun = time.monotonic()
         with ThreadPoolExecutor(1) as thread:
             future: Future[bytes] = thread.submit(request.run)
@@ -259,15 +259,15 @@ class KernelTranslationLogic(ScriptedLoadableModuleLogic):
                 while not future.done():
                     text, share = request.progress
                     progress(f"{text}, {time.monotonic() - begun:.0f} s" if share is None else text, share)
-                    time.sleep(0.05)  # in which the thread works
+                    time.sleep(0.05)  # lets the thread work
             except BaseException:
                 request.stop()
                 raise
             return future.result()
 
     def place(self, result: Any, source: Any) -> None:
-        """Put a result where its source is: under its transform, beside it in the data tree, in its window."""
-        # The file that it was loaded from is gone: it has to be saved to another.
+        """Give a result the place of its source: its transform, its folder in the data tree, its display window."""
+        # The temporary file that it was loaded from is removed, so it has to be saved elsewhere.
         if result.GetStorageNode():
             slicer.mrmlScene.RemoveNode(result.GetStorageNode())
         result.SetAndObserveTransformNodeID(source.GetTransformNodeID())
@@ -281,7 +281,7 @@ class KernelTranslationLogic(ScriptedLoadableModuleLogic):
 
 
 class KernelTranslationWidget(ScriptedLoadableModuleWidget):
-    """The panel: volume, server, options, Translate."""
+    """The module's panel: volume, server, options, and a button to translate."""
 
     def setup(self) -> None:
         """Build the panel."""
@@ -325,7 +325,7 @@ class KernelTranslationWidget(ScriptedLoadableModuleWidget):
         self.layout.addStretch(1)
 
     def pressed(self) -> None:
-        """Translate, or stop waiting for it."""
+        """Start translating, or cancel it."""
         if self.waiting:
             self.cancelled = True
             return
@@ -355,7 +355,7 @@ class KernelTranslationWidget(ScriptedLoadableModuleWidget):
             self.bar.setValue(0)
 
     def progress(self, text: str, share: float | None) -> None:
-        """Show how far it is, and let Slicer live.
+        """Show the progress and keep Slicer responsive.
 
         Raises:
             CancelledError: If Cancel was pressed.

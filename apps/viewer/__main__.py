@@ -13,9 +13,9 @@ def view(source: str, result: str, browser: bool = True, port: int = 0, series_u
     Args:
         source: the image that was translated, or a folder with its DICOM series.
         result: its translation, on the same grid.
-        browser: whether to open it in the browser.
-        port: on 127.0.0.1; 0 takes a free one.
-        series_uid: of a source folder with several series, the one to take.
+        browser: whether to open the page in the browser.
+        port: port on 127.0.0.1; 0 chooses a free one.
+        series_uid: series to take if the source is a folder with several series.
 
     Raises:
         FileNotFoundError: If an image does not exist, or NiiVue is not installed.

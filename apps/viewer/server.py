@@ -1,4 +1,4 @@
-"""Server: the viewer's page and its three images on loopback, only for users who know the link."""
+"""Serve the viewer's page and its three images on loopback, only to users who know the link."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bundle.images import Volume
 
 HERE = Path(__file__).parent
 NIIVUE = HERE / "node_modules" / "@niivue" / "niivue" / "dist" / "index.js"
-#: The served files on disk: name in the link to file and type.
+#: Served files on disk: name in the link, file and type.
 FILES = {
     "": (HERE / "page" / "index.html", "text/html; charset=utf-8"),
     "viewer.css": (HERE / "page" / "viewer.css", "text/css; charset=utf-8"),
@@ -23,7 +23,7 @@ FILES = {
     "viewer.js": (HERE / "page" / "viewer.js", "text/javascript; charset=utf-8"),
     "niivue.js": (NIIVUE, "text/javascript; charset=utf-8"),
 }
-#: The browser itself forbids the page to fetch anything elsewhere; NiiVue's font is inline data.
+#: Keeps the page from fetching anything elsewhere; NiiVue's font is inline data.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -36,8 +36,8 @@ class ViewerServer(ThreadingHTTPServer):
     Args:
         source: the image that was translated, or a folder with its DICOM series.
         result: its translation, on the same grid.
-        port: on 127.0.0.1; 0 takes a free one.
-        series_uid: of a source folder with several series, the one to take.
+        port: port on 127.0.0.1; 0 chooses a free one.
+        series_uid: series to take if the source is a folder with several series.
 
     Raises:
         FileNotFoundError: If an image does not exist.
@@ -53,20 +53,20 @@ class ViewerServer(ThreadingHTTPServer):
             "result": NiftiStream(after, whole[1], step),
             "difference": NiftiStream(difference, all(whole), step),
         }
-        #: Errors while an image was sent.
+        #: Errors while sending an image, by its name.
         self.problems: dict[str, str] = {}
         self.about = {"source": before.path.name, "result": after.path.name, "shape": before.shape, "step": step}
-        self.reading = threading.Lock()  # file readers do not support several threads
+        self.reading = threading.Lock()  # file readers are not thread-safe
         super().__init__(("127.0.0.1", port), _Handler)
         self._secret = secrets.token_urlsafe(12)
 
     @property
     def link(self) -> str:
-        """The address of the page; other users of the machine cannot guess it."""
+        """Address of the page, which other users of the machine cannot guess."""
         return f"http://127.0.0.1:{self.server_port}/{self._secret}/"
 
     def name_in(self, path: str) -> str | None:
-        """Return the part of the page that a request asks for; None if the link is wrong."""
+        """Return the name of the requested file or image; None if the link is wrong."""
         start = f"/{self._secret}/"
         return path[len(start) :] if path.startswith(start) else None
 
@@ -92,7 +92,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(b"Nothing here: open the whole link that the viewer printed.\n", "text/plain", 404)
 
     def _stream(self, server: ViewerServer, name: str) -> None:
-        """Send an image; if reading fails half-way, close the connection and keep the reason for the page."""
+        """Send an image; if reading fails midway, close the connection and keep the reason for the page."""
         parts = iter(server.streams[name])
 
         def read() -> bytes:
@@ -106,7 +106,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.write(part)
         except ConnectionError:  # the page was closed
             self.close_connection = True
-        except Exception as error:  # file readers raise all kinds
+        except Exception as error:  # file readers raise errors of all kinds
             server.problems[name] = str(error)
             print(f"error: cannot read the {name}: {error}", file=sys.stderr)
             self.close_connection = True
@@ -121,7 +121,7 @@ class _Handler(BaseHTTPRequestHandler):
             ("Content-Type", kind),
             ("Content-Length", str(size)),
             ("Content-Security-Policy", POLICY),
-            ("Cache-Control", "no-store"),  # no copy of a patient's image stays in the browser
+            ("Cache-Control", "no-store"),  # keep no copy of a patient's image in the browser
             ("Referrer-Policy", "no-referrer"),
             ("X-Content-Type-Options", "nosniff"),
         ):

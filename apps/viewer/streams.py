@@ -1,4 +1,4 @@
-"""Images as the bytes of NIfTI files, slab by slab: sent to the browser whatever the format on disk."""
+"""Convert images of any format to the bytes of NIfTI files, slab by slab, to be sent to the browser."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bundle.images import HEADER, SLAB, Slabs, slabs
 
-#: Most voxels of one image that are sent to the browser.
+#: Largest number of voxels of an image that are sent to the browser.
 LARGEST = 512**3
 
 
@@ -33,7 +33,7 @@ class Difference:
         self._source, self._result = source, result
 
     def slab(self, start: int, stop: int) -> Tensor:
-        """The slices from start to stop, `(x, y, stop - start)`, float32."""
+        """Return the slices from start to stop, `(x, y, stop - start)`, float32."""
         return self._result.slab(start, stop) - self._source.slab(start, stop)
 
 
@@ -46,9 +46,9 @@ class NiftiStream:
         sent with step 3       0     3     6       single voxels, not averages
 
     Args:
-        image: in RAS, read slab by slab.
+        image: image in RAS, read slab by slab.
         whole: whether to send 16-bit integers, rounded and clipped, instead of float32.
-        step: send one voxel of so many along each axis.
+        step: send every ``step``-th voxel along each axis.
     """
 
     def __init__(self, image: Slabs, whole: bool = True, step: int = 1) -> None:
@@ -57,7 +57,7 @@ class NiftiStream:
         self.affine = image.affine @ np.diag([step, step, step, 1])
 
     def __len__(self) -> int:
-        """The total number of bytes."""
+        """Return the total number of bytes."""
         return HEADER + math.prod(self.shape) * self.dtype.itemsize
 
     def __iter__(self) -> Iterator[bytes]:
@@ -85,7 +85,7 @@ class NiftiStream:
 
 
 def holds_int16(image: Slabs) -> bool:
-    """Return whether the middle slice holds only whole numbers of 16 bits, as a CT does."""
+    """Return whether the middle slice contains only 16-bit integers, like a CT."""
     middle = image.shape[2] // 2
     voxels, limits = image.slab(middle, middle + 1).numpy(), np.iinfo(np.int16)
     return bool(((voxels == voxels.round()) & (voxels >= limits.min) & (voxels <= limits.max)).all())

@@ -1,11 +1,11 @@
-"""The bundle as a submission to the MONAI Model Zoo: packed, and checked as in the zoo's CI, without a network.
+"""Pack the bundle as a submission to the MONAI Model Zoo, and check it as in the zoo's CI, without a network.
 
 ``python -m apps.zoo pack`` (`make zip`) and ``python -m apps.zoo check`` (`make zoo-check`):
 
-- `archive`: which files a submission contains, and their zip;
-- `submission`: the argument of a check, and how it fails;
+- `archive`: list the files of a submission and zip them;
+- `submission`: an unpacked submission, the argument of all checks, and the error that a failed check raises;
 - `files`, `documents`, `hub`, `metadata`, `packages`, `networks`, `style`, `unit_tests`: the checks;
-- `pull_request`: the text to send, with their outcomes;
-- `exports`: run by `networks` inside the unpacked submission;
+- `pull_request`: write the text of the pull request with the outcomes of the checks;
+- `exports`: compare exported networks; run by `networks` inside the unpacked submission;
 - `ci/unit_tests/`: the tests in the zoo's form, to be copied into its folder of the same name.
 """

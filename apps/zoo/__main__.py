@@ -16,7 +16,7 @@ from apps.zoo import archive, documents, files, hub, metadata, networks, package
 from apps.zoo.submission import CheckFailed, Submission
 
 ROOT = Path(__file__).resolve().parents[2]
-#: Each returns what it found, or raises `CheckFailed`; the quick ones come first.
+#: All checks, quick ones first; each returns what it found, or raises `CheckFailed`.
 CHECKS: tuple[Callable[[Submission], str], ...] = (
     files.files,
     files.sizes,
@@ -52,7 +52,7 @@ def pack(output: str = "output") -> None:
 
 
 def submit(root: Path, zoo: Path) -> Submission:
-    """Pack a project's bundle and unpack it in a folder as in the zoo: the bundle in `models/`, its tests in `ci/`.
+    """Pack a project's bundle and unpack it into a folder laid out like the zoo: bundle in `models/`, tests in `ci/`.
 
     Raises:
         CheckFailed: If a file is too large for the zoo.
@@ -63,11 +63,11 @@ def submit(root: Path, zoo: Path) -> Submission:
 
 
 def check(index: bool = False, page: str = "") -> None:
-    """Pack, unpack in a temporary folder and run every check there: one line each; exits with 1 if one fails.
+    """Pack, unpack into a temporary folder and run all checks there; print a line for each, exit with 1 if one fails.
 
     Args:
         index: also check that the package index has the packages for the zoo's Python; needs a network.
-        page: file to write the pull request to, with each line of its checklist and what was found.
+        page: file to write the pull request to, with each line of its checklist and the findings.
     """
     outcomes = {}
     with tempfile.TemporaryDirectory() as zoo:

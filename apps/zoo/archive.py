@@ -1,7 +1,7 @@
-"""The archive of a submission: exactly the bundle's own files, the same bytes on every machine.
+"""Pack a submission: exactly the bundle's own files, the same bytes on every machine.
 
-It has the layout and name of the zoo's releases, `<name>_v<version>.zip` with the folder `<name>/` in it, so that
-`monai.bundle.download` and a plain unzip both give a bundle's folder.
+The archive has the layout and name of the zoo's releases, `<name>_v<version>.zip` with the folder `<name>/` in it, so
+that `monai.bundle.download` and a plain unzip both give the folder of a bundle.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from monai.bundle import ConfigParser
 from apps.zoo import hub
 from apps.zoo.submission import CheckFailed
 
-#: The bundle's name in the zoo: its folder's and its archive's.
+#: The bundle's name in the zoo, used for its folder and archive.
 NAME = "ct_kernel_translation_gan"
-#: The files of a submission, in the bundle's folder.
+#: Files of a submission, relative to the bundle's folder.
 INCLUDED = (
     "LICENSE",
     "large_files.yml",
@@ -34,15 +34,15 @@ INCLUDED = (
     "docs/*.csv",
     "docs/figures/*.png",
 )
-#: Most bytes of a single file; the zoo says 25 MB.
+#: Largest size of a single file in bytes; the zoo's limit is 25 MB.
 LIMIT = 25_000_000
 
 
 def large_files(root: Path) -> list[dict[str, str]]:
-    """Return the entries of `large_files.yml`, one for each file to download; none without it.
+    """Return the entries of `large_files.yml`, one for each file to download; empty without that file.
 
     Raises:
-        CheckFailed: If it is not a list of entries with a `path`.
+        CheckFailed: If `large_files.yml` is not a list of entries with a `path`.
     """
     path = root / "large_files.yml"
     if not path.exists():
@@ -54,7 +54,7 @@ def large_files(root: Path) -> list[dict[str, str]]:
 
 
 def submission_files(root: Path) -> list[Path]:
-    """Return the files of a submission, relative to the bundle's folder, in a fixed order, without those to download.
+    """Return the files of a submission in a fixed order, relative to the bundle's folder, without those to download.
 
     Raises:
         CheckFailed: If a file exceeds `LIMIT` and `large_files.yml` does not name it.
@@ -75,7 +75,7 @@ def pack(root: Path, folder: Path) -> Path:
     """Write the submission's archive into a folder, with the hub's model card; the same files give the same bytes.
 
     Entries have a fixed order and date and are not compressed: the weights would not shrink, and another version of the
-    packer would give other bytes.
+    compressor would give other bytes.
 
     Raises:
         CheckFailed: If `submission_files` raises it.
@@ -88,7 +88,7 @@ def pack(root: Path, folder: Path) -> Path:
     with zipfile.ZipFile(archive, "w") as out:
         for path, content in sorted(packed.items()):
             entry = zipfile.ZipInfo(f"{NAME}/{path}")
-            entry.create_system = 3  # so that the permissions are read as such
+            entry.create_system = 3  # Unix, so that the permissions are honoured
             entry.external_attr = 0o100644 << 16
             out.writestr(entry, content)
     return archive

@@ -1,4 +1,4 @@
-"""The documents: licences of code, data, weights and outputs, and the model card by the zoo's template."""
+"""Check the documents: licences of code, data, weights and outputs, and the model card in the zoo's template."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from apps.zoo.archive import large_files
 from apps.zoo.submission import CheckFailed, Submission
 
-#: Headings of the zoo's template, in its order; it calls the last four optional, this bundle has them.
+#: Headings of the zoo's template, in order; the last four are optional there, but this bundle has them.
 HEADINGS = (
     "### **Authors**",
     "### **Tags**",
@@ -43,7 +43,7 @@ def licence(submission: Submission) -> str:
 def data_licence(submission: Submission) -> str:
     """Check that `docs/data_license.txt` gives the licence of every image, and the address of the licence.
 
-    It may say `no licence stated` of an image that only tests: nothing in the bundle is made from it.
+    It may give `no licence stated` for an image used only for testing, from which nothing in the bundle is made.
 
     Raises:
         CheckFailed: If an image has no licence, or a licence no address.
@@ -55,10 +55,11 @@ def data_licence(submission: Submission) -> str:
 
 
 def weights_licence(submission: Submission) -> str:
-    """Check that `docs/weights_license.txt` gives the licence of each file of weights, and says what holds for outputs.
+    """Check that `docs/weights_license.txt` gives the licence of each file of weights, and that of the outputs.
 
     Raises:
-        CheckFailed: If a file in `models/` or to be downloaded has none, one is named that is not there, or no outputs.
+        CheckFailed: If a file in `models/` or to be downloaded has no licence, a listed file does not exist, or outputs
+            are not covered.
     """
     name = "docs/weights_license.txt"
     listed = set(licensed(submission, name))
@@ -73,10 +74,10 @@ def weights_licence(submission: Submission) -> str:
 
 
 def licensed(submission: Submission, name: str) -> dict[str, list[str]]:
-    """Return what a text on licences lists, lines `name  what it is`, to the licences that stand below each.
+    """Parse a text on licences: return the licences given below each entry, a line `name  what it is`.
 
     Raises:
-        CheckFailed: If it lists nothing, gives one no licence, or a licence no address.
+        CheckFailed: If there are no entries, an entry has no licence, or a licence has no address.
     """
     entries, _, addresses = submission.text(name).partition("Licence texts")
     known = dict(re.findall(r"^(\S.*?)\s{2,}(https://\S+)$", addresses, re.MULTILINE))
@@ -96,7 +97,7 @@ def licensed(submission: Submission, name: str) -> dict[str, list[str]]:
 
 
 def model_card(submission: Submission) -> str:
-    """Check that `docs/README.md` has a title and the sections of the zoo's template, in its order, none empty.
+    """Check that `docs/README.md` has a title and the sections of the zoo's template, in order and not empty.
 
     Raises:
         CheckFailed: If a section is missing or empty.
@@ -118,10 +119,10 @@ def model_card(submission: Submission) -> str:
 
 
 def commands(submission: Submission) -> str:
-    """Check that the model card's commands work in the unpacked bundle: run by Python, with configs that it contains.
+    """Check that the model card's commands fit the unpacked bundle: run by Python, with configs that it contains.
 
     Raises:
-        CheckFailed: If one does not.
+        CheckFailed: If a command does not.
     """
     blocks = re.findall(r"```(?:bash)?\n(.*?)```", submission.text("docs/README.md"), re.DOTALL)
     lines = [line for block in blocks for line in block.replace("\\\n", " ").strip().splitlines()]

@@ -1,8 +1,8 @@
-"""Compare exported networks with the originals: run in an unpacked bundle's folder, with its code.
+"""Compare exported networks with the originals; run in an unpacked bundle's folder, with its code.
 
-The sketch is not part of the ONNX files: it compares with thresholds, at which the rounding of another runtime can turn
-a voxel into an edge, so that no tolerance holds. Users of the files compute the conditions as
-`bundle.cascade.Cascade.conditions` does, and add the output to the image or the previous scale.
+The sketch is not part of the ONNX files: it uses thresholds, where the rounding of another runtime can turn a voxel
+into an edge, so that no tolerance holds. Users of the files compute the conditions like
+`bundle.cascade.Cascade.conditions`, and add the output to the image or the previous scale.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     from bundle.cascade import Cascade
 
-#: Largest difference of an export from PyTorch, relative to the largest value.
+#: Largest allowed difference of an export from PyTorch, relative to the largest value.
 TOLERANCE = 1e-4
 
 
@@ -31,7 +31,7 @@ def shipped() -> Cascade:
     """Return the cascade of the folder's `configs/inference.json` with the weights in `models/model.pt`, in eval mode.
 
     Raises:
-        RuntimeError: If its code is not the folder's, or the weights do not fit.
+        RuntimeError: If the imported code is not the folder's, or the weights do not fit.
     """
     import bundle
 
@@ -79,7 +79,7 @@ def torchscript(path: str) -> None:
 
 @torch.no_grad()
 def onnx(folder: str) -> None:
-    """Export every scale's network to ONNX in a folder and compare them in ONNX Runtime, also on other sizes.
+    """Export each scale's network to ONNX in a folder and compare it in ONNX Runtime, also with other sizes.
 
     Raises:
         ValueError: If `compare` raises it.
@@ -91,7 +91,7 @@ def onnx(folder: str) -> None:
     for scale, network in enumerate([cascade.coarse, *cascade.fine]):
         path, dims = Path(folder) / f"scale_{scale}.onnx", cascade.spatial_dims
         channels = next(network.parameters()).shape[1]
-        # above scale 0 a network removes its own reach from every side
+        # above scale 0, a network crops its own reach on every side
         removed = [2 * (reach - margin) for reach, margin in zip(cascade.reach[scale], cascade.margin, strict=True)]
         smallest = [cascade.divisor if scale == 0 else side + 2 for side in removed]
         first, second = ([side + more * cascade.divisor for side in smallest] for more in (2, 5))

@@ -1,4 +1,4 @@
-"""The files: those that the zoo requires exist, none is too large, none contains a personal path."""
+"""Check the files: those that the zoo requires exist, none is too large, and none contains a personal path."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import re
 from apps.zoo.archive import LIMIT, large_files
 from apps.zoo.submission import CheckFailed, Submission
 
-#: Files that the zoo's CI opens by name, or that its template and its rules on data require.
+#: Files that the zoo's CI opens by name, or that its template or its rules on data require.
 NEEDED = ("LICENSE", "configs/metadata.json", "configs/inference.json", "docs/README.md", "docs/data_license.txt")
 #: A home folder on Linux, macOS or Windows.
 PERSONAL = re.compile(r"(?<![\w.])(/home/|/Users/|/root/|[A-Za-z]:\\\\?Users\\)[^\s\"']*")
 
 
 def files(submission: Submission) -> str:
-    """Check that all required files exist, with the weights, or are to be downloaded; and that there are no links.
+    """Check that all required files and the weights exist or are to be downloaded, and that there are no links.
 
     Raises:
         CheckFailed: If a file is missing, or is a link.
@@ -32,7 +32,7 @@ def files(submission: Submission) -> str:
 
 
 def sizes(submission: Submission) -> str:
-    """Check that no file exceeds the zoo's limit; larger ones are in `large_files.yml`, with an address and a hash.
+    """Check that no file exceeds the zoo's limit, and that `large_files.yml` gives larger ones an address and a hash.
 
     Raises:
         CheckFailed: If a file is too large, or an entry has no address or no valid hash, or its file is packed as well.
@@ -61,7 +61,7 @@ def sizes(submission: Submission) -> str:
 
 
 def personal_paths(submission: Submission) -> str:
-    """Check that no text names a home folder.
+    """Check that no text file names a home folder.
 
     Raises:
         CheckFailed: If one does.

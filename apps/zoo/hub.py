@@ -1,7 +1,7 @@
-"""The model card on the hub (Hugging Face), where the zoo hosts its bundles: front matter, and the bundle's own card.
+"""Make and check the model card for the Hugging Face hub, which hosts the zoo's bundles: front matter and model card.
 
-A hub's repository shows the `README.md` beside `LICENSE`. It is made from `docs/README.md`, which itself has no front
-matter: `monai.bundle.push_to_hf_hub` puts some before a copy of it.
+A repository on the hub shows the `README.md` next to `LICENSE`. It is made from `docs/README.md`, which itself has no
+front matter, because `monai.bundle.push_to_hf_hub` adds some to a copy of it.
 """
 
 from __future__ import annotations
@@ -17,32 +17,32 @@ from apps.zoo.submission import CheckFailed, Submission
 
 #: The card's file in the archive.
 CARD = "README.md"
-#: What the hub filters and labels by; MONAI's own upload sets the licence, the library and the first two tags alone.
+#: Metadata that the hub filters by; MONAI's own upload sets only the licence, the library and the first two tags.
 FRONT = {
     "license": "apache-2.0",
     "library_name": "monai",
     "pipeline_tag": "image-to-image",
     "tags": ["monai", "medical", "medical-imaging", "ct", "image-to-image", "gan", "kernel-conversion", "denoising"],
 }
-#: Names of licences on the hub, by words of their text.
+#: Names of licences on the hub, by words in their texts.
 LICENCES = {"Apache License Version 2.0": "apache-2.0", "MIT License": "mit"}
 RELATIVE = r"\]\((?!https?:|#)([^)#\s]+)"
 
 
 def card(root: Path) -> str:
-    """Return the model card with its front matter, the links of `docs/README.md` set for the folder above it."""
+    """Return the model card with front matter, and with the links of `docs/README.md` adapted to the folder above."""
     text = (root / "docs" / "README.md").read_text(encoding="utf-8")
     text = re.sub(RELATIVE, lambda match: f"]({posixpath.normpath(posixpath.join('docs', match[1]))}", text)
-    lines = [f"{key}: {json.dumps(value)}" for key, value in FRONT.items()]  # JSON is YAML as well
+    lines = [f"{key}: {json.dumps(value)}" for key, value in FRONT.items()]  # JSON is valid YAML
     return "\n".join(["---", *lines, "---", "", text])
 
 
 def hub_card(submission: Submission) -> str:
-    """Check the packed card: its front matter, that the licence in it is the bundle's, and where its links lead.
+    """Check the packed card: its front matter, its licence, and the targets of its links.
 
     Raises:
-        CheckFailed: If it has no front matter, another licence or library, or a link to what is not packed; or if
-            `docs/README.md` has front matter of its own.
+        CheckFailed: If it has no front matter, a licence or library other than the bundle's, or a link to a file that
+            is not packed; or if `docs/README.md` has front matter of its own.
     """
     if submission.text("docs/README.md").startswith("---"):
         raise CheckFailed(

@@ -1,4 +1,4 @@
-"""The metadata: valid by the zoo's schema, with the version of the changelog."""
+"""Check the metadata: valid by the zoo's schema, with the newest version of the changelog."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from apps.zoo.submission import CheckFailed, Submission
 
 
 def version(submission: Submission) -> str:
-    """Check that the version is three numbers, and the newest of the changelog.
+    """Check that the version consists of three numbers and is the newest of the changelog.
 
-    Only the zoo's own `models/model_info.json` tells whether it has been released already.
+    Only the zoo's own `models/model_info.json` tells whether it has already been released.
 
     Raises:
         CheckFailed: If it is not.
@@ -32,10 +32,10 @@ def version(submission: Submission) -> str:
 
 
 def schema(submission: Submission) -> str:
-    """Check by MONAI's `verify_metadata` and the schema that the metadata name, from the copy in the project's tests.
+    """Check the metadata by MONAI's `verify_metadata` against the named schema, from the copy in the project's tests.
 
     Raises:
-        CheckFailed: If they are invalid, the schema is another one, or the name for the zoo's page is missing.
+        CheckFailed: If they are invalid, name another schema, or lack the name for the zoo's page.
     """
     meta = submission.metadata
     name = str(meta.get("schema")).rsplit("/", 1)[-1]
@@ -45,7 +45,7 @@ def schema(submission: Submission) -> str:
     path = submission.zoo / "schema.json"
     shutil.copyfile(copy, path)
     meta_file = submission.folder / "configs" / "metadata.json"
-    digest = hashlib.sha256(copy.read_bytes()).hexdigest()  # nothing is downloaded if the file has this hash
+    digest = hashlib.sha256(copy.read_bytes()).hexdigest()  # MONAI downloads nothing if the file has this hash
     try:
         verify_metadata(meta_file=str(meta_file), filepath=str(path), hash_val=digest, hash_type="sha256")
     except ValueError as error:
@@ -56,7 +56,7 @@ def schema(submission: Submission) -> str:
 
 
 def names(submission: Submission) -> str:
-    """Check that the network's input is named `image` and its output `pred`, which the zoo's CI uses.
+    """Check that the network's input is named `image` and its output `pred`, as the zoo's CI expects.
 
     Raises:
         CheckFailed: If they are not.

@@ -1,4 +1,4 @@
-"""The networks: input and output are those of the metadata, and they can be exported; with the submission's code."""
+"""Check the networks, with the submission's code: inputs and outputs match the metadata, and exports work."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ CONFIGS = ("--meta_file", "configs/metadata.json", "--config_file", "configs/inf
 
 
 def data_shape(submission: Submission) -> str:
-    """Check by MONAI's `verify_net_in_out` that channels and type of the network's output are those of the metadata.
+    """Check by MONAI's `verify_net_in_out` that channels and type of the network's output match the metadata.
 
     Raises:
         CheckFailed: If they are not.
@@ -22,7 +22,7 @@ def torchscript(submission: Submission) -> str:
     """Check that MONAI's `ckpt_export` writes a TorchScript file that computes the same as the network.
 
     Raises:
-        CheckFailed: If the export fails, or computes something else.
+        CheckFailed: If the export fails, or its results differ.
     """
     out = submission.zoo / "model.ts"
     submission.run(
@@ -33,10 +33,10 @@ def torchscript(submission: Submission) -> str:
 
 
 def onnx(submission: Submission) -> str:
-    """Check that the network of every scale exports to ONNX with free sizes, and computes the same there.
+    """Check that the network of each scale exports to ONNX with dynamic sizes, and computes the same there.
 
     Raises:
-        CheckFailed: If an export fails, or computes something else.
+        CheckFailed: If an export fails, or its results differ.
     """
     out = str(submission.zoo)
     return submission.run("apps.zoo.exports", "onnx", out, path=submission.root).splitlines()[-1]

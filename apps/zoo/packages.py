@@ -1,4 +1,4 @@
-"""The packages: the metadata name all that the code imports, in versions that the zoo's Python can install."""
+"""Check the packages: the metadata name all imported packages, in versions that the zoo's Python can install."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from packaging.version import Version
 
 from apps.zoo.submission import CheckFailed, Submission
 
-#: The version of the zoo's CI.
+#: Python version of the zoo's CI.
 PYTHON = "3.10.14"
-#: Distributions that are parts of another one, named in the metadata.
+#: Distributions that are parts of another one, which the metadata name.
 PARTS = {"itk-core": "itk"}
 
 
 def required(submission: Submission) -> dict[str, str]:
-    """Return package to version of all packages in the metadata."""
+    """Return the versions of all packages in the metadata, by package."""
     meta = submission.metadata
     packages = {
         "monai": meta["monai_version"],
@@ -37,7 +37,7 @@ def required(submission: Submission) -> dict[str, str]:
 
 
 def pinned(root: Path) -> dict[str, str]:
-    """Return package to version of all that `requirements.txt` pins for the zoo's Python, on which CI installs it."""
+    """Return the versions that `requirements.txt` pins for the zoo's Python, by package; CI installs them there."""
     lines = (root / "requirements.txt").read_text(encoding="utf-8").splitlines()
     versions: dict[str, str] = {}
     for line in lines:
@@ -52,11 +52,12 @@ def pinned(root: Path) -> dict[str, str]:
 def pins(submission: Submission) -> str:
     """Check that every version in the metadata can be installed on the zoo's Python.
 
-    Known without a network: it must be the one that `requirements.txt` pins for that Python, on which the project's own
-    CI installs it; and if this version is installed here, the Python that it requires must fit. See also `ask_index`.
+    This needs no network: the version must be the one that `requirements.txt` pins for that Python, on which the
+    project's own CI installs it; and if this version is installed here, the Python that it requires must fit. See also
+    `ask_index`.
 
     Raises:
-        CheckFailed: If one cannot, or is not known to.
+        CheckFailed: If a version cannot be installed, or is not known to be installable.
     """
     proven, count = pinned(submission.root), 0
     for name, version in required(submission).items():
@@ -81,10 +82,10 @@ def pins(submission: Submission) -> str:
 
 
 def ask_index(submission: Submission) -> str:
-    """Check that the package index has a wheel for the zoo's Python of every version; needs a network.
+    """Check that the package index has a wheel of every version for the zoo's Python; needs a network.
 
     Raises:
-        CheckFailed: If pip does not find one.
+        CheckFailed: If pip does not find a wheel.
     """
     requirements = [f"{name}=={version}" for name, version in required(submission).items()]
     with tempfile.TemporaryDirectory() as folder:
@@ -103,12 +104,12 @@ def ask_index(submission: Submission) -> str:
 
 
 def imports(submission: Submission) -> str:
-    """Check that all imports of code and configs are Python's, the bundle's own, or of a package in the metadata.
+    """Check that all imports of code and configs are Python's, the bundle's own, or from a package in the metadata.
 
-    Optional imports, inside of `try` and `except ImportError`, are left out.
+    Optional imports, inside `try` and `except ImportError`, are ignored.
 
     Raises:
-        CheckFailed: If one is none of these.
+        CheckFailed: If an import is none of these.
     """
     known, owners = required(submission), packages_distributions()
     files = {path: imported(ast.parse(path.read_bytes())) for path in (submission.folder / "bundle").rglob("*.py")}
@@ -129,7 +130,7 @@ def imports(submission: Submission) -> str:
 
 
 def imported(tree: ast.AST) -> Iterator[str]:
-    """Yield the top-level names of the modules that a program requires."""
+    """Yield the top-level names of the modules that a program imports unconditionally."""
     if isinstance(tree, ast.Try) and any("ImportError" in ast.dump(handler.type or tree) for handler in tree.handlers):
         return
     if isinstance(tree, ast.Import):

@@ -1,7 +1,7 @@
-"""The pull request to the zoo, ready to send: each line of its checklist, the command that proves it and its outcome.
+"""Write the pull request to the zoo: each line of its checklist, the command that proves it, and its outcome.
 
-The lines are those of the zoo's template, in its words, less an example that would name somebody's folder; below them
-is what its guide for contributors asks besides.
+The lines are quoted from the zoo's template, without an example that would name somebody's folder, followed by further
+requirements of its guide for contributors.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ COMMAND = "make zoo-check"
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a check ended: whether it holds, and what it said."""
+    """Outcome of a check: whether it holds, and its message."""
 
     holds: bool
     said: str
@@ -22,7 +22,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Line:
-    """A line of the checklist, the names of the checks that prove it, and what no check can."""
+    """A line of the checklist, the names of the checks that prove it, and a remark on what no check can prove."""
 
     text: str
     checks: tuple[str, ...]
@@ -113,12 +113,12 @@ without a GPU.
 
 
 def page(version: str, description: str, outcomes: Mapping[str, Outcome]) -> str:
-    """Return the page, in Markdown.
+    """Return the page in Markdown.
 
     Args:
-        version: of the bundle.
-        description: of the bundle, sentences.
-        outcomes: by the name of the check.
+        version: version of the bundle.
+        description: description of the bundle, in sentences.
+        outcomes: outcomes by the name of the check.
     """
     lines = [HEAD.format(version=version, description=description).rstrip(), ""]
     for line in TEMPLATE:

@@ -1,7 +1,7 @@
-"""The form of the code: black, isort and flake8 with the zoo's settings, run in the zoo's layout; docstrings.
+"""Check the style of the code by black, isort and flake8, with the zoo's settings and layout, and its docstrings.
 
-Versions: `requirements/zoo.txt`, the newest within the zoo's bounds. The zoo also runs pytype, which supports no Python
-above 3.12; here types are checked by mypy (`make lint`).
+`requirements/zoo.txt` pins the newest versions within the zoo's bounds. The zoo also runs pytype, which supports no
+Python above 3.12; here types are checked by mypy (`make lint`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def form(submission: Submission) -> str:
     """Check the bundle's code and its unit tests with the three tools.
 
     Raises:
-        CheckFailed: If one complains, with its output.
+        CheckFailed: If a tool complains; the message is its output.
     """
     for tool, options in TOOLS.items():
         submission.run(tool, *options, "models", "ci", cwd=submission.zoo)
@@ -40,7 +40,7 @@ def form(submission: Submission) -> str:
 
 
 def docstrings(submission: Submission) -> str:
-    """Check that every module, class and function of the bundle that others may use has a docstring.
+    """Check that every module and every public class and function of the bundle has a docstring.
 
     Raises:
         CheckFailed: If one has none.

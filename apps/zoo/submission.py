@@ -1,4 +1,4 @@
-"""The argument of a check, an unpacked submission, and how a check fails."""
+"""An unpacked submission, the argument of all checks, and the error that a failed check raises."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 
 class CheckFailed(ValueError):  # noqa: N818 - the result of a check
-    """The zoo would not accept this: name, value, rule and way out in one sentence."""
+    """The zoo would not accept this; the message gives name, value, rule and remedy in one sentence."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Submission:
         zoo/ci/unit_tests/    the bundle's tests in the zoo's form
 
     Args:
-        zoo: folder in the zoo's layout, in which a check may write.
+        zoo: folder in the zoo's layout, which a check may write to.
         folder: the bundle's folder in it.
         root: the project's folder, for files that are not part of a submission: schema, requirements.
     """
@@ -37,14 +37,14 @@ class Submission:
 
     @cached_property
     def metadata(self) -> dict[str, Any]:
-        """`configs/metadata.json`, parsed."""
+        """Contents of `configs/metadata.json`."""
         return json.loads(self.text("configs/metadata.json"))
 
     def text(self, path: str) -> str:
         """Return a file's text.
 
         Raises:
-            CheckFailed: If it is missing or not text.
+            CheckFailed: If the file is missing or not text.
         """
         try:
             return (self.folder / path).read_text(encoding="utf-8")
@@ -52,15 +52,15 @@ class Submission:
             raise CheckFailed(f"{path} is missing or not UTF-8 text; a submission needs it.") from error
 
     def run(self, *arguments: str, cwd: Path | None = None, path: Path | None = None) -> str:
-        """Run Python in the bundle's folder, so that its code is found, and return what it prints.
+        """Run Python in the bundle's folder, so that its code is found, and return its output.
 
         Args:
-            arguments: after ``python -m``.
+            arguments: arguments after ``python -m``.
             cwd: another folder to run in.
             path: another folder to search for modules.
 
         Raises:
-            CheckFailed: If it fails, with the end of its output.
+            CheckFailed: If the process fails; the message is the end of its output.
         """
         process = subprocess.run(
             [sys.executable, "-m", *arguments],

@@ -1,4 +1,4 @@
-"""The bundle's unit tests in the zoo's form, run as in the zoo: from its folder, with the bundle in `models/`."""
+"""Run the bundle's unit tests in the zoo's form as the zoo does: in its folder, with the bundle in `models/`."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import re
 from apps.zoo.archive import NAME
 from apps.zoo.submission import CheckFailed, Submission
 
-#: The second one is for several GPUs; the zoo runs it because it exists. Without a GPU it starts two processes.
+#: The second one is for several GPUs; the zoo runs it if it exists. Without a GPU it starts two processes.
 TESTS = (f"test_{NAME}", f"test_{NAME}_dist")
 
 
 def unit_tests(submission: Submission) -> str:
-    """Check that the tests of `ci/unit_tests` pass on the submission.
+    """Check that the tests in `ci/unit_tests` pass on the submission.
 
     Raises:
-        CheckFailed: If one fails or is skipped, or none is run.
+        CheckFailed: If a test fails or is skipped, or none is run.
     """
     folder, count = submission.zoo / "ci" / "unit_tests", 0
     for name in TESTS:

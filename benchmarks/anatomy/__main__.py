@@ -1,4 +1,4 @@
-"""The commands of `docs/anatomy.md`.
+"""Command line of the benchmarks in `docs/anatomy.md`.
 
 python -m benchmarks.anatomy real DATA [--only A0002]
 python -m benchmarks.anatomy nodules|vessels|airways|tissue CT [CT ...]

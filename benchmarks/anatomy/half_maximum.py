@@ -1,4 +1,4 @@
-r"""Airway walls by the half maximum along rays, as most tools measure them.
+r"""Measure airway walls by the half maximum along rays, as most tools do.
 
 ::
 
@@ -18,17 +18,17 @@ from scipy.ndimage import map_coordinates
 
 RAYS = 48
 STEP = 0.05  # mm
-BEYOND = 2.0  # mm beyond the true outer edge that are searched for the peak
-OUTSIDE = 2.5  # mm beyond the peak that are searched for the lung's lowest value
+BEYOND = 2.0  # mm beyond the true outer edge in which the peak is searched
+OUTSIDE = 2.5  # mm beyond the peak in which the lung's lowest value is searched
 
 
 @dataclass(frozen=True)
 class Wall:
-    """An airway.
+    """Measurements of an airway.
 
     Args:
-        area: of the lumen, in mm^2.
-        thickness: of the wall, in mm.
+        area: area of the lumen in mm^2.
+        thickness: thickness of the wall in mm.
     """
 
     area: float
@@ -40,9 +40,9 @@ def measured(image: np.ndarray, pixel: float, middle: tuple[float, float], outer
 
     Args:
         image: `(x, y)` in HU.
-        pixel: size in mm.
-        middle: of the airway, in pixels.
-        outer: its true outer radius in mm, which bounds the search.
+        pixel: pixel size in mm.
+        middle: middle of the airway in pixels.
+        outer: true outer radius in mm, which bounds the search.
     """
     angles = 2 * math.pi * np.arange(RAYS) / RAYS
     r = np.arange(0, outer + BEYOND + OUTSIDE, STEP)
@@ -61,7 +61,7 @@ def _edges(ray: np.ndarray, r: np.ndarray, most: float) -> tuple[float, float]:
 
 
 def _fall(values: np.ndarray) -> float:
-    """Return how far from the peak, the first value, the half between it and the lowest value is crossed, in mm."""
+    """Return the distance in mm from the peak, the first value, to the half between it and the lowest value."""
     half = (values[0] + values.min()) / 2
     below = np.flatnonzero(values < half)
     if not len(below):

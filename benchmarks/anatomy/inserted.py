@@ -1,7 +1,7 @@
-"""Nodules, vessels and airways of known size, put into soft CTs before a simulated acquisition.
+"""Insert nodules, vessels and airways of known size into soft CTs before a simulated acquisition, and measure them.
 
-Contrast is the difference of an acquisition with the objects and one without, of the same noise: what the image makes
-of the object. Detectability sees one image at a time.
+Contrast is the difference between acquisitions with and without the objects, with the same noise. Detectability uses
+single images.
 """
 
 from __future__ import annotations
@@ -31,34 +31,34 @@ BLOOD = 850.0  # HU above the lung
 AIRWAYS = ((2.0, 0.8), (3.0, 1.0), (5.0, 1.5))  # mm: inner diameter and wall
 LUMEN, WALL = -1000.0, 0.0  # HU
 SEEDS = (0, 1)
-INNER = 0.5  # of the radius: where an object's contrast is read
-STEP, SEARCHED = 0.1, 8.0  # mm: grid on which a vessel's width is measured, around its middle
-AROUND = 6.0  # mm around an object that count for its mass
+INNER = 0.5  # fraction of an object's radius in which its contrast is read
+STEP, SEARCHED = 0.1, 8.0  # mm: step and half size of the grid on which a vessel's width is measured
+AROUND = 6.0  # mm around an object that are included in its mass
 
-#: Values of a scan by method, one row each.
+#: Values of a scan, a row for each method.
 Rows = dict[str, list[float]]
 Crops = dict[str, np.ndarray]
 
 
 def offset(scan: Scan, seed: int) -> tuple[float, float]:
-    """Return where in a voxel the middle of the objects lies, in mm."""
+    """Return the position of the objects' middle within a voxel, in mm."""
     at = np.random.default_rng(1000 + seed).uniform(-0.5, 0.5, 2)
     return float(at[0] * scan.spacing[0]), float(at[1] * scan.spacing[1])
 
 
 def crops(scan: Scan, image: Tensor, seed: int) -> Crops:
-    """Acquire an image and return what each method shows around the places, `(places, x, y, z)`."""
+    """Acquire an image and return each method's result around the places, `(places, x, y, z)`."""
     soft, sharp = scan.acquired(image, seed)
     return {title: scan.crops(result) for title, result in made_of(sharp, soft, scan.spacing)}
 
 
 def cover_of(scan: Scan, shape: Ball | Rod, seed: int) -> Tensor:
-    """Return how much of each voxel around a place an object fills, as the CT's own kernel shows it."""
+    """Return the filled fraction of each voxel around a place, as the CT's own kernel shows an object."""
     return stamp(shape, scan.spacing, scan.side, offset(scan, seed), scan.kernel)
 
 
 def contrast(scan: Scan, difference: np.ndarray, shape: Ball | Rod, amount: float, seed: int) -> tuple[float, float]:
-    """Return the mean contrast in the object's middle, and its whole mass, in percent of what was put in."""
+    """Return the mean contrast in the object's middle, and its total mass, in percent of the inserted values."""
     x, y = (
         (np.arange(n) - n // 2) * mm - by
         for n, mm, by in zip(scan.side[:2], scan.spacing[:2], offset(scan, seed), strict=True)
@@ -71,7 +71,7 @@ def contrast(scan: Scan, difference: np.ndarray, shape: Ball | Rod, amount: floa
 
 
 def nodules(scan: Scan) -> dict[str, Rows]:
-    """Measure balls: contrast and mass of solid ones, detectability of faint ones; a value for each size."""
+    """Measure balls: contrast and mass of solid ones, and detectability of faint ones; one value per size."""
     tables: dict[str, Rows] = {name: {} for name in ("contrast", "mass", "matched filter", "Hotelling")}
     without = {seed: crops(scan, scan.image, seed) for seed in SEEDS}
     pixel, z, places = scan.spacing[0], scan.side[2] // 2, len(scan.places)
@@ -97,7 +97,7 @@ def nodules(scan: Scan) -> dict[str, Rows]:
 
 
 def vessels(scan: Scan) -> dict[str, Rows]:
-    """Measure upright rods: contrast, and width at half maximum of the mean over the places."""
+    """Measure upright rods: contrast, and full width at half maximum of the mean over the places."""
     tables: dict[str, Rows] = {"contrast": {}, "width": {}}
     absent = crops(scan, scan.image, 0)
     for diameter in VESSELS:
@@ -112,7 +112,7 @@ def vessels(scan: Scan) -> dict[str, Rows]:
 
 
 def _width(scan: Scan, profile: np.ndarray) -> float:
-    """Return the diameter in mm of the disc that is above half of the largest value, between pixels by splines."""
+    """Return the diameter in mm of the disc above half of the largest value, interpolated by splines."""
     steps = np.arange(-SEARCHED, SEARCHED + STEP, STEP)
     at = np.meshgrid(*(steps / mm + n // 2 for mm, n in zip(scan.spacing, profile.shape, strict=False)), indexing="ij")
     fine, away = map_coordinates(profile, at, order=3), np.hypot(steps[:, None], steps[None, :])
@@ -125,8 +125,8 @@ def with_airways(scan: Scan, inner: float, wall: float) -> Tensor:
 
     Args:
         scan: the CT.
-        inner: diameter in mm.
-        wall: thickness in mm.
+        inner: inner diameter in mm.
+        wall: thickness of the wall in mm.
     """
     tube, hole = (cover_of(scan, Rod(diameter), 0) for diameter in (inner + 2 * wall, inner))
     walls = replace(scan, image=scan.with_objects(tube, [WALL - lung for lung in scan.backgrounds()]))
@@ -134,7 +134,7 @@ def with_airways(scan: Scan, inner: float, wall: float) -> Tensor:
 
 
 def airways(scan: Scan) -> dict[str, Rows]:
-    """Measure upright tubes by the half maximum: errors of inner area and wall, in percent of the truth."""
+    """Measure upright tubes by the half maximum: errors of inner area and wall thickness, in percent of the truth."""
     tables: dict[str, Rows] = {"inner area": {}, "wall": {}}
     for inner, wall in AIRWAYS:
         shown = crops(scan, with_airways(scan, inner, wall), 0)
@@ -153,7 +153,7 @@ def airways(scan: Scan) -> dict[str, Rows]:
 
 
 def tissue(scan: Scan) -> dict[str, Rows]:
-    """Measure by how much the mean HU of tissues moves, and how much of the detail is left."""
+    """Measure the shift of the mean HU of tissues, and how much detail is left."""
     soft, sharp = scan.acquired(scan.image, 0)
     masks = tissues(soft.numpy())
     body = np.stack([body_mask(soft[..., z].numpy()) for z in range(soft.shape[2])], -1)
@@ -166,12 +166,12 @@ def tissue(scan: Scan) -> dict[str, Rows]:
 
 @dataclass(frozen=True)
 class Table:
-    """How a table of an experiment is printed.
+    """Format of an experiment's table.
 
     Args:
-        title: above it.
-        columns: headings.
-        decimals: of the values.
+        title: title above the table.
+        columns: headings of the columns.
+        decimals: number of decimals.
         sign: whether plus signs are printed.
     """
 
@@ -181,7 +181,7 @@ class Table:
     sign: bool = False
 
     def lines(self, rows: dict[str, np.ndarray]) -> list[str]:
-        """Return the lines, the mean over scans of each value; `rows` are `(scans, columns)`."""
+        """Return the lines with the mean of each value over the scans; `rows` are `(scans, columns)`."""
         shown = [f"\n{self.title}\n", f"| method | {' | '.join(self.columns)} |", f"|---|{'---|' * len(self.columns)}"]
         for title, values in rows.items():
             cells = [f"{value:{'+' if self.sign else ''}.{self.decimals}f}" for value in np.nanmean(values, 0)]
@@ -228,11 +228,11 @@ EXPERIMENTS: dict[str, tuple[Callable[[Scan], dict[str, Rows]], dict[str, Table]
 
 @torch.no_grad()
 def run(name: str, *cts: str) -> None:
-    """Print the tables of an experiment, means over the CTs, and of each CT if there are several.
+    """Print the tables of an experiment, with means over the CTs, and for each CT if there are several.
 
     Args:
-        name: of the experiment.
-        cts: soft CTs.
+        name: name of the experiment.
+        cts: paths of soft CTs.
     """
     measure, tables = EXPERIMENTS[name]
     found = []

@@ -1,8 +1,8 @@
-"""Objects of known size, as an ideal scanner shows them with a kernel.
+"""Compute objects of known size as an ideal scanner shows them with a kernel.
 
-A ball or a rod along z is a disc in each slice. The spectrum of a disc of radius R is `R J1(2 pi f R) / f`; times the
-kernel's transfer function it is the disc as the kernel shows it, without any pixels. It is sampled at the pixels'
-centres, and averaged over the thickness of the slice.
+A ball or a rod along z is a disc in each slice. The spectrum of a disc of radius R is `R J1(2 pi f R) / f`; multiplied
+by the kernel's transfer function, it is the disc as the kernel shows it, before pixels are formed. It is sampled at the
+pixel centres and averaged over the thickness of the slice.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from torch import Tensor
 
 from bundle.scanner import SOFT, Kernel, frequencies
 
-FINE = 4  # samples a pixel before those at the centres are taken: their Nyquist frequency is beyond soft kernels
-LAYERS = 16  # discs that are averaged over a slice
+FINE = 4  # samples per pixel before those at the centres are taken, with a Nyquist frequency beyond soft kernels
+LAYERS = 16  # discs averaged over a slice
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Ball:
 
 @dataclass(frozen=True)
 class Rod:
-    """A rod that stands upright on the slices.
+    """A rod perpendicular to the slices.
 
     Args:
         diameter: in mm.
@@ -81,14 +81,14 @@ def stamp(
     offset: Sequence[float] = (0.0, 0.0),
     kernel: Kernel = SOFT,
 ) -> Tensor:
-    """Return how much of each voxel an object fills, after a kernel: `(x, y, z)`, float32, about 0 to 1.
+    """Return the filled fraction of each voxel after a kernel: `(x, y, z)`, float32, about 0 to 1.
 
     Args:
-        shape: the object; it lies around voxel `size // 2`.
-        spacing: voxel size in mm of the three axes.
-        size: voxels per axis.
-        offset: of its middle from the voxel's, in the slice, in mm.
-        kernel: acts in the slice.
+        shape: the object; it is centred near voxel `size // 2`.
+        spacing: voxel spacing in mm of the three axes.
+        size: number of voxels per axis.
+        offset: offset of its middle from the centre of that voxel in the slice, in mm.
+        kernel: reconstruction kernel, which acts in the slice.
     """
     fine = [mm / FINE for mm in spacing[:2]]
     sides = [side * FINE for side in size[:2]]

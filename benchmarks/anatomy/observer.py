@@ -1,12 +1,12 @@
-"""Model observers: how well a known signal at a known place is told from none, as the detectability d'.
+"""Model observers: compute the detectability d' of a known signal at a known place.
 
 - Non-prewhitening matched filter (Wagner and Brown, Phys Med Biol 30 (1985) 489): weighs a slice by the signal as the
-  image shows it. It does not undo correlation of the noise, and so is hurt by a sharp kernel, as readers are.
+  image shows it. It does not undo noise correlation, so it suffers from a sharp kernel, as readers do.
 - Channelized Hotelling observer (Myers and Barrett, J Opt Soc Am A 4 (1987) 2447) with Laguerre-Gauss channels
-  (Gallas and Barrett, J Opt Soc Am A 20 (2003) 1725): the best linear observer that sees the channels alone. A filter
-  that can be undone hardly changes it; it falls where detail is lost for good.
+  (Gallas and Barrett, J Opt Soc Am A 20 (2003) 1725): the best linear observer that sees only the channels. Invertible
+  filters hardly change its d', which falls only where detail is irretrievably lost.
 
-Both learn from half of the places and judge the other half, then the other way round.
+Both are trained on half of the places and tested on the other half, then vice versa.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ import numpy as np
 from scipy.special import eval_laguerre
 
 CHANNELS = 5
-RING = 6.0, 8.0  # mm around the middle: its mean is what the observer takes for the background
+RING = 6.0, 8.0  # mm, radii of the ring around the middle whose mean is the background
 
 
 def centred(slices: np.ndarray, pixel: float) -> np.ndarray:
-    """Return slices `(n, x, y)` less the mean of a ring around the middle; 0 from there on."""
+    """Return slices, `(n, x, y)`, minus the mean of a ring around the middle; 0 from the ring outwards."""
     radius = radii(slices.shape[1:], pixel)
     ring = (radius >= RING[0]) & (radius < RING[1])
     return np.where(radius < RING[0], slices - slices[:, ring].mean(1)[:, None, None], 0.0)
 
 
 def radii(shape: tuple[int, ...], pixel: float) -> np.ndarray:
-    """Return the distance of each pixel from the middle one, in mm."""
+    """Return the distance of each pixel from the middle pixel, in mm."""
     x, y = (np.arange(side) - side // 2 for side in shape)
     return np.asarray(np.hypot(x[:, None], y[None, :]) * pixel)
 
@@ -41,7 +41,7 @@ def channels(shape: tuple[int, ...], pixel: float, width: float) -> np.ndarray:
 
 
 def distance(absent: np.ndarray, present: np.ndarray) -> float:
-    """Return d' of an observer's answers."""
+    """Return d' from an observer's responses."""
     spread = (absent.var(ddof=1) + present.var(ddof=1)) / 2
     return float((present.mean() - absent.mean()) / math.sqrt(spread))
 
@@ -50,9 +50,9 @@ def matched_filter(absent: np.ndarray, present: np.ndarray, places: int) -> floa
     """Return d' of the non-prewhitening matched filter.
 
     Args:
-        absent: slices without the signal, `(n, x, y)`, of each place in turn, again and again.
-        present: the same places with it.
-        places: their number.
+        absent: slices without the signal, `(n, x, y)`, cycling through the places.
+        present: slices of the same places with the signal.
+        places: number of places.
     """
     a, p = (slices.reshape(len(slices), -1) for slices in (absent, present))
     return _crossed(a, p, places, lambda without, given: (given - without).mean(0))
@@ -62,11 +62,11 @@ def hotelling(absent: np.ndarray, present: np.ndarray, places: int, pixel: float
     """Return d' of the channelized Hotelling observer.
 
     Args:
-        absent: as of `matched_filter`.
-        present: likewise.
-        places: likewise.
-        pixel: size in mm.
-        width: of the channels, in mm.
+        absent: see `matched_filter`.
+        present: see `matched_filter`.
+        places: see `matched_filter`.
+        pixel: pixel size in mm.
+        width: width of the channels in mm.
     """
     shown = channels(absent.shape[1:], pixel, width).reshape(CHANNELS, -1)
     a, p = (slices.reshape(len(slices), -1) @ shown.T for slices in (absent, present))
@@ -81,7 +81,7 @@ def hotelling(absent: np.ndarray, present: np.ndarray, places: int, pixel: float
 def _crossed(
     absent: np.ndarray, present: np.ndarray, places: int, weights: Callable[[np.ndarray, np.ndarray], np.ndarray]
 ) -> float:
-    """Return the mean d' of both halves of the places, each with the weights of the other."""
+    """Return the mean d' of both halves of the places, each with the weights from the other half."""
     odd = np.arange(len(absent)) % places % 2 == 1
     found = []
     for learn in (odd, ~odd):

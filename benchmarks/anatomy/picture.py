@@ -1,4 +1,4 @@
-"""The figure: a faint nodule, a vessel and an airway in source, Gaussian, result and true soft image."""
+"""Draw a faint nodule, a vessel and an airway in source, Gaussian, result and true soft image."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def main(ct: str, figure: str = "output/benchmarks/anatomy.png", place: int = 0)
     """Draw the figure.
 
     Args:
-        ct: a soft CT.
-        figure: the PNG.
+        ct: path of a soft CT.
+        figure: PNG file to write.
         place: number of the place in the lungs.
     """
     scan = Scan.read(ct)

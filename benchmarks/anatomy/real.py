@@ -1,8 +1,8 @@
-"""Real pairs: mean HU of tissues, detail and radiomic features of source and result, against the real target.
+"""Compare source and result with the target of real pairs: mean HU of tissues, detail and radiomic features.
 
-The bundle translates each pair by default, to its own soft kernel; calibrated elsewhere, by the run id `calibrating`'s
-fit on the other half of the slice or of the slices, or on other slices; and to a reference, the target's other slices.
-Nothing is fitted to voxels that are judged.
+The bundle translates each pair in three ways: to its default soft kernel; calibrated elsewhere, by the fit of the run
+id `calibrating` on the other half of the slice or of the slices, or on other slices; and to a reference, other slices
+of the target. Nothing is fitted to voxels that are evaluated.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from bundle.scanner import Transfer, calibrate, find_transfer
 from bundle.scanner.kernels import Kernels, as_json
 
 SQUARE = 11.0  # mm: side of the squares whose features are compared
-MOST = 250  # squares of a tissue
-FEWEST = 20  # of which a concordance is computed
+MOST = 250  # largest number of squares per tissue
+FEWEST = 20  # smallest number of squares for a concordance
 KINDS = ("lung", "soft tissue")
 
 
 @dataclass(frozen=True)
 class Fold:
-    """A part of a pair that is judged, and what it may learn from.
+    """The evaluated part of a pair, and the data that may be used for fitting.
 
     Args:
-        judged: `(x, y, z)`, boolean.
-        slices: pairs to calibrate on, as `bundle.scanner.calibrate` takes them.
+        judged: mask of the evaluated voxels, `(x, y, z)`, boolean.
+        slices: pairs to calibrate on, as for `bundle.scanner.calibrate`.
         references: soft images, `(x, y, z)`; none if there is no other slice.
     """
 
@@ -50,7 +50,7 @@ class Fold:
 
 
 def folds(pair: Pair, others: Sequence[Pair]) -> list[Fold]:
-    """Return the parts of a pair: all if there are other pairs, else halves of the slices, or of the slice."""
+    """Return the parts of a pair: all of it if there are other pairs, else halves of its slices or its single slice."""
     every, depth = torch.ones(pair.source.shape, dtype=torch.bool), pair.source.shape[2]
     if others:
         slices = [each for other in others for each in other.slices()]
@@ -69,7 +69,7 @@ def folds(pair: Pair, others: Sequence[Pair]) -> list[Fold]:
 
 
 def joined(pair: Pair, parts: Sequence[Fold], keys: Callable[[Fold, Path], dict[str, Any]]) -> Tensor:
-    """Translate a pair's source for each part, with its keys, and join what is judged."""
+    """Translate a pair's source once for each part, with the part's keys, and join the evaluated voxels."""
     out = torch.zeros_like(pair.source)
     for part in parts:
         with tempfile.TemporaryDirectory() as folder:
@@ -79,7 +79,7 @@ def joined(pair: Pair, parts: Sequence[Fold], keys: Callable[[Fold, Path], dict[
 
 
 def calibration(pair: Pair, part: Fold, folder: Path) -> dict[str, Any]:
-    """Return the keys of a translation by a conversion that is fitted on what a part may learn from."""
+    """Return the keys for translating by a conversion that is fitted to a part's slices."""
     fitted = calibrate(part.slices, pair.spacing)
     named = tuple(Transfer((0.0, 1.0), (1.0, 1.0), name=name) for name in ("sharp", "soft"))
     path = folder / "kernels.json"
@@ -88,7 +88,7 @@ def calibration(pair: Pair, part: Fold, folder: Path) -> dict[str, Any]:
 
 
 def reference(pair: Pair, part: Fold, folder: Path) -> dict[str, Any]:
-    """Return the keys of a translation to the kernel of a part's references."""
+    """Return the keys for translating to the kernel of a part's references."""
     target = folder / "reference"
     target.mkdir()
     for k, image in enumerate(part.references):
@@ -97,7 +97,7 @@ def reference(pair: Pair, part: Fold, folder: Path) -> dict[str, Any]:
 
 
 def results(pair: Pair, others: Sequence[Pair]) -> Iterator[tuple[str, Tensor]]:
-    """Yield the source, its fixed Gaussians, and what the bundle makes of it in each way, by title."""
+    """Yield the source, its fixed Gaussians, and the bundle's results in all ways, by title."""
     parts = folds(pair, others)
     yield SOURCE, pair.source
     for sigma in GAUSSIANS:
@@ -112,7 +112,7 @@ def results(pair: Pair, others: Sequence[Pair]) -> Iterator[tuple[str, Tensor]]:
 
 
 def squares(mask: np.ndarray, side: int) -> list[tuple[int, int, int]]:
-    """Return squares that lie within a mask, evenly drawn if there are too many."""
+    """Return squares that lie within a mask, evenly sampled if there are too many."""
     every = patches(mask, side, side)
     return [every[k] for k in np.linspace(0, len(every) - 1, MOST).astype(int)] if len(every) > MOST else every
 
@@ -122,8 +122,8 @@ def judge(pair: Pair, others: Sequence[Pair], chest: bool) -> Iterator[tuple[str
 
     Args:
         pair: source and target.
-        others: of the same patient and kernels.
-        chest: whether air inside of the body is lung; otherwise it is bowel gas or a hole in a phantom.
+        others: pairs of the same patient and kernels.
+        chest: whether air inside the body is lung; otherwise it is bowel gas or a hole in a phantom.
     """
     target = pair.target.numpy()
     masks = tissues(target)
@@ -150,11 +150,11 @@ def _soft(target: np.ndarray, masks: dict[str, np.ndarray], body: np.ndarray) ->
 
 @torch.no_grad()
 def main(data: str, only: str | Sequence[str] = "") -> None:
-    """Print a table for each pair, then the concordance of each feature, the mean over the pairs.
+    """Print a table for each pair, then the mean concordance of each feature over the pairs.
 
     Args:
-        data: folder of the pairs, as of `benchmarks.real_pairs`.
-        only: words; pairs whose title has none of them are left out.
+        data: folder of the pairs, see `benchmarks.real_pairs`.
+        only: words; pairs whose title contains none of them are left out.
     """
     words = [only] if isinstance(only, str) else list(only)
     every: dict[str, dict[str, list[np.ndarray]]] = {}

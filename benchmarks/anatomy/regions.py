@@ -1,4 +1,4 @@
-"""Mean HU of tissues, and how much of the target's detail a result has, band by band."""
+"""Measure mean HU of tissues, and how much of the target's detail a result has in each frequency band."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from scipy.ndimage import binary_erosion, gaussian_filter
 
 from bundle.evaluation.metrics import body_mask, lung_mask
 
-SMOOTHING = 1.5  # voxels, of the image that tells the tissues
-AWAY = 10  # voxels from the body: air outside
-#: HU of a smoothed target.
+SMOOTHING = 1.5  # voxels, smoothing of the image that is segmented into tissues
+AWAY = 10  # voxels, distance of outside air from the body
+#: HU ranges in a smoothed target.
 TISSUES = {"fat": (-130.0, -60.0), "soft tissue": (0.0, 90.0), "bone": (200.0, 1500.0)}
-EDGE_OF_VIEW = -1020.0  # HU: at or below lies what the scanner did not see
+EDGE_OF_VIEW = -1020.0  # HU; values up to it are outside the scanner's field of view
 BANDS = ((0.05, 0.2), (0.2, 0.4), (0.4, 0.6))  # cycles/mm
 PATCH = 32  # pixels
-LEAST = 100  # voxels of a tissue in a slice, on average
+LEAST = 100  # smallest mean number of voxels of a tissue per slice
 NAMES = ("air", "lung", *TISSUES)
 
 
 def tissues(target: np.ndarray) -> dict[str, np.ndarray]:
-    """Return masks of air outside of the body, lung, fat, soft tissue and bone, `(x, y, z)`, by the target alone."""
+    """Return masks of air outside the body, lung, fat, soft tissue and bone, `(x, y, z)`, from the target alone."""
     masks = {name: np.zeros(target.shape, bool) for name in NAMES}
     for z in range(target.shape[2]):
         image = target[..., z].astype(float)
@@ -35,23 +35,23 @@ def tissues(target: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def shifts(result: np.ndarray, target: np.ndarray, masks: dict[str, np.ndarray]) -> list[float]:
-    """Return by how many HU the mean of each tissue is off; NaN for one of which too little is seen."""
+    """Return the error of each tissue's mean in HU; NaN for a tissue with too few voxels."""
     every = (masks[name] for name in NAMES)
     seen = ((mask, mask.sum() >= LEAST * target.shape[2]) for mask in every)
     return [float((result[mask] - target[mask]).mean()) if enough else float("nan") for mask, enough in seen]
 
 
 def gains(result: np.ndarray, target: np.ndarray, spacing: Sequence[float], body: np.ndarray) -> list[float]:
-    """Return the gain from target to result in each band: 1 is as much detail, below 1 detail was smoothed away.
+    """Return the gain from target to result in each band: 1 for equal detail, below 1 if detail was smoothed away.
 
-    Least squares over patches within the body: cross spectrum over power spectrum, noise and anatomy alike, since both
-    images are of one acquisition.
+    The gain is a least squares fit over patches within the body, cross spectrum over power spectrum. It includes noise
+    and anatomy alike, since both images are from one acquisition.
 
     Args:
         result: `(x, y, z)` in HU.
-        target: likewise.
-        spacing: voxel size in mm.
-        body: boolean, likewise.
+        target: `(x, y, z)` in HU.
+        spacing: voxel spacing in mm.
+        body: mask of the body, `(x, y, z)`, boolean.
     """
     window = np.hanning(PATCH)[:, None] * np.hanning(PATCH)[None, :]
     fx, fy = (np.fft.fftfreq(PATCH, mm) for mm in spacing[:2])
@@ -67,7 +67,7 @@ def gains(result: np.ndarray, target: np.ndarray, spacing: Sequence[float], body
 
 
 def patches(mask: np.ndarray, side: int, step: int) -> list[tuple[int, int, int]]:
-    """Return the first voxels of squares of the slices that lie within a mask."""
+    """Return the first voxels of in-slice squares that lie within a mask."""
     found = []
     for z in range(mask.shape[2]):
         for x in range(0, mask.shape[0] - side + 1, step):

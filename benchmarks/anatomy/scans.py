@@ -1,4 +1,4 @@
-"""Soft CTs with free places in their lungs, and simulated acquisitions of them with objects put in before."""
+"""Soft CTs with vessel-free places in the lungs, and simulated acquisitions with objects inserted there."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from bundle.images import Volume
 from bundle.scanner import SHARP, SOFT, Kernel, acquire, find_kernel
 from bundle.scanner.filters import with_border
 
-DEPTH = 40.0  # mm of the CT that are used, around its middle
+DEPTH = 40.0  # mm of the CT that are used, in its middle
 LAYER = 16.0  # mm between layers of places
 APART = 24.0  # mm between places of a layer
 FREE = 8.0  # mm around a place without vessels
-VESSEL = -650.0  # HU of the smoothed CT: above are vessels
-BESIDE = 4.0  # mm above and below a place that are looked at
-REACH = 14.0  # mm around a place that are kept
+VESSEL = -650.0  # HU in the smoothed CT; higher values are vessels
+BESIDE = 4.0  # mm above and below a place that must be free
+REACH = 14.0  # mm around a place that are cropped
 DOSE = 100.0
 
 Place = tuple[int, int, int]
@@ -33,11 +33,11 @@ class Scan:
     """Slices of a soft CT.
 
     Args:
-        name: of the file.
+        name: name of the file.
         image: `(x, y, z)` in HU.
-        spacing: voxel size in mm.
-        places: voxels in lung, with no vessel near.
-        kernel: with which it was reconstructed, as found in it; the bundle's soft kernel if it is not found.
+        spacing: voxel spacing in mm.
+        places: voxels in lung without vessels nearby.
+        kernel: reconstruction kernel found in the image; the bundle's soft kernel if none is found.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Scan:
 
     @staticmethod
     def read(path: str | Path, depth: float = DEPTH) -> Scan:
-        """Read the slices around the middle of a CT and find places."""
+        """Read the middle slices of a CT and find places."""
         volume = Volume(path)
         count = min(volume.shape[2], max(round(depth / volume.spacing[2]), 1))
         first = (volume.shape[2] - count) // 2
@@ -58,12 +58,12 @@ class Scan:
 
     @property
     def side(self) -> tuple[int, int, int]:
-        """Voxels per axis of what is kept around a place."""
+        """Size in voxels of the crop around a place."""
         x, y, z = (2 * round(reach / mm) + 1 for reach, mm in zip((REACH, REACH, 8.0), self.spacing, strict=True))
         return x, y, z
 
     def with_objects(self, cover: Tensor, values: Sequence[float] | float) -> Tensor:
-        """Return the CT with an object at each place: `values` times its cover is added."""
+        """Return the CT with an object at each place: `values` times `cover` is added."""
         out = self.image.clone()
         amounts = [values] * len(self.places) if isinstance(values, int | float) else values
         for place, amount in zip(self.places, amounts, strict=True):
@@ -71,7 +71,7 @@ class Scan:
         return out
 
     def crops(self, image: Tensor) -> np.ndarray:
-        """Return what lies around the places, `(places, x, y, z)`."""
+        """Crop an image around the places, `(places, x, y, z)`."""
         return np.stack([_around(image, place, self.side).numpy() for place in self.places])
 
     def backgrounds(self) -> list[float]:
@@ -79,13 +79,13 @@ class Scan:
         return [float(_around(self.image, place, [n // 2 | 1 for n in self.side]).mean()) for place in self.places]
 
     def acquired(self, image: Tensor, seed: int, kernel: Kernel = SHARP, dose: float = DOSE) -> tuple[Tensor, Tensor]:
-        """Return soft and sharp reconstruction of one simulated acquisition; the CT's own kernel is undone."""
+        """Return soft and sharp reconstructions of one simulated acquisition; the CT's own kernel is undone."""
         soft, sharp = acquire(with_border(image), self.spacing, (SOFT, kernel), dose, seed, image_kernel=self.kernel)
         return soft, sharp
 
 
 def free_places(image: np.ndarray, spacing: Sequence[float]) -> list[Place]:
-    """Return voxels in lung with no vessel near, in layers, from those farthest from vessels on."""
+    """Return voxels in lung without vessels nearby, in layers, starting with those farthest from vessels."""
     found: list[Place] = []
     step, beside = (max(round(mm / spacing[2]), 1) for mm in (LAYER, BESIDE))
     keep = [math.ceil(REACH / mm) for mm in spacing[:2]]
@@ -106,6 +106,6 @@ def free_places(image: np.ndarray, spacing: Sequence[float]) -> list[Place]:
 
 
 def _around(image: Tensor, place: Place, size: Sequence[int]) -> Tensor:
-    """Return a view of the voxels around a place; fewer slices near the first and last one are an error."""
+    """Return a view of the voxels around a place; too few slices above or below it are an error."""
     bounds = [slice(at - side // 2, at - side // 2 + side) for at, side in zip(place, size, strict=True)]
     return image[tuple(bounds)]

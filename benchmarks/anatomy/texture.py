@@ -1,7 +1,7 @@
-"""Radiomic features of squares of a slice, first-order and co-occurrence, and their concordance between images.
+"""Compute first-order and co-occurrence features of squares in a slice, and their concordance between images.
 
-The same squares in all images. Grey levels of 25 HU from a fixed zero, as the field advises for CT (IBSI, Zwanenburg et
-al., Radiology 295 (2020) 328); co-occurrence at distance 1, averaged over four directions (scikit-image).
+The squares are the same in all images. Grey levels are 25 HU wide from a fixed zero, as recommended for CT (IBSI,
+Zwanenburg et al., Radiology 295 (2020) 328); co-occurrence at distance 1, averaged over four directions (scikit-image).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from scipy.stats import kurtosis, skew
 from skimage.feature import graycomatrix, graycoprops
 
 BIN = 25.0  # HU
-LOWEST = -1200.0  # HU, where the first level begins
+LOWEST = -1200.0  # HU, lower end of the first level
 ANGLES = (0.0, np.pi / 4, np.pi / 2, 3 * np.pi / 4)
 FIRST_ORDER = (
     *("mean", "median", "10th percentile", "90th percentile", "minimum", "maximum", "deviation", "interquartile range"),
@@ -44,7 +44,7 @@ def features(square: np.ndarray) -> np.ndarray:
 
 
 def table(image: np.ndarray, squares: Sequence[tuple[int, int, int]], side: int) -> np.ndarray:
-    """Return the features of squares of an image, `(squares, FEATURES)`."""
+    """Return the features of squares in an image, `(squares, FEATURES)`."""
     return np.stack([features(image[x : x + side, y : y + side, z]) for x, y, z in squares])
 
 

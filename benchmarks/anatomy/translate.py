@@ -1,4 +1,4 @@
-"""What the bundle and fixed Gaussians make of an image in memory; the bundle runs as inference does."""
+"""Translate an image in memory by the bundle, run as in inference, and by fixed Gaussians."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ SOURCE, TRUTH = "source", "true soft image"
 
 
 def saved(image: Tensor, spacing: Sequence[float], path: Path) -> Path:
-    """Write a CT, `(x, y, z)` in HU."""
+    """Write a CT, `(x, y, z)` in HU, and return its path."""
     with create(path, tuple(image.shape), np.diag([*spacing, 1.0])) as append:
         append(image)
     return path
 
 
 def translated(image: Tensor, spacing: Sequence[float], **keys: Any) -> Tensor:
-    """Return what inference with the shipped weights makes of a CT.
+    """Translate a CT by inference with the shipped weights.
 
     Args:
         image: `(x, y, z)` in HU.
-        spacing: voxel size in mm.
-        keys: of the inference config, such as ``target_kernel``.
+        spacing: voxel spacing in mm.
+        keys: keys of the inference config, such as ``target_kernel``.
     """
     with tempfile.TemporaryDirectory() as folder:
         source = saved(image, spacing, Path(folder, "source.nii"))
@@ -43,7 +43,7 @@ def translated(image: Tensor, spacing: Sequence[float], **keys: Any) -> Tensor:
 
 
 def made_of(sharp: Tensor, soft: Tensor, spacing: Sequence[float]) -> Iterator[tuple[str, Tensor]]:
-    """Yield the source, its fixed Gaussians, what the bundle makes of it, and the true soft image, by title."""
+    """Yield the source, its fixed Gaussians, the bundle's results, and the true soft image, by title."""
     yield SOURCE, sharp
     for sigma in GAUSSIANS:
         yield f"Gaussian of {sigma:g} px", blurred(sharp, sigma)

@@ -1,12 +1,12 @@
-"""The paper: a U-Net for the whole image at low resolution, then residual networks of growing resolution.
+"""The paper's method: a U-Net for the whole image at low resolution, then residual networks of growing resolution.
 
-Read `cascade` first, the specification, then `inferer`, which gives the same numbers tile by tile.
+Read `cascade`, the specification, first, then `inferer`, which computes the same numbers tile by tile.
 
-- networks: `sketch` (image to edges), `generators` (of the finer scales), `noise` (the input for images from scratch),
-  `conditioned` (the network that a request asks for);
-- tiling: `receptive_field` (the reach of a network), `tile_plan` (how scales are cut), `memory` (what a tile needs, by
-  the shapes of `outputs`), `scratch` (scales on disk), `slabs` (what is made again rather than kept), `rows` (in which
-  order), `pace` (how long it all takes, measured on one tile).
+- networks: `sketch` (edges of an image), `generators` (networks of the finer scales), `noise` (input for generation
+  from scratch), `conditioned` (selects the network for the requested conditioning);
+- tiling: `receptive_field` (measures a network's reach), `tile_plan` (cuts each scale into tiles), `memory` (counts the
+  bytes of a tile), `outputs` (output shapes for that count), `scratch` (scales on disk), `slabs` (images that are
+  recomputed rather than kept), `rows` (processes tiles row by row), `pace` (predicts run time and disk space).
 """
 
 from bundle.cascade.cascade import CONDITIONINGS, Cascade

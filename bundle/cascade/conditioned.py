@@ -1,4 +1,4 @@
-"""Inference with the conditioning that a server's user requests, which may differ from that of the loaded network."""
+"""Inference on a server, where a request may need another conditioning than the loaded network has."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ class ConditionedInferer(Inferer):
     """Run an inferer on the network of the requested conditioning.
 
     A server such as MONAI Label loads one network when it starts, and passes it to the inferer for every request. If
-    the request is for another conditioning, the network of the request replaces it, with its own weights.
+    the request needs another conditioning, the network given here replaces it, with its own weights.
 
     Args:
         inferer: the inferer to run.
-        network: a `Cascade` of the requested conditioning; not used if the network of the call has the same one.
-        weights: its checkpoint, read only if it replaces the other network.
-        seed: of torch's random numbers, so that an answer does not depend on earlier requests.
+        network: a `Cascade` of the requested conditioning; unused if the network passed to the call has the same one.
+        weights: checkpoint of ``network``, read only if ``network`` is used.
+        seed: seed of torch's random numbers, so that a result does not depend on earlier requests.
 
     Raises:
-        ValueError: If the seed is not a whole number.
+        ValueError: If the seed is not a non-negative integer.
     """
 
     def __init__(self, inferer: Inferer, network: torch.nn.Module, weights: str | Path, seed: int = 0) -> None:
@@ -33,10 +33,10 @@ class ConditionedInferer(Inferer):
         self.inferer, self.network, self.weights, self.seed = inferer, network, Path(weights), int(seed)
 
     def __call__(self, inputs: Any, network: Any, *args: Any, **kwargs: Any) -> Any:
-        """Return the inferer's result.
+        """Return the inferer's result for the requested conditioning.
 
         Raises:
-            FileNotFoundError: If the conditioning has no weights.
+            FileNotFoundError: If the weights of that conditioning do not exist.
         """
         torch.manual_seed(self.seed)
         if unwrap(network).conditioning != unwrap(self.network).conditioning:
@@ -44,7 +44,7 @@ class ConditionedInferer(Inferer):
         return self.inferer(inputs, network, *args, **kwargs)
 
     def load(self) -> torch.nn.Module:
-        """Return the network of the conditioning, with its weights."""
+        """Return the network of the requested conditioning with its weights loaded, in eval mode."""
         if not self.weights.exists():
             raise FileNotFoundError(
                 f"conditioning {unwrap(self.network).conditioning!r} has no weights at {str(self.weights)!r}; train "

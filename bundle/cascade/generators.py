@@ -1,4 +1,4 @@
-"""The generators of the scales above 0: residual networks without stride, padding or statistics of the tile."""
+"""The generators of the scales above 0: residual networks without strides, padding or statistics over the tile."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 
 def multiscale_noise(noise: Tensor, coarsest: int) -> Tensor:
-    """Add to white noise its means over blocks, each as strong as the noise: they give images large-scale differences.
+    """Add to white noise its block means, each as strong as the noise, so that images also differ at large scales.
 
-    The blocks have 1, 2, 4 and so on voxels a side, up to ``coarsest``, counted from the first voxel: tiles that begin
-    at multiples of it have the noise of the whole image.
+    The blocks have 1, 2, 4, ... voxels a side, up to ``coarsest``, counted from the first voxel. A tile that starts at
+    a multiple of ``coarsest`` therefore has the same noise as the whole image.
 
     Args:
-        noise: `(batch, 1, *spatial)`, sides multiples of ``coarsest``.
-        coarsest: a power of two.
+        noise: `(batch, 1, *spatial)`, with sides that are multiples of ``coarsest``.
+        coarsest: largest side of a block, a power of two.
     """
     dims = noise.dim() - 2
     out, coarse, side, number = noise, noise, 1, 1
@@ -33,7 +33,7 @@ def multiscale_noise(noise: Tensor, coarsest: int) -> Tensor:
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions without padding, added to the middle of their input."""
+    """Two convolutions without padding, whose output is added to the centre of their input."""
 
     def __init__(self, channels: int, kernel_size: Sequence[int], act: str | tuple) -> None:
         super().__init__()
@@ -43,35 +43,36 @@ class ResidualBlock(nn.Module):
             Convolution(dims, channels, channels, kernel_size=kernel_size, padding=0, norm=None, act=act), last
         )
         self.margin = [2 * (side // 2) for side in kernel_size]
-        for parameter in last.parameters():  # a block starts as the identity: deep stacks need no normalisation
+        for parameter in last.parameters():  # a block starts as the identity, so deep stacks need no normalisation
             nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map `(batch, channels, *spatial)` to the same, ``margin`` voxels less on every side."""
+        """Map `(batch, channels, *spatial)` to the same shape less ``margin`` voxels on every side."""
         out = self.layers(x)
-        out += crop(x, self.margin)  # in place: the convolution needs its own result no more
+        out += crop(x, self.margin)  # in place: a convolution does not need its output for the backward pass
         return out
 
 
 class ResNetGenerator(nn.Module):
     """A generator of the scales above 0: residual blocks at full resolution, unpadded, without tile statistics.
 
-    Nothing in it depends on a tile's size or position: no stride, no padding, no normalisation. So a tile read with its
-    reach around it gives the numbers of the whole image. Uzunova et al. 2019, section 2.2: ResNet blocks
-    "produce sharp results by keeping the input image resolution unchanged".
+    It has no strides, padding or normalisation, so its output does not depend on a tile's size or position: a tile read
+    with the network's reach around it gives the same numbers as the whole image. Uzunova et al. 2019, section 2.2:
+    ResNet blocks "produce sharp results by keeping the input image resolution unchanged".
 
     Args:
         spatial_dims: 2 or 3.
         in_channels: channels of the conditions, including the previous scale.
-        out_channels: 1, the image.
-        channels: width.
+        out_channels: 1 for an image.
+        channels: number of feature channels.
         blocks: number of residual blocks.
-        kernel_size: odd, one for all axes or one per axis; ``[3, 3, 1]`` works within the slice, as a CT kernel does,
-            and takes slices for a batch of 2D images, with which libraries are much faster.
-        act: activation as MONAI names it.
+        kernel_size: odd size of the convolution kernel, one for all axes or one per axis. ``[3, 3, 1]`` works within
+            the slice, as a reconstruction kernel does, and runs on the slices as a batch of 2D images, which is much
+            faster.
+        act: activation, by its MONAI name.
 
     Raises:
-        ValueError: If a side of the kernel is even.
+        ValueError: If a kernel size is even.
     """
 
     def __init__(
@@ -88,7 +89,7 @@ class ResNetGenerator(nn.Module):
         kernel = ensure_tuple_rep(kernel_size, spatial_dims)
         if not all(side % 2 for side in kernel):
             raise ValueError(f"kernel_size {kernel} has an even side; an unpadded network needs odd ones, such as 3.")
-        #: Whether it works within the slice.
+        #: Whether the network works within the slice.
         self.in_slice = spatial_dims == 3 and kernel[2] == 1
         if self.in_slice:
             kernel = kernel[:2]
@@ -114,17 +115,17 @@ def residual_generators(
     channels: int = 16,
     kernel_sizes: Sequence[Sequence[int] | int] | None = None,
 ) -> list[ResNetGenerator]:
-    """Return the generators of scales 1 to n, a `ResNetGenerator` each.
+    """Return one `ResNetGenerator` for each of the scales 1 to n.
 
     Args:
         spatial_dims: 2 or 3.
         in_channels: channels of the conditions.
         blocks: number of residual blocks of each scale, coarsest first.
-        channels: width of all scales.
-        kernel_sizes: of each scale; null for 3 everywhere.
+        channels: number of feature channels at every scale.
+        kernel_sizes: kernel size of each scale; null for 3 everywhere.
 
     Raises:
-        ValueError: If the numbers of kernel sizes and blocks differ.
+        ValueError: If ``kernel_sizes`` and ``blocks`` differ in length.
     """
     sizes = [3] * len(blocks) if kernel_sizes is None else kernel_sizes
     if len(sizes) != len(blocks):
@@ -136,7 +137,7 @@ def residual_generators(
 
 
 def split_along(images: list[Tensor], axis: int, voxels: int) -> list[list[Tensor]]:
-    """Split images along a spatial axis into parts of at most so many voxels, or of one slice; -1 does not split."""
+    """Split images along an axis into parts of at most ``voxels`` voxels, but at least one slice; -1 does not split."""
     if axis < 0:
         return [images]
     size = images[0].shape[axis]
@@ -145,7 +146,7 @@ def split_along(images: list[Tensor], axis: int, voxels: int) -> list[list[Tenso
 
 
 def zero_init_last(network: nn.Module) -> None:
-    """Set the last layer to zero, so that an untrained generator adds nothing to its scale."""
+    """Set the last layer to zero, so that an untrained generator adds nothing to its base."""
     last = [layer for layer in network.modules() if list(layer.parameters(recurse=False))][-1:]
     for layer in last:
         for parameter in layer.parameters(recurse=False):

@@ -1,7 +1,7 @@
 """Tiled inference: coarse to fine, tile by tile, every voxel written once.
 
-Gives the numbers of `bundle.cascade.cascade.Cascade.forward`, while the device holds one tile and the features of one
-network.
+Computes the same numbers as `bundle.cascade.cascade.Cascade.forward`, while the device holds only one tile and the
+features of one network.
 """
 
 from __future__ import annotations
@@ -35,25 +35,25 @@ from tqdm import tqdm
 
 
 class CascadeInferer(Inferer):
-    """Translate an image of any size with a `Cascade`, in device memory that depends on the tile alone.
+    """Translate an image of any size with a `Cascade`, in device memory that depends only on the tile.
 
-    A tile is read with the network's reach around it and written without, so that neighbours need no overlap, no
-    averaging, and show no seam (Uzunova et al. 2019, section 3.2: "only the network's receptive field parts of the
-    generated patches are considered").
+    A tile is read with the network's reach around it and written without it. The written parts of neighbouring tiles
+    do not overlap, are not averaged, and show no seam (Uzunova et al. 2019, section 3.2: "only the network's receptive
+    field parts of the generated patches are considered").
 
     Args:
-        tile_size: voxels a side of a written tile, one number or one per axis; null: as large as ``memory_budget``
-            allows, but on a CPU not larger than suits its allocator.
-        memory_budget: most bytes of the device to use beside the network's weights, a number or text such as
-            ``"2GiB"``. Kept by the choice of the tile; ignored if ``tile_size`` is given.
-        progress: whether to show a bar over the tiles of all scales.
-        half: whether the networks compute in bfloat16 (`bundle.runtime.in_bfloat16`: on a CPU, those above scale 0);
-            everything else stays in float32, including the sum of the image and a network's output.
-        scales: how many scales to compute, from the coarsest; null for all of the cascade. Fewer give the result of a
-            coarser scale on its own grid.
+        tile_size: voxels a side of a written tile, one number or one per axis. Null: as large as ``memory_budget``
+            allows, but on a CPU no larger than its allocator handles well.
+        memory_budget: most bytes of device memory to use in addition to the network's weights, a number or text such
+            as ``"2GiB"``. Determines the tile size; ignored if ``tile_size`` is given.
+        progress: whether to show a progress bar over the tiles of all scales.
+        half: whether the networks compute in bfloat16 (`bundle.runtime.in_bfloat16`; on a CPU, only those above scale
+            0). Everything else stays in float32, including the sum of the image and a network's output.
+        scales: number of scales to compute, from the coarsest; null for all. With fewer scales, the result is on the
+            grid of the last one.
 
     Raises:
-        ValueError: If a size is below 1, or the budget is not a number of bytes.
+        ValueError: If a tile side is below 1, or the budget is not a number of bytes.
     """
 
     def __init__(
@@ -81,19 +81,19 @@ class CascadeInferer(Inferer):
         """Translate a whole image.
 
         Args:
-            inputs: `(batch, 1, *spatial)`, windowed; the affine of a MetaTensor gives the voxel size. A `ScratchImage`
-                is read tile by tile, and so are all of its scales: they lie beside it on disk as long as they are
-                read, an interrupted run resumes there, and processes started by torchrun share the tiles.
+            inputs: `(batch, 1, *spatial)`, windowed; the affine of a MetaTensor gives the voxel spacing. A
+                `ScratchImage` is read tile by tile. Its scales are stored next to it on disk for as long as they are
+                needed, an interrupted run resumes from them, and processes started by torchrun share the tiles.
             network: a `Cascade`, scripted or not, or an object that holds one as ``predictor`` or ``module``.
-            args: not used.
-            kwargs: not used.
+            args: unused.
+            kwargs: unused.
 
         Returns:
-            `(batch, 1, *spatial)`, a plain tensor on the device of ``inputs``, or a `ScratchImage` beside it.
+            `(batch, 1, *spatial)`, a plain tensor on the device of ``inputs``, or a `ScratchImage` in the same group.
 
         Raises:
-            ValueError: If the image is not `(batch, 1, *spatial)` of the network's dimensions, or the budget is too
-                small for the smallest tile of a scale.
+            ValueError: If the image is not `(batch, 1, *spatial)` with the network's number of spatial axes, or the
+                budget is too small for the smallest tile of a scale.
         """
         cascade = unwrap(network)
         dims = cascade.spatial_dims
@@ -138,17 +138,17 @@ class CascadeInferer(Inferer):
     def plan(
         self, cascade: Any, shape: Sequence[int], spacing: Sequence[float], on_disk: bool, batch: int = 1
     ) -> tuple[list[list[int]], list[TilePlan]]:
-        """Return how an image is cut, of which only the shape is known: the factors of its pyramid, and each scale.
+        """Plan the pyramid and the tiles of an image from its shape alone.
 
         Args:
             cascade: a `Cascade`.
             shape: voxels per axis.
-            spacing: voxel size per axis.
-            on_disk: whether its scales lie on disk.
-            batch: images at once.
+            spacing: voxel spacing per axis.
+            on_disk: whether the scales of the image are stored on disk.
+            batch: number of images in a batch.
 
         Returns:
-            From each scale to the next coarser one, finest first; and the tiles of each scale, coarsest first.
+            The pooling factors of the pyramid, finest first, and the tile plan of each scale, coarsest first.
 
         Raises:
             ValueError: If the budget is too small for the smallest tile of a scale.
@@ -161,12 +161,12 @@ class CascadeInferer(Inferer):
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Return whether a device's memory was too small: Apple's (MPS) says so in its text alone."""
+    """Return whether a device ran out of memory; for Apple's (MPS), only the message of the error tells."""
     return isinstance(error, torch.OutOfMemoryError) or str(error).startswith("MPS backend out of memory")
 
 
 def unwrap(network: Any) -> Any:
-    """Return the cascade itself, also from a wrapper of parallel training or of MONAI Deploy."""
+    """Return the cascade itself, also from inside a wrapper of parallel training or MONAI Deploy."""
     for name in ("predictor", "module"):
         network = getattr(network, name, network)
     if not hasattr(network, "reach"):
@@ -175,7 +175,7 @@ def unwrap(network: Any) -> Any:
 
 
 def empty_like(image: Tensor | ScratchImage, name: str, plan: TilePlan) -> Tensor | ScratchImage:
-    """Return an image of a plan's grid of the kind of another one: in memory, or beside it on disk."""
+    """Return an empty image on a plan's grid, in memory or on disk like ``image``."""
     if isinstance(image, ScratchImage):
         return image.sibling(name, plan.grid, plan.chunks)
     return torch.empty((image.shape[0], 1, *plan.grid), device=image.device)
@@ -184,7 +184,7 @@ def empty_like(image: Tensor | ScratchImage, name: str, plan: TilePlan) -> Tenso
 def pool_tiles(
     cascade: Any, image: Tensor | ScratchImage, scale: int, factor: Sequence[int], plan: TilePlan, device: torch.device
 ) -> Any:
-    """Return the image of a scale, pooled tile by tile from that of the next finer one."""
+    """Return the image of a scale, pooled tile by tile from that of the next finer scale."""
     out = empty_like(image, f"image_{scale}", plan)
 
     def begin(tiles: Sequence[Tile]) -> None:
@@ -204,22 +204,22 @@ def pool_tiles(
 
 
 def bring(image: Tensor | ScratchImage, start: int, stop: int) -> None:
-    """Have slices of an image on disk; those below are not read again on this way through it."""
+    """Make the slices from ``start`` to ``stop`` of an image on disk available, and remove the slices before them."""
     if isinstance(image, ScratchImage):
         image.forget(start)
         image.fill(start, stop)
 
 
 class TileGenerator:
-    """Compute the tiles of one scale, in parts if the device's memory does not hold a whole one.
+    """Compute the tiles of one scale, in parts if a whole tile does not fit into the device's memory.
 
     Args:
         cascade: the cascade.
-        scale: the scale.
+        scale: the scale to compute.
         source: the image of that scale.
-        previous: the result of the scale before.
-        factor: from there to here; null at scale 0.
-        plan: of the scale.
+        previous: the result of the previous scale.
+        factor: upsampling factors from the previous scale to this one; null at scale 0.
+        plan: the tiles of the scale.
     """
 
     def __init__(
@@ -234,14 +234,14 @@ class TileGenerator:
         self.cascade, self.scale, self.plan = cascade, scale, plan
         self.source, self.previous, self.factor = source, previous, factor
         self.device = next(cascade.parameters()).device
-        #: Most voxels to compute at once; shrinks when the memory turns out to be too small.
+        #: Most voxels to compute at once; reduced whenever the device runs out of memory.
         self.most = math.prod(plan.grid)
 
     def __call__(self, tile: Tile, inputs: Tensor) -> Tensor:
-        """Compute a tile, `(batch, 1, *write)`, from what `read` returns.
+        """Compute a tile, `(batch, 1, *write)`, from the output of `read`.
 
         Raises:
-            torch.OutOfMemoryError: If the memory does not hold one voxel, or the tile of scale 0.
+            torch.OutOfMemoryError: If a single voxel, or a tile of scale 0, does not fit into the device's memory.
         """
         size = math.prod(w.stop - w.start for w in tile.write)
         if size <= self.most:
@@ -265,15 +265,15 @@ class TileGenerator:
         return out
 
     def begin(self, tiles: Sequence[Tile]) -> None:
-        """Have on disk what a row of tiles reads, and of the image and the previous scale no more from there down."""
+        """Prepare what a row of tiles reads on disk; remove from image and previous scale what no later row reads."""
         bring(self.source, *seen(tiles, self.plan, 0 if self.scale else self.cascade.reach[0][-1]))
         if self.factor and isinstance(self.previous, ScratchImage):
             self.previous.drop(upsampled(tiles, self.factor))
 
     def read(self, tile: Tile) -> Tensor:
-        """Read a tile's input: the image; above scale 0 with the upsampled previous scale beside it.
+        """Read a tile's input: the image and, above scale 0, the upsampled previous scale as a second channel.
 
-        On the way to a GPU it lies in pinned memory.
+        The input is in pinned memory if it goes to a GPU.
         """
         if self.factor is None:
             axes = zip(tile.read, self.cascade.reach[0], strict=True)

@@ -1,4 +1,4 @@
-"""How much device memory a network needs, counted without computing anything.
+"""Count the device memory that a network needs, without computing anything.
 
 The network runs on tensors without data (torch's ``meta`` device) while the bytes of live tensors are counted.
 """
@@ -18,15 +18,15 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-#: Up to this product of the first four axes, PyTorch convolves a single image by columns.
+#: Up to this product of the first four axes, PyTorch convolves a single image by unfolding it into columns (im2col).
 SMALL = 20480
 
 
 def workspace(image: torch.Tensor, weight: torch.Tensor, out: torch.Tensor) -> int:
-    """Return the bytes that a convolution needs beside its input and output: the larger of PyTorch's two ways.
+    """Return the bytes that a convolution needs besides its input and output, the larger of PyTorch's two algorithms.
 
-    Large images: the library reorders input and output. Small images, on the CPU: columns, a copy of the input for
-    every tap of the kernel (`ConvParams::use_mkldnn` in ATen's Convolution.cpp decides).
+    For large images, the library reorders input and output. For small images on the CPU, PyTorch makes columns, a copy
+    of the input for every tap of the kernel (`ConvParams::use_mkldnn` in ATen's Convolution.cpp decides).
     """
     work = image.numel() + out.numel()
     if image.shape[0] == 1 and image.shape[:4].numel() <= SMALL:
@@ -35,10 +35,11 @@ def workspace(image: torch.Tensor, weight: torch.Tensor, out: torch.Tensor) -> i
 
 
 class LiveBytes(TorchDispatchMode):
-    """Count the bytes of live tensors without data, and their peak, while the mode is active.
+    """Count the bytes of live meta tensors, and their peak, while the mode is active.
 
     Args:
-        workspace: bytes that a convolution needs beside its input and output, such as `workspace`; null for none.
+        workspace: returns the bytes that a convolution needs besides its input and output, such as `workspace`; null
+            for none.
     """
 
     def __init__(self, workspace: Callable[..., int] | None = None) -> None:
@@ -49,7 +50,7 @@ class LiveBytes(TorchDispatchMode):
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """Whether PyTorch is to import its compiler, only to switch it off for this mode."""
+        """Return False, so that PyTorch does not import its compiler merely to switch it off for this mode."""
         return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -62,7 +63,7 @@ class LiveBytes(TorchDispatchMode):
         work = 0
         if "convolution" in str(func):
             work = self.workspace(args[0], args[1], out) if self.workspace else 0
-            if isinstance(out, torch.Tensor):  # the backward pass makes three
+            if isinstance(out, torch.Tensor):  # the backward pass returns three tensors
                 self.features = max(self.features, out.untyped_storage().nbytes())
         self.peak = max(self.peak, self.live + work)
         return out
@@ -83,7 +84,7 @@ class LiveBytes(TorchDispatchMode):
 
 
 def on_meta(network: nn.Module) -> nn.Module:
-    """Return a copy of the network without data, in eval mode, for `footprint`."""
+    """Return a copy of the network on the meta device, in eval mode, for `footprint`."""
     if not isinstance(network, torch.jit.ScriptModule):
         return deepcopy(network).to("meta").eval()
     buffer = io.BytesIO()  # the parameters of a scripted network cannot be moved to the meta device
@@ -93,11 +94,11 @@ def on_meta(network: nn.Module) -> nn.Module:
 
 
 def halved(network: nn.Module, parts: Sequence[nn.Module]) -> nn.Module:
-    """Let parts of a network without data compute in bfloat16, as autocast does, and return the network.
+    """Let parts of a meta network compute in bfloat16, as autocast does, and return the network.
 
     Args:
-        network: copied by `on_meta`; changed.
-        parts: modules of it, whose inputs are cast.
+        network: a copy made by `on_meta`; modified in place.
+        parts: modules of the network; their inputs are cast.
     """
     for part in parts:
         part.to(torch.bfloat16)
@@ -110,9 +111,9 @@ class Footprint:
     """Bytes that a network needs.
 
     Args:
-        peak: of all tensors at once, including the workspaces of libraries.
-        largest: of one tensor.
-        features: of one that a convolution makes.
+        peak: most bytes of all tensors at once, including the workspaces of libraries.
+        largest: bytes of the largest tensor.
+        features: bytes of the largest output of a convolution.
     """
 
     peak: int
@@ -121,7 +122,7 @@ class Footprint:
 
 
 def footprint(network: nn.Module, shape: Sequence[int], **kwargs: Any) -> Footprint:
-    """Return the bytes that a network, copied by `on_meta`, needs for a float32 input of a shape, with the input."""
+    """Return the bytes that a network copied by `on_meta` needs for a float32 input of a shape, input included."""
     with LiveBytes(workspace) as count, torch.no_grad():
         network(torch.empty(tuple(shape), device="meta"), **kwargs)
     return Footprint(count.peak, count.largest, count.features)

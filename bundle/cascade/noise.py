@@ -14,11 +14,11 @@ from monai.utils import ensure_tuple_rep
 
 
 def steps_of(image_size: Sequence[int] | int, most: int, coarsest: int = 64) -> int:
-    """Return how many scales above scale 0 an image needs, so that scale 0 is about as large as in training.
+    """Return the number of scales above scale 0 for which scale 0 is about as large as in training.
 
     Args:
         image_size: voxels a side, one number or one per axis; the longest side counts.
-        most: number of trained scales above 0.
+        most: number of trained scales above scale 0.
         coarsest: voxels a side of scale 0 in training.
 
     Raises:
@@ -34,15 +34,15 @@ def steps_of(image_size: Sequence[int] | int, most: int, coarsest: int = 64) -> 
 
 
 def sample_name(seed: int) -> str:
-    """Return the name of what is generated from a seed."""
+    """Return the file name of the image generated from a seed."""
     return f"sample_{seed:04d}.png"
 
 
 class WhiteNoised(MapTransform):
-    """Replace seeds by white noise, a function of seed and position alone, so that tiles do not change the image.
+    """Replace seeds by white noise that depends only on seed and position, so that tiling does not change the image.
 
     Args:
-        keys: seeds, whole numbers.
+        keys: keys of the seeds, which are integers.
         image_size: voxels a side, one number or one per axis.
         spatial_dims: 2 or 3.
     """
@@ -52,7 +52,7 @@ class WhiteNoised(MapTransform):
         self.shape = ensure_tuple_rep(image_size, spatial_dims)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return the data with the noise, `(1, *image_size)`, named after its seed."""
+        """Return the data with noise, `(1, *image_size)`, named after its seed, in place of each seed."""
         out = dict(data)
         for key in self.key_iterator(out):
             seed = int(out[key])

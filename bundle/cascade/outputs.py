@@ -1,7 +1,7 @@
-"""The outputs of operations on tensors without data, by their shapes alone.
+"""Outputs of operations on meta tensors, derived from shapes alone.
 
-PyTorch has these too, but for some operations in Python, and the first of them imports its compiler: that takes as long
-as the networks of a small image do.
+PyTorch has these functions too, but some are written in Python, and the first call imports PyTorch's compiler. That
+takes as long as running the networks on a small image.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ COMPARISONS = {"eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or", 
 
 
 def output_of(func: Any, args: Sequence[Any]) -> Tensor | None:
-    """Return the output of an operation, or nothing if PyTorch itself has to be asked.
+    """Return the output of an operation, or None if only PyTorch itself can tell.
 
     Args:
-        func: an operation of ATen.
+        func: an ATen operation.
         args: its positional arguments.
     """
     if not all(leaf.is_meta for leaf in tree_leaves(list(args)) if isinstance(leaf, Tensor)):

@@ -1,4 +1,4 @@
-"""How long a cascade takes on this machine: one tile is measured, the others follow from their operations."""
+"""Predict run time, memory and disk space of a cascade: one tile is timed, the rest follows from operation counts."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from bundle.runtime.malloc import set_up
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-#: Seconds of measuring after which no tile is begun.
+#: Seconds of timing after which no further tile is started.
 ENOUGH = 0.5
 
 
 class Pace:
-    """Seconds and bytes of a cascade's work on images, of which only the shape is known.
+    """Seconds and bytes of a cascade's work on images of known shape.
 
     Args:
-        inferer: that translates.
-        cascade: on its device; its weights need not be loaded.
+        inferer: the inferer that will translate the images.
+        cascade: the cascade, on its device; its weights need not be loaded.
     """
 
     def __init__(self, inferer: CascadeInferer, cascade: Any) -> None:
@@ -38,13 +38,13 @@ class Pace:
         self._counted: dict[tuple[int, ...], tuple[int, int]] = {}
 
     def seconds(self, factors: Sequence[Sequence[int]], plans: Sequence[TilePlan], on_disk: bool) -> float:
-        """Return how long all tiles of an image take; the first call measures for about a second.
+        """Return the seconds that all tiles of an image take; the first call measures for about a second.
 
         Args:
-            factors: of the pyramid, as `CascadeInferer.plan` returns them.
-            plans: of its scales.
-            on_disk: whether they lie on disk: then memory is freed in another way (`bundle.runtime.trim_malloc`), and
-                so it is in the whole process from then on, as in a run.
+            factors: pooling factors of the pyramid, as `CascadeInferer.plan` returns them.
+            plans: tile plans of the scales.
+            on_disk: whether the scales are stored on disk. If so, the process frees memory as in a run on disk
+                (`bundle.runtime.trim_malloc`) from then on.
         """
         if on_disk not in self._second:
             finest = self._operations(plans, len(plans) - 1)
@@ -53,17 +53,17 @@ class Pace:
         return self._second[on_disk] * sum(work)
 
     def tile_bytes(self, plans: Sequence[TilePlan]) -> int:
-        """Return the most bytes of the device that the work on one tile takes, counted in the type that it has."""
+        """Return the peak device memory, in bytes, of the work on one tile, in the precision that the inferer uses."""
         return max(self._count(plans, scale)[1] for scale in range(len(plans)))
 
     def finest_bytes(self, plans: Sequence[TilePlan]) -> int:
-        """Return the bytes of the work on a tile of the finest scale, when most of the host's memory is taken."""
+        """Return the bytes of the work on a tile of the finest scale, at which the most host memory is in use."""
         return self._count(plans, len(plans) - 1)[1]
 
     def queued_bytes(self, plans: Sequence[TilePlan]) -> int:
-        """Return the most bytes of the host that a tile of images on disk takes besides, in float32.
+        """Return the most additional bytes of host memory that tiles of images on disk take, in float32.
 
-        The next one is read, upsampled and padded, one after the other, and two are being written.
+        While a tile is computed, the next one is read, upsampled and padded in turn, and two are being written.
         """
         sizes = []
         for scale, plan in enumerate(plans):
@@ -73,14 +73,14 @@ class Pace:
 
     @cached_property
     def weight_bytes(self) -> int:
-        """Bytes of the networks' weights."""
+        """Bytes of the networks' parameters."""
         return sum(each.numel() * each.element_size() for each in self.cascade.parameters())
 
     def _operations(self, plans: Sequence[TilePlan], scale: int) -> int:
         return self._count(plans, scale)[0]
 
     def _count(self, plans: Sequence[TilePlan], scale: int) -> tuple[int, int]:
-        """Return operations and peak bytes of one tile of a scale."""
+        """Return the number of operations and the peak bytes of one tile of a scale."""
         plan = plans[scale]
         shape = (1, 2 if scale else 1, *read_shape(self.cascade, scale, plan.grid, plan.halo, plan.core))
         if (scale, *shape) not in self._counted:
@@ -98,7 +98,7 @@ class Pace:
         return halved(network, network.fine) if self.inferer.half else network
 
     def _measured(self, factors: Sequence[Sequence[int]], plans: Sequence[TilePlan], on_disk: bool) -> float:
-        """Return the seconds of a tile of the finest scale; its voxels are zeros that take no memory."""
+        """Return the seconds that a tile of the finest scale takes; its voxels are zeros that take no memory."""
         if on_disk:
             set_up()
         plan, upsampling = plans[-1], factors[0] if factors else None
@@ -122,15 +122,15 @@ def scratch_bytes(
     kept: bool,
     finished: int | None,
 ) -> int:
-    """Return the most bytes of voxels that an image and its scales take on disk at once.
+    """Return the most bytes that the voxels of an image and its scales take on disk at once.
 
     Args:
-        cascade: that translates.
-        factors: of the pyramid, finest first.
-        plans: of the scales, coarsest first.
-        slab: slices of a slab of the image.
-        kept: whether its slabs are kept until its result is whole.
-        finished: bytes of a voxel of the result, if its rows are finished as they are made; null if all of it stays.
+        cascade: the cascade that translates.
+        factors: pooling factors of the pyramid, finest first.
+        plans: tile plans of the scales, coarsest first.
+        slab: slices per slab of the image.
+        kept: whether the slabs are kept until the result is complete.
+        finished: bytes per voxel of the result if its rows are finished as they are computed; null if all of it stays.
     """
     shape, top, sizes, pools = plans[-1].grid, len(plans) - 1, [0], 0
     plane = math.prod(shape[:-1])

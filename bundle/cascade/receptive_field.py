@@ -1,4 +1,4 @@
-"""The receptive field of a network: measured by probing, so that no config can be wrong about it."""
+"""Measure the receptive field of a network by probing it, so that no config has to state it."""
 
 from __future__ import annotations
 
@@ -9,29 +9,30 @@ import torch
 from bundle.geometry import region
 from torch import Tensor, nn
 
-#: Voxels of the bar of noise beyond twice the reach: how many are compared after one has been cut off.
+#: Length of the bar of noise beyond twice the reach, in voxels: how many are compared after one has been cut off.
 CUT_BAR = 8
-#: Largest difference of values, relative to the largest value: rounding in float32.
+#: Largest difference of values, relative to the largest value, that counts as float32 rounding.
 CUT_TOLERANCE = 1e-4
 
 
 def measure_reach(network: nn.Module, in_channels: int, spatial_dims: int, limit: int = 128) -> tuple[int, ...]:
-    """Return how far, in voxels per axis, an output voxel depends on the input; measured, never typed into a config.
+    """Return the reach of a network, in voxels per axis: how far away the input still affects an output voxel.
 
-    One voxel of a constant image is set to not-a-number; the outputs that become not-a-number depend on it. One axis at
-    a time, on a bar as thin as the network allows. Then the law itself is tested on a longer bar of noise: a window
-    that begins or ends elsewhere must give the same values beyond the reach from its ends.
+    One voxel of a constant image is set to NaN; the outputs that become NaN depend on it. This is done one axis at a
+    time, on a bar as thin as the network allows. Then a bar of noise checks the result: a window that starts or ends
+    elsewhere must give the same values wherever its ends are farther away than the reach.
 
     Args:
-        network: stride-free, `(batch, in_channels, *spatial)` to the same grid or to its inner part.
-        in_channels: channels of its input.
+        network: network without strides that maps `(batch, in_channels, *spatial)` to the same grid or to its inner
+            part.
+        in_channels: channels of the input.
         spatial_dims: 2 or 3.
         limit: largest reach to look for.
 
     Raises:
-        ValueError: If the reach exceeds the limit, as with a normalisation over the tile, if the network changes the
-            voxel size, or if its values depend on where a window begins, as with windowed attention, strides and
-            position embeddings.
+        ValueError: If the reach exceeds the limit (as with normalisation over the tile), if the network changes the
+            grid, or if its values depend on where a window starts (as with windowed attention, strides and position
+            embeddings).
     """
     run = _probe(network, in_channels)
     sizes = (side for side in range(1, 2 * limit + 2, 2) if run((side,) * spatial_dims) is not None)
@@ -41,7 +42,7 @@ def measure_reach(network: nn.Module, in_channels: int, spatial_dims: int, limit
             f"the network accepts no image of an odd number of voxels a side, up to {2 * limit + 1}: it must be "
             "stride-free, and must not look in fixed windows."
         )
-    for axis in range(spatial_dims):  # a network that works within the slice needs no second one
+    for axis in range(spatial_dims):  # a network that works within the slice accepts a single slice
         thin = single if run(single := _bar(thin, 1, axis)) is not None else thin
     reaches = []
     for axis in range(spatial_dims):
@@ -61,7 +62,7 @@ def measure_reach(network: nn.Module, in_channels: int, spatial_dims: int, limit
                 )
             hit = _hit(out, axis)
             reach = int((hit + trim // 2 - side // 2).abs().max()) if len(hit) else 0
-            if reach < side // 2 - trim // 2:  # the outermost outputs do not depend on it any more
+            if reach < side // 2 - trim // 2:  # the outermost outputs no longer depend on the voxel
                 reaches.append(max(reach, trim // 2))
                 break
             side = 2 * side + 1
@@ -78,16 +79,16 @@ def measure_reach(network: nn.Module, in_channels: int, spatial_dims: int, limit
 def measure_strided_reach(
     network: nn.Module, in_channels: int, spatial_dims: int, stride: int, limit: int = 128
 ) -> tuple[int, ...]:
-    """Return the reach of a network that strides, and keeps grids of a multiple of its stride; empty if unlimited.
+    """Return the reach of a network with strides, on grids that are multiples of its stride; empty if unlimited.
 
-    The reach of a voxel depends on its position between two strides: the largest counts. A network whose values depend
-    on more than this position has no limited reach either: it needs the whole image.
+    The reach of a voxel depends on its position within a stride; the largest one counts. If a network's values depend
+    on more than this position, its reach counts as unlimited too: the network needs the whole image.
 
     Args:
-        network: `(batch, in_channels, *spatial)` to the same grid.
-        in_channels: channels of its input.
+        network: network that maps `(batch, in_channels, *spatial)` to the same grid.
+        in_channels: channels of the input.
         spatial_dims: 2 or 3.
-        stride: product of its strides.
+        stride: product of the network's strides.
         limit: largest reach to look for.
     """
     run = _probe(network, in_channels)
@@ -116,7 +117,7 @@ def measure_strided_reach(
 
 
 def _check_translation(network: nn.Module, in_channels: int, shape: Sequence[int], axis: int, reach: int) -> None:
-    """Refuse a network whose values depend on where a window begins or ends.
+    """Check that a network's values do not depend on where a window starts or ends.
 
     Raises:
         ValueError: If a value differs, or the network does not accept the window.
@@ -138,12 +139,12 @@ def _check_translation(network: nn.Module, in_channels: int, shape: Sequence[int
 def _difference(
     network: nn.Module, in_channels: int, shape: Sequence[int], axis: int, reach: int, step: int = 1
 ) -> float | None:
-    """Return the largest difference after cutting a bar of noise, relative to the largest value; None if it is refused.
+    """Return the largest relative difference after cutting a bar of noise; None if the network refuses the cut bar.
 
     ::
 
         whole    o o o o o o o o o o o o
-        window     o o o o o o o o o o o    cut by a step in front, then by one behind
+        window     o o o o o o o o o o o    cut by one step at the front, then by one step at the back
         compared       = = = = = = =        farther from both ends than the reach
     """
     probe = deepcopy(network).float().cpu().eval()
@@ -152,10 +153,10 @@ def _difference(
         if not parameter.any():
             parameter.data.copy_(torch.randn(parameter.shape, generator=generator) / 8)
     image = torch.randn((1, in_channels, *shape), generator=generator)
-    largest = 0.0
+    found = []
     with torch.no_grad():
         whole = probe(image)
-        inner = reach - (shape[axis] - whole.shape[axis + 2]) // 2  # what a padded network makes of its padding
+        inner = reach - (shape[axis] - whole.shape[axis + 2]) // 2  # outputs near an end that depend on padding
         for front in (step, 0):
             try:
                 cut = probe(image.narrow(axis + 2, front, shape[axis] - step))
@@ -163,16 +164,18 @@ def _difference(
                 return None
             length = cut.shape[axis + 2] - 2 * inner
             difference = cut.narrow(axis + 2, inner, length) - whole.narrow(axis + 2, inner + front, length)
-            largest = max(largest, float(difference.abs().max() / whole.abs().max()))
-    return largest
+            apart = difference.abs().max()
+            found.append(apart / whole.abs().max() if apart else apart)  # NaN is truthy, and not within any tolerance
+    return float(torch.stack(found).max())
 
 
 def _probe(network: nn.Module, in_channels: int) -> Callable[..., Tensor | None]:
-    """Return a function that runs the network on zeros of a shape with one not-a-number; None if it refuses the shape.
+    """Return a function that runs the network on zeros of a shape, with one voxel set to NaN.
 
-    The voxel lies in the middle, except along the axis whose place is given.
+    The voxel lies in the middle, except along the axis for which a position is given. The function returns None if the
+    network does not accept the shape.
     """
-    probe = deepcopy(network).double().cpu().eval()  # double: plain kernels, which touch only what they need
+    probe = deepcopy(network).double().cpu().eval()  # float64 uses plain kernels, which read only the voxels they need
 
     def run(shape: Sequence[int], axis: int = 0, place: int | None = None) -> Tensor | None:
         x = torch.zeros((1, in_channels, *shape), dtype=torch.float64)
@@ -188,10 +191,10 @@ def _probe(network: nn.Module, in_channels: int) -> Callable[..., Tensor | None]
 
 
 def _bar(thin: Sequence[int], side: int, axis: int) -> list[int]:
-    """Return the shape of a bar along an axis, or a place in it."""
+    """Return the shape of a bar along an axis, or a position in it: ``thin`` with ``side`` at that axis."""
     return [*thin[:axis], side, *thin[axis + 1 :]]
 
 
 def _hit(out: Tensor, axis: int) -> Tensor:
-    """Return the positions along an axis at which a value is not-a-number."""
+    """Return the positions along an axis at which a value is NaN."""
     return torch.isnan(out).movedim(axis + 2, 0).flatten(1).any(1).nonzero().flatten()

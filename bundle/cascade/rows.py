@@ -1,9 +1,9 @@
-"""Rows of tiles along the last axis: scales on disk are made row by row, and what no later row reads is removed.
+"""Rows of tiles along the last axis: scales on disk are computed row by row, and what no later row reads is removed.
 
 ::
 
-    row 0    row 1    row 2       tiles of a row are written, then the row is finished;
-    [T T T]  [T T T]  [T T T]     what lies below what the next row reads, of image and previous scale, goes
+    row 0    row 1    row 2       all tiles of a row are written, then the row is finished; slices of image
+    [T T T]  [T T T]  [T T T]     and previous scale that lie below what the next row reads are removed
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from bundle.geometry import Tile, finer, support
 from bundle.runtime import first, prefetch, world
 from torch import Tensor
 
-#: Tiles of a row, at least, for each process: between rows nothing is read ahead, and processes wait for each other.
+#: Fewest tiles per process in a row: between rows nothing is read ahead, and processes wait for each other.
 ROW = 8
 
-#: What images are prepared and finished in, on the CPU, also while networks compute in bfloat16.
+#: Context in which images are prepared and finished: float32 on the CPU, even while networks compute in bfloat16.
 FULL = torch.autocast("cpu", enabled=False)
 
-#: The first slice along the last axis, and the one behind the last.
+#: Start and stop of a range of slices along the last axis.
 Slices = tuple[int, int]
 
 
@@ -39,16 +39,18 @@ def make(
     on_skip: Callable[[], object] = lambda: None,
     threads: bool = False,
 ) -> Iterator[Tile]:
-    """Make an image tile by tile, and yield each; on disk row by row, by all processes, and only what is not there.
+    """Compute an image tile by tile, and yield each tile.
+
+    On disk, all processes share the work, row by row, and compute only tiles that are not there yet.
 
     Args:
         out: the image to write.
         plan: its tiles.
         read: see `bundle.runtime.prefetch`.
-        compute: likewise.
-        begin: is told of the tiles of each row of which some are missing; called in float32, as the finisher is.
-        on_skip: called for each tile that this process does not make.
-        threads: whether to read and write beside computing, in memory; on disk it always is.
+        compute: see `bundle.runtime.prefetch`.
+        begin: called with the tiles of each row that is not complete, in float32, like the finisher.
+        on_skip: called for each tile that this process does not compute.
+        threads: whether to read and write in threads for an image in memory; for one on disk, this is always so.
     """
     if isinstance(out, Tensor):
         yield from prefetch(plan, read, compute, partial(write_tile, out), threads)
@@ -72,7 +74,7 @@ def make(
 
 
 def rows(plan: Iterable[Tile]) -> Iterator[list[Tile]]:
-    """Yield the tiles of a scale row by row: those that begin alike, or more if these are few."""
+    """Yield the tiles of a scale row by row: tiles with the same start on the last axis, or several starts if few."""
     row: list[Tile] = []
     for _, tiles in groupby(sorted(plan, key=_begin), key=_begin):
         row.extend(tiles)
@@ -88,29 +90,29 @@ def _begin(tile: Tile) -> int:
 
 
 def written(tiles: Sequence[Tile]) -> Slices:
-    """Return the slices that tiles write."""
+    """Return the range of slices that tiles write."""
     return min(map(_begin, tiles)), max(tile.write[-1].stop for tile in tiles)
 
 
 def seen(tiles: Sequence[Tile], plan: TilePlan, margin: int) -> Slices:
-    """Return the slices that tiles read of the image of their own scale.
+    """Return the range of slices that tiles read from the image of their own scale.
 
     Args:
-        tiles: of the scale.
-        plan: of the scale.
-        margin: voxels around what they read, for the sketch of scale 0.
+        tiles: tiles of the scale.
+        plan: tile plan of the scale.
+        margin: voxels to add around what they read, for the sketch of scale 0.
     """
     first, last = min(tile.read[-1].start for tile in tiles), max(tile.read[-1].stop for tile in tiles)
     return max(first - margin, 0), min(last + margin, plan.grid[-1])
 
 
 def pooled(tiles: Sequence[Tile], factor: Sequence[int], size: int) -> Slices:
-    """Return the slices of the next finer image, of a size, that tiles are pooled from."""
+    """Return the range of slices that tiles are pooled from, in the next finer image, which has ``size`` slices."""
     first, last = written(tiles)
     (part,) = finer((slice(first, last),), factor[-1:], (size,))
     return part.start, part.stop
 
 
 def upsampled(tiles: Sequence[Tile], factor: Sequence[int]) -> int:
-    """Return the first slice of the previous result that tiles read."""
+    """Return the first slice that tiles read from the result of the previous scale."""
     return min(support(tile.read[-1:], factor[-1:])[0][0] for tile in tiles)

@@ -1,8 +1,8 @@
-"""Images on disk, sliced like tensors: for what is too large for memory, and to resume an interrupted run.
+"""Images on disk, sliced like tensors: for images that do not fit into memory, and to resume an interrupted run.
 
-Each is an array of a zarr group, or slabs in a folder of it. A tile is known to be written by its chunks: zarr gives a
-chunk its name only when it is complete. What was read for the last time is removed (`bundle.cascade.rows`); that the
-next result is whole is recorded before.
+Each is an array of a zarr group, or a folder of slabs in it. A tile has been written if its chunks exist, as zarr gives
+a chunk its name only when it is complete. Data that is no longer needed is removed (`bundle.cascade.rows`), a whole
+scale only after the next one is recorded as complete.
 """
 
 from __future__ import annotations
@@ -29,55 +29,55 @@ except ImportError:  # zarr 3 needs Python 3.11
 
 #: Shortest side of a chunk, in voxels, unless the tile is shorter: many small files are slow.
 SHORTEST_CHUNK = 48
-#: The file of a group that tells its job, and the one that tells how its scales are cut.
+#: Files of a group that record its job and how its scales are cut.
 NOTE, CUT = "job.json", "tiles.json"
-#: The file of an image that was written whole.
+#: File that marks an image as complete.
 WHOLE = "whole"
 
 
 class Finisher(Protocol):
-    """What makes the voxels of a file of a result, slices by slices, and keeps them in the group."""
+    """Converts a result to the voxels of the output file, a range of slices at a time, and keeps them in the group."""
 
     def is_finished(self, result: ScratchImage, start: int, stop: int) -> bool:
-        """Whether it has them."""
+        """Return whether the slices from ``start`` to ``stop`` have been converted."""
 
     def finish(self, result: ScratchImage, start: int, stop: int) -> None:
-        """Make them."""
+        """Convert the slices from ``start`` to ``stop``."""
 
 
 class ScratchImage:
     """An image on disk that is read and written like a tensor, `(1, 1, *spatial)`.
 
     Args:
-        folder: of the group.
-        name: of the image in it.
-        affine: from voxels to mm, as a MetaTensor's.
-        slabs: what holds its voxels; null for a zarr array, which exists.
+        folder: folder of the group.
+        name: name of the image in the group.
+        affine: affine from voxels to mm, like that of a MetaTensor.
+        slabs: slabs that hold the voxels; null for an existing zarr array.
     """
 
     def __init__(self, folder: str | Path, name: str, affine: Tensor, slabs: Slabs | None = None) -> None:
         self.folder, self.name, self.affine, self.slabs = Path(folder), name, affine, slabs
         self._array: Any = slabs
         if slabs is None:
-            with zarr.config.set({"array.write_empty_chunks": True}):  # a tile of one value is to be known as written
+            with zarr.config.set({"array.write_empty_chunks": True}):  # every written tile must leave files
                 self._array = zarr.open_array(store=str(self.folder / name), mode="r+")
         self.shape = torch.Size((1, 1, *self._array.shape))
         self.ndim = len(self.shape)
-        #: Facts about its origin, for whoever writes the result.
+        #: Facts about the image's origin, for the writer of the result.
         self.about: dict[str, Any] = {}
-        #: What takes the rows of the finest result as they are written, which are then removed; null to keep them.
+        #: Converts the rows of the finest result as they are written, which are then removed; null to keep them.
         self.finisher: Finisher | None = None
         self._dropped = 0
 
     def __getitem__(self, index: Any) -> Tensor:
-        """The voxels of a window, `(1, 1, *window)`, from `bundle.geometry.region`."""
+        """Return the voxels of a window, `(1, 1, *window)`; the index comes from `bundle.geometry.region`."""
         return torch.from_numpy(self._array[self._window(index)])[None, None]
 
     def __setitem__(self, index: Any, voxels: Tensor) -> None:
-        """Write a window of whole chunks.
+        """Write a window that consists of whole chunks.
 
         Raises:
-            NotWrittenError: If the disk is full; what is there stays, so that the run resumes when there is room.
+            NotWrittenError: If the disk is full. Existing data stays, so that the run can resume once there is space.
         """
         with telling_space(self.folder):
             self._array[self._window(index)] = voxels[0, 0].float().cpu().numpy()  # NumPy has no bfloat16
@@ -92,28 +92,28 @@ class ScratchImage:
         return all((self.folder / self.name / "c" / "/".join(map(str, place))).exists() for place in product(*places))
 
     def sibling(self, name: str, shape: Sequence[int], chunks: Sequence[int]) -> ScratchImage:
-        """Open another image of the group; create it if there is none of this shape and these chunks."""
+        """Open another image of the group; create it unless it exists with this shape and these chunks."""
         create_array(self.folder, name, shape, chunks)
         return self.beside(name)
 
     def beside(self, name: str) -> ScratchImage:
-        """Open another image of the group, which exists."""
+        """Open another, existing image of the group."""
         image = ScratchImage(self.folder, name, self.affine)
         image.about = self.about
         return image
 
     def fill(self, start: int, stop: int) -> None:
-        """Make the slices of an image in slabs that are not on disk; all processes have to call it."""
+        """Compute the slices of an image in slabs that are not on disk; all processes must call it."""
         if self.slabs:
             self.slabs.fill(start, stop)
 
     def forget(self, below: int | None = None) -> None:
-        """Remove the slices below one, or all, if they can be made again; unless they are kept, until all are."""
+        """Remove all slabs, or those below a slice, if they can be recomputed; kept ones are only removed together."""
         if self.slabs and first():
             self.slabs.forget(below)
 
     def drop(self, below: int) -> None:
-        """Remove, for good, the chunks that hold no slice from a slice on."""
+        """Remove the chunks whose slices are all below a slice; they cannot be recomputed."""
         if not first():
             return
         *across, depth = self._array.chunks
@@ -125,12 +125,12 @@ class ScratchImage:
             self._dropped = last + 1
 
     def resume(self, cut: Sequence[Sequence[int]]) -> int:
-        """Return how many scales of the group, from the coarsest, are whole already; all processes have to call it.
+        """Return how many scales of the group, from the coarsest, are already complete; all processes must call it.
 
-        What scales that were cut in another way have left is removed.
+        Data of scales that were cut differently is removed.
 
         Args:
-            cut: how each scale is cut now.
+            cut: how each scale is cut in this run.
         """
         note, text = self.folder / CUT, json.dumps([list(scale) for scale in cut])
         if first() and not (note.exists() and note.read_text(encoding="utf-8") == text):
@@ -146,17 +146,17 @@ class ScratchImage:
         return whole[-1] + 1 if whole else 0
 
     def result(self, scale: int, finest: bool) -> ScratchImage:
-        """Open the result of a scale; the rows of the finest are taken by the finisher, if there is one."""
+        """Open the result of a scale; that of the finest scale gets the finisher, if there is one."""
         image = self.beside(f"result_{scale}")
         image.finisher = self.finisher if finest else None
         return image
 
     def finish_scale(self, scale: int, finest: bool) -> None:
-        """Record that a scale is whole, by all processes, and remove what it was made of.
+        """Record that a scale is complete in all processes, and remove what it was computed from.
 
         Args:
-            scale: whose result is written.
-            finest: whether it is that of this image itself.
+            scale: the scale whose result has been written.
+            finest: whether it is the scale of this image itself.
         """
         wait()
         if first():
@@ -168,7 +168,7 @@ class ScratchImage:
         wait()
 
     def _clean(self, scale: int) -> None:
-        """Remove what is not read any more when a scale is whole, also what a killed process did not."""
+        """Remove what is no longer needed once a scale is complete, including what a killed process left."""
         if first():
             for lower in range(scale + 1):
                 shutil.rmtree(self.folder / f"image_{lower}", ignore_errors=True)
@@ -181,7 +181,7 @@ class ScratchImage:
 
 
 def check_zarr() -> None:
-    """Refuse to put images on disk without zarr.
+    """Check that zarr is installed, which images on disk need.
 
     Raises:
         RuntimeError: If zarr is not installed.
@@ -191,16 +191,16 @@ def check_zarr() -> None:
 
 
 def stored_bytes(shape: Sequence[int], chunks: Sequence[int]) -> int:
-    """Return the bytes of an image's voxels on disk: whole chunks of float32, also at its borders."""
+    """Return the bytes of an image's voxels on disk: float32, in whole chunks even at the borders."""
     sides = (-(-size // side) * side for size, side in zip(shape, chunks, strict=True))
     return 4 * math.prod(sides)
 
 
 def open_group(folder: str | Path, job: dict[str, Any]) -> Path:
-    """Open the group of a job; the files of another job in the folder are removed.
+    """Open the group of a job, and remove the files of any other job in the folder.
 
     Args:
-        folder: created if missing.
+        folder: folder of the group; created if missing.
         job: everything that the images depend on; must be serializable to JSON.
 
     Raises:
@@ -223,9 +223,9 @@ def open_group(folder: str | Path, job: dict[str, Any]) -> Path:
 def create_array(
     folder: str | Path, name: str, shape: Sequence[int], chunks: Sequence[int], dtype: str = "float32"
 ) -> None:
-    """Create an array of a group, unless there is one of this shape, these chunks and this type.
+    """Create an array in a group, unless it exists with this shape, these chunks and this dtype.
 
-    What was never written, or is removed, reads as NaN, which no result may hold.
+    Voxels that were never written, or were removed, read as NaN, which no result may contain.
     """
     path = Path(folder) / name
     if first():
@@ -239,27 +239,27 @@ def create_array(
 
 
 def _is_array(path: Path, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: str) -> bool:
-    """Whether a folder is such an array; one that a process was killed in making or removing is none."""
+    """Return whether a folder is such an array, not one left incomplete by a killed process."""
     try:
         old = zarr.open_array(store=str(path), mode="r")
-    except Exception:  # whatever zarr makes of half an array
+    except Exception:  # whatever zarr raises for an incomplete array
         return False
     return bool(old.shape == shape and old.chunks == chunks and str(old.dtype) == dtype)
 
 
 def chunks_per_side(core: int) -> int:
-    """Return into how many chunks a side of a tile is cut, so that a halo does not read whole neighbours."""
+    """Return the number of chunks per side of a tile; with several, a halo does not read whole neighbouring tiles."""
     return max(1, min(4, core // SHORTEST_CHUNK))
 
 
 def pending_tiles(
     out: Tensor | ScratchImage, plan: Iterable[Tile], on_skip: Callable[[], object] = lambda: None
 ) -> Iterator[Tile]:
-    """Yield the tiles that this process has to compute: all in memory; on disk, its share of those not yet written.
+    """Yield the tiles that this process has to compute: all in memory; on disk, those of its share not yet written.
 
     Args:
         out: the image to write.
-        plan: all of its tiles.
+        plan: all tiles of the image.
         on_skip: called for each of the other tiles.
     """
     if isinstance(out, Tensor):

@@ -1,9 +1,9 @@
-"""Image to sketch: thin edges, weighted by their strength, of bounded reach.
+"""Extract the sketch of an image: thin edges, weighted by their strength, with bounded reach.
 
-Canny's recipe (Gaussian-derivative gradient, non-maximum suppression, two thresholds with hysteresis) in any dimension,
-with two changes that make it the same in every tile: thresholds are absolute, not relative to the volume's extrema,
-and hysteresis grows a fixed number of steps instead of following a contour across the image. Edges are conditions of
-every scale in Uzunova et al. 2019, section 2.1; the weighting keeps faint and strong edges apart.
+This is Canny's edge detector (Gaussian-derivative gradient, non-maximum suppression, two thresholds with hysteresis) in
+2D and 3D, with two changes that make it the same in every tile: thresholds are absolute, not relative to the volume's
+extrema, and hysteresis grows a fixed number of steps instead of following a contour across the image. In Uzunova et
+al. 2019, section 2.1, edges are the condition of every scale; the weighting distinguishes faint from strong edges.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import math
 import torch
 from torch import Tensor, nn
 
-#: Components of a gradient below this share of its largest one do not turn it to the diagonal: tan 22.5 degrees.
+#: A gradient component below this fraction of the largest one is rounded to 0: tan 22.5 degrees.
 DIAGONAL = math.sqrt(2) - 1
 
 
 def gaussian(sigma: float, radius: int) -> tuple[list[float], list[float]]:
-    """Return the taps of a Gaussian, which sum to 1, and of its derivative, 1 on a ramp of slope 1; middle first."""
+    """Return the taps, from the centre outwards, of a Gaussian (sum 1) and its derivative (1 on a ramp of slope 1)."""
     smooth = [math.exp(-0.5 * (x / sigma) ** 2) for x in range(radius + 1)]
     slope = [x * tap for x, tap in enumerate(smooth)]
     total = 2 * sum(smooth) - smooth[0]
@@ -27,16 +27,16 @@ def gaussian(sigma: float, radius: int) -> tuple[list[float], list[float]]:
 
 
 def correlate(image: Tensor, taps: list[float], dim: int, odd: bool) -> Tensor:
-    """Correlate one axis with taps given from the middle outwards; keep the part where all of them lie inside.
+    """Correlate an image with a filter along one axis, and keep the part where all taps lie inside the image.
 
-    The products are added one pair of taps after the other, each rounded alone: the numbers do not depend on the
-    tensor's shape, as those of a library convolution do in the last bit. So thresholds act alike in every tile.
+    The products are added one pair of taps at a time. Unlike with a library's convolution, the last bit of the result
+    does not depend on the shape of the tensor, so thresholds act the same in every tile.
 
     Args:
         image: any tensor.
-        taps: the middle one, then those of one side.
+        taps: the centre tap, then those of one side.
         dim: the axis.
-        odd: whether the taps of the other side are their negatives.
+        odd: whether the taps of the other side have the opposite sign.
     """
     radius = len(taps) - 1
     length = image.shape[dim] - 2 * radius
@@ -50,9 +50,9 @@ def correlate(image: Tensor, taps: list[float], dim: int, odd: bool) -> Tensor:
 
 
 def dilate(edge: Tensor, dim: int) -> Tensor:
-    """Mark voxels that are an edge or have a neighbour along an axis that is one; the outermost voxels are dropped.
+    """Mark edge voxels and their neighbours along an axis; the outermost voxels are dropped.
 
-    Axis by axis this is a maximum over a cube, many times faster than max pooling.
+    Applied axis by axis, this is a maximum over a cube, and many times faster than max pooling.
     """
     length = edge.shape[dim] - 2
     return edge.narrow(dim, 0, length) | edge.narrow(dim, 1, length) | edge.narrow(dim, 2, length)
@@ -63,10 +63,10 @@ class Sketch(nn.Module):
 
     Args:
         spatial_dims: 2 or 3.
-        sigma: width of the Gaussian in voxels.
+        sigma: standard deviation of the Gaussian in voxels.
         low: gradient magnitude, in intensity units per voxel, from which a ridge may continue an edge.
         high: gradient magnitude from which a ridge is an edge by itself.
-        steps: how many voxels an edge is continued along ridges above ``low``.
+        steps: number of voxels by which an edge is continued along ridges above ``low``.
         noise: standard deviation of the noise added to the sketch in training mode, so that generators do not depend
             on perfect edges (Uzunova et al. 2019, section 2.2).
 
@@ -94,9 +94,9 @@ class Sketch(nn.Module):
         self.smooth, self.slope = gaussian(sigma, radius)
         self.low, self.high, self.steps, self.noise = float(low), float(high), steps, float(noise)
         self.diagonal = DIAGONAL
-        #: Voxels of the image around a voxel of the sketch on which it depends.
+        #: Distance in voxels up to which a voxel of the sketch depends on the image.
         self.reach = radius + 1 + steps
-        #: How many voxels of an image are processed together, so that they stay in a processor's cache.
+        #: Voxels of an image processed at once, so that they stay in the processor's cache.
         self.slab_voxels = 3 * 2**19
 
     def forward(self, image: Tensor) -> Tensor:
@@ -121,7 +121,7 @@ class Sketch(nn.Module):
         return sketch
 
     def edges(self, image: Tensor) -> Tensor:
-        """Return the sketch without noise, of the whole image at once."""
+        """Return the sketch without noise, computed on the whole image at once."""
         gradient = self.gradient(image)
         square = gradient[0] * gradient[0]
         for i in range(1, self.spatial_dims):
@@ -156,10 +156,10 @@ class Sketch(nn.Module):
         return out
 
     def ridges(self, gradient: list[Tensor], magnitude: Tensor) -> Tensor:
-        """Mark voxels whose magnitude is largest along their gradient; the outermost voxels are dropped.
+        """Mark voxels whose magnitude is a maximum along their gradient; the outermost voxels are dropped.
 
-        The gradient is rounded to one of the 3^n - 1 neighbours, and the voxel is compared with that neighbour and the
-        opposite one. Of two equal neighbours the later one is kept.
+        The gradient is rounded to the direction of one of the 3^n - 1 neighbours, and the voxel is compared with that
+        neighbour and the opposite one. Of two equal neighbours the later one is kept.
         """
         limit = gradient[0].abs()
         for i in range(1, self.spatial_dims):
@@ -172,7 +172,7 @@ class Sketch(nn.Module):
         for dim in range(2, self.spatial_dims + 2):
             index = index.narrow(dim, 1, index.shape[dim] - 2)
             magnitude = magnitude.narrow(dim, 1, magnitude.shape[dim] - 2)
-        # The neighbour as a step in the flattened tensor; row by row, from the last axis on.
+        # The neighbour as an offset in the flattened tensor, summed over the axes from the last one.
         step = torch.zeros_like(index)
         stride = 1
         for i in range(self.spatial_dims - 1, -1, -1):
@@ -182,7 +182,7 @@ class Sketch(nn.Module):
                 turn = turn.narrow(dim, 1, turn.shape[dim] - 2)
             step.add_(turn, alpha=stride)
             stride = stride * component.shape[i + 2]
-        # ">=" on the forward side and ">" on the backward one: a plateau of two keeps one.
+        # ">=" ahead and ">" behind: of a plateau of two voxels, one is kept.
         ahead = flat.index_select(0, (index + step).flatten()).reshape(magnitude.shape)
         behind = flat.index_select(0, (index - step).flatten()).reshape(magnitude.shape)
         return (magnitude >= ahead) & (magnitude > behind)

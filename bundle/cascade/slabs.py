@@ -1,9 +1,9 @@
-"""An image on disk in slabs across its last axis, each a file: made when it is asked for, gone when it was used.
+"""An image on disk in slabs along its last axis, one file each, computed when needed and removed after use.
 
 ::
 
-    0.npy   8.npy   16.npy                  a window of slices 6 to 9 reads a part of two files,
-    [. . .] [. . .] [. . .] slices -->      one that is missing is made first
+    0.npy   8.npy   16.npy                  a window of slices 6 to 9 reads parts of two files;
+    [. . .] [. . .] [. . .] slices -->      a missing file is computed first
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from bundle.runtime import prefetch, rank, trim_malloc, wait, world
 from bundle.runtime.files import telling_space
 from numpy.lib.format import header_data_from_array_1_0, write_array_header_1_0
 
-#: First and last slice of a slab, the last one not in it.
+#: Start and stop of the slices of a slab.
 Slices = tuple[int, int]
 
 
 class Slabs:
-    """An image on disk, `(*spatial)`, read like an array; a slab gets its name only when it is complete.
+    """An image on disk, `(*spatial)`, read like an array; the file of a slab gets its name only when it is complete.
 
     Args:
-        folder: of its files.
+        folder: folder of the files.
         shape: voxels per axis.
-        starts: the first slice of each slab; the first is 0.
-        read: what a slab is made of, such as a part of a file; null if none can be made.
-        show: makes the voxels of a slab of what was read.
-        kept: whether slabs stay until `forget` is told to remove all; they can be made again.
+        starts: first slice of each slab; the first is 0.
+        read: reads what a slab is computed from, such as a part of a file; null if slabs cannot be computed.
+        show: computes the voxels of a slab from what ``read`` returns.
+        kept: whether slabs stay until `forget` removes all of them.
     """
 
     def __init__(
@@ -48,14 +48,14 @@ class Slabs:
         self._read, self._show = read, show
 
     def within(self, start: int, stop: int) -> Iterator[Slices]:
-        """Yield the slabs that hold some slices."""
+        """Yield the slabs that overlap a range of slices."""
         return (part for part in self.parts if part[0] < stop and part[1] > start)
 
     def __getitem__(self, window: Window) -> np.ndarray:
-        """Read a window; of a slab that is missing, after it was made.
+        """Read a window; missing slabs are computed first.
 
         Raises:
-            FileNotFoundError: If it is missing, and cannot be made.
+            FileNotFoundError: If a slab is missing and cannot be computed.
         """
         *across, (first, last) = *window[:-1], (window[-1].start, window[-1].stop)
         out = np.empty(0)
@@ -71,14 +71,14 @@ class Slabs:
         return out
 
     def holds(self, start: int) -> bool:
-        """Return whether the slab that begins at a slice is on disk."""
+        """Return whether the slab that starts at a slice is on disk."""
         return self._file(start).exists()
 
     def write(self, part: Slices, voxels: np.ndarray) -> None:
         """Write a slab.
 
         Raises:
-            NotWrittenError: If the disk is full; what is there stays.
+            NotWrittenError: If the disk is full; existing slabs stay.
         """
         with telling_space(self.folder.parent):
             self.folder.mkdir(exist_ok=True)
@@ -86,11 +86,11 @@ class Slabs:
             with unfinished.open("wb") as file:
                 whole = np.ascontiguousarray(voxels)
                 write_array_header_1_0(file, header_data_from_array_1_0(whole))
-                file.write(whole.data)  # `np.save` does not say why a disk refuses
+                file.write(whole.data)  # `np.save` hides the cause of a failed write
             unfinished.replace(self._file(part[0]))
 
     def fill(self, start: int, stop: int) -> None:
-        """Make the slabs of some slices that are missing; each of several processes makes its share."""
+        """Compute the missing slabs of a range of slices; each of several processes computes its share."""
         if self._read is None or self._show is None:
             return
         parts, show = list(self.within(start, stop)), self._show
@@ -100,7 +100,7 @@ class Slabs:
         wait()
 
     def forget(self, below: int | None = None) -> None:
-        """Remove the slabs below a slice, or all of them, if they can be made again."""
+        """Remove all slabs, or those below a slice, if they can be recomputed; kept ones are only removed together."""
         if self._read is None or (below is not None and self.kept):
             return
         for start, stop in self.parts:

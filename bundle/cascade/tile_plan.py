@@ -1,4 +1,4 @@
-"""How each scale of a cascade is cut into tiles, from a tile size or from a memory budget."""
+"""Plan how each scale of a cascade is cut into tiles, from a tile size or from a memory budget."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from bundle.cascade.scratch import chunks_per_side
 from bundle.geometry import Tile, count_tiles, even, strided_tiles, tiles
 from monai.utils import ensure_tuple_rep
 
-#: Largest tensor of features of a tile on a CPU: the largest that glibc's malloc keeps. Larger ones go back to the
-#: system after every layer, and are given to the next one page by page: up to 2.4 times as slow, measured.
+#: Bytes of the largest feature tensor of a tile on a CPU: the largest block that glibc's malloc keeps. Larger ones go
+#: back to the system after every layer and are mapped again page by page, measured as up to 2.4 times as slow.
 CPU_FEATURES = 2**25
-#: Largest tensor of any kind there, such as what a tile reads: larger tiles are hardly faster, and take memory.
+#: Bytes of the largest tensor of any kind on a CPU, such as a tile's input: larger tiles are hardly faster, and take
+#: memory.
 CPU_TENSOR = 2**27
-#: How many times as long a network takes for a voxel as its sketch: 5 to 15, measured, with bfloat16 and without.
+#: Time that a network takes per voxel, relative to its sketch: measured as 5 to 15, with and without bfloat16.
 NETWORK = 8
-#: Voxels read by the first tile whose footprint is counted; counting takes longer for more.
+#: Voxels read by the first tile whose footprint is counted; for larger tiles, counting takes longer.
 FIRST_READ = 2**21
-#: Share of the budget to plan with: what libraries need beside the tensors is not counted to the byte.
+#: Fraction of the budget to plan with: what libraries need besides the tensors is not known to the byte.
 PLANNED = 0.75
 
 
@@ -34,11 +35,11 @@ class TilePlan:
     """The tiles of one scale.
 
     Args:
-        grid: voxels of the scale.
-        core: voxels that a tile writes.
-        halo: voxels that it reads around them.
+        grid: shape of the scale in voxels.
+        core: voxels that a tile writes, per axis.
+        halo: voxels that a tile reads around its core, per axis.
         step: the sides of ``core`` are multiples of it on the axes that are cut.
-        strided: whether the scale's network strides, so that tiles are those of `bundle.geometry.strided_tiles`.
+        strided: whether the scale's network has strides, so that tiles come from `bundle.geometry.strided_tiles`.
     """
 
     grid: tuple[int, ...]
@@ -56,7 +57,7 @@ class TilePlan:
 
     @property
     def chunks(self) -> tuple[int, ...]:
-        """The chunks on disk; every tile writes whole ones."""
+        """Shape of the chunks on disk; every tile writes whole chunks."""
         sides = (even(*axis) for axis in zip(self.grid, self.core, self.step, strict=True))
         return tuple(-(-side // (1 if self.strided else chunks_per_side(side))) for side in sides)
 
@@ -76,20 +77,20 @@ def plan_tiles(
     Args:
         cascade: a `bundle.cascade.cascade.Cascade`.
         grids: the shape of each scale.
-        batch: images at once.
+        batch: number of images in a batch.
         tile_size: voxels a side of a written tile, for all scales; null for what the budget allows.
-        budget: bytes of the device for the work on one tile.
+        budget: bytes of device memory for the work on one tile.
         on_disk: whether tiles must be written as whole chunks.
-        features: bytes of a tensor of features, in float32, beyond which a tile does not grow, whatever the budget.
-        largest: the same of any tensor.
+        features: most bytes of a feature tensor, in float32, whatever the budget.
+        largest: most bytes of any tensor, in float32, whatever the budget.
 
     Raises:
-        ValueError: If the budget does not hold the smallest tile of a scale.
+        ValueError: If the budget is too small for the smallest tile of a scale.
     """
     plans = []
     for scale, grid in enumerate(tuple(grid) for grid in grids):
         bounded = scale > 0 or min(cascade.coarse_reach) >= 0
-        # Scale 0 is cut at its network's stride; it is not cut if the network needs the whole image.
+        # Scale 0 is cut at multiples of its network's stride, or not at all if the network needs the whole image.
         grain = 1 if scale else cascade.divisor if bounded else max(grid)
         reach = cascade.reach[scale] if scale else cascade.coarse_reach if bounded else [0] * len(grid)
         halo = tuple(-(-side // grain) * grain for side in reach)
@@ -119,7 +120,7 @@ def _choose_core(
     features: float,
     largest: float,
 ) -> tuple[int, ...]:
-    """Return the largest tile of a scale that the budget holds; cached, as it takes a while."""
+    """Return the largest tile of a scale that fits into the budget; cached, as it takes a while."""
     network: Any = cascade()
     inner = tuple(a - b for a, b in zip(halo, network.margin, strict=True)) if scale else halo
     cores = list(_smaller_and_smaller(grid, partial(_side, grain, chunked), ((1, halo), (NETWORK, inner))))
@@ -135,9 +136,9 @@ def _choose_core(
 
 
 def read_shape(cascade: Any, scale: int, grid: Sequence[int], halo: Sequence[int], core: Sequence[int]) -> list[int]:
-    """Return the sides of the window that one tile of a scale reads."""
+    """Return the shape of the window that one tile of a scale reads."""
     read = [side + 2 * margin for side, margin in zip(core, halo, strict=True)]
-    if scale == 0:  # beyond the image its network pads itself, and only the sketch reads padding
+    if scale == 0:  # its network does its own padding beyond the image; only the sketch reads padding
         read = [min(side, size) + 2 * margin for side, size, margin in zip(read, grid, cascade.reach[0], strict=True)]
     return read
 
@@ -149,16 +150,16 @@ def _first_that_fits(
     features: float,
     largest: float,
 ) -> int:
-    """Return the index of the first of smaller and smaller tiles that fits; their number if there is none.
+    """Return the index of the first of ever smaller tiles that fits; the number of tiles if none does.
 
-    Few are counted: what a tile needs grows about as what it reads.
+    Only a few footprints are counted, as a tile's memory grows roughly in proportion to its input.
 
     Args:
         inputs: the shape of each tile's input.
-        count: the bytes that a network needs for a shape.
+        count: returns the bytes that a network needs for an input shape.
         budget: most bytes of all tensors together.
-        features: most bytes of one tensor of features, except for the smallest tile.
-        largest: the same of any tensor.
+        features: most bytes of a feature tensor; does not apply to the smallest tile.
+        largest: most bytes of any tensor; does not apply to the smallest tile.
     """
     last = len(inputs) - 1
     reads = [math.prod(shape) // shape[1] for shape in inputs]
@@ -185,7 +186,7 @@ def _first_that_fits(
 
 
 def _side(grain: int, chunked: bool, shortest: int) -> int:
-    """Return the shortest side of a tile not below a number of voxels: a multiple of the grain, or of whole chunks."""
+    """Return the shortest allowed side of a tile from ``shortest`` up: a multiple of the grain, or of whole chunks."""
     unit = chunks_per_side(shortest) if chunked else grain
     return -(-shortest // unit) * unit
 
@@ -193,19 +194,19 @@ def _side(grain: int, chunked: bool, shortest: int) -> int:
 def _smaller_and_smaller(
     grid: tuple[int, ...], side: Callable[[int], int], work: Sequence[tuple[int, Sequence[int]]]
 ) -> Iterator[tuple[int, ...]]:
-    """Yield tiles of an image from the whole down, each cut once more along the axis that adds the least work.
+    """Yield tile shapes from the whole image down, each cut once more along the axis where that adds the least work.
 
-    So a network that works within the slice gets flat tiles, wide along the axes of a large reach.
+    As a result, a network that works within the slice gets flat tiles, wide along the axes with a large reach.
 
     Args:
-        grid: voxels of the image.
-        side: the shortest side that a tile may have, not below a number of voxels.
-        work: how long a voxel takes, and how many voxels around a tile are computed, for each step of the computation.
+        grid: shape of the image in voxels.
+        side: returns the shortest side that a tile may have from a number of voxels up.
+        work: for each step of the computation, the time per voxel and the voxels around a tile that are computed.
     """
     lengths = [list(_lengths(size, side)) for size in grid]
 
     def effort(cuts: Sequence[tuple[int, int]]) -> float:
-        """How long all tiles take together."""
+        """Return the time that all tiles take together."""
         total = 0
         for weight, around in work:
             total += weight * math.prod(
@@ -214,7 +215,7 @@ def _smaller_and_smaller(
         return total
 
     def price(axis: int) -> float:
-        """How much more work the next cut makes, relative to how much smaller it makes the tiles."""
+        """Return the additional work of the next cut, relative to how much smaller it makes the tiles."""
         if len(lengths[axis]) == 1:
             return math.inf
         now = [choices[0] for choices in lengths]
@@ -228,7 +229,7 @@ def _smaller_and_smaller(
 
 
 def _lengths(size: int, side: Callable[[int], int]) -> Iterator[tuple[int, int]]:
-    """Yield into how many parts an axis can be cut, and the length of the longest; from the whole down."""
+    """Yield the possible numbers of parts of an axis, each with the length of the longest part; from 1 part up."""
     last = size + 1
     for number in range(1, size + 1):
         length = min(side(-(-size // number)), size)

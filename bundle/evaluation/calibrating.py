@@ -20,20 +20,20 @@ from bundle.scanner.transfer import sampled
 from matplotlib.figure import Figure
 from torch import Tensor
 
-SLICES = 48  # most slices of a pair to fit
-LEAST, MOST = 0.1, 2.0  # of the sharp kernel, where the soft scan does not show it
+SLICES = 48  # largest number of slices of a pair to fit
+LEAST, MOST = 0.1, 2.0  # range that the sharp kernel's gain is clipped to
 LEAST_RATIO = 0.02
 
 
 @dataclass(frozen=True)
 class Slices:
-    """Some slices of a pair, read one after the other, and the voxels of them to fit; iterated several times.
+    """Some slices of a pair, read one by one, with a mask of the voxels to fit; can be iterated several times.
 
     Args:
-        source: of the sharp kernel.
-        target: of the soft one.
-        numbers: of the slices.
-        half: of a single slice, 0 or 1 for its left or right half; null for all voxels.
+        source: scan with the sharp kernel.
+        target: scan with the soft kernel.
+        numbers: indices of the slices.
+        half: 0 or 1 for the left or right half of each slice; null for all voxels.
     """
 
     source: Slabs
@@ -46,7 +46,7 @@ class Slices:
             yield self.source.slab(z, z + 1)[..., 0], self.target.slab(z, z + 1)[..., 0], self.mask()
 
     def mask(self) -> Tensor | None:
-        """Return the voxels of the half."""
+        """Return the mask of the voxels to fit; None for all."""
         if self.half is None:
             return None
         left = torch.arange(self.source.shape[0]) < self.source.shape[0] // 2
@@ -55,15 +55,15 @@ class Slices:
 
 @dataclass(frozen=True)
 class Calibrating:
-    """Fit a conversion to a pair, score each half by the other, and write ``kernels.json`` and ``calibration.png``.
+    """Fit a conversion to a pair, cross-validate it on two halves, and write ``kernels.json`` and ``calibration.png``.
 
     Args:
         source: path of the scan with the sharp kernel.
-        target: path of the one with the soft kernel.
+        target: path of the scan with the soft kernel.
         output_dir: folder of the results.
-        source_name: of the sharp kernel; null for the DICOM header's, or the file's name.
-        target_name: of the soft kernel; null likewise.
-        manufacturer: of the scanner; null for the DICOM header's.
+        source_name: name of the sharp kernel; null for that in the DICOM header, or the file's name.
+        target_name: name of the soft kernel; null likewise.
+        manufacturer: manufacturer of the scanner; null for that in the DICOM header.
     """
 
     source: str | Path | None
@@ -74,10 +74,10 @@ class Calibrating:
     manufacturer: str | None = None
 
     def run(self) -> Kernels:
-        """Calibrate, print the score, write the files.
+        """Calibrate, print the scores and write the files.
 
         Raises:
-            ValueError: If source or target is missing, or they are not of one grid.
+            ValueError: If source or target is missing, or they do not lie on one grid.
         """
         if self.source is None or self.target is None:
             raise ValueError(
@@ -123,9 +123,9 @@ class Calibrating:
         return name or str(volume.image.meta.get("convolution_kernel", "")) or volume.path.name.split(".")[0]
 
     def _kernels(self, target: Volume, names: list[str], conversion: Conversion, about: str) -> Kernels:
-        """Return both kernels: the soft one by its skin and its noise, the sharp one that over the fitted gain.
+        """Return both kernels: the soft one found from its skin edge and noise, the sharp one by dividing by the gain.
 
-        The soft scan has less noise, and its kernel does not undershoot beyond what a scanner stores.
+        The soft scan is used because it has less noise, and its undershoot stays within what a scanner stores.
         """
         maker = self.manufacturer or str(target.image.meta.get("manufacturer", ""))
         return Kernels(
@@ -136,7 +136,7 @@ class Calibrating:
 def pair_of_kernels(
     target: Volume, names: list[str], gain: Transfer, manufacturer: str, about: str
 ) -> tuple[Transfer, Transfer]:
-    """Return the sharp and the soft kernel of a pair whose soft scan and fitted gain are given."""
+    """Return the sharp and the soft kernel of a pair, from its soft scan and the fitted gain."""
     found = find_transfer(target, target.spacing)
     soft, way = found or SOFT, f"by {found.source}" if found else "a usual soft kernel"
     ratio, base = (np.asarray(sampled(kernel, KNOTS)) for kernel in (gain, soft))
@@ -168,7 +168,7 @@ def _tuple(values: np.ndarray) -> tuple[float, ...]:
 
 
 def _score(slices: Slices, spacing: tuple[float, ...], conversion: Conversion | None) -> list[float]:
-    """Return the mean SSIM and MAE in the lung window, whole and within the body, of the voxels of a half."""
+    """Return mean SSIM and MAE in the lung window over some slices, for the whole slices and within the body."""
     rows = []
     for a, b, use in slices:
         result = converted(a[..., None], spacing, conversion) if conversion else a[..., None]

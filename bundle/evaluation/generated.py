@@ -1,4 +1,4 @@
-"""Images from scratch beside real ones: the distance of the two sets, and whether a sample is a copy.
+"""Compare images from scratch with real ones: the distance of the two sets, and whether a sample is a copy.
 
 ::
 
@@ -16,7 +16,7 @@ from bundle.evaluation.report import save
 from bundle.images import Slabs, Volume, find_images
 from matplotlib.figure import Figure
 
-COLUMNS = 4  # pairs a row of the contact sheet
+COLUMNS = 4  # pairs per row of the contact sheet
 
 
 def compare_generated(
@@ -29,16 +29,16 @@ def compare_generated(
 ) -> str:
     """Compare samples with the images that a generator was trained on; write ``generated.png`` and ``generated.md``.
 
-    The distance between samples and real images is shown beside that between two halves of the real ones, which no
-    generator can be expected to beat; and the samples' distances to their nearest training image beside those of the
-    training images among themselves.
+    The distance between samples and real images is compared with that between two halves of the real images, which no
+    generator can be expected to beat. The samples' distances to their nearest training image are compared with those
+    among the training images.
 
     Args:
         samples: folder of samples.
         training: folder of training images.
-        output: folder, created if missing.
-        features: network of the Frechet distance.
-        window: intensities that are compared, in the unit of the images.
+        output: folder to write to, created if missing.
+        features: feature network for the Frechet distance.
+        window: intensity window for the comparison, in the unit of the images.
         held_out: names in ``training`` that were not used in training.
 
     Returns:
@@ -84,7 +84,7 @@ def named(paths: Sequence[str]) -> Iterator[tuple[str, Slabs]]:
 def draw_contact_sheet(
     path: Path, samples: Sequence[str], matches: dict[str, Match], training: Sequence[str], window: IntensityWindow
 ) -> None:
-    """Draw the middle slice of each sample, and beside it the nearest training image."""
+    """Draw the middle slice of each sample next to that of its nearest training image."""
     known = {Path(file).name: file for file in training}
     rows = -(-len(samples) // COLUMNS)
     figure = Figure((3.6 * COLUMNS, 2.0 * rows), layout="constrained")

@@ -1,4 +1,4 @@
-"""The evaluation: every method on every pair, then one table for each kind of pair, and a report."""
+"""Evaluate every method on every pair; write one table for each kind of pair and a report."""
 
 from __future__ import annotations
 
@@ -48,19 +48,19 @@ class Evaluation:
     """Compare methods on pairs of a sharp source and its soft target.
 
     Args:
-        cases: sources of the pairs.
-        methods: the rows of the table, by key; the others are tested against ``ours``.
-        output_dir: for ``report.md``, its figures, ``table.csv``, and the pairs and results as images.
-        slices: how many slices in the middle of each case; null for all.
+        cases: cases to prepare as pairs.
+        methods: methods, the rows of the table, by key; the others are tested against ``ours``.
+        output_dir: folder for ``report.md``, its figures, ``table.csv``, and the pairs and results as images.
+        slices: number of central slices of each case; null for all.
         tuning: cases on which free parameters are tuned; without any, methods that need tuning are left out.
-        tuning_slices: how many slices of each of these.
+        tuning_slices: number of slices of each tuning case.
         only: keys of the methods to run; null for all.
         fresh: whether each method runs in its own process, so that its memory can be measured.
-        seam_side: voxels a side of the grid on which seams are measured if neither the method nor ours has tiles.
-        window: intensities that are compared and shown, in the unit of the images.
-        unit: of the images; with HU the lung is measured, and noise spectra are drawn.
+        seam_side: side in voxels of the grid on which seams are measured if neither the method nor ours has tiles.
+        window: intensity window for comparison and display, in the unit of the images.
+        unit: unit of the images; with HU the lung is measured, and noise spectra are drawn.
         features: a feature network for the Frechet distances of source, target and results; null for none.
-        titles: of the tables, by kind of the pairs, ``real`` and ``simulated``.
+        titles: titles of the tables, by kind of the pairs, ``real`` and ``simulated``.
     """
 
     cases: Sequence[Case]
@@ -78,7 +78,7 @@ class Evaluation:
     titles: Mapping[str, str] = field(default_factory=lambda: {"real": "Real pairs", "simulated": "Simulated pairs"})
 
     def run(self) -> Path:
-        """Measure, print the tables, write the report and return its path.
+        """Run the evaluation, print the tables, write the report and return its path.
 
         Raises:
             FileNotFoundError: If our weights are missing.
@@ -102,7 +102,7 @@ class Evaluation:
         return folder / "report.md"
 
     def available(self) -> tuple[dict[str, Method], list[str]]:
-        """Return the methods that can run, by key, and why others cannot."""
+        """Return the methods that can run, by key, and the reasons why others cannot."""
         for key in self.only or ():
             if key not in self.methods:
                 raise ValueError(f"only names {key!r}, which is not a method; take some of {', '.join(self.methods)}.")
@@ -126,7 +126,7 @@ class Evaluation:
         return {key: method.tuned(pairs) for key, method in tqdm(methods.items(), "tuning", unit="method")}
 
     def measure(self, pair: Pair, methods: Mapping[str, Method], bar: tqdm) -> list[Record]:
-        """Measure every method on one pair; first the unchanged source, last the target itself."""
+        """Measure every method on one pair; the first row is the unchanged source, the last the target."""
         target = Volume(pair.target)
         lung = lung_blocks(target) if self.unit == "HU" else None
         truth, steps = density_of(target, target, lung), jumps(target, self.window)
@@ -167,7 +167,7 @@ class Evaluation:
         pairs: Sequence[Pair],
         left_out: Sequence[str],
     ) -> str:
-        """Return the report in Markdown; draw its figures, of the first pair of each kind."""
+        """Return the report in Markdown, and draw its figures for the first pair of each kind."""
         folder, parts = Path(self.output_dir), ["# Evaluation"]
         for kind, title in self.titles.items():
             own = [record for record in records if record.kind == kind]
@@ -228,5 +228,5 @@ class Evaluation:
 
 
 def density_of(image: Slabs, target: Slabs, lung: Tensor | None) -> Density:
-    """Return the density of the lung, if there is one."""
+    """Return the lung density of an image; NaN without a lung mask."""
     return UNKNOWN if lung is None else densitometry(image, target, lung)

@@ -1,4 +1,4 @@
-"""Images to try the bundle on.
+"""Example images to try the bundle on.
 
-- `phantom`: an analytic thorax CT of any size; `samples`: open thorax CTs, downloaded. Both run by ``python -m``.
+- `phantom`: an analytic thorax CT of any size; `samples`: open thorax CTs to download. Both run with ``python -m``.
 """

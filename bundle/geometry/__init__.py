@@ -1,8 +1,8 @@
-"""Where images are read and written, in whole voxels and in mm.
+"""Geometry of images: which voxels are read and written, and where they lie in mm.
 
-- `tiles`: an image cut into tiles with their halos; `pyramid`: its scales;
-- `windows`: windows that may reach beyond the border; `resample`: pooling and upsampling;
-- `affines`: voxel sizes; `position_noise`: noise as a function of the position.
+- `tiles`: cuts an image into tiles with halos; `pyramid`: shapes and pooling factors of its scales;
+- `windows`: reads windows that may extend beyond the border; `resample`: crops, pads, pools and upsamples;
+- `affines`: voxel spacing and affines of scales; `position_noise`: white noise as a function of position.
 """
 
 from bundle.geometry.affines import coarser_affine, spacing_of

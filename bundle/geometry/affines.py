@@ -1,4 +1,4 @@
-"""Voxel sizes and affines of images and of their coarser scales."""
+"""Voxel spacing and affines of images and of their coarser scales."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def spacing_of(image: Sliced, spatial_dims: int) -> list[float]:
-    """Return the voxel size per axis from an image's ``affine``, which may be batched; 1 if it has none."""
+    """Return the voxel spacing per axis from an image's ``affine``, which may be batched; 1 if it has none."""
     affine = getattr(image, "affine", None)
     if affine is None:
         return [1.0] * spatial_dims
@@ -20,7 +20,7 @@ def spacing_of(image: Sliced, spatial_dims: int) -> list[float]:
 
 
 def coarser_affine(affine: Tensor, factor: Sequence[int]) -> Tensor:
-    """Return the affine of an image pooled by a factor: a coarse voxel lies in the middle of its block."""
+    """Return the affine of an image pooled by a factor: a coarse voxel lies at the centre of its block."""
     finer, dims = torch.as_tensor(affine, dtype=torch.float64), len(factor)
     sides = torch.tensor(factor, dtype=torch.float64)
     coarser = finer.clone()

@@ -1,4 +1,4 @@
-"""White noise as a function of a seed and a voxel's global position: a window of it is part of the whole."""
+"""White noise as a function of a seed and a voxel's global position, so that any window equals that of the whole."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-#: The increment of splitmix64: the golden ratio, odd.
+#: The increment of splitmix64: 2^64 divided by the golden ratio, made odd.
 STEP = 0x9E3779B97F4A7C15
 
 
 def white_noise(
     seed: int, origin: Sequence[int], shape: Sequence[int], device: torch.device | str = "cpu"
 ) -> tuple[Tensor, Tensor]:
-    """Return two independent standard normal fields, `shape`, float64, by global position alone."""
+    """Return two independent standard normal fields, `shape`, float64; values depend only on seed and position."""
     state = splitmix64(torch.tensor(seed, dtype=torch.int64, device=device), STEP)
     for first, size in zip(origin, shape, strict=True):
         position = torch.arange(first, first + size, dtype=torch.int64, device=device)
@@ -38,10 +38,10 @@ def splitmix64(counter: Tensor, offset: int = 0) -> Tensor:
 
 
 def _signed(number: int) -> int:
-    """Read the lowest 64 bits as torch's signed integer."""
+    """Return the lowest 64 bits as a signed integer, as torch needs it."""
     return (number + 2**63) % 2**64 - 2**63
 
 
 def _shift(state: Tensor, bits: int) -> Tensor:
-    """Shift right as an unsigned number; torch's int64 would drag the sign along."""
+    """Shift right as an unsigned number; torch's shift of int64 would extend the sign."""
     return (state >> bits).bitwise_and_((1 << (64 - bits)) - 1)

@@ -1,6 +1,6 @@
-"""The scales of an image: pooling factors, shapes, and which part of one scale another one needs.
+"""The scales of an image: pooling factors, shapes, and which part of one scale another scale needs.
 
-Standard library only.
+Uses the standard library only.
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ from bundle.geometry.tiles import Window
 def pyramid(spacing: list[float], steps: int) -> list[list[int]]:
     """Return the pooling factors of each step from the finest scale to the coarsest, 1 or 2 per axis.
 
-    An axis is halved only while its spacing is the finer one, so that thick slices are not pooled away and the coarse
-    scales tend to cubes: 0.7 x 0.7 x 2.5 mm becomes 1.4 x 1.4 x 2.5, then 2.8 x 2.8 x 2.5, then 5.6 x 5.6 x 5.0.
+    An axis is halved only while its spacing is at most about sqrt(2) times the finest, so that thick slices are not
+    pooled away and voxels tend to cubes: 0.7 x 0.7 x 2.5 mm becomes 1.4 x 1.4 x 2.5, then 2.8 x 2.8 x 2.5, then 5.6 x
+    5.6 x 5.0.
 
     Args:
-        spacing: voxel size per axis, any unit.
+        spacing: voxel spacing per axis, in any unit.
         steps: number of scales less one.
 
     Note:
-        Plain enough for TorchScript: `bundle.cascade.Cascade.forward` calls it.
+        Must be valid TorchScript, as `bundle.cascade.Cascade.forward` calls it.
     """
     sides = [float(side) for side in spacing]
     factors: list[list[int]] = []
@@ -34,7 +35,7 @@ def pyramid(spacing: list[float], steps: int) -> list[list[int]]:
 
 
 def coarser(shape: Sequence[int], factor: Sequence[int]) -> tuple[int, ...]:
-    """Return the shape one scale coarser: an odd last voxel becomes a coarse voxel of its own.
+    """Return the shape one scale coarser; an odd last voxel becomes a separate coarse voxel.
 
     ::
 
@@ -53,18 +54,18 @@ def shapes(shape: Sequence[int], factors: Sequence[Sequence[int]]) -> list[tuple
 
 
 def finer(window: Window, factor: Sequence[int], shape: Sequence[int]) -> Window:
-    """Return the window of a fine image of that shape which a window of the coarse image covers."""
+    """Return the window of the fine image, of shape ``shape``, that a window of the coarse image covers."""
     return tuple(
         slice(w.start * step, min(w.stop * step, size)) for w, step, size in zip(window, factor, shape, strict=True)
     )
 
 
 def support(window: Window, factor: Sequence[int]) -> tuple[tuple[int, int], ...]:
-    """Return start and stop of the coarse voxels that linear upsampling to a fine window needs; they may lie outside.
+    """Return start and stop of the coarse voxels that linear upsampling to a fine window needs, inside or outside.
 
     ::
 
         coarse   . A   B   C .      each fine voxel lies between two coarse centres,
-        fine       a b c d e        so the cover of the window is grown by one
+        fine       a b c d e        so the coarse window is grown by one voxel
     """
     return tuple((w.start // step - 1, -(-w.stop // step) + 1) for w, step in zip(window, factor, strict=True))

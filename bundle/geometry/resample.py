@@ -1,4 +1,4 @@
-"""Cropping, extending, pooling and upsampling, alike for every scale of the cascade; plain enough for TorchScript."""
+"""Crop, extend, pool and upsample images, the same for every scale of the cascade; valid TorchScript."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def crop(image: Tensor, margin: list[int]) -> Tensor:
 
 
 def extend(image: Tensor, before: list[int], behind: list[int]) -> Tensor:
-    """Repeat an image's border: this is what every scale sees beyond the image."""
+    """Pad an image by repeating its border, which is what every scale sees beyond the image."""
     pad: list[int] = []
     for i in range(len(before) - 1, -1, -1):
         pad.append(before[i])
@@ -24,14 +24,14 @@ def extend(image: Tensor, before: list[int], behind: list[int]) -> Tensor:
 
 
 def pool(image: Tensor, factor: list[int]) -> Tensor:
-    """Return the image one scale coarser: the means of blocks; an odd last voxel counts twice."""
+    """Return the image one scale coarser, by block means; an odd last voxel counts twice."""
     odd = [image.shape[i + 2] % factor[i] for i in range(len(factor))]
     image = extend(image, [0] * len(odd), odd)
     return F.avg_pool3d(image, factor) if len(factor) == 3 else F.avg_pool2d(image, factor)
 
 
 def upsample(image: Tensor, factor: list[int]) -> Tensor:
-    """Return the image one scale finer, linearly interpolated between voxel centres, its border repeated."""
+    """Return the image one scale finer, by linear interpolation between voxel centres with a repeated border."""
     size = [image.shape[i + 2] * factor[i] for i in range(len(factor))]
     return F.interpolate(image, size, mode="trilinear" if len(factor) == 3 else "bilinear")
 

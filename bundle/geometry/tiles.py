@@ -1,7 +1,7 @@
-"""Where an image is read and written: tiles with their halos, in whole voxels.
+"""Cut an image into tiles, each read with a halo and written without, in whole voxels.
 
-One axis is cut once; images of any dimension are the product. A window is a tuple of slices with plain, non-negative
-bounds. Standard library only, so that every rule here can be checked by hand.
+Each axis is cut separately; the tiles of an image are the product of the cuts. A window is a tuple of slices with
+explicit, non-negative bounds. Uses the standard library only, so that every rule can be checked by hand.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from itertools import product
 from types import EllipsisType
 
 Window = tuple[slice, ...]
-#: Per axis, by how much a window sticks out of the image before and behind it.
+#: Per axis, by how much a window extends beyond the image before its start and after its end.
 Padding = tuple[tuple[int, int], ...]
 
 
@@ -26,9 +26,9 @@ class Tile:
     """One tile of an image: read with a halo, written without.
 
     Args:
-        read: the part of the tile, grown by the halo, that lies inside the image.
-        pad: per axis, how far the halo sticks out of the image before and behind it.
-        keep: where the write window lies in what the network makes of the read window.
+        read: the part of the tile, grown by its halo, that lies inside the image.
+        pad: per axis, how far the halo extends beyond the image before its start and after its end.
+        keep: the position of the write window in the network's output for the read window.
         write: the part of the image that only this tile writes.
     """
 
@@ -39,23 +39,23 @@ class Tile:
 
 
 def clip(start: int, stop: int, size: int) -> tuple[slice, tuple[int, int]]:
-    """Return the part of an interval that lies inside an axis, and by how much it sticks out before and behind."""
+    """Return the part of an interval that lies inside an axis, and by how much it extends beyond either end."""
     return slice(max(start, 0), min(stop, size)), (max(-start, 0), max(stop - size, 0))
 
 
 def clip_window(bounds: Sequence[tuple[int, int]], shape: Sequence[int]) -> tuple[Window, Padding]:
-    """Return the same as `clip` for start and stop of every axis."""
+    """Apply `clip` to every axis: return the window inside the image, and the padding per axis."""
     inside, padding = zip(*(clip(*axis, size) for axis, size in zip(bounds, shape, strict=True)), strict=True)
     return inside, padding
 
 
 def even(size: int, core: int, step: int = 1) -> int:
-    """Return the length of parts that cut an axis into as few as ``core`` does, all alike except the last.
+    """Return the length of equal parts (except the last) that cut an axis into as few parts as ``core`` does.
 
     Args:
-        size: of the axis.
-        core: longest part.
-        step: the length must be a multiple of it if the axis is cut at all; ``core`` must be one then.
+        size: length of the axis.
+        core: length of the longest allowed part.
+        step: if the axis is cut, ``core`` must be a multiple of it, and the returned length is one too.
 
     Raises:
         ValueError: If size, core or step is below 1, or core is shorter than the axis and not a multiple of the step.
@@ -74,8 +74,8 @@ def even(size: int, core: int, step: int = 1) -> int:
 def cover(size: int, core: int, halo: int, step: int = 1) -> Iterator[tuple[slice, tuple[int, int], slice, slice]]:
     """Cut one axis into as few cores of one size as possible, each read with a halo on both sides.
 
-    All reads have the same length, padding included, because libraries keep memory for every shape they meet. So the
-    last core starts early enough to end with the image, and writes what the others have left.
+    All reads have the same length, padding included, because libraries keep memory for every shape that occurs. The
+    last core therefore starts early enough to end with the image, but writes only what the others have left.
 
     Example: size 10, core 4, halo 1 (``*`` is padding beyond the image)::
 
@@ -99,9 +99,9 @@ def cover(size: int, core: int, halo: int, step: int = 1) -> Iterator[tuple[slic
 
 
 def cover_strided(size: int, core: int, halo: int, step: int) -> Iterator[tuple[slice, tuple[int, int], slice, slice]]:
-    """Cut one axis for a network of that stride: every read starts at a multiple of it, and ends at the image's border.
+    """Cut one axis for a network with strides: every read starts at a multiple of ``step``, inside the image.
 
-    There is no padding beyond the border: such a network pads its features there, and nowhere else.
+    There is no padding beyond the border, as such a network pads its own features there.
 
     Example: size 10, core 4, halo 1, step 2::
 
@@ -111,7 +111,7 @@ def cover_strided(size: int, core: int, halo: int, step: int) -> Iterator[tuple[
                             . . 2 2
 
     Yields:
-        As `cover`, without padding.
+        The same as `cover`, with no padding.
 
     Raises:
         ValueError: If `even` raises it.
@@ -126,14 +126,14 @@ def cover_strided(size: int, core: int, halo: int, step: int) -> Iterator[tuple[
 def tiles(
     shape: Sequence[int], core: Sequence[int], halo: Sequence[int], step: Sequence[int] | None = None
 ) -> Iterator[Tile]:
-    """Cut an image of any dimension so that every voxel is written once: the product of one `cover` per axis."""
+    """Cut an image of any dimension into tiles that write every voxel once, with `cover` on each axis."""
     return _product(cover, shape, core, halo, step or (1,) * len(shape))
 
 
 def strided_tiles(
     shape: Sequence[int], core: Sequence[int], halo: Sequence[int], step: Sequence[int]
 ) -> Iterator[Tile]:
-    """Cut an image by `cover_strided`, for a network that strides."""
+    """Cut an image into tiles for a network with strides, with `cover_strided` on each axis."""
     return _product(cover_strided, shape, core, halo, step)
 
 
@@ -146,7 +146,7 @@ def _product(
 
 
 def count_tiles(shape: Sequence[int], core: Sequence[int], step: Sequence[int] | None = None) -> int:
-    """Return how many tiles `tiles` and `strided_tiles` yield."""
+    """Return the number of tiles that `tiles` and `strided_tiles` yield."""
     number = 1
     for size, side, grain in zip(shape, core, step or (1,) * len(shape), strict=True):
         number *= -(-size // even(size, side, grain))
@@ -154,7 +154,7 @@ def count_tiles(shape: Sequence[int], core: Sequence[int], step: Sequence[int] |
 
 
 def halves(tile: Tile, halo: Sequence[int], shape: Sequence[int]) -> list[Tile]:
-    """Cut a tile of `tiles` in two across its longest side; a single voxel is not cut."""
+    """Cut a tile from `tiles` in two along its longest axis; a single voxel is not cut."""
     axis = max(range(len(shape)), key=lambda i: tile.write[i].stop - tile.write[i].start)
     first, last = tile.write[axis].start, tile.write[axis].stop
     if last - first < 2:

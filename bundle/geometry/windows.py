@@ -1,4 +1,4 @@
-"""Windows of an image, which may reach beyond its border, also of the image upsampled."""
+"""Read windows of an image or of its upsampled version; windows may extend beyond the border."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ Bounds = Sequence[tuple[int, int]]
 
 
 class Sliced(Protocol):
-    """An image that windows are read from: a tensor, or an image on disk."""
+    """An image from which windows are read: a tensor, or an image on disk."""
 
     @property
     def shape(self) -> torch.Size:
-        """Voxels per axis, after those of batch and channels."""
+        """Shape: batch, channels, then voxels per axis."""
 
     def __getitem__(self, index: Any) -> Tensor:
-        """The voxels of an index such as `bundle.geometry.tiles.region`."""
+        """Return the voxels at an index such as one from `bundle.geometry.tiles.region`."""
 
 
 def read_window(image: Sliced, bounds: Bounds) -> Tensor:
-    """Read a window that may reach beyond the border; the border is repeated there.
+    """Read a window that may extend beyond the border, which is repeated there.
 
     Args:
         image: `(batch, channels, *spatial)`.
@@ -41,19 +41,19 @@ def read_window(image: Sliced, bounds: Bounds) -> Tensor:
 
 
 def repeat_border(image: Tensor, padding: Padding) -> Tensor:
-    """Repeat the border of an image, `(batch, channels, *spatial)`, by so many voxels before and behind each axis."""
+    """Pad an image, `(batch, channels, *spatial)`, by repeating its border; the padding is given per axis."""
     if not any(map(any, padding)):
         return image
     return F.pad(image, [side for axis in reversed(padding) for side in axis], mode="replicate")
 
 
 def upsampled_window(read: Callable[[Bounds], Tensor], window: Window, factor: Sequence[int]) -> Tensor:
-    """Upsample no more of a coarse image than a fine window needs; in global coordinates, so that all windows agree.
+    """Upsample only the part of a coarse image that a fine window needs, on the global grid so that all windows agree.
 
     Args:
         read: reads a window of the coarse image, `(batch, 1, *(stop - start))`, from its bounds, as `read_window` does.
         window: the window of the fine image.
-        factor: voxels of the fine image per voxel of the coarse one, per axis.
+        factor: fine voxels per coarse voxel, per axis.
 
     Returns:
         `(batch, 1, *window)`.

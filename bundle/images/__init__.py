@@ -1,10 +1,12 @@
-"""Images in files: found, opened, read in parts, written.
+"""Find, open, read in parts and write images in files.
 
-`finding`: what a path stands for, a `folder` or one of the `archives` among it; `image` is what every format gives;
-`formats` the table of them, a module each: `nifti`, `metaimage`, `nrrd`, `mgz`, `ome_zarr`, `raster`, `xray`,
-`dicom_series`; `reader` reads an image whole for MONAI, `volume` as axial slices; `results`: their names;
-`provenance`: what is told of them; `bit_depth`: stored pixel values of X-rays; `derived`: derived DICOM series and
-X-rays. `claims`: headers that claim too much; `isolated`, `decoder`: files of strangers.
+- finding: `finding` (list the images at a path), `folder` (those directly in one folder), `archives` (unpack zips);
+- opening: `image` (the interface of all formats), `formats` (the table of formats; one module each: `nifti`,
+  `metaimage`, `nrrd`, `mgz`, `ome_zarr`, `raster`, `xray`, `dicom_series`), `reader` (read a whole image for MONAI),
+  `volume` (read axial slices), `bit_depth` (stored pixel values of X-rays);
+- writing: `results` (name the results), `provenance` (record how they were made), `derived` (derived DICOM series and
+  X-rays);
+- untrusted files: `claims` (refuse headers that claim too much), `isolated`, `decoder` (decode in a separate process).
 """
 
 from bundle.images.bit_depth import WHITE, GreyToLevelsd, LevelsToGreyd, depth_of, level_type, to_grey, to_levels

@@ -1,11 +1,11 @@
-"""Archives: zips of images, unpacked into a temporary folder that is locked while it is in use, and always removed.
+"""Unpack zips of images into a temporary folder, which is locked while it is in use and always removed afterwards.
 
 ::
 
-    scan.zip  --every member checked--> RESULTS/.part_zip_1f2e/scan/...  --translated--> gone
+    scan.zip  --check every member--> RESULTS/.part_zip_1f2e/scan/...  --translate--> removed
 
-All is compared before the first byte is written: names, kinds, sizes. What an archive claims is not believed: what is
-unpacked has to have the size and the checksum that were claimed.
+Names, kinds and sizes of all members are checked before the first byte is written. The claims of an archive are not
+trusted: an unpacked file must have the size and the checksum that were claimed.
 """
 
 from __future__ import annotations
@@ -31,38 +31,38 @@ from bundle.runtime.origins import add_origin
 
 #: The suffix of an archive.
 SUFFIX = ".zip"
-#: What the names of the temporary folders begin with, after `PART`.
+#: Second part of the prefix of the temporary folders, after `PART`.
 KIND = "zip_"
-#: A whole such name, which the scratch of an image, with its longer hash, never has.
+#: A complete name of such a folder; the scratch folder of an image, with its longer hash, never matches.
 HOLDER = re.compile(rf"{re.escape(PART + KIND)}[0-9a-f]{{8}}")
-#: What macOS adds beside the files of an archive.
+#: Folder that macOS adds to an archive.
 MACOS = "__MACOSX"
-#: Bytes of memory that a byte of an archive's list of members takes at most, measured.
+#: Most bytes of memory per byte of an archive's list of members, measured.
 LISTED = 16
 #: Bytes that are unpacked at once.
 BLOCK = 2**20
-#: What the end of an archive begins with, and the end of a large one.
+#: Signatures of the end record of an archive, and of a large (Zip64) one.
 END, END_64 = b"PK\5\6", b"PK\6\6"
-#: Characters that no name may hold: other systems would read them in another way.
+#: Characters that no name may contain: systems interpret them differently.
 CONTROL = frozenset(map(chr, [*range(32), 127]))
-#: A place on a drive of Windows; there a colon has a meaning anywhere.
+#: A path with a Windows drive; on Windows, a colon anywhere is refused.
 DRIVE = re.compile(r".*:" if os.name == "nt" else r"[A-Za-z]:(/|$)")
-#: What is done about an archive that is refused.
+#: Remedy for a refused archive, for error messages.
 WAY_OUT = "unpack it yourself, look at what is in it, and give the folder"
 
 
 class Unpacked:
-    """An archive in a temporary folder, which is removed when it is closed, or at the latest when the process ends.
+    """An archive unpacked into a temporary folder, which is removed on close, at the latest when the process ends.
 
     Args:
         archive: a zip.
-        into: a folder on a disk that has room for it; made if missing. What killed processes have left of archives
-            there is removed.
+        into: a folder on a disk with enough space; created if missing. Archives that killed processes have left there
+            are removed.
 
     Raises:
-        ImageError: If a member is encrypted, has an unsafe or double name or is not a plain file; if the sizes are not
-            those of an archive of its length; if it is damaged.
-        NotWrittenError: If the disk has no room for it.
+        ImageError: If a member is encrypted, has an unsafe or duplicate name or is not a regular file; if the claimed
+            sizes cannot fit into an archive of its length; or if it is damaged.
+        NotWrittenError: If there is not enough disk space.
     """
 
     def __init__(self, archive: Path, into: Path) -> None:
@@ -77,7 +77,7 @@ class Unpacked:
         except BaseException:
             self.close()
             raise
-        place, refused = of_first((place, refused))  # else the others would wait for it
+        place, refused = of_first((place, refused))  # also on error: the other processes wait for it
         if refused:
             self.close()
             raise ImageError(refused)
@@ -85,7 +85,7 @@ class Unpacked:
         add_origin(self.folder, archive)
 
     def _unpack(self, into: Path, stack: ExitStack) -> Path:
-        """Unpack all members; return the folder that they lie in, which is named as the archive is."""
+        """Unpack all members and return their folder, which is named after the archive."""
         into = into.absolute()
         with _damage_told(self.archive), self.archive.open("rb") as file:
             _check_list(self.archive, file)
@@ -112,7 +112,7 @@ class Unpacked:
 
 
 def checked(archive: Path, members: Sequence[zipfile.ZipInfo]) -> list[tuple[zipfile.ZipInfo, PurePosixPath]]:
-    """Return the files of an archive and their places; folders are left out.
+    """Return the files of an archive and their paths; folders are left out.
 
     Raises:
         ImageError: If a member is refused.
@@ -141,7 +141,7 @@ def checked(archive: Path, members: Sequence[zipfile.ZipInfo]) -> list[tuple[zip
 
 
 def _check_sizes(archive: Path, members: Sequence[zipfile.ZipInfo]) -> None:
-    """Refuse more bytes than an archive of this length can hold: members that share bytes, or are bombs."""
+    """Refuse more bytes than an archive of this length can hold: zip bombs, or members that share bytes."""
     size, packed = archive.stat().st_size, sum(member.compress_size for member in members)
     unpacked = sum(member.file_size for member in members)
     if packed > size or unpacked > UNPACKED * size:
@@ -156,7 +156,7 @@ def _check_list(archive: Path, file: BinaryIO) -> None:
 
     ::
 
-        members | list | [larger end] | end, its comment      the list's length is at 12 in the end, at 40 in the larger
+        members | list | [Zip64 end] | end, comment      length of the list: at byte 12 of the end, 40 of the Zip64 end
     """
     size = file.seek(0, 2)
     file.seek(max(size - 2**16 - 2**10, 0))
@@ -174,10 +174,10 @@ def _check_list(archive: Path, file: BinaryIO) -> None:
 
 
 def _write(opened: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> None:
-    """Unpack a member to a file that is new, of the claimed size and checksum.
+    """Unpack a member to a new file.
 
     Raises:
-        BadZipFile: If it has another size or checksum.
+        BadZipFile: If its size or checksum is not the claimed one.
     """
     with telling_space(path, member.file_size):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -189,7 +189,7 @@ def _write(opened: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> None
 
 @contextmanager
 def _damage_told(archive: Path) -> Iterator[None]:
-    """Say in one line if an archive cannot be read, whatever its reader makes of it."""
+    """Turn any error in reading an archive into one line that names it."""
     try:
         yield
     except (ImageError, NotWrittenError):
@@ -205,7 +205,7 @@ def _damage_told(archive: Path) -> Iterator[None]:
         raise ImageError(
             f"zip {str(archive)!r} is packed in a way that is not read here ({error}); unpack it, and give the folder."
         ) from error
-    except Exception as error:  # zipfile and the decoders have many
+    except Exception as error:  # zipfile and the decoders raise many kinds
         raise _damaged(archive, error) from error
 
 

@@ -1,13 +1,13 @@
-"""Depth: the grey levels that an X-ray's file can hold, and the one range of grey that the cascade sees.
+"""Bit depth: convert between the stored pixel values of an X-ray's file and the grey range 0 to 255 of the cascade.
 
 ::
 
     level in the file    0 ................... 2 ** bits - 1
-                         |     linear, by the depth alone   |
+                         |    linear, by the depth only     |
     grey                 0 ............................. 255
 
-The same for every image of a depth, never by what an image holds: so tiles agree, and the way back is exact. Images
-without a depth, such as CT in HU, are left alone.
+The conversion depends on the bit depth only, never on an image's content: so tiles agree, and the inverse is exact.
+Images without a bit depth, such as CT in HU, are left unchanged. A stored pixel value is called a level here.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ WHITE = 255
 
 
 def depth_of(image: Any) -> int | None:
-    """The bits of a level in the file that an image was read from, by its metadata; nothing where it has no depth."""
+    """Return the bit depth of the file that an image was read from, by its metadata; None if it has none."""
     bits = getattr(image, "meta", {}).get("bits")
     return None if bits is None else int(bits)
 
 
 def level_type(bits: int) -> str:
-    """Name of the smallest type that holds the levels of a depth of at most 16 bits, for NumPy and PyTorch."""
+    """Return the name, in NumPy and PyTorch, of the smallest type for a bit depth of at most 16."""
     return "uint8" if bits <= 8 else "uint16"
 
 
 def to_grey(levels: Tensor, bits: int) -> Tensor:
-    """Levels of a depth as grey, 0 to 255, float32; 8 bits stay what they are."""
-    return levels.float() * WHITE / (2**bits - 1)  # in this order whole numbers below 2 ** 24 are divided: no rounding
+    """Convert levels of a bit depth to grey, 0 to 255, float32; 8-bit levels keep their values."""
+    return levels.float() * WHITE / (2**bits - 1)  # the product, an integer below 2 ** 24, is exact
 
 
 def to_levels(grey: Tensor, bits: int) -> Tensor:
-    """The inverse of `to_grey`: clipped to the levels that there are, and not rounded."""
+    """Invert `to_grey`; the result is clipped to the valid levels, but not rounded."""
     top = 2**bits - 1
     return (grey.float() * top / WHITE).clamp(0, top)
 
 
 class _Scaled(MapTransform):
-    """Scale images that have a bit depth; others stay as they are."""
+    """Scale images that have a bit depth; leave others unchanged."""
 
     def scale(self, image: Tensor, bits: int) -> Tensor:
         """Scale one image."""
@@ -61,7 +61,7 @@ class _Scaled(MapTransform):
 
 
 class LevelsToGreyd(_Scaled):
-    """Show images that have a bit depth as grey, 0 to 255, whatever the depth.
+    """Convert images that have a bit depth to grey, 0 to 255, whatever the depth.
 
     Args:
         keys: images as they were read.
@@ -69,12 +69,12 @@ class LevelsToGreyd(_Scaled):
     """
 
     def scale(self, image: Tensor, bits: int) -> Tensor:
-        """Return levels as grey."""
+        """Convert levels to grey."""
         return to_grey(image, bits)
 
 
 class GreyToLevelsd(_Scaled):
-    """Give images that have a bit depth the levels of their file back: the inverse of `LevelsToGreyd`, not rounded.
+    """Convert images that have a bit depth back to levels: the inverse of `LevelsToGreyd`, not rounded.
 
     Args:
         keys: images in grey, with their source's metadata.
@@ -82,5 +82,5 @@ class GreyToLevelsd(_Scaled):
     """
 
     def scale(self, image: Tensor, bits: int) -> Tensor:
-        """Return grey as levels."""
+        """Convert grey to levels."""
         return to_levels(image, bits)

@@ -1,4 +1,4 @@
-"""What a header claims, compared with its files and with the memory that is free, before any is taken for it."""
+"""Check the size that a header claims against its files and the free memory, before anything is allocated."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import numpy as np
 from bundle.images.image import ImageError
 from bundle.runtime import free_memory
 
-#: Bytes that deflate makes of one at most.
+#: Largest ratio of unpacked to packed bytes in deflate.
 UNPACKED = 1032
-#: What reading a whole file takes at its peak: the library's image and the array made from it.
+#: Copies of the voxels in memory at the peak of reading a whole file: the library's image and the array made from it.
 COPIES = 2
 
 
@@ -21,14 +21,14 @@ def check_claim(path: Path, shape: Sequence[int], dtype: Any, packed: bool, file
     """Refuse a header that claims more voxels than its files can hold.
 
     Args:
-        path: of the image.
-        shape: all sides that the header claims.
-        dtype: of the stored voxels.
+        path: image path.
+        shape: size of every axis, as the header claims.
+        dtype: type of the stored voxels.
         packed: whether they are compressed.
-        files: that hold them, if not the image's own file.
+        files: the files that hold them, if not the image's own file.
 
     Raises:
-        ImageError: If it does.
+        ImageError: If the header claims too many voxels.
     """
     claimed = math.prod(map(int, shape)) * np.dtype(dtype).itemsize
     size = sum(file.stat().st_size for file in files or (path,))
@@ -41,16 +41,16 @@ def check_claim(path: Path, shape: Sequence[int], dtype: Any, packed: bool, file
 
 
 def check_memory(path: Path, shape: Sequence[int], dtype: Any, copies: int = COPIES) -> None:
-    """Refuse a file that has to be read whole, if memory does not hold it.
+    """Refuse a file that has to be read whole but does not fit into memory.
 
     Args:
-        path: of the image.
-        shape: its sides.
-        dtype: of the voxels.
-        copies: how many times they are in memory at the peak.
+        path: image path.
+        shape: size of every axis.
+        dtype: type of the voxels.
+        copies: copies of them in memory at the peak.
 
     Raises:
-        ImageError: If it does not.
+        ImageError: If there is not enough free memory.
     """
     needed, free = math.prod(map(int, shape)) * np.dtype(dtype).itemsize * copies, free_memory()
     if needed > free:

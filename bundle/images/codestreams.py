@@ -1,11 +1,11 @@
-"""Code streams: the compressed image of a DICOM file, whole and of the header's size, before it is decoded.
+"""Check that the compressed image of a DICOM file is complete and matches its header, before it is decoded.
 
-Decoders are lenient: some fill up what was cut off, or take the first rows of a larger image.
+Decoders are lenient: some fill up truncated data, or return the first rows of a larger image.
 
 ::
 
     Pixel Data   [item: offsets] [item: fragment] [item: fragment] ... [delimiter]      DICOM PS3.5, A.4
-    frame                        [the fragments, one behind the other]
+    frame                        [the fragments, concatenated]
     JPEG         FFD8 ... [FFCn length, precision, rows, columns] ... FFD9              ITU T.81, B.2; T.87, C.2
     JPEG 2000    FF4F [FF51 length ... right, down, left, top ...] ... FFD9             ITU T.800, A.5
 """
@@ -16,21 +16,21 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-#: Before a code stream of JPEG 2000 that lies in a file of its own.
+#: Start of a JP2 file, and the box in it that holds the JPEG 2000 code stream.
 JP2_START, JP2_BOX = b"\0\0\0\x0cjP  ", b"jp2c"
-#: Markers of a JPEG's or JPEG-LS's frame header.
+#: Markers of the frame header in JPEG and JPEG-LS.
 FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC} | {0xF7}
 JPEG, JPEG_2000, END = b"\xff\xd8", b"\xff\x4f\xff\x51", b"\xff\xd9"
-#: What may follow the end, to make the length even.
+#: Padding that may follow the end, to an even length.
 FILL = b"\0\xff"
 STARTS = (JPEG, JPEG_2000, JP2_START)
 
 
 def fragments(data: bytes) -> Iterator[bytes]:
-    """The fragments of encapsulated pixels, without the table of offsets.
+    """Yield the fragments of encapsulated pixels, without the offset table.
 
     Raises:
-        ValueError: If they end within one.
+        ValueError: If the data end within a fragment, or an item is not a fragment.
     """
     place, first = 0, True
     while place + 8 <= len(data):
@@ -48,15 +48,15 @@ def fragments(data: bytes) -> Iterator[bytes]:
 
 
 def frame_of(data: bytes) -> bytes:
-    """The one frame of encapsulated pixels.
+    """Return the only frame of encapsulated pixels.
 
     Raises:
-        ValueError: If there is none, or there are several.
+        ValueError: If there are no frames, or several.
     """
     parts = list(fragments(data))
     if not any(parts):
         raise ValueError("there is no frame")
-    count = sum(part.startswith(STARTS) for part in parts) or len(parts)  # of RLE a fragment each
+    count = sum(part.startswith(STARTS) for part in parts) or len(parts)  # in RLE, each fragment is a frame
     if count > 1:
         raise ValueError(f"there are {count} frames, and one is needed")
     return b"".join(parts)
@@ -64,14 +64,14 @@ def frame_of(data: bytes) -> bytes:
 
 @dataclass(frozen=True)
 class Grid:
-    """What a code stream or a header tells of an image.
+    """The pixel format of an image, according to a code stream or a header.
 
     Args:
-        rows: pixels down.
-        columns: pixels across.
-        bits: of a pixel.
-        signed: whether there are negative values; null where that is not told.
-        channels: numbers of a pixel.
+        rows: pixels per column.
+        columns: pixels per row.
+        bits: bits per pixel.
+        signed: whether values are signed; None if unknown.
+        channels: numbers per pixel.
     """
 
     rows: int
@@ -82,20 +82,20 @@ class Grid:
 
 
 def check_codestream(frame: bytes, header: Grid) -> Grid:
-    """Refuse a JPEG, JPEG-LS or JPEG 2000 that is cut short, or is not such an image as the header tells.
+    """Refuse a JPEG, JPEG-LS or JPEG 2000 that is cut short, or does not match the header.
 
     Returns:
-        What it tells itself; its bits may be more than the header's.
+        The pixel format of the code stream; it may have more bits than the header says.
 
     Raises:
-        ValueError: If so.
+        ValueError: If the code stream is refused.
     """
     found = grid_of(frame)
     for name in ("rows", "columns", "channels"):
         own, told = getattr(found, name), getattr(header, name)
         if own != told:
             raise ValueError(f"{name}: {own} in the code stream, {told} in the header")
-    if found.signed and not header.signed:  # the opposite is met, and means two's complement
+    if found.signed and not header.signed:  # the opposite occurs, and means two's complement
         raise ValueError("values are signed in the code stream, and not in the header")
     if not frame.rstrip(FILL).endswith(END):
         raise ValueError("the code stream does not end in its end, FFD9")
@@ -103,10 +103,10 @@ def check_codestream(frame: bytes, header: Grid) -> Grid:
 
 
 def grid_of(frame: bytes) -> Grid:
-    """What a JPEG, JPEG-LS or JPEG 2000 tells of its image.
+    """Read the pixel format of a JPEG, JPEG-LS or JPEG 2000.
 
     Raises:
-        ValueError: If it is none, or ends before it does.
+        ValueError: If it is none of these, or ends within its header.
     """
     if not frame.startswith(STARTS):
         raise ValueError(f"the code stream begins with {frame[:4].hex()}, which is not a JPEG")
@@ -124,6 +124,6 @@ def grid_of(frame: bytes) -> Grid:
             if kind in FRAMES:
                 bits, rows, columns, channels = struct.unpack_from(">BHHB", frame, place + 4)
                 return Grid(rows, columns, bits, channels=channels)
-            place += 1 if kind == 0xFF else 2 + length  # filled up
+            place += 1 if kind == 0xFF else 2 + length  # 0xFF: fill byte
     except struct.error as error:
         raise ValueError("the code stream ends within its header") from error

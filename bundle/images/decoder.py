@@ -1,4 +1,4 @@
-"""The process that opens one image for another process and decodes it there, within limits; see `isolated`."""
+"""Decode one image on behalf of another process, with limits on memory and file size; see `isolated`."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from bundle.images.image import Opened
 from bundle.images.isolated import HEADERS
 from bundle.images.nifti import DICOM
 
-#: Bytes of the largest file that is written: a compressed slice of DICOM, which ITK reads from a file alone.
+#: Size limit of written files in bytes: compressed DICOM slices, which ITK reads only from a file.
 SLICE = 2**26
 
 
 def _told(image: Opened) -> dict[str, Any]:
-    """What is told of an open image, as JSON knows it."""
+    """Describe an open image for JSON."""
     header = None
     if type(image.header).__name__ in HEADERS:
         kept = [each for each in image.header.extensions if each.get_code() != DICOM]
@@ -38,24 +38,25 @@ def _told(image: Opened) -> dict[str, Any]:
         "units": image.units,
         "meta": dict(image.meta),
         "files": list(image.files),
+        "kept": image.kept,
         "header": header,
     }
 
 
 def _limit(memory: int) -> None:
-    """Take no more memory, write no larger file and leave no core behind; nothing where the system has no limits."""
+    """Limit memory and the size of written files, and disable core dumps; no effect if the system has no limits."""
     try:
         import resource
     except ImportError:  # Windows
         return
     for kind, most in ((resource.RLIMIT_DATA, memory), (resource.RLIMIT_FSIZE, SLICE), (resource.RLIMIT_CORE, 0)):
-        with suppress(ValueError, OSError):  # lower already, or a system that knows the limit by name alone
+        with suppress(ValueError, OSError):  # the limit is lower already, or not supported
             resource.setrlimit(kind, (most, most))
 
 
 @contextmanager
 def _answering(out: BinaryIO) -> Iterator[None]:
-    """Tell an error to the other process."""
+    """Send an error to the other process."""
     try:
         yield
     except MemoryError:
@@ -66,10 +67,10 @@ def _answering(out: BinaryIO) -> Iterator[None]:
 
 
 def main() -> None:
-    """Open the image of the command line, and answer questions until there are none."""
+    """Open the image named on the command line, and answer requests until the input ends."""
     path, memory = sys.argv[1:]
     out = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what libraries print is not an answer
+    os.dup2(2, 1)  # keep what libraries print out of the answers
     _limit(int(memory))
     image: Opened | None = None
     for line in sys.stdin.buffer:

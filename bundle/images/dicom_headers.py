@@ -1,4 +1,4 @@
-"""Headers of DICOM files: what a file is, with or without its preamble, whole or cut short."""
+"""Read headers of DICOM files and classify the files, with or without preamble, complete or truncated."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ from pydicom.uid import (
     PositronEmissionTomographyImageStorage,
 )
 
-#: Modalities of single images, whatever else their header holds: computed and digital radiography, mammography.
+#: Modalities of single images, whatever else is in the header: computed and digital radiography, mammography.
 XRAY = ("CR", "DX", "MG")
-#: Classes of which every image is a slice of a volume.
+#: SOP classes whose images are always slices of a volume.
 SLICES = (CTImageStorage, MRImageStorage, PositronEmissionTomographyImageStorage)
-#: Classes of images, by the number that they begin with: CR, DX, MG and slices.
+#: SOP class UIDs of images: CR, DX, MG and slices.
 IMAGES = re.compile(r"1\.2\.840\.10008\.5\.1\.4\.1\.1\.(1(\.[1-3](\.1)?)?|2|4|128)")
-#: What tells what a file is.
+#: Attributes that tell the kind of a file.
 KIND = ("SOPClassUID", "SOPInstanceUID", "Modality", "Rows", "ImagePositionPatient")
-#: What tells how many bytes its pixels take.
+#: Attributes that tell how many bytes its pixels take.
 SIZE = ("Rows", "Columns", "BitsAllocated", "SamplesPerPixel", "NumberOfFrames")
-#: Transfer syntaxes of pixels that are not compressed.
+#: Transfer syntaxes of uncompressed pixels.
 PLAIN = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian)
-#: Bytes of preamble and magic word.
+#: Length of preamble and magic word in bytes.
 PREAMBLE = 132
 
 
 def is_dicom(file: str | Path) -> bool:
-    """Whether a file is DICOM; old ones have neither preamble nor meta header, and begin with their first group."""
+    """Return whether a file is DICOM; old files have no preamble or meta header and begin with their first group."""
     file = Path(file)
-    if not file.is_file() or file.name.startswith("._"):  # which macOS puts beside a file, on other disks
+    if not file.is_file() or file.name.startswith("._"):  # macOS puts them beside files on other disks
         return False
     if has_preamble(file):
         return True
@@ -52,22 +52,22 @@ def is_dicom(file: str | Path) -> bool:
         return False
     try:
         return "SOPClassUID" in pydicom.dcmread(file, force=True, stop_before_pixels=True, specific_tags=list(KIND))
-    except Exception:  # whatever pydicom makes of what is not DICOM
+    except Exception:  # pydicom raises many kinds on other files
         return False
 
 
 def has_first_group(start: bytes) -> bool:
-    """Whether a file begins with an element of a first group of DICOM, by its first four bytes."""
+    """Return whether the first four bytes of a file are those of an element in one of DICOM's first groups."""
     group, element = int.from_bytes(start[:2], "little"), int.from_bytes(start[2:4], "little")
     return group in (2, 8) and element <= 0x1000
 
 
 def read_header(file: str | Path, tags: tuple[str, ...] | None = None) -> Dataset:
-    """A file's header, without its pixels, with its transfer syntax in any case.
+    """Read the header of a file without its pixels; its transfer syntax is always set.
 
     Args:
-        file: DICOM, with or without preamble.
-        tags: all that is needed; null for everything.
+        file: DICOM file, with or without preamble.
+        tags: keywords to read; null for all.
 
     Raises:
         ImageError: If the file ends within its header, or is not a DICOM file.
@@ -76,7 +76,7 @@ def read_header(file: str | Path, tags: tuple[str, ...] | None = None) -> Datase
         header = pydicom.dcmread(
             file, stop_before_pixels=True, force=True, specific_tags=None if tags is None else [*tags, *KIND]
         )
-    except Exception as error:  # whatever pydicom makes of half a file
+    except Exception as error:  # pydicom raises many kinds on truncated files
         raise ImageError(
             f"DICOM file {str(file)!r} is cut short within its header ({error}); fetch it again."
         ) from error
@@ -86,7 +86,7 @@ def read_header(file: str | Path, tags: tuple[str, ...] | None = None) -> Datase
 
 
 def settle(header: Dataset) -> None:
-    """Note the transfer syntax of a file without a meta header."""
+    """Set the transfer syntax of a file that has no meta header."""
     if not hasattr(header, "file_meta") or header.file_meta is None:
         header.file_meta = pydicom.dataset.FileMetaDataset()
     if "TransferSyntaxUID" not in header.file_meta:
@@ -94,14 +94,14 @@ def settle(header: Dataset) -> None:
 
 
 def value_of(header: Dataset, keyword: str, part: Dataset | None = None) -> Any:
-    """The value of an attribute of a header, or of a part of it; or nothing.
+    """Return the value of an attribute of a header, or of a part of it; None if there is none.
 
     Raises:
-        ImageError: If its bytes are none of its value representation.
+        ImageError: If its bytes are not valid for its value representation.
     """
     try:
         return (header if part is None else part).get(keyword)
-    except Exception as error:  # whatever pydicom makes of bytes of another kind
+    except Exception as error:  # pydicom raises many kinds on invalid bytes
         said = " ".join(str(error).split())[:90]
         raise ImageError(
             f"DICOM file {str(header.filename)!r}: its {keyword} cannot be read ({said}); fetch the file again, or "
@@ -110,28 +110,28 @@ def value_of(header: Dataset, keyword: str, part: Dataset | None = None) -> Any:
 
 
 def is_cut(header: Dataset) -> bool:
-    """Whether a file ends before the name of its object, or an image's before its size."""
+    """Return whether a file ends before its SOPInstanceUID, or an image's file before its Rows."""
     if not value_of(header, "SOPInstanceUID"):
         return class_of(header) != MediaStorageDirectoryStorage
     return bool(IMAGES.fullmatch(class_of(header))) and not value_of(header, "Rows")
 
 
 def class_of(header: Dataset) -> str:
-    """The UID of a file's class."""
+    """Return the SOP class UID of a file."""
     meta = value_of(header, "MediaStorageSOPClassUID", header.file_meta)
     return str(value_of(header, "SOPClassUID") or meta or "")
 
 
 def is_compressed(header: Dataset) -> bool:
-    """Whether the pixels of a file are compressed, as those of an unknown transfer syntax may be."""
+    """Return whether the pixels of a file are compressed; assumed for an unknown transfer syntax."""
     return str(header.file_meta.TransferSyntaxUID) not in PLAIN
 
 
 def kind_of(header: Dataset) -> str:
-    """What a file is: an ``xray``, which is an image by itself, a ``slice`` of a volume, ``broken``, or none of them.
+    """Return the kind of a file: ``xray``, a single image; ``slice``, of a volume; ``broken``; or an empty string.
 
     Raises:
-        ImageError: If that cannot be read.
+        ImageError: If an attribute cannot be read.
     """
     modality = value_of(header, "Modality")
     if is_cut(header):
@@ -143,7 +143,7 @@ def kind_of(header: Dataset) -> str:
 
 
 def file_kind(file: str | Path) -> str:
-    """The same of a DICOM file; ``broken`` for one that cannot be read."""
+    """Return the kind of a DICOM file, see `kind_of`; ``broken`` if it cannot be read."""
     try:
         return kind_of(read_header(file, KIND))
     except ImageError:
@@ -151,7 +151,7 @@ def file_kind(file: str | Path) -> str:
 
 
 def name_of(header: Dataset) -> str:
-    """What a file is, in words: its modality, or the name of its class."""
+    """Describe a file: its modality, or the name of its SOP class."""
     return str(header.get("Modality") or UID(header.get("SOPClassUID") or "").name or "unknown")
 
 
@@ -159,7 +159,7 @@ def check_length(header: Dataset) -> None:
     """Refuse an uncompressed file that is shorter than its pixels.
 
     Raises:
-        ImageError: If it is.
+        ImageError: If the file is too short.
     """
     deflated = header.file_meta.TransferSyntaxUID == DeflatedExplicitVRLittleEndian
     if is_compressed(header) or deflated or not all(header.get(keyword) for keyword in SIZE[:3]):
@@ -175,11 +175,11 @@ def check_length(header: Dataset) -> None:
 
 
 def padding_in_hu(header: Dataset) -> list[float]:
-    """Pixel Padding Value and Range Limit in the source's units, as far as there are (C.7.5.1.1.2).
+    """Return Pixel Padding Value and Range Limit in the source's units, as far as present (C.7.5.1.1.2).
 
-    They are stored like a pixel, but often under the wrong one of two value representations, unsigned or signed. In
-    unsigned pixels a value above 32767 whose rescaled value no 16 bits hold is a negative one: 63536 is -2000. There is
-    no such tissue or metal, and as a number it would be taken for the brightest.
+    They are stored like a pixel, but often with the wrong value representation, unsigned or signed. In unsigned pixels,
+    a padding value above 32767 that is also above 32767 after rescaling is really negative: 63536 is -2000. No tissue
+    or metal is that dense, and taken as it is, the padding would be the brightest value.
     """
     found = [header.get(keyword) for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
     stored = [value for value in found if value not in (None, "")]
@@ -192,7 +192,7 @@ def padding_in_hu(header: Dataset) -> list[float]:
 
 
 def is_wrapped(header: Dataset) -> bool:
-    """Whether the padding is a negative value in unsigned pixels."""
+    """Return whether the padding is a negative value stored in unsigned pixels."""
     if header.get("PixelRepresentation") or header.get("PixelPaddingValue") in (None, ""):
         return False
     value = int(header.PixelPaddingValue) % 65536

@@ -1,4 +1,4 @@
-"""Pixels of a DICOM file as they are stored: plain ones and RLE are read here, others decoded by ITK's GDCM."""
+"""Read the stored pixel values of a DICOM file: uncompressed and RLE pixels here, others through ITK's GDCM."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from pydicom.dataset import Dataset, FileDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import ExplicitVRBigEndian, RLELossless, SecondaryCaptureImageStorage
 
-#: What a decoder needs to know of a file.
+#: Attributes that a decoder needs.
 GRID = ("Rows", "Columns", "BitsAllocated", "PixelRepresentation")
 
-#: Transfer syntaxes of compressed pixels that are read: JPEG Baseline, Extended, Lossless (any, first-order); JPEG-LS
-#: lossless and near-lossless; JPEG 2000 and High-Throughput JPEG 2000, lossless and not; RLE.
+#: Compressed transfer syntaxes that are read: JPEG Baseline, Extended, Lossless (any, first-order); JPEG-LS lossless
+#: and near-lossless; JPEG 2000 and High-Throughput JPEG 2000, lossless and lossy; RLE.
 DECODED = (
     *(f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 57, 70, 80, 81, 90, 91, 201, 202, 203)),
     RLELossless,
@@ -28,20 +28,20 @@ DECODED = (
 
 
 def stored_type(header: Dataset) -> str:
-    """The type of the stored values, little endian."""
+    """Return the NumPy type of the stored values, little endian."""
     return f"<{'i' if header.PixelRepresentation else 'u'}{header.BitsAllocated // 8}"
 
 
 def read_stored(file: str | Path) -> tuple[np.ndarray, Dataset]:
-    """The stored values of an image in grey of one frame, `(rows, columns)`, and its header.
+    """Return the stored values of a single-frame grey image, `(rows, columns)`, and its header.
 
     Raises:
-        ImageError: If there are none, or they cannot be decoded.
+        ImageError: If there are no pixels, or they cannot be decoded.
     """
     where = f"DICOM file {str(file)!r}"
     try:
         header = pydicom.dcmread(file, force=True)
-    except Exception as error:  # whatever pydicom makes of half a file
+    except Exception as error:  # pydicom raises many kinds on truncated files
         said = " ".join(str(error).split())[:90]
         raise ImageError(f"{where} is cut short or damaged ({said}); fetch it again.") from error
     header.filename = str(file)
@@ -63,7 +63,7 @@ def read_stored(file: str | Path) -> tuple[np.ndarray, Dataset]:
     try:
         values = _decoded(header) if is_compressed(header) else _plain(header)
         values = values.reshape(int(header.Rows), int(header.Columns))
-    except Exception as error:  # whatever a decoder raises
+    except Exception as error:  # decoders raise many kinds
         said = " ".join(str(error).split())[:200] if isinstance(error, ValueError) else type(error).__name__
         raise ImageError(
             f"{where}: its pixels, {syntax.name}, cannot be decoded ({said}). It may be cut short or damaged: fetch it "
@@ -73,7 +73,7 @@ def read_stored(file: str | Path) -> tuple[np.ndarray, Dataset]:
 
 
 def _check_length(where: str, header: Dataset) -> None:
-    """Refuse plain pixels of more or fewer bytes than the header tells (PS3.5, 8.1.1)."""
+    """Refuse uncompressed pixels of more or fewer bytes than the header says (PS3.5, 8.1.1)."""
     found, needed = len(header.PixelData), int(header.Rows) * int(header.Columns) * int(header.BitsAllocated) // 8
     if found < needed:
         raise ImageError(
@@ -88,7 +88,7 @@ def _check_length(where: str, header: Dataset) -> None:
 
 
 def _plain(header: Dataset) -> np.ndarray:
-    """Pixels that are not compressed."""
+    """Return uncompressed pixels."""
     needed = int(header.Rows) * int(header.Columns) * int(header.BitsAllocated) // 8
     order = ">" if header.file_meta.TransferSyntaxUID == ExplicitVRBigEndian else "<"
     pixels = header.PixelData[:needed]
@@ -98,7 +98,7 @@ def _plain(header: Dataset) -> np.ndarray:
 
 
 def _used_bits(where: str, values: np.ndarray, header: Dataset) -> np.ndarray:
-    """Values of the bits that are stored; those above may hold overlays, the sign again, or nothing."""
+    """Return the values of the stored bits; the bits above may hold overlays, the sign, or nothing."""
     unused = int(header.BitsAllocated) - int(header.BitsStored)
     used = (values << unused) >> unused
     above = values >> int(header.BitsStored)
@@ -112,15 +112,15 @@ def _used_bits(where: str, values: np.ndarray, header: Dataset) -> np.ndarray:
 
 
 def _decoded(header: Dataset) -> np.ndarray:
-    """Compressed pixels under a header so plain that ITK takes them for stored values: nothing rescaled or turned."""
+    """Decode compressed pixels under a minimal header, so that ITK returns stored values, not rescaled or inverted."""
     syntax = header.file_meta.TransferSyntaxUID
     frame = frame_of(header.PixelData)
-    if syntax == RLELossless:  # of which ITK fills up what is cut off
+    if syntax == RLELossless:  # ITK would fill up truncated data
         values = decode_rle(frame, int(header.Rows) * int(header.Columns), int(header.BitsAllocated) // 8)
         return values.view(stored_type(header))
     signed = bool(header.PixelRepresentation)
     bits = check_codestream(frame, Grid(int(header.Rows), int(header.Columns), int(header.BitsStored), signed)).bits
-    # the one way that pydicom 2.4 and 3 share to make a file
+    # the only way to create a file that works in both pydicom 2.4 and 3
     plain = FileDataset(
         "", {}, file_meta=header.file_meta, preamble=bytes(128), is_implicit_VR=False, is_little_endian=True
     )
@@ -128,7 +128,7 @@ def _decoded(header: Dataset) -> np.ndarray:
     plain.SamplesPerPixel, plain.PhotometricInterpretation = 1, "MONOCHROME2"
     for keyword in GRID:
         setattr(plain, keyword, header[keyword].value)
-    plain.BitsStored, plain.HighBit = bits, bits - 1  # of which ITK clears no others
+    plain.BitsStored, plain.HighBit = bits, bits - 1  # ITK does not clear the other bits
     plain.PixelData = encapsulate([frame])
     plain["PixelData"].is_undefined_length = True
     with tempfile.TemporaryDirectory() as folder:

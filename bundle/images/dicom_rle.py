@@ -1,9 +1,9 @@
-"""RLE of DICOM, decoded strictly: a segment of more or fewer bytes than the header tells is refused, not filled up.
+"""Decode DICOM RLE strictly: a segment with more or fewer bytes than the header says is refused, not filled up.
 
 ::
 
-    frame     [number of segments, their 15 places: 64 bytes] [highest bytes] [next lower bytes] ...    PS3.5, annex G
-    segment   [n, n + 1 bytes] or [257 - n, one byte that comes n times] ...
+    frame     [number of segments, their 15 offsets: 64 bytes] [highest bytes] [next lower bytes] ...   PS3.5, annex G
+    segment   [n, n + 1 bytes] or [257 - n, one byte repeated n times] ...
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ import numpy as np
 
 
 def decode_rle(frame: bytes, count: int, size: int) -> np.ndarray:
-    """Decode one frame in grey, `(count,)`, unsigned and little endian.
+    """Decode one grey frame, `(count,)`, unsigned and little endian.
 
     Args:
         frame: the code stream.
-        count: its pixels.
-        size: bytes of a pixel.
+        count: number of pixels.
+        size: bytes per pixel.
 
     Raises:
-        ValueError: If the frame does not hold just so many.
+        ValueError: If the frame does not hold exactly that many.
     """
     if len(frame) < 64:
         raise ValueError(f"a frame of {len(frame)} bytes ends within its header of 64")
@@ -38,10 +38,10 @@ def decode_rle(frame: bytes, count: int, size: int) -> np.ndarray:
 
 
 def unpacked(segment: bytes, count: int) -> np.ndarray:
-    """The bytes of a segment, `(count,)`.
+    """Unpack the bytes of a segment, `(count,)`.
 
     Raises:
-        ValueError: If it holds another number of them.
+        ValueError: If it does not hold exactly that many.
     """
     parts, found, place = [], 0, 0
     while found < count and place < len(segment):
@@ -49,12 +49,12 @@ def unpacked(segment: bytes, count: int) -> np.ndarray:
         if head < 128:
             part = segment[place + 1 : place + 2 + head]
             place += 2 + head
-        else:  # 128 itself stands for nothing
+        else:  # 128 is a no-op
             part = segment[place + 1 : place + 2] * (257 - head if head > 128 else 0)
             place += 2 if head > 128 else 1
         parts.append(part)
         found += len(part)
-    if found != count or place > len(segment) or len(segment) - place > 1:  # of which one makes the length even
+    if found != count or place > len(segment) or len(segment) - place > 1:  # one byte may pad to an even length
         raise ValueError(
             f"a segment of {len(segment)} bytes does not hold {count} bytes of pixels, but {found} or more"
         )

@@ -1,6 +1,6 @@
-"""Rules of a slice: what its header has to hold, value by value, before its place or its pixels are trusted.
+"""Check the header of a slice, value by value, before its position or its pixels are used.
 
-Place: DICOM PS3.3, C.7.6.2; pixels: C.7.6.3; from stored values to HU: C.11.1.
+Position: DICOM PS3.3, C.7.6.2; pixels: C.7.6.3; from stored values to HU: C.11.1.
 """
 
 from __future__ import annotations
@@ -13,32 +13,32 @@ from bundle.images.image import ImageError
 from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage
 
-#: What the rules are about.
+#: Attributes that are checked.
 PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
 PIXELS = (
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "SamplesPerPixel", "PhotometricInterpretation"),
     *("RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "PixelPaddingValue", "PixelPaddingRangeLimit"),
 )
-#: The largest position, pixel side, slope and intercept, and the inverse of the smallest side and slope: mm, or HU.
+#: Largest position, pixel side, slope and intercept, and the inverse of the smallest side and slope, in mm or HU.
 MOST = 1e6
-#: Direction cosines may be this far from length 1 and from a right angle, as in GDCM.
+#: Largest deviation of direction cosines from length 1 and from a right angle, as in GDCM.
 COSINES = 1e-3
-#: What is done about a value that is wrong.
+#: Remedy for a wrong value, for error messages.
 WAY_OUT = "fetch the file again, or correct the value, for instance with dcmodify"
 
 
 def refusal(header: Dataset, keyword: str, value: Any, rule: str, way_out: str = WAY_OUT) -> ImageError:
-    """The error of a value: file, attribute, value, rule and way out."""
+    """Return the error for a value: file, attribute, value, violated rule and remedy."""
     text = "\\".join(map(str, value)) if isinstance(value, (list, tuple)) or hasattr(value, "append") else str(value)
     shown = "is missing" if value is None else f"{text[:80] if text.isprintable() else ascii(text[:80])} is wrong"
     return ImageError(f"DICOM file {str(header.filename)!r}: its {keyword} {shown}: it has to be {rule}; {way_out}.")
 
 
 def numbers(header: Dataset, keyword: str, count: int) -> np.ndarray:
-    """The finite numbers of an attribute, `(count,)`.
+    """Return the finite numbers of an attribute, `(count,)`.
 
     Raises:
-        ImageError: If it holds others, fewer or more.
+        ImageError: If it holds anything else, or fewer or more numbers.
     """
     value = value_of(header, keyword)
     rule = f"{count} finite numbers" if count > 1 else "a finite number"
@@ -53,19 +53,19 @@ def numbers(header: Dataset, keyword: str, count: int) -> np.ndarray:
 
 
 def number(header: Dataset, keyword: str, usual: float) -> float:
-    """The finite number of an attribute, or the usual one if there is none.
+    """Return the finite number of an attribute, or the default ``usual`` if it is missing.
 
     Raises:
-        ImageError: If it holds no number, or several.
+        ImageError: If it does not hold exactly one number.
     """
     return usual if value_of(header, keyword) in (None, "") else float(numbers(header, keyword, 1)[0])
 
 
 def check_place(header: Dataset) -> None:
-    """Refuse a slice whose position, orientation or pixel size are not numbers, or not those of a grid in space.
+    """Refuse a slice whose position, orientation or pixel size does not describe a grid in space.
 
     Raises:
-        ImageError: If they are not.
+        ImageError: If they are not finite numbers, or the directions are not of length 1 at a right angle.
     """
     numbers(header, "ImagePositionPatient", 3)
     cosines = numbers(header, "ImageOrientationPatient", 6).reshape(2, 3)
@@ -76,10 +76,10 @@ def check_place(header: Dataset) -> None:
 
 
 def sides(header: Dataset, keyword: str) -> np.ndarray:
-    """The sides of a pixel in mm, down and to the right, `(2,)`.
+    """Return the pixel spacing in mm, between rows and between columns, `(2,)`.
 
     Raises:
-        ImageError: If they are not two lengths.
+        ImageError: If it is not two positive lengths.
     """
     found = numbers(header, keyword, 2)
     if (found < 1 / MOST).any():
@@ -88,10 +88,10 @@ def sides(header: Dataset, keyword: str) -> np.ndarray:
 
 
 def check_pixels(header: Dataset) -> None:
-    """Refuse an image whose size or stored values are not told, or that is in colour.
+    """Refuse an image in colour, or one whose size or pixel format is missing or invalid.
 
     Raises:
-        ImageError: If so.
+        ImageError: If a value is invalid.
     """
     allowed: dict[str, tuple[Any, ...]] = {
         "SamplesPerPixel": (1,),
@@ -113,10 +113,10 @@ def check_pixels(header: Dataset) -> None:
 
 
 def check_units(header: Dataset) -> None:
-    """Refuse a slice whose values have no one number in HU, or another unit, each.
+    """Refuse a slice whose stored values cannot be rescaled to HU, or another unit, by slope and intercept.
 
     Raises:
-        ImageError: If so.
+        ImageError: If a value is invalid.
     """
     if value_of(header, "ModalityLUTSequence"):
         way_out = "convert the series with a program that knows such tables"

@@ -1,7 +1,7 @@
-"""DICOM series: a folder of slices, read slice by slice; a CT in HU is written as a derived series.
+"""Read a DICOM series, a folder of slices, slice by slice, and write a CT in HU as a derived series.
 
-Where the slices lie follows from the slices' own positions and orientation, and from nothing else:
-Spacing Between Slices may be negative, and Slice Thickness is another thing.
+The geometry follows from the position and orientation of the slices alone: Spacing Between Slices may be negative, and
+Slice Thickness is not their distance. Only a single slice takes its voxel depth from these two.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from bundle.images.image import ImageError, LazyImage, Opened, Write, in_order
 from bundle.images.itk_files import TO_LPS
 from pydicom.dataset import Dataset
 
-#: A folder's name ends in nothing, and so does a result's.
+#: A folder has no suffix, and neither has a result.
 SUFFIXES: dict[str, str] = {}
-#: What tells where a slice lies.
+#: Attributes that tell the position of a slice.
 PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "SpacingBetweenSlices")
-#: What tells the reconstruction kernel, by its key in the metadata.
+#: Attributes that tell the reconstruction kernel, by their key in the metadata.
 KERNEL = {"convolution_kernel": "ConvolutionKernel", "manufacturer": "Manufacturer"}
 
 
 def matches(path: Path) -> bool:
-    """Whether the path is a folder that holds slices of a volume itself."""
+    """Return whether the path is a folder that directly holds slices of a volume."""
     return path.is_dir() and any(
         file_kind(file) == "slice" for file in path.iterdir() if file.is_file() and is_dicom(file)
     )
@@ -42,7 +42,7 @@ def open(path: Path, series_uid: str = "", **_: Any) -> Opened:
 
     Args:
         path: the folder.
-        series_uid: of a folder with several series, the Series Instance UID of the one to take.
+        series_uid: Series Instance UID of the series to read from a folder with several.
 
     Raises:
         ImageError: If the folder does not hold one series that is an upright stack, see
@@ -69,14 +69,14 @@ def open(path: Path, series_uid: str = "", **_: Any) -> Opened:
 
 
 def kernel_of(header: Dataset) -> dict[str, str]:
-    """What a header tells of the reconstruction kernel; several values are joined by a backslash."""
+    """Return what a header says about the reconstruction kernel; multiple values are joined by a backslash."""
     found = {key: header.get(name) for key, name in KERNEL.items()}
     texts = {key: value if isinstance(value, str) else "\\".join(value) for key, value in found.items() if value}
     return {key: text for key, text in texts.items() if text}
 
 
 def affine_of(first: Dataset, last: Dataset, count: int) -> np.ndarray:
-    """To RAS in mm, from the positions of the first and the last slice; slices lie straight above each other."""
+    """Return the affine to RAS in mm, from the positions of the first and last slice of an upright stack."""
     row, column = np.reshape(np.asarray(first.ImageOrientationPatient, float), (2, 3))
     row, column = row / np.linalg.norm(row), column / np.linalg.norm(column)
     begin, end = (np.asarray(header.ImagePositionPatient, float) for header in (first, last))
@@ -90,7 +90,7 @@ def affine_of(first: Dataset, last: Dataset, count: int) -> np.ndarray:
 
 
 def read_slice(file: str, shape: Sequence[int]) -> np.ndarray:
-    """The voxels of a slice, `(columns, rows)`, float32: rescaled, its padding as `padding_in_hu` has it.
+    """Return the voxels of a slice, `(columns, rows)`, float32, rescaled; padding as in `padding_in_hu`.
 
     Raises:
         ImageError: If it cannot be decoded.
@@ -104,7 +104,7 @@ def read_slice(file: str, shape: Sequence[int]) -> np.ndarray:
 
 
 def result_suffix(files: Sequence[str]) -> str:
-    """What the name of a series' result ends in: nothing, that of a folder, for a CT in HU; NIfTI for all else."""
+    """Return the suffix of a series' result: empty, for a folder, for a CT in HU; that of NIfTI for all else."""
     return "" if is_ct(files[0]) else ".nii.gz"
 
 
@@ -112,7 +112,7 @@ def result_suffix(files: Sequence[str]) -> str:
 def create(
     path: Path, like: LazyImage, _dtype: np.dtype, derivation: Derivation | None = None, **_: Any
 ) -> Iterator[Write]:
-    """Write a derived series slab by slab, in HU of 16 bits; see `bundle.images.formats.create_image`.
+    """Write a derived series slab by slab, as 16-bit HU; see `bundle.images.formats.create_image`.
 
     Raises:
         ImageError: If the source is not a DICOM series.

@@ -1,4 +1,4 @@
-"""Stack: the files of a DICOM folder that make one upright stack of slices, in the order of their position."""
+"""Find the files in a DICOM folder that form one upright stack of slices, sorted by position."""
 
 from __future__ import annotations
 
@@ -25,47 +25,47 @@ from bundle.images.dicom_rules import PIXELS, PLACE, check_pixels, check_place, 
 from bundle.images.image import ImageError
 from bundle.runtime.files import stamp
 
-#: What tells what a file is.
+#: Attributes that tell the kind of a file.
 KIND = ("SOPClassUID", "SeriesInstanceUID", "SeriesDescription", "ImageType", *SIZE)
-#: What all slices that name it have to share: else their positions or values cannot be compared.
+#: Attributes that must agree in all slices that have them: else positions or values cannot be compared.
 SHARED = ("SOPClassUID", "FrameOfReferenceUID", "RescaleType")
-#: What may tell slices of one place apart.
+#: Attributes in which slices at the same position may differ.
 MOMENT = ("AcquisitionNumber", "AcquisitionTime", "ContentTime", "TemporalPositionIdentifier", "ConvolutionKernel")
 
-#: Slices may lie this far, in shares of their distance, from a regular grid.
+#: Largest variation of the distance between slices, as a share of it.
 SLICE_TOLERANCE = 0.05
-#: What a scout is called.
+#: Description of a scout.
 LOCALIZER = "is a localizer"
-#: What is done about a file that may be a slice.
+#: Remedy for a file that may be a slice, for error messages.
 WAY_OUT = "fetch it again, or move it away if it is none of the series"
 
-#: The whole stack may be sheared by this share of a pixel.
+#: Largest shear of the whole stack, as a share of a pixel.
 SHEAR_TOLERANCE = 0.5
-#: Positions in mm and direction cosines that are closer than this are the same.
+#: Positions in mm and direction cosines that differ by less are the same.
 GRID_TOLERANCE = 1e-4
 
 
 def series_files(folder: str | Path, series_uid: str = "") -> list[str]:
-    """The files of one image series in a DICOM folder, in the order of their position.
+    """Return the files of one image series in a DICOM folder, sorted by position.
 
     Segmentations, structure sets, localizers, multi-frame images and other objects that are not slices are left out.
 
     Args:
-        folder: holds the files itself.
+        folder: folder that directly holds the files.
         series_uid: Series Instance UID of the series to take; needed only if the folder holds several.
 
     Raises:
-        ImageError: If there is no such series or it has to be chosen; if a file beside its slices is empty or cut
-            short; if a slice breaks one of the rules of `bundle.images.dicom_rules`; and if its slices are not
-            an upright stack of evenly spaced ones: some missing or there several times, of different grids, or sheared
-            by a gantry tilt.
+        ImageError: If there is no such series, or if there are several and none is selected; if a file beside its
+            slices is empty or cut short; if a slice breaks one of the rules of `bundle.images.dicom_rules`; or if its
+            slices do not form an upright, evenly spaced stack: some are missing or duplicated, lie on different grids,
+            or are sheared by a gantry tilt.
     """
     return list(_series_files(str(folder), series_uid, tuple(sorted(map(stamp, Path(folder).iterdir())))))
 
 
 @lru_cache(maxsize=2)
 def _series_files(folder: str, series_uid: str, _: tuple[tuple[str, int, int], ...]) -> tuple[str, ...]:
-    """Sort out a folder once, as long as it does not change: for its name, to be read, and to be written."""
+    """Sort out a folder only once while it does not change: it is asked for by naming, reading and writing."""
     entries, series, others = _sorted_out(folder, (*PLACE, *PIXELS, *KIND, *SHARED, *MOMENT))
     where = f"DICOM folder {str(folder)!r}"
     if "" in series and len(series) > 1:
@@ -89,10 +89,10 @@ def _series_files(folder: str, series_uid: str, _: tuple[tuple[str, int, int], .
 
 
 def series_in(folder: str | Path) -> dict[str, list[str]]:
-    """The slices of each image series in a DICOM folder, by Series Instance UID, in the order of their names.
+    """Return the slices of each image series in a DICOM folder, by Series Instance UID, sorted by file name.
 
     Raises:
-        ImageError: If a file cannot be read, or may be a slice that was lost, as `series_files` has it.
+        ImageError: If a file cannot be read, or may be a lost slice, see `series_files`.
     """
     entries, series, others = _sorted_out(folder, (*PLACE, *KIND))
     if len(series) > 1:
@@ -102,7 +102,7 @@ def series_in(folder: str | Path) -> dict[str, list[str]]:
 
 
 def is_localizer(file: str | Path) -> bool:
-    """Whether a DICOM file is a scout, which is not a slice of a volume; false for one that cannot be read."""
+    """Return whether a DICOM file is a scout, which is not a slice of a volume; false if it cannot be read."""
     try:
         return _lacks(read_header(file, (*PLACE, *KIND))) == LOCALIZER
     except ImageError:
@@ -112,10 +112,10 @@ def is_localizer(file: str | Path) -> bool:
 def _sorted_out(
     folder: str | Path, tags: tuple[str, ...]
 ) -> tuple[list[Path], dict[str, list[pydicom.Dataset]], list[pydicom.Dataset]]:
-    """The entries of a folder, the headers of each series' slices, and those of other DICOM files."""
+    """Return the entries of a folder, the headers of each series' slices, and those of other DICOM files."""
     series: dict[str, list[pydicom.Dataset]] = defaultdict(list)
     others: list[pydicom.Dataset] = []
-    # neither hidden files nor the index of a disc, which some versions of pydicom follow
+    # skip hidden files, and the index of a disc, which some versions of pydicom follow
     entries = sorted(e for e in Path(folder).iterdir() if not e.name.startswith(".") and e.name != "DICOMDIR")
     for file in filter(is_dicom, entries):
         header = read_header(file, tags)
@@ -124,7 +124,7 @@ def _sorted_out(
 
 
 def _lacks(header: pydicom.Dataset) -> str:
-    """What keeps a file from being one slice of a volume, in words; nothing for a slice."""
+    """Return why a file is not a slice of a volume; an empty string if it is."""
     if "LOCALIZER" in (value_of(header, "ImageType") or ""):
         return LOCALIZER
     frames = value_of(header, "NumberOfFrames")
@@ -135,7 +135,7 @@ def _lacks(header: pydicom.Dataset) -> str:
 
 
 def _choice(series: Mapping[str, Sequence[pydicom.Dataset]], others: Sequence[pydicom.Dataset], series_uid: str) -> str:
-    """Why no series can be taken, what there is, and the way out."""
+    """Explain why no series can be taken: the rule, the series that there are, and the remedy."""
     listed = "; ".join(
         f"{_shown(uid)} ({_shown(value_of(slices[0], 'SeriesDescription') or 'no description')}), {len(slices)} slices"
         for uid, slices in series.items()
@@ -149,14 +149,14 @@ def _choice(series: Mapping[str, Sequence[pydicom.Dataset]], others: Sequence[py
 
 
 def _shown(value: object) -> str:
-    """A value of a header in one line."""
+    """Return a header value in one printable line."""
     return str(value) if str(value).isprintable() else ascii(str(value))
 
 
 def _check_files(
     where: str, entries: Sequence[Path], slices: Sequence[pydicom.Dataset], others: Sequence[pydicom.Dataset]
 ) -> None:
-    """Refuse a folder of which a slice may have been lost: a file that is empty, cut short, or was not fetched."""
+    """Refuse a folder that may have lost a slice: a file is empty, cut short, or a link to a missing file."""
     suffixes = {_suffix(Path(str(header.filename))) for header in slices} | {".dcm"}
     for entry in entries:
         if _suffix(entry) not in suffixes or entry.is_dir():
@@ -185,31 +185,31 @@ def _check_files(
 
 
 def _is_text(file: Path) -> bool:
-    """Whether a file begins as a text, and not as DICOM without its preamble."""
+    """Return whether a file begins like text, and not like DICOM without a preamble."""
     with file.open("rb") as stream:
         start = stream.read(PREAMBLE)
     return not has_first_group(start) and all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in start)
 
 
 def _suffix(file: Path) -> str:
-    """A file's suffix; the last number of a name such as 1.2.840.10008 is none."""
+    """Return a file's suffix; the last number of a name such as 1.2.840.10008 does not count."""
     end = file.suffix.lower()
     return "" if end[1:].isdigit() else end
 
 
 def _normal(header: pydicom.Dataset) -> np.ndarray:
-    """Direction across a slice, `(3,)`."""
+    """Return the normal of a slice, `(3,)`."""
     row, column = np.reshape(np.asarray(header.ImageOrientationPatient, float), (2, 3))
     return np.cross(row, column)
 
 
 def _depth(header: pydicom.Dataset) -> float:
-    """Position of a slice along the direction across it, in mm."""
+    """Return the position of a slice along its normal, in mm."""
     return float(_normal(header) @ np.asarray(header.ImagePositionPatient, float))
 
 
 def _check_stack(where: str, slices: Sequence[pydicom.Dataset]) -> None:
-    """Refuse slices, in order along the normal, that are not an upright, evenly spaced stack on one grid."""
+    """Refuse slices, sorted along their normal, that do not form an upright, evenly spaced stack on one grid."""
     grids = np.array([[h.Rows, h.Columns, *h.PixelSpacing, *h.ImageOrientationPatient] for h in slices], float)
     if np.ptp(grids, axis=0).max() > GRID_TOLERANCE:
         raise ImageError(f"{where}: the slices differ in shape, pixel spacing or orientation; keep those of one stack.")

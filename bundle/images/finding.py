@@ -1,8 +1,8 @@
 """Find the images at a path, a pattern or a list of them: files, DICOM series, archives, folders, trees of folders.
 
-What looks like an image and is none is passed over with a line: hidden files and those of macOS, links to files that
-are not there or to folders that are read already, pipes and devices, DICOM that holds no image, localizers, 2D images
-beside slices, zips within a folder, and in a folder that is not read to its depth what lies deeper.
+What looks like an image but cannot be translated is skipped with a message: hidden files and those of macOS, links to
+missing files or to folders that are read already, pipes and devices, DICOM without an image, localizers, 2D images
+beside slices, zips inside a folder, and deeper folders unless the search is recursive.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from bundle.runtime.files import PART
 from bundle.runtime.origins import in_words
 from bundle.runtime.patterns import is_pattern, matching, root_of
 
-#: Archives that are unpacked until the process ends.
+#: Sources whose archives stay unpacked until the process ends.
 _kept: list[Sources] = []
 
 
 class Sources(dict[str, Any]):
     """The images that were found.
 
-    ``images``: their paths; ``root``: the folder whose structure the results keep; ``series_uid``: of the series to
-    take in a DICOM folder with several. Archives among them are unpacked until this is closed, or forgotten, or the
-    process ends.
+    ``images``: their paths; ``root``: the folder whose structure the results keep; ``series_uid``: the series to take
+    from a DICOM folder with several. Archives stay unpacked until this object is closed or garbage-collected, or until
+    the process ends.
     """
 
     def __init__(self, images: Sequence[str], root: str, series_uid: str, unpacked: Sequence[Unpacked]) -> None:
@@ -43,20 +43,20 @@ class Sources(dict[str, Any]):
         self.unpacked = list(unpacked)
 
     def close(self) -> None:
-        """Remove what was unpacked."""
+        """Remove the unpacked archives."""
         for each in self.unpacked:
             each.close()
 
 
 def find_images(path: str | Path | Sequence[str], recursive: bool = False) -> list[str]:
-    """The images at a path; archives are unpacked in the folder for temporary files until the process ends.
+    """Return the images at a path; archives stay unpacked in the temporary folder until the process ends.
 
     Args:
         path: see `find_sources`.
         recursive: see there.
 
     Raises:
-        ImageError: If the path is a file of a DICOM folder with several series; and see `find_sources`.
+        ImageError: If the path is a file in a DICOM folder with several series; see also `find_sources`.
     """
     sources = find_sources(path, recursive)
     if sources["series_uid"]:
@@ -72,20 +72,21 @@ def find_sources(
     series_uid: str = "",
     folder: str | Path | None = None,
 ) -> Sources:
-    """The images at a path.
+    """Return the images at a path.
 
     Args:
-        path: a file; a file of a DICOM series, which stands for the series; a folder, read one level deep; a zip, read
-            to its depth; a pattern (`bundle.runtime.patterns`), unless it exists; or a list of these.
+        path: a file; one file of a DICOM series, which stands for the series; a folder, read one level deep; a zip,
+            read to any depth; a pattern (`bundle.runtime.patterns`), unless such a path exists; or a list of these.
         recursive: read folders to any depth.
-        series_uid: Series Instance UID of the one series to take in an archive, or in a folder with several.
-        folder: of the results, which is not searched; archives are unpacked there. Null for that of temporary files.
+        series_uid: Series Instance UID of the only series to take from an archive, or from a folder with several.
+        folder: folder of the results, which is not searched; archives are unpacked there. Null for the temporary
+            folder.
 
     Raises:
-        FileNotFoundError: If there is nothing, or no image in it.
-        ImageError: If an archive is refused (`bundle.images.archives`), or files of several series in one folder are
-            given.
-        ValueError: If a pattern is none, or the header of an image names files elsewhere (`bundle.images.headers`).
+        FileNotFoundError: If the path does not exist or holds no image.
+        ImageError: If an archive is refused (`bundle.images.archives`), or if files from several series in one folder
+            are given.
+        ValueError: If a pattern is invalid, or an image's header names files elsewhere (`bundle.images.headers`).
     """
     given = list(path) if isinstance(path, (list, tuple)) else [str(path)]
     finder = _Finder(recursive, series_uid, Path(folder) if folder else None)
@@ -110,7 +111,7 @@ def find_sources(
 
 
 class _Finder:
-    """Gather images, and what is passed over."""
+    """Collect images, and messages about what is skipped."""
 
     def __init__(self, recursive: bool, wanted: str, results: Path | None) -> None:
         self.recursive, self.wanted, self.results = recursive, wanted, results
@@ -121,12 +122,12 @@ class _Finder:
         self._chosen: dict[tuple[Path, str], str] = {}
 
     def take(self, path: Path, matched: bool, alone: bool) -> None:
-        """Take what is at a path.
+        """Collect the images at a path.
 
         Args:
-            path: of anything.
-            matched: whether a pattern has found it: what is not an image is then passed over.
-            alone: whether it is all that was given; an archive that is refused does not end the others.
+            path: any file or folder.
+            matched: whether a pattern found it: what is not an image is then skipped.
+            alone: whether it is the only path; a refused archive does not stop the others.
         """
         try:
             self._check(path)
@@ -142,17 +143,17 @@ class _Finder:
                 if alone:
                     raise
                 print(in_words(f"note: {error}"), file=sys.stderr)
-                self.images.append(str(path))  # which fails when its turn comes
+                self.images.append(str(path))  # fails when it is opened
         elif path.is_file() or ome_zarr.matches(path):
             self.images.append(self._file(path))
         else:
             self._add(self._tree(path) if self.recursive else self._level(path), path)
 
     def series_uid(self) -> str:
-        """The series to take, if files of a folder with several were given.
+        """Return the series to take, if files from a folder with several series were given.
 
         Raises:
-            ImageError: If it is not the only series.
+            ImageError: If another series or folder was given as well.
         """
         if not self._chosen:
             return ""
@@ -165,7 +166,7 @@ class _Finder:
         return uid
 
     def _check(self, path: Path) -> None:
-        """Refuse what is not there, or no image by its name."""
+        """Refuse a path that does not exist, or a file whose name is not that of an image."""
         if not path.exists():
             if path.is_symlink():
                 raise FileNotFoundError(f"dataset_dir {str(path)!r} is a link to a file that is not there; fetch it.")
@@ -186,14 +187,14 @@ class _Finder:
         self.passed += entries.passed
 
     def _file(self, path: Path) -> str:
-        """A file, or the folder of the series that it is a slice of."""
+        """Return a file, or the folder of its series if it is a slice."""
         if not path.is_file() or format_of(path) is not xray or not is_dicom(path) or file_kind(path) != "slice":
             return str(path)
         folder = path.parent
         if folder not in self._series:
             try:
                 self._series[folder] = series_in(folder)
-            except ImageError:  # which is told when the folder is opened
+            except ImageError:  # reported when the folder is opened
                 self._series[folder] = None
         series = self._series[folder]
         if series is None:
@@ -214,7 +215,7 @@ class _Finder:
         return str(folder)
 
     def _archive(self, path: Path) -> Entries:
-        """What is in a zip: each series by itself; 2D images beside volumes are passed over."""
+        """Return the images in a zip: each series is an image of its own; 2D images beside volumes are skipped."""
         unpacked = Unpacked(path, self.results or Path(tempfile.gettempdir()))
         self.unpacked.append(unpacked)
         self.passed += unpacked.passed
@@ -238,7 +239,7 @@ class _Finder:
         return entries
 
     def _level(self, path: Path) -> Entries:
-        """What is in a folder, and DICOM in its folders."""
+        """Return the images in a folder, and the DICOM images in its subfolders."""
         found = images_in(path)
         for entry in self._folders(path, found):
             if ome_zarr.matches(entry):
@@ -251,7 +252,7 @@ class _Finder:
         return found
 
     def _tree(self, top: Path) -> Entries:
-        """What is in a folder and all folders in it; links come last, so that each folder is read at its own place."""
+        """Return the images in a folder tree; links are followed last, so each folder is read at its own place."""
         found, read = Entries(), set[Path]()
         folders, links = [top], list[Path]()
         while folders or links:
@@ -271,12 +272,12 @@ class _Finder:
         return found
 
     def _folders(self, path: Path, found: Entries) -> Iterator[Path]:
-        """The folders in a folder; those that are passed over are told in what was found."""
+        """Yield the subfolders of a folder; those that are skipped are noted in ``found.passed``."""
         for entry in sorted(entry for entry in path.iterdir() if entry.is_dir()):
             if path.resolve().is_relative_to(entry.resolve()):
                 found.passed.append(f"{entry}, a link to a folder that it lies in")
             elif entry.name.startswith(HIDDEN):
-                if not entry.name.startswith(PART):  # which an interrupted run has left
+                if not entry.name.startswith(PART):  # left by an interrupted run
                     found.passed.append(f"{entry}, a hidden folder")
             elif self.results and self.results.exists() and entry.samefile(self.results):
                 found.passed.append(f"{entry}, the folder of the results")

@@ -1,4 +1,4 @@
-"""Folder: the images that lie in one folder itself, and what looks like one there and is none."""
+"""List the images directly in one folder, and the files there that only look like images."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from bundle.images.formats import suffix
 from bundle.images.image import ImageError
 from bundle.runtime.origins import in_words
 
-#: What the names of files begin with that are not shown.
+#: Prefix of hidden files.
 HIDDEN = "."
-#: What macOS puts beside each file on other disks.
+#: Prefix of the files that macOS puts beside each file on other disks.
 APPLE_DOUBLE = "._"
-#: What a Series Instance UID is made of.
+#: Format of a Series Instance UID.
 UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 
 
@@ -29,10 +29,10 @@ class Entries:
 
     Args:
         volumes: files and OME-Zarr folders.
-        series: folders that hold the slices of a volume as DICOM.
+        series: folders that hold the DICOM slices of a volume.
         flat: 2D images.
-        broken: DICOM files that cannot be read, which is told when they are opened.
-        passed: what is passed over, and why, in words.
+        broken: unreadable DICOM files; the error is reported when they are opened.
+        passed: messages about what is skipped, with the reason.
     """
 
     volumes: list[str] = field(default_factory=list)
@@ -43,7 +43,7 @@ class Entries:
 
     @property
     def images(self) -> list[str]:
-        """All that is to be opened."""
+        """All images to open."""
         return [*self.volumes, *self.series, *self.flat, *self.broken]
 
     def __iadd__(self, other: Entries) -> Entries:
@@ -52,18 +52,18 @@ class Entries:
         return self
 
     def or_empty(self, folder: Path) -> Entries:
-        """The same; if nothing was found in a folder that holds files, with a line on it."""
+        """Return the entries, with a message if nothing was found in a folder that contains files."""
         if not self.images and not self.passed and any(entry.is_file() for entry in folder.iterdir()):
             self.passed.append(f"{folder}, a folder without an image")
         return self
 
 
 def images_in(folder: Path, dicom_alone: bool = False) -> Entries:
-    """The images in a folder, which may be one itself.
+    """Return the images in a folder; the folder itself may be a DICOM series.
 
     Args:
-        folder: whose own folders are not looked into.
-        dicom_alone: take no other formats.
+        folder: folder to search; subfolders are not searched.
+        dicom_alone: ignore other formats than DICOM.
     """
     found, localizers, others = Entries(), list[str](), 0
     for entry in sorted(folder.iterdir()):
@@ -80,7 +80,7 @@ def images_in(folder: Path, dicom_alone: bool = False) -> Entries:
             if not dicom_alone:
                 (found.flat if end in raster.SUFFIXES else found.volumes).append(str(entry))
         elif is_dicom(entry):
-            kind = "slice" if found.series else file_kind(entry)  # the others of a stack: when it is opened
+            kind = "slice" if found.series else file_kind(entry)  # others are checked when the series opens
             if kind == "slice" and not found.series:
                 (localizers if is_localizer(entry) else found.series).append(str(entry))
             found.flat += [str(entry)] if kind == "xray" else []
@@ -100,7 +100,7 @@ def images_in(folder: Path, dicom_alone: bool = False) -> Entries:
 
 
 def tell_apart(folder: Path) -> None:
-    """Move each of several series in an unpacked folder into one of its own, so that each is an image."""
+    """Move each series in an unpacked folder with several into a folder of its own, so that each is an image."""
     try:
         series = series_in(folder)
     except ImageError as error:
@@ -115,7 +115,7 @@ def tell_apart(folder: Path) -> None:
 
 
 def holds_series(folder: str, uid: str) -> bool:
-    """Whether a DICOM folder holds a series; true for one that cannot be read, which is told when it is opened."""
+    """Return whether a DICOM folder holds a series; true if it is unreadable: opening it reports the error."""
     try:
         return uid in series_in(folder)
     except ImageError:
@@ -123,7 +123,7 @@ def holds_series(folder: str, uid: str) -> bool:
 
 
 def has_frames(image: str) -> bool:
-    """Whether a file is DICOM of several frames, which may be a volume; true for one that cannot be read."""
+    """Return whether a file is multi-frame DICOM, which may be a volume; true if it cannot be read."""
     try:
         return is_dicom(image) and int(value_of(read_header(image), "NumberOfFrames") or 1) > 1
     except (ImageError, ValueError):
@@ -131,7 +131,7 @@ def has_frames(image: str) -> bool:
 
 
 def _kind(file: Path) -> str:
-    """What a DICOM file is, in words."""
+    """Describe the kind of a DICOM file."""
     try:
         return name_of(read_header(file, ("Modality",)))
     except ImageError as error:

@@ -1,6 +1,7 @@
-"""The one table of formats: opened and written by path, whatever they are.
+"""The table of image formats: open and write an image of any format by its path.
 
-A format is a module with `matches`, `open` and `create`, the suffixes that it reads, and what a result's name ends in.
+A format is a module with `matches`, `open`, `create` and `SUFFIXES`: the suffixes that it reads, and for each the
+suffix of a result.
 """
 
 from __future__ import annotations
@@ -19,68 +20,68 @@ from bundle.images.isolated import is_isolated, open_isolated
 
 
 class Format(Protocol):
-    """What a module of a format has."""
+    """The interface of a format's module."""
 
     @property
     def SUFFIXES(self) -> Mapping[str, str]:  # noqa: N802 - a module's constant
-        """The suffixes of its files, in lower case, and what a result in the same format ends in."""
+        """The suffixes of its files, in lower case, and for each the suffix of a result in the same format."""
 
     def matches(self, path: Path, /) -> bool:
-        """Whether a path that exists is of the format."""
+        """Return whether an existing path has this format."""
 
     def open(self, path: Path, /, *, series_uid: str) -> Opened:
-        """Open a file; ``series_uid`` chooses one of several series."""
+        """Open a file; ``series_uid`` selects one of several series."""
 
     def create(
         self, path: Path, like: LazyImage, dtype: np.dtype, /, *, derivation: Any, name: str
     ) -> AbstractContextManager[Write]:
-        """Write a file, see `create_image`; ``derivation`` says what made it, ``name`` what it was made from."""
+        """Write a file, see `create_image`; ``derivation`` tells how it was made, ``name`` names its source."""
 
 
-#: All formats; of those that match, the first one reads.
+#: All formats; the first one that matches reads a path.
 FORMATS: tuple[Format, ...] = (nifti, metaimage, nrrd, mgz, raster, ome_zarr, xray, dicom_series)
-#: What reads a suffix, longest first.
+#: The format that reads each suffix; a format's longest suffix first.
 SUFFIXES: dict[str, Format] = {end: form for form in FORMATS for end in sorted(form.SUFFIXES, key=len, reverse=True)}
-#: What a folder of another kind ends in by default.
+#: The suffixes of NIfTI, and of X-rays and other single 2D images.
 NIFTI = tuple(nifti.SUFFIXES)
 PHOTO = (*raster.SUFFIXES, *xray.SUFFIXES)
 
 
 def suffix(path: str | Path) -> str:
-    """The image suffix of a file's name, in lower case, or nothing: ``.nii.gz`` is one suffix."""
+    """Return the image suffix of a file name in lower case, or an empty string: ``.nii.gz`` is one suffix."""
     name = Path(path).name.lower()
     return max((end for end in SUFFIXES if name.endswith(end)), key=len, default="")
 
 
 def stem(path: str | Path) -> str:
-    """A file's name without its image suffix."""
+    """Return a file name without its image suffix."""
     name = Path(path).name
     return name[: len(name) - len(suffix(name))]
 
 
 def is_series(path: str | Path) -> bool:
-    """Whether the path is a folder that holds slices of a volume as DICOM itself."""
+    """Return whether the path is a folder that directly holds the DICOM slices of a volume."""
     return dicom_series.matches(Path(path))
 
 
 def format_of(path: str | Path) -> Format | None:
-    """What reads a path that exists, or nothing."""
+    """Return the format that reads an existing path, or None."""
     return next((form for form in FORMATS if form.matches(Path(path))), None)
 
 
 def open_image(path: str | Path, series_uid: str = "") -> Opened:
-    """Open an image, of which only what is asked for is read as far as its format allows.
+    """Open an image; only the requested voxels are read, as far as the format allows.
 
     Args:
         path: any image that `bundle.images.find_images` finds.
-        series_uid: of a DICOM folder with several series, the one to take.
+        series_uid: the series to read from a DICOM folder with several.
 
     Raises:
-        FileNotFoundError: If there is none.
+        FileNotFoundError: If the path does not exist.
         ImageError: If the format is unknown, or the file is not a single image of its format.
     """
     path = Path(path)
-    path = path.absolute() if str(path).startswith("~") else path  # which libraries would take for a home
+    path = path.absolute() if str(path).startswith("~") else path  # libraries would expand it to a home directory
     if any("\ud800" <= letter <= "\udfff" for letter in str(path)):
         raise ImageError(f"image {str(path)!r} has a name that is not UTF-8, which ITK cannot open; rename it.")
     if not path.exists():
@@ -105,21 +106,22 @@ def open_image(path: str | Path, series_uid: str = "") -> Opened:
 
 @contextmanager
 def create_image(path: str | Path, like: LazyImage, dtype: Any, derivation: Any = None) -> Iterator[Write]:
-    """Write an image window by window; it appears under its name only when whole.
+    """Write an image window by window; it appears under its name only when it is complete.
 
     Args:
-        path: of the file or folder, made where missing; its suffix tells the format, none a derived DICOM series.
-        like: the image that it is made from, which tells shape and place, and what the format has a place for besides.
-        dtype: of the voxels; a file of levels keeps the type of its source's (`bundle.images.bit_depth`).
-        derivation: of a derived DICOM image, what made it (`bundle.images.derived.Derivation`).
+        path: file or folder to create; its suffix determines the format, no suffix means a derived DICOM series.
+        like: the source image, which gives the shape, the affine and whatever else the format can store.
+        dtype: voxel type; a file with a bit depth keeps the type of its source (`bundle.images.bit_depth`).
+        derivation: how a derived DICOM image was made (`bundle.images.derived.Derivation`).
 
     Yields:
-        What takes a window in the axes of the source's file and its voxels: slabs across the last axis, in order.
+        A function that takes a window, in the axes of the source's file, and its voxels: slabs along the last axis, in
+        order.
 
     Raises:
         FileExistsError: If the path is the source itself.
         ImageError: If the format is unknown, or cannot hold the image.
-        ValueError: On leaving, if the windows did not make up the whole.
+        ValueError: On exit, if the windows did not cover the whole image.
     """
     path = Path(path)
     check_not_source(path, like.path)
@@ -136,23 +138,23 @@ def create_image(path: str | Path, like: LazyImage, dtype: Any, derivation: Any 
 
 
 class _EnoughError(Exception):
-    """A file need not be written."""
+    """Raised to leave `create_image` before anything is written."""
 
 
 def check_creatable(path: str | Path, like: LazyImage, dtype: Any, derivation: Any = None) -> None:
-    """Refuse what `create_image` would refuse, before anything is computed; nothing is left. Arguments as there.
+    """Refuse what `create_image` would refuse, before anything is computed; takes its arguments and leaves no files.
 
     Raises:
         FileExistsError: If the path is the source itself.
         ImageError: If the format is unknown, or cannot hold the image.
-        NotWrittenError: If the disk has no room for it.
+        NotWrittenError: If there is not enough disk space.
     """
     with suppress(_EnoughError), create_image(path, like, dtype, derivation):
         raise _EnoughError
 
 
 def check_not_source(path: Path, source: Path) -> None:
-    """Refuse to write over the source.
+    """Refuse to overwrite the source.
 
     Raises:
         FileExistsError: If the path is the source.

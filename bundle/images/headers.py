@@ -1,13 +1,13 @@
-"""Headers that name other files: a MetaImage or NRRD may keep its voxels in files of their own, below its own folder.
+"""Check headers that name other files: a MetaImage or NRRD may keep its voxels in separate files within its folder.
 
 ========================  ==========================================================================================
 MetaImage                 ``ElementDataFile = LOCAL | NAME | LIST [k] + lines | PATTERN MIN MAX STEP``
 NRRD                      ``data file: NAME | LIST [k] + lines | PATTERN MIN MAX STEP [k]``, or none
 ========================  ==========================================================================================
 
-ITK follows such a name wherever it leads. So the header is read here first, more strictly than ITK reads it: whatever
-ITK could take in two ways is refused. Zarr is checked in
-`bundle.images.ome_zarr`; the other formats name no other file.
+ITK follows such a name wherever it leads. So this module parses the header first, and more strictly than ITK: whatever
+ITK could interpret in two ways is refused. Zarr is checked in `bundle.images.ome_zarr`; the other formats do not name
+other files.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-#: A header is no longer than this, in bytes, its list of files included.
+#: Maximum length of a header in bytes, including its list of files.
 LIMIT = 2**20
-#: A pattern names no more files.
+#: Maximum number of files that a pattern may name.
 MOST_FILES = 2**16
 #: White space within a line.
 BLANK = " \t\r"
-#: Spellings of "in this very file" that ITK knows.
+#: ITK's spellings of "in this file".
 LOCAL = ("LOCAL", "Local", "local")
-#: What ITK tries behind a name that it does not find.
+#: Suffixes that ITK tries for a file that it does not find.
 COMPRESSED = ("", ".gz", ".Z")
-#: How many numbers a MetaImage's field holds: so many, an axis each ("n"), or a square matrix ("nn").
+#: How many numbers a field of a MetaImage holds: a fixed count, one per axis ("n"), or a square matrix ("nn").
 NUMBERS: dict[str, int | str] = {
     **dict.fromkeys(("NDims", "ID", "ParentID", "CompressedDataSize", "CompressionLevel", "HeaderSize"), 1),
     **dict.fromkeys(("ElementMin", "ElementMax", "ElementNumberOfChannels", "ElementNBits"), 1),
@@ -41,15 +41,15 @@ NUMBERS: dict[str, int | str] = {
 
 
 def check_references(path: str | Path) -> list[Path]:
-    """Return the files that an image's header names; refuse one outside of its folder. Only the header is opened.
+    """Return the files that an image's header names, and refuse any outside its folder; reads the header only.
 
     Args:
-        path: of a file, whatever its format.
+        path: image file of any format.
 
     Raises:
         FileNotFoundError: If a file that the header names does not exist.
         ValueError: If the header names a file by an absolute path, through ``..``, or by a symbolic link that leads out
-            of the header's folder, or if it cannot be read in one way only.
+            of the header's folder, or if the header is ambiguous.
     """
     path = Path(path)
     name = path.name.lower()
@@ -82,7 +82,7 @@ def _check_meta_image(path: Path) -> list[Path]:
 
 
 def _numbers(path: Path, name: str, value: str, dims: int) -> list[float]:
-    """The numbers of a field, as many as it has to hold: ITK would look for a missing one in the next line."""
+    """Return the numbers of a field and check their count: ITK would look for a missing one on the next line."""
     kind = NUMBERS[name]
     count = kind if isinstance(kind, int) else dims ** len(kind)
     words = re.split(f"[{BLANK}]+", value)
@@ -102,7 +102,7 @@ def _check_meta_image_data(path: Path, value: str, text: str, end: int, shape: S
     listed = re.fullmatch(r"LIST(?:[ \t]+(\d)D?)?", value)
     if value.startswith("LIST") and not listed:
         raise _refusal(path, key, value, "has to be 'LIST' or 'LIST k' for files of k axes", "correct the header")
-    if listed and not text.endswith("\n"):  # of which ITK makes voxels out of nowhere
+    if listed and not text.endswith("\n"):  # ITK would make up voxels
         raise _refusal(path, key, value, "is followed by a last line without a line break", "add one")
     if listed:
         names = _list(path, key, text, end)
@@ -124,7 +124,7 @@ def _check_meta_image_data(path: Path, value: str, text: str, end: int, shape: S
 def _check_nrrd(path: Path) -> list[Path]:
     text = _text(path)
     if not text.startswith("NRRD"):
-        return []  # which ITK refuses
+        return []  # ITK refuses it
     names: list[str] | None = None
     for line, end in _lines(text, r"\r\n|\r|\n"):
         if not line:
@@ -151,13 +151,13 @@ def _check_nrrd(path: Path) -> list[Path]:
 
 
 def _text(path: Path) -> str:
-    """The first bytes of a file as characters, one more than a header may have."""
+    """Return the start of a file as text, one byte more than a header may have."""
     with path.open("rb") as file:
         return file.read(LIMIT + 1).decode("latin-1")
 
 
 def _lines(text: str, ends: str) -> Iterator[tuple[str, int]]:
-    """Each line of a text, and where the next one starts."""
+    """Yield each line of a text, and the index at which the next line starts."""
     start = 0
     for found in re.finditer(f"{ends}|$", text):
         if start < len(text):
@@ -166,14 +166,14 @@ def _lines(text: str, ends: str) -> Iterator[tuple[str, int]]:
 
 
 def _list(path: Path, key: str, text: str, end: int) -> list[str]:
-    """The names below a ``LIST``."""
+    """Return the file names below a ``LIST``."""
     if len(text) > LIMIT:
         raise _refusal(path, key, "LIST", f"is longer than {LIMIT} bytes", "keep the voxels in one file")
     return text[end:].rstrip("\r\n").replace("\r\n", "\n").split("\n")
 
 
 def _pattern(path: Path, key: str, value: str, words: Sequence[int]) -> list[str]:
-    """The names that a pattern and its numbers stand for."""
+    """Return the file names that a pattern and its range of numbers stand for."""
     parts = re.split(f"[{BLANK}]+", value)
     plain = re.fullmatch(r"[^%]*%(0?[1-9])?d[^%]*", parts[0])
     whole = [re.fullmatch(r"\d{1,9}", part) for part in parts[1:]]
@@ -186,7 +186,7 @@ def _pattern(path: Path, key: str, value: str, words: Sequence[int]) -> list[str
 
 
 def _check_name(path: Path, key: str, name: str, ends: Sequence[str] = ("",)) -> Path:
-    """Return the file of a name; refuse one out of the header's folder, or that two programs may read differently."""
+    """Return the file of a name; refuse one outside the header's folder, or one that programs may read differently."""
     way_out = "copy the file into the folder of the header and name it there"
     if not name or name != name.strip(BLANK) or re.search("  |\t", name) or _has_control(name):
         raise _refusal(path, key, name, "is not a plain file name", "rename the file")
@@ -210,12 +210,12 @@ def _check_name(path: Path, key: str, name: str, ends: Sequence[str] = ("",)) ->
 
 
 def _has_control(text: str) -> bool:
-    """Whether a text holds control characters, tabs aside."""
+    """Return whether a text contains control characters other than tabs."""
     return re.search(r"[\x00-\x08\x0a-\x1f\x7f]", text) is not None
 
 
 def _refusal(path: Path, key: str, value: str, rule: str, way_out: str) -> ValueError:
-    """The error of a header: file, key, value, rule and way out."""
+    """Return the error for a header: file, key, value, violated rule and remedy."""
     shown = value if len(value) <= 120 else value[:120] + "..."
     return ValueError(
         f"image {str(path)!r}: its {key} {shown!r} {rule}. Only files in the folder of the header or below are read; "

@@ -1,11 +1,11 @@
-"""One image, whatever its format: what is known of it, and its voxels, of which only what is asked for is read.
+"""An image of any format: its geometry and metadata, and its voxels, read window by window.
 
 ::
 
-    file, any axes order     Opened, the axes of the file     image[2:5, 0:9, 4:6]
-    [. . . . . . . . .]  --> shape, affine, dtype, units  --> voxels of the window, `(3, 9, 2)`
+    file, any axis order     Opened, in the file's axis order     image[2:5, 0:9, 4:6]
+    [. . . . . . . . .]  --> shape, affine, dtype, units      --> voxels of the window, `(3, 9, 2)`
 
-In memory is the same image read whole.
+An image in memory has the same interface.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ import numpy as np
 from bundle.geometry import Window
 from nibabel.orientations import io_orientation
 
-#: Millimetres of each unit of space; a file that names none is taken to be in mm.
+#: Each unit of space in mm; a file without a unit is taken to be in mm.
 MILLIMETRES = {"mm": 1.0, "micron": 1e-3, "meter": 1e3, "unknown": 1.0}
-#: What takes a window, in the axes of the file, and its voxels.
+#: A function that takes a window, in the file's axis order, and its voxels.
 Write = Callable[[Window, np.ndarray], None]
 
 
 class ImageError(ValueError):
-    """An image that cannot be read or written, and why."""
+    """An image cannot be read or written."""
 
 
 class LazyImage(Protocol):
-    """An image of one channel in a file, `(*spatial)`, in the axes of the file."""
+    """A single-channel image in a file, `(*spatial)`, in the file's axis order."""
 
     @property
     def path(self) -> Path:
@@ -43,7 +43,7 @@ class LazyImage(Protocol):
 
     @property
     def affine(self) -> np.ndarray:
-        """From voxels to mm to the patient's right, front and head, `(4, 4)`."""
+        """Affine from voxel indices to RAS coordinates in mm, `(4, 4)`."""
 
     @property
     def spacing(self) -> tuple[float, ...]:
@@ -51,14 +51,14 @@ class LazyImage(Protocol):
 
     @property
     def dtype(self) -> np.dtype:
-        """The type of the voxels as they are stored."""
+        """The type of the stored voxels."""
 
     @property
     def units(self) -> str:
         """The unit of space in the file: a key of `MILLIMETRES`."""
 
     def __getitem__(self, index: Window) -> np.ndarray:
-        """The voxels of a window, in the image's own units of intensity, such as HU."""
+        """Return the voxels of a window, in the image's intensity units, such as HU."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,18 +66,18 @@ class Opened:
     """A `LazyImage` that was opened from a path, or is held in memory.
 
     Args:
-        path: of the file or folder.
+        path: file or folder.
         shape: voxels per axis.
         affine: to RAS in mm, `(4, 4)`.
-        dtype: of the stored voxels.
-        read: is given a window inside the image and returns its voxels.
-        units: of space in the file.
-        meta: what the metadata of the image in memory tell: ``bits`` of a file of levels (`bundle.images.bit_depth`),
-            ``series_uid`` of a DICOM series; of a CT whose kernel was converted, ``kernels``, ``kernels_told`` and
-            ``kernel`` (`bundle.images.derived.Derivation`).
-        files: of a DICOM series, in the order of their position.
-        header: the format's own, for a result in the same format.
-        kept: whether all voxels are read when the first are asked for, and stay in memory.
+        dtype: type of the stored voxels.
+        read: takes a window inside the image and returns its voxels.
+        units: unit of space in the file.
+        meta: metadata of the image in memory: ``bits`` of a file with a bit depth (`bundle.images.bit_depth`),
+            ``series_uid`` of a DICOM series; ``kernels``, ``kernels_told`` and ``kernel`` of a CT whose kernel was
+            converted (`bundle.images.derived.Derivation`).
+        files: files of a DICOM series, in the order of their position.
+        header: the format's own header, for a result in the same format.
+        kept: whether the first access reads all voxels and keeps them in memory.
     """
 
     path: Path
@@ -96,7 +96,7 @@ class Opened:
 
     @property
     def bits(self) -> int | None:
-        """Of a level, if the file holds levels."""
+        """The bit depth, if the file has one."""
         return self.meta.get("bits")
 
     @property
@@ -105,10 +105,10 @@ class Opened:
         return tuple(np.linalg.norm(self.affine[:3, : len(self.shape)], axis=0).tolist())
 
     def __getitem__(self, index: Window) -> np.ndarray:
-        """Read a window, in the byte order of this machine.
+        """Read a window, in native byte order.
 
         Raises:
-            ImageError: If the file cannot be read there, or holds NaN, infinity or what is no 32-bit number.
+            ImageError: If the file cannot be read there, or holds NaN, infinity or values beyond 32-bit floats.
         """
         window = tuple(slice(*part.indices(size)[:2]) for part, size in zip(index, self.shape, strict=True))
         shape = tuple(max(part.stop - part.start, 0) for part in window)
@@ -126,11 +126,11 @@ class Opened:
         return voxels.astype(voxels.dtype.newbyteorder("="), copy=False).reshape(shape)
 
     def whole(self) -> np.ndarray:
-        """All voxels."""
+        """Return all voxels."""
         return self[tuple(slice(0, size) for size in self.shape)]
 
     def part(self, window: Window) -> Opened:
-        """A window of the image, at its place, as an image."""
+        """Return a window of the image as an image, at its position in space."""
         starts = [part.start for part in window]
         affine = self.affine.copy()
         affine[:3, 3] += affine[:3, : len(starts)] @ np.asarray(starts)
@@ -142,14 +142,14 @@ class Opened:
         return replace(self, shape=shape, affine=affine, read=read, header=None)
 
     def loaded(self) -> Opened:
-        """The same, held in memory."""
+        """Return the image with its voxels in memory."""
         return replace(self, read=self.whole().__getitem__)
 
     def of_dims(self, dims: int) -> Opened:
-        """The same with so many axes: those behind them have one voxel and are left out.
+        """Return the image with its first ``dims`` axes; each further axis must have one voxel and is dropped.
 
         Raises:
-            ImageError: If there are fewer axes, or one behind them has more voxels.
+            ImageError: If there are fewer axes, or a further axis has more than one voxel.
         """
         if len(self.shape) < dims or any(size != 1 for size in self.shape[dims:]):
             raise ImageError(
@@ -160,16 +160,16 @@ class Opened:
 
 
 def held(voxels: np.ndarray, affine: Any, path: str | Path = "", meta: Mapping[str, Any] | None = None) -> Opened:
-    """An image that is in memory."""
+    """Return an image that is held in memory."""
     place = np.asarray(affine, float)
     return Opened(Path(path), voxels.shape, place, voxels.dtype, voxels.__getitem__, meta=meta or {})
 
 
 def one_channel(path: str | Path, shape: Sequence[int], dtype: np.dtype) -> tuple[int, ...]:
-    """The shape of the first three axes, if those behind them, of time and channels, have one voxel.
+    """Return the shape of the first three axes; the further ones, time and channels, must have one voxel each.
 
     Raises:
-        ImageError: If one has more, or the voxels are not real numbers.
+        ImageError: If one of them has more, or the voxels are not real numbers.
     """
     shape = tuple(int(size) for size in shape)
     if any(size != 1 for size in shape[3:]) or len(shape) < 2:
@@ -182,10 +182,10 @@ def one_channel(path: str | Path, shape: Sequence[int], dtype: np.dtype) -> tupl
 
 
 def upright(image: Opened) -> Opened:
-    """The image itself, if it has voxels and its axes are three directions in space.
+    """Return the image itself, after checking that it has voxels and a valid affine.
 
     Raises:
-        ImageError: If it has none, or they are not.
+        ImageError: If it has no voxels, or its affine is not finite or does not have three different directions.
     """
     if not all(size > 0 for size in image.shape):
         raise ImageError(f"image {str(image.path)!r} has no voxels: its shape is {image.shape}; fetch it again.")
@@ -204,16 +204,16 @@ def upright(image: Opened) -> Opened:
 
 @contextmanager
 def named(path: str | Path) -> Iterator[None]:
-    """Name the file that a library cannot read, in one line.
+    """Turn any error of a library into one line that names the file.
 
     Raises:
-        ImageError: If it cannot.
+        ImageError: If the library cannot read the file.
     """
     try:
         yield
     except (ImageError, FileNotFoundError, MemoryError):
         raise
-    except Exception as error:  # whatever a library of a format raises
+    except Exception as error:  # each library raises its own
         said = next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
         way_out = "check its permissions" if isinstance(error, PermissionError) else "fetch it again"
         damage = "" if isinstance(error, PermissionError) else "; it is cut short, damaged, or of another format"
@@ -222,15 +222,18 @@ def named(path: str | Path) -> Iterator[None]:
 
 @contextmanager
 def in_order(path: Path, shape: Sequence[int], append: Callable[[np.ndarray], Any]) -> Iterator[Write]:
-    """Take windows that are slabs across the last axis, one behind the other, as a file has them.
+    """Take windows that are consecutive slabs along the last axis, in the order of the file.
 
     Args:
-        path: of the result, for errors.
-        shape: of the whole.
-        append: is given the voxels of each.
+        path: result path, for error messages.
+        shape: shape of the whole image.
+        append: takes the voxels of each slab.
+
+    Yields:
+        A function that takes a window and its voxels.
 
     Raises:
-        ValueError: If a window is not such a slab, or, on leaving, if some are missing.
+        ValueError: If a window is not the next slab, or, on exit, if slabs are missing.
     """
     done = 0
 

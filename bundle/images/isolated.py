@@ -1,11 +1,11 @@
-"""Open images in a process of their own, with limits on its memory and time: for files of strangers.
+"""Open untrusted images in a separate process, with limits on its memory and time.
 
 ::
 
     this process  --{"read": [[0, 8], ...]}-->  python -m bundle.images.decoder PATH: opens, decodes
-                  <--{"shape": ...} + voxels--  writes no image; what goes wrong ends it alone
+                  <--{"shape": ...} + voxels--  writes no image; a crash ends this process only
 
-Only plain data come back: JSON and voxels.
+Only plain data are returned: JSON and voxels.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from bundle.geometry import Window
 from bundle.images.image import ImageError, Opened
 from bundle.runtime import parse_bytes
 
-#: The environment variable that says how much memory such a process may take; not set: images are opened here.
+#: Environment variable with the memory limit of such a process; if it is not set, images are opened in this process.
 VARIABLE = "BUNDLE_ISOLATED"
-#: Seconds that a request may take.
+#: Time limit of a request in seconds.
 SECONDS = 600.0
-#: Headers that a result may keep.
+#: Types of headers that a result may keep.
 HEADERS = {"Nifti1Header": nibabel.Nifti1Header, "Nifti2Header": nibabel.Nifti2Header}
 
 
 def isolate(memory: int | str | None = None) -> None:
-    """From now on, open images in processes of their own.
+    """Open images in separate processes from now on.
 
     Args:
-        memory: what each may take, such as "4GiB"; null changes nothing.
+        memory: memory limit of each process, such as "4GiB"; null changes nothing.
 
     Raises:
         ValueError: If it is not a size.
@@ -49,15 +49,15 @@ def isolate(memory: int | str | None = None) -> None:
 
 
 def is_isolated() -> bool:
-    """Whether images are opened in processes of their own."""
+    """Return whether images are opened in separate processes."""
     return bool(os.environ.get(VARIABLE))
 
 
 def open_isolated(path: Path, series_uid: str = "") -> Opened:
-    """Open an image in a process of its own; see `bundle.images.open_image`.
+    """Open an image in a separate process; see `bundle.images.open_image`.
 
     Raises:
-        ImageError: If it cannot be read, or not within the limits.
+        ImageError: If it cannot be read within the limits.
     """
     process = _Process(path, parse_bytes(os.environ[VARIABLE]))
     told, _ = process.ask({"series_uid": series_uid})
@@ -69,11 +69,12 @@ def open_isolated(path: Path, series_uid: str = "") -> Opened:
         return np.frombuffer(data, np.dtype(answer["dtype"])).reshape(answer["shape"], order="F")
 
     header = _header(told["header"]) if told["header"] else None
-    return Opened(path, shape, affine, dtype, read, told["units"], told["meta"], tuple(told["files"]), header)
+    files, kept = tuple(told["files"]), told["kept"]
+    return Opened(path, shape, affine, dtype, read, told["units"], told["meta"], files, header, kept)
 
 
 class _Process:
-    """The process that has an image open; it ends with the last use of the image."""
+    """A process that holds an image open; it ends when the image is no longer used."""
 
     def __init__(self, path: Path, memory: int) -> None:
         self.path, self.memory = path, memory
@@ -86,7 +87,7 @@ class _Process:
         weakref.finalize(self, _end, self.process)
 
     def ask(self, question: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:
-        """Return the answer to a question, and the voxels behind it."""
+        """Send a request, and return the answer and the voxels that follow it."""
         assert self.process.stdin and self.process.stdout
         late = threading.Event()
 
@@ -130,7 +131,7 @@ def _end(process: subprocess.Popen) -> None:
 
 
 def _header(told: Mapping[str, Any]) -> Any:
-    """A NIfTI header from its bytes."""
+    """Rebuild a NIfTI header from its bytes."""
     header = HEADERS[told["kind"]](base64.b64decode(told["bytes"]), told["endianness"], check=False)
     for code, content in told["extensions"]:
         header.extensions.append(nibabel.nifti1.Nifti1Extension(int(code), base64.b64decode(content)))

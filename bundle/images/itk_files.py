@@ -1,4 +1,4 @@
-"""What formats share that ITK reads: geometry, voxel types, parts of a file; and the words of a result's header."""
+"""Shared code of the formats that ITK reads: geometry, voxel types, partial reads, and writing with a text header."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from bundle.images.image import ImageError, LazyImage, Opened, Write, in_order, 
 from bundle.images.readback import check_itk, least_bytes
 from bundle.runtime.files import atomic
 
-#: From patient's right, front and head, as in NIfTI, to left, back and head, as ITK has it; and back.
+#: From RAS coordinates, as in NIfTI, to ITK's LPS, and back.
 TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
-#: ITK's names of component types.
+#: NumPy types by ITK's names of component types.
 TYPES = {
     "unsigned_char": "u1",
     "char": "i1",
@@ -40,14 +40,14 @@ TYPES = {
 def open_by_itk(
     path: Path, image_io: Any, in_parts: bool, packed: bool, check: Callable[[int], object] = lambda _: None
 ) -> Opened:
-    """Open a file of a format that names its voxels' place, and look at its header alone.
+    """Open a file whose header may name other files; reads the header only.
 
     Args:
-        path: of the file.
+        path: image file.
         image_io: ITK's reader of the format.
-        in_parts: whether ITK may read a part of the file; else all of it is read when the first part is asked for.
+        in_parts: whether ITK may read a part of the file; else the first access reads the whole file.
         packed: whether the voxels are compressed, or written as text.
-        check: is given the bytes of all voxels before those are read as a whole.
+        check: called with the number of bytes of all voxels before the whole file is read.
 
     Raises:
         ImageError: If it cannot be read, has more than one channel, or claims more than its files hold.
@@ -74,7 +74,7 @@ def open_by_itk(
 
 
 def _affine(image_io: Any) -> np.ndarray:
-    """To RAS; axes behind the third are left out."""
+    """Return the affine to RAS; axes after the third are left out."""
     dims = min(image_io.GetNumberOfDimensions(), 3)
     affine = np.eye(4)
     for axis in range(dims):
@@ -84,7 +84,7 @@ def _affine(image_io: Any) -> np.ndarray:
 
 
 def _parts(path: Path, image_io: Any) -> Callable[[Window], np.ndarray]:
-    """What reads a window of a file."""
+    """Return a function that reads a window of a file."""
     opened: list[Any] = []
 
     def read(window: Window) -> np.ndarray:
@@ -104,7 +104,7 @@ def _parts(path: Path, image_io: Any) -> Callable[[Window], np.ndarray]:
 def _whole(
     path: Path, image_io: Any, size: Sequence[int], stored: np.dtype, check: Callable[[], object]
 ) -> Callable[[Window], np.ndarray]:
-    """What checks and reads all of a file when it is first asked."""
+    """Return a function that checks and reads the whole file on its first call, and then returns windows of it."""
     voxels: list[np.ndarray] = []
 
     def read(window: Window) -> np.ndarray:
@@ -119,7 +119,7 @@ def _whole(
 
 @contextmanager
 def create_raw(path: Path, like: LazyImage, dtype: np.dtype, header: str) -> Iterator[Write]:
-    """Write a text header, and the voxels behind it, little endian, slab by slab along the last axis."""
+    """Write a text header followed by the voxels, little endian, slab by slab along the last axis."""
     stored, needed = dtype.newbyteorder("<"), least_bytes(like.shape, dtype, path.suffix.lower())
     with (
         atomic(path, needed, lambda part: check_itk(part, like.shape, dtype)) as part,
@@ -131,12 +131,12 @@ def create_raw(path: Path, like: LazyImage, dtype: np.dtype, header: str) -> Ite
 
 
 def axes_of(like: LazyImage) -> tuple[np.ndarray, np.ndarray]:
-    """The step from voxel to voxel along each axis, `(axes, axes)`, and the first voxel's place, in LPS and mm."""
+    """Return the step between voxels along each axis, `(axes, axes)`, and the origin, both in LPS and mm."""
     dims = len(like.shape)
     affine = TO_LPS @ like.affine
     return affine[:dims, :dims].T, affine[:dims, 3]
 
 
 def text_of(numbers: Sequence[float] | np.ndarray, between: str = " ") -> str:
-    """Numbers as text that says all their digits."""
+    """Format numbers without loss of precision."""
     return between.join(f"{float(number) + 0.0:.17g}" for number in numbers)

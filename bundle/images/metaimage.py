@@ -1,4 +1,4 @@
-"""MetaImage, ``.mha`` and ``.mhd``: read where it is asked for, if the file is not compressed; else whole, once."""
+"""Read and write MetaImage, ``.mha`` and ``.mhd``; uncompressed files are read in parts, others whole and only once."""
 
 from __future__ import annotations
 
@@ -37,19 +37,23 @@ TYPES = {
 
 
 def matches(path: Path) -> bool:
-    """Whether the path is named like a file of the format."""
+    """Return whether the file name has a suffix of the format."""
     return path.name.lower().endswith(tuple(SUFFIXES))
 
 
 def open(path: Path, **_: Any) -> Opened:
-    """Open a file; errors as of `bundle.images.itk_files.open_by_itk`."""
+    """Open a file; raises the errors of `bundle.images.itk_files.open_by_itk`.
+
+    Raises:
+        ImageError: If its voxels are text, or if compressed voxels lie in several files or behind another header.
+    """
     with path.open("rb") as file:
         head = file.read(LIMIT)
     told = dict(FIELD.findall(head.partition(b"ElementDataFile")[0]))
-    if not _is_true(told, b"BinaryData", b"True"):  # of which ITK writes twice as many into memory as there is room for
+    if not _is_true(told, b"BinaryData", b"True"):  # ITK would overflow its buffer
         raise ImageError(f"image {str(path)!r} has voxels as text, BinaryData is not True; save it in binary form.")
     packed = _is_true(told, b"CompressedData")
-    # by its own reader, which ITK itself finds for lower-case names only
+    # name the reader: ITK itself finds it for lower-case names only
     opened = open_by_itk(path, itk.MetaImageIO.New(), in_parts=True, packed=packed)
     if not packed:
         return opened
@@ -68,17 +72,17 @@ def open(path: Path, **_: Any) -> Opened:
 
 
 def _is_true(told: Mapping[bytes, bytes], key: bytes, default: bytes = b"") -> bool:
-    """Whether a field of a header is true."""
+    """Return whether a field of a header is true."""
     return told.get(key, default)[:1] in (b"T", b"t", b"1")
 
 
 def _voxels(
     path: Path, file: Path, start: int, size: float | None, shape: Sequence[int], stored: np.dtype
 ) -> np.ndarray:
-    """The voxels of a compressed file, whole; errors as of `bundle.images.packed.unpacked`.
+    """Return all voxels of a compressed file; raises the errors of `bundle.images.packed.unpacked`.
 
     Raises:
-        ImageError: If memory does not hold them.
+        ImageError: If they do not fit into memory.
     """
     check_memory(path, shape, stored)
     found = bytearray()
@@ -91,7 +95,7 @@ def create(path: Path, like: LazyImage, dtype: np.dtype, **_: Any) -> AbstractCo
     """Write an ``.mha`` slab by slab along its last axis; see `bundle.images.formats.create_image`.
 
     Raises:
-        ImageError: If the format does not know the voxel type.
+        ImageError: If the format does not support the voxel type.
     """
     if dtype.name not in TYPES:
         raise ImageError(f"output_dtype {dtype.name!r} is unknown to .mha; take one of {', '.join(TYPES)}.")

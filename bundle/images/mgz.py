@@ -1,4 +1,4 @@
-"""FreeSurfer's ``.mgz`` and ``.mgh``: read where it is asked for, a compressed one from its start."""
+"""Read and write FreeSurfer's ``.mgz`` and ``.mgh`` in parts; each read of a compressed file unpacks from its start."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from nibabel.freesurfer.mghformat import MGHHeader
 from nibabel.openers import ImageOpener
 
 SUFFIXES = {".mgz": ".mgz", ".mgh": ".mgh"}
-#: Voxel types that the format knows.
+#: Voxel types that the format supports.
 TYPES = ("uint8", "int16", "int32", "float32")
 
 
 def matches(path: Path) -> bool:
-    """Whether the path is named like a file of the format."""
+    """Return whether the file name has a suffix of the format."""
     return path.name.lower().endswith(tuple(SUFFIXES))
 
 
@@ -35,7 +35,7 @@ def open(path: Path, **_: Any) -> Opened:
         ImageError: If it cannot be read, or has more than one frame.
     """
     with named(path):
-        with ImageOpener(str(path)) as file:  # nibabel's own way leaves it open
+        with ImageOpener(str(path)) as file:  # nibabel.load leaves it open
             header = MGHHeader.from_fileobj(file)
         stored, whole = header.get_data_dtype(), header.get_data_shape()
         check_claim(path, whole, stored, packed=not path.name.lower().endswith(".mgh"))
@@ -49,7 +49,7 @@ def create(path: Path, like: LazyImage, dtype: np.dtype, **_: Any) -> Iterator[W
     """Write a file slab by slab along its last axis; see `bundle.images.formats.create_image`.
 
     Raises:
-        ImageError: If the format does not know the voxel type.
+        ImageError: If the format does not support the voxel type.
     """
     if dtype.name not in TYPES:
         raise ImageError(f"output_dtype {dtype.name!r} is unknown to {path.suffix}; take one of {', '.join(TYPES)}.")

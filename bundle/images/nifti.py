@@ -1,7 +1,8 @@
-"""NIfTI: ``.nii`` is read where it is asked for, ``.nii.gz`` from its start or from a place that was passed before.
+"""Read and write NIfTI in parts; a read of ``.nii.gz`` unpacks from its start, or from a position passed before.
 
-A result in the same format keeps the source's header: units, codes, both transforms and extensions. What speaks of the
-source's own voxels (type, slope, display window) is new; free text, which may name a patient, is dropped.
+A result in the same format keeps the source's header: units, codes, both transforms and extensions. Fields about the
+source's voxels (type, slope, display window) are reset. Free text, which may name a patient, and DICOM extensions
+are dropped.
 """
 
 from __future__ import annotations
@@ -22,20 +23,20 @@ from bundle.runtime.files import atomic
 from nibabel.nifti1 import Nifti1Header
 from nibabel.nifti2 import Nifti2Header
 
-#: What names end in, and what results' names do.
+#: Suffixes of files, and for each the suffix of a result.
 SUFFIXES = {".nii.gz": ".nii.gz", ".nii": ".nii"}
-#: Bytes of the header, if it has no extension.
+#: Size of the header in bytes, without extensions.
 HEADER = 352
-#: Fields of free text, in which programs write names of patients and files.
+#: Free-text fields, in which programs store names of patients and files.
 TEXTS = ("descrip", "aux_file", "db_name", "intent_name")
 #: The code of an extension that holds a DICOM header.
 DICOM = 2
-#: The longest axis of the first version of the format.
+#: Longest axis in NIfTI-1.
 LONGEST = 32767
 
 
 def matches(path: Path) -> bool:
-    """Whether the path is named like a file of the format."""
+    """Return whether the file name has a suffix of the format."""
     return path.name.lower().endswith(tuple(SUFFIXES))
 
 
@@ -43,7 +44,7 @@ def open(path: Path, **_: Any) -> Opened:
     """Open a file.
 
     Raises:
-        ImageError: If it cannot be read, has more than one channel, or names no voxel size.
+        ImageError: If it cannot be read, has more than one channel, or has no valid voxel size.
     """
     with named(path):
         image = nibabel.load(path)
@@ -83,7 +84,7 @@ def create(path: Path, like: LazyImage, dtype: np.dtype, **_: Any) -> Iterator[W
 
 
 def header_for(like: LazyImage, dtype: np.dtype) -> Nifti1Header:
-    """The header of a result: the source's own if it has one, else with the affine in mm."""
+    """Return the header of a result: the source's own if it is NIfTI, else a new one with the affine in mm."""
     own = getattr(like, "header", None)
     if isinstance(own, Nifti1Header):
         header = own.as_byteswapped("<")
@@ -100,14 +101,14 @@ def header_for(like: LazyImage, dtype: np.dtype) -> Nifti1Header:
     if own is not header and not isinstance(own, Nifti1Header):
         header.set_sform(like.affine, code=1)
         header.set_qform(like.affine, code=1)
-    for name in ("cal_min", "cal_max"):  # a viewer's window for other values
+    for name in ("cal_min", "cal_max"):  # the display window of the source's values
         header[name] = 0
     header["vox_offset"], header["magic"] = 0, header.single_magic
     return header
 
 
 def _units(header: Nifti1Header) -> str:
-    """The unit of space; unknown for a code that is none."""
+    """Return the unit of space; "unknown" for an invalid code."""
     try:
         return header.get_xyzt_units()[0]
     except KeyError:
@@ -115,7 +116,7 @@ def _units(header: Nifti1Header) -> str:
 
 
 def _affine(path: Path, header: Nifti1Header) -> np.ndarray:
-    """The first transform that is one: of sform, qform and voxel size, as the standard ranks them."""
+    """Return the first valid transform: sform, qform or voxel size, in the order of the standard."""
     found = [header.get_sform()] if int(header["sform_code"]) > 0 else []
     found += [header.get_qform()] if int(header["qform_code"]) > 0 else []
     for affine in (*found, header.get_base_affine()):

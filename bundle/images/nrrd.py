@@ -1,4 +1,4 @@
-"""NRRD, ``.nrrd``: read whole when the first part is asked for, written in parts."""
+"""Read and write NRRD, ``.nrrd``: the first access reads the whole file; results are written in parts."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ TYPES = {
 }
 #: Encodings that ITK reads.
 ENCODINGS = ("raw", "gzip", "gz", "txt", "text", "ascii", "hex")
-#: Those of them that are compressed.
+#: The compressed ones among them.
 PACKED = ("gzip", "gz")
-#: Kinds of axes that are places.
+#: Kinds of spatial axes.
 PLACES = ("domain", "space")
 
 
 def matches(path: Path) -> bool:
-    """Whether the path is named like a file of the format."""
+    """Return whether the file name has a suffix of the format."""
     return path.name.lower().endswith(tuple(SUFFIXES))
 
 
 def open(path: Path, **_: Any) -> Opened:
-    """Open a file; errors besides those of `bundle.images.itk_files.open_by_itk`.
+    """Open a file; raises the errors of `bundle.images.itk_files.open_by_itk` as well.
 
     Raises:
-        ImageError: If the file is compressed as ITK does not know, or one of its axes is none of space.
+        ImageError: If ITK does not support the encoding, or an axis is not spatial.
     """
     fields = _fields(path)
     encoding = fields.get("encoding", "raw").lower()
@@ -66,11 +66,11 @@ def open(path: Path, **_: Any) -> Opened:
 
 
 def _pass(_: int) -> None:
-    """Voxels that are not compressed: ITK tells if some are missing."""
+    """Check nothing for uncompressed voxels: ITK reports if some are missing."""
 
 
 def _check_packed(path: Path, fields: Mapping[str, str], needed: int) -> None:
-    """Refuse compressed voxels that are not whole."""
+    """Refuse compressed voxels that are incomplete or damaged."""
     name = fields.get("data file") or fields.get("datafile") or ""
     skips = [fields.get(field, "0").strip() for field in ("line skip", "byte skip", "lineskip", "byteskip")]
     if name.startswith("LIST") or "%" in name or set(skips) != {"0"}:
@@ -88,7 +88,7 @@ def _check_packed(path: Path, fields: Mapping[str, str], needed: int) -> None:
 
 
 def _fields(path: Path) -> dict[str, str]:
-    """The fields of a header, by their names in lower case."""
+    """Return the fields of a header by their names in lower case."""
     fields = {}
     with path.open("rb") as file:
         for line in iter(lambda: file.readline(2**16).decode("latin-1").rstrip("\r\n"), ""):
@@ -101,7 +101,7 @@ def create(path: Path, like: LazyImage, dtype: np.dtype, **_: Any) -> AbstractCo
     """Write a file slab by slab along its last axis; see `bundle.images.formats.create_image`.
 
     Raises:
-        ImageError: If the format does not know the voxel type.
+        ImageError: If the format does not support the voxel type.
     """
     if dtype.name not in TYPES:
         raise ImageError(f"output_dtype {dtype.name!r} is unknown to .nrrd; take one of {', '.join(TYPES)}.")

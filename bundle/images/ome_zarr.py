@@ -1,7 +1,7 @@
-"""OME-Zarr and plain zarr arrays, read and written in chunks; a result has coarser scales beside it.
+"""Read and write OME-Zarr, and read plain zarr arrays, in chunks; a result also contains coarser scales.
 
-Axes lie on disk in any order that their names tell, and are x, y, z here; a plain array has z, y, x. The format knows
-voxel sizes but no direction, so the affine of a result is kept beside it, as an attribute of the group, in mm.
+Named axes may have any order on disk and are x, y, z in memory; a plain array has z, y, x. The format stores voxel
+sizes but no directions, so a result also stores its affine, in mm, as an attribute of the group.
 """
 
 from __future__ import annotations
@@ -30,26 +30,29 @@ except ImportError:  # zarr 3 needs Python 3.11
 
 SUFFIXES = {".ome.zarr": ".ome.zarr", ".zarr": ".zarr"}
 CHUNK = 64  # voxels a side
-#: Scales of a result: the finest, and coarser ones for whoever looks at it.
+#: Scales of a result: the finest, and coarser ones for viewers.
 SCALES = 4
 #: Bytes of float32 that are pooled at once.
 BLOCK = "32MiB"
-#: Units of the format by their names here; what else it may have is told as unknown.
+#: Units of the format by their names in this bundle; others count as unknown.
 UNITS = {"mm": "millimeter", "micron": "micrometer", "meter": "meter"}
 
 
 def needs_zarr(what: str) -> None:
-    """Refuse what zarr is needed for if it is not installed.
+    """Refuse to do something that needs zarr if it is not installed.
+
+    Args:
+        what: what needs zarr, for the error message.
 
     Raises:
-        RuntimeError: If it is not.
+        RuntimeError: If zarr is not installed.
     """
     if zarr is None:
         raise RuntimeError(f"{what} needs zarr 3, which needs Python 3.11 or later: install it (pip install zarr).")
 
 
 def matches(path: Path) -> bool:
-    """Whether the path is a folder that zarr has written."""
+    """Return whether the path is a zarr folder."""
     return any((path / name).is_file() for name in ("zarr.json", ".zgroup", ".zarray"))
 
 
@@ -85,7 +88,7 @@ def open(path: Path, **_: Any) -> Opened:
 
 
 def _finest(path: Path, node: Any) -> tuple[Any, list[str], np.ndarray, str]:
-    """The array of an image, the names of its axes, its affine in mm, and its unit."""
+    """Return the finest array of an image, the names of its axes, its affine in mm, and its unit."""
     if not isinstance(node, zarr.Group):
         return node, _names(path, {}, node.ndim), np.eye(4), "mm"
     noted: dict[str, Any] = dict(node.attrs)
@@ -103,7 +106,7 @@ def _finest(path: Path, node: Any) -> tuple[Any, list[str], np.ndarray, str]:
 
 
 def _names(path: Path, scales: dict[str, Any], dims: int) -> list[str]:
-    """The names of the axes in lower case; older versions name none, and have the order t, c, z, y, x."""
+    """Return the names of the axes in lower case; older versions name none and use the order t, c, z, y, x."""
     axes = scales.get("axes") or ["t", "c", "z", "y", "x"][-dims:]
     names = [str(axis["name"] if isinstance(axis, dict) else axis).lower() for axis in axes]
     if len(names) != dims or len(set(names)) != dims or not {"x", "y"} <= set(names):
@@ -115,7 +118,7 @@ def _names(path: Path, scales: dict[str, Any], dims: int) -> list[str]:
 
 
 def _affine(path: Path, scales: dict[str, Any], finest: dict[str, Any], names: Sequence[str]) -> tuple[np.ndarray, str]:
-    """The affine in mm of the finest scale, by its own transformations and then those of all scales; the unit."""
+    """Return the affine in mm of the finest scale, from its own and then the common transformations, and the unit."""
     size, origin = np.ones(len(names)), np.zeros(len(names))
     for step in (*finest.get("coordinateTransformations", ()), *scales.get("coordinateTransformations", ())):
         kind = step.get("type")
@@ -142,7 +145,7 @@ def _affine(path: Path, scales: dict[str, Any], finest: dict[str, Any], names: S
 
 
 def _inside(path: Path, name: Any) -> str:
-    """The name of a scale, which has to be one of the group's own arrays."""
+    """Return the path of a scale after checking that it stays inside the group."""
     parts = str(name).split("/")
     if not isinstance(name, str) or not all(parts) or {".", ".."} & set(parts) or "\\" in name or ":" in name:
         raise ImageError(
@@ -153,7 +156,7 @@ def _inside(path: Path, name: Any) -> str:
 
 
 def _check_links(path: Path) -> None:
-    """Refuse a folder with a symbolic link that leads out of it."""
+    """Refuse a folder that contains a symbolic link to a place outside it."""
     whole = path.resolve()
     for folder, folders, files in os.walk(path):
         for link in (Path(folder, name) for name in (*folders, *files)):
@@ -166,12 +169,13 @@ def _check_links(path: Path) -> None:
 
 @contextmanager
 def create(path: Path, like: LazyImage, dtype: np.dtype, name: str = "", **_: Any) -> Iterator[Write]:
-    """Write an image of several scales in windows, version 0.5; see `bundle.images.formats.create_image`.
+    """Write an image of several scales window by window, version 0.5; see `bundle.images.formats.create_image`.
 
-    The coarser scales are the finest one pooled, as the cascade's are.
+    The coarser scales are pooled from the finest one, as in the cascade.
 
     Raises:
         RuntimeError: If zarr is not installed.
+        FileExistsError: If the path is a folder with other contents.
     """
     needs_zarr("writing OME-Zarr")
     dims = len(like.shape)
@@ -226,7 +230,7 @@ def create(path: Path, like: LazyImage, dtype: np.dtype, name: str = "", **_: An
 
 
 def _steps(like: LazyImage, affine: np.ndarray, unit: str) -> list[dict[str, Any]]:
-    """The transformations of a scale: where its first voxel lies, along the image's axes."""
+    """Return the transformations of a scale: its voxel size, and the position of its first voxel along the axes."""
     dims = len(like.shape)
     sizes = np.linalg.norm(affine[:3, :dims], axis=0)
     along = like.affine[:3, :dims] / np.linalg.norm(like.affine[:3, :dims], axis=0)
@@ -238,7 +242,7 @@ def _steps(like: LazyImage, affine: np.ndarray, unit: str) -> list[dict[str, Any
 
 
 def _pool(fine: Any, coarse: Any, factor: list[int]) -> None:
-    """Write the means of blocks, slab by slab; the border is repeated, as everywhere."""
+    """Write the means of blocks, slab by slab; the border is repeated, as in the cascade."""
     shape, whole = coarse.shape[::-1], fine.shape[::-1]
     depth = max(parse_bytes(BLOCK) // (4 * math.prod(whole[:-1]) * factor[-1]), 1)
 

@@ -1,4 +1,4 @@
-"""Compressed voxels: packed, and for MetaImage and NRRD unpacked and checked, as ITK takes damaged streams for whole.
+"""Compress voxels, and unpack and check those of MetaImage and NRRD, because ITK accepts damaged streams.
 
 ::
 
@@ -16,31 +16,31 @@ from bundle.images.image import ImageError
 
 try:
     from isal.igzip import GzipFile
-except ImportError:  # of Python itself, five times as slow
+except ImportError:  # Python's own, five times slower
     from gzip import GzipFile  # type: ignore[assignment]
 
 #: Bytes that are unpacked at once.
 BLOCK = 2**20
-#: What a gzip stream begins with; several may follow each other.
+#: Start of a gzip stream; a file may hold several in a row.
 GZIP = b"\x1f\x8b"
-#: How hard to pack: of noise, more saves little.
+#: Compression level: with noise, higher ones save little.
 LEVEL = 1
-#: Take zlib or gzip, whichever it is.
+#: Accept zlib and gzip.
 EITHER = zlib.MAX_WBITS | 32
 
 
 def unpacked(path: str | Path, file: Path, start: int, needed: int, size: float | None = None) -> Iterator[bytes]:
-    """Yield voxels, unpacked, in blocks of at most 1 MiB; what was yielded holds when no error has followed.
+    """Yield unpacked voxels in blocks of at most 1 MiB; they are valid only if no error follows.
 
     Args:
-        path: of the image, for the error.
-        file: that holds them.
-        start: their first byte.
-        needed: bytes that they have to be, unpacked.
-        size: bytes that they are, packed, by the header; null if it does not tell.
+        path: image path, for error messages.
+        file: file that holds the voxels.
+        start: position of their first byte.
+        needed: required size in bytes, unpacked.
+        size: packed size in bytes according to the header; None if it does not say.
 
     Raises:
-        ImageError: If they are damaged, cut short, or more or fewer than the header tells.
+        ImageError: If they are damaged, cut short, or of another size than the header says.
     """
     found, taken, unpacker = 0, 0, zlib.decompressobj(EITHER)
     with file.open("rb") as stream:
@@ -74,5 +74,5 @@ def unpacked(path: str | Path, file: Path, start: int, needed: int, size: float 
 
 
 def packing(file: BinaryIO) -> BinaryIO:
-    """What packs a file as it is written, by gzip; without a name and a time: the same voxels are the same bytes."""
+    """Return a gzip stream into a file, without name and time, so that the same voxels give the same bytes."""
     return cast(BinaryIO, GzipFile(filename="", mode="wb", compresslevel=LEVEL, fileobj=file, mtime=0))

@@ -1,11 +1,11 @@
-"""The provenance of a result: a JSON file beside it, by which a result of this bundle is known as its own.
+"""Provenance: a JSON file beside each result, by which the bundle recognizes its own results.
 
 ::
 
-    scan_translated.nii.gz     scan_translated.nii.gz.provenance.json: what made it, of what, with its own hash
+    scan_translated.nii.gz     scan_translated.nii.gz.provenance.json: source, settings, hash of the result
 
-It is written before the result gets its name, and names the hash of the result that it replaces as well: so a process
-that is killed between the two leaves a result that is still known. It holds no name: neither of files nor of patients.
+The file is written before the result gets its name, and also holds the hash of the result that it replaces: if a
+process is killed between the two steps, the old result is still recognized. It contains no names of files or patients.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from bundle import __version__
 from bundle.runtime.files import atomic, file_hash
 from bundle.runtime.job import place_of
 
-#: What is added to a result's name.
+#: Suffix that is added to a result's name.
 PROVENANCE = ".provenance.json"
-#: What else is written beside a result, and goes with it.
+#: Suffixes of further files that are written beside a result, and removed with it.
 COMPANIONS = (".densitometry.json", ".report.json", ".report.html", ".report.pdf", ".report.dcm")
-#: Who writes such files.
+#: The bundle's name in these files.
 NAME = "ct_kernel_translation_gan"
 #: Values of ``overwrite``.
 OVERWRITE = ("own", "all")
@@ -33,7 +33,7 @@ OVERWRITE = ("own", "all")
 
 @dataclass(frozen=True)
 class Own:
-    """A result of this bundle that nobody has changed since.
+    """An unchanged result of this bundle.
 
     Args:
         told: its provenance.
@@ -45,17 +45,17 @@ class Own:
 
 
 def provenance_path(result: str | Path) -> Path:
-    """Return where the provenance of a result lies."""
+    """Return the path of a result's provenance."""
     result = Path(result)
     return result.with_name(result.name + PROVENANCE)
 
 
 def content_hash(path: str | Path, files: Sequence[str] = ()) -> str:
-    """Return the SHA-256 of a file, or one of all files in a folder, hidden ones aside, with their names.
+    """Return the SHA-256 of a file, or of the names and contents of all files in a folder, except hidden ones.
 
     Args:
-        path: of the file or folder.
-        files: of a series, whose names and order do not matter; empty for the path itself.
+        path: file or folder.
+        files: files of a series, whose names and order do not matter; empty for the path itself.
     """
     path = Path(path)
     if files:
@@ -71,16 +71,16 @@ def content_hash(path: str | Path, files: Sequence[str] = ()) -> str:
 def write_provenance(
     result: Path, whole: Path, source: Path, files: Sequence[str], more: Mapping[str, Any], replaced: Own | None = None
 ) -> None:
-    """Write the provenance of a result that is whole, but has not got its name yet.
+    """Write the provenance of a result that is complete but does not have its final name yet.
 
     Args:
-        result: the name that it will have.
-        whole: where it lies now.
+        result: final path of the result.
+        whole: its current path.
         source: the image that it was made from; it need not exist.
-        files: of the source, if it is a series.
-        more: further entries, for JSON to write.
-        replaced: the result of this bundle that lies there until then, as `check_replaceable` has found it; if that is
-            changed in between, what lies there is not known as the bundle's own after a kill.
+        files: files of the source, if it is a series.
+        more: further entries, serializable as JSON.
+        replaced: the earlier result at that path, as returned by `check_replaceable`; if it is changed in between and
+            the process is killed, the bundle does not recognize it afterwards.
     """
     told = {
         "bundle": NAME,
@@ -97,7 +97,7 @@ def write_provenance(
 
 
 def read_provenance(result: str | Path) -> dict[str, Any] | None:
-    """Return the provenance beside a result; nothing if there is none, or none of this bundle."""
+    """Return the provenance beside a result; None if there is none, or it is not from this bundle."""
     try:
         told = json.loads(provenance_path(result).read_text(encoding="utf-8"))
         known = told["bundle"] == NAME and {"sha256", "place"} <= set(told["source"]) and told["result"]["sha256"]
@@ -107,7 +107,7 @@ def read_provenance(result: str | Path) -> dict[str, Any] | None:
 
 
 def owned(result: str | Path) -> Own | None:
-    """Return a result of this bundle that nobody has changed since; nothing of anything else."""
+    """Return an unchanged result of this bundle; None for anything else."""
     told, result = read_provenance(result), Path(result)
     if told is None or not result.exists():
         return None
@@ -116,10 +116,10 @@ def owned(result: str | Path) -> Own | None:
 
 
 def check_overwrite(overwrite: str) -> None:
-    """Refuse what is not a value of ``overwrite``.
+    """Refuse an unknown value of ``overwrite``.
 
     Raises:
-        ValueError: If it is none.
+        ValueError: If the value is unknown.
     """
     if overwrite not in OVERWRITE:
         raise ValueError(f"overwrite {overwrite!r} is neither 'own' (this bundle's results) nor 'all'; take one.")
@@ -128,19 +128,19 @@ def check_overwrite(overwrite: str) -> None:
 def check_replaceable(
     result: str | Path, source: str | Path, files: Sequence[str] = (), overwrite: str = "own"
 ) -> Own | None:
-    """Refuse to replace what is not a result of this bundle from the same image.
+    """Refuse to replace anything but this bundle's result from the same image.
 
     Args:
-        result: where a result is about to be written.
+        result: path of the result to write.
         source: the image that it is made from.
-        files: of the source, if it is a series.
-        overwrite: "own", or "all" to replace whatever lies there.
+        files: files of the source, if it is a series.
+        overwrite: "own", or "all" to replace any existing file.
 
     Returns:
-        What is replaced, if it is a result of this bundle.
+        The result to be replaced, if it is one of this bundle.
 
     Raises:
-        FileExistsError: If something else lies there.
+        FileExistsError: If there is another file or folder at that path.
     """
     result, source = Path(result), Path(source)
     own = owned(result)
@@ -161,7 +161,7 @@ def check_replaceable(
 
 
 def remove_companions(result: Path, kept: Sequence[str] = ()) -> None:
-    """Remove what an earlier run has written beside a result that is replaced, but for the endings that are kept."""
+    """Remove what an earlier run wrote beside a replaced result, except for the suffixes in ``kept``."""
     for end in (PROVENANCE, *COMPANIONS):
         if end not in kept:
             result.with_name(result.name + end).unlink(missing_ok=True)

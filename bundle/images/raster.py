@@ -1,7 +1,7 @@
-"""PNG, JPEG and TIFF: single 2D images in grey, colour turned to grey, each with the depth of its file; read whole.
+"""Read and write PNG, JPEG and TIFF: single 2D grey images, read whole; colour is converted to grey.
 
-Arrays are `(columns, rows)`, the way round that the file's Orientation says (EXIF, TIFF). The metadata name the
-``bits`` of a level; a TIFF of numbers that are not levels, signed or of floating point, has none.
+Arrays are `(columns, rows)`, oriented as the file's Orientation tag says (EXIF, TIFF). The metadata hold the bit depth
+as ``bits``; a TIFF of signed or floating-point numbers has none.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from PIL import Image, ImageFile, ImageOps
 
 SUFFIXES = {".jpeg": ".png", ".jpg": ".png", ".png": ".png", ".tiff": ".tiff", ".tif": ".tif"}
 TIFF = (".tif", ".tiff")
-#: What Pillow may take a file for, whatever its name: others run programs, as PostScript does.
+#: Formats that Pillow may detect, whatever the file name: others run programs, as PostScript does.
 FORMATS = ("PNG", "JPEG", "TIFF")
-#: Tags of a TIFF: Photometric Interpretation, 0 where high values are dark; Orientation; resolution; tiles.
+#: TIFF tags: Photometric Interpretation, 0 if high values are dark; Orientation; resolution; tiles.
 PHOTOMETRIC, ORIENTATION, RESOLUTION, RESOLUTION_UNIT, TILE_WIDTH = 262, 274, (282, 283), 296, 322
-#: Bytes a pixel that decoding takes at its peak, as measured.
+#: Peak memory of decoding, in bytes per pixel, measured.
 COPIES = 6
-#: Millimetres of a resolution's unit.
+#: Millimetres per resolution unit.
 UNITS = {2: 25.4, 3: 10.0}
 
 
 def matches(path: Path) -> bool:
-    """Whether the path is named like a file of these formats."""
+    """Return whether the file name has a suffix of these formats."""
     return path.name.lower().endswith(tuple(SUFFIXES))
 
 
@@ -42,7 +42,7 @@ def open(path: Path, **_: Any) -> Opened:
     """Read one file.
 
     Raises:
-        ImageError: If the file is broken, or holds anything but one image in grey or plain colour.
+        ImageError: If the file is broken, or holds anything but one image in grey or opaque colour.
     """
     with named(path):
         image, spacing = _read_tiff(path) if path.name.lower().endswith(TIFF) else (_read_by_pillow(path), (1.0, 1.0))
@@ -52,7 +52,7 @@ def open(path: Path, **_: Any) -> Opened:
 
 @contextmanager
 def create(path: Path, like: LazyImage, dtype: np.dtype, **_: Any) -> Iterator[Write]:
-    """Write a PNG of 8 or 16 bits, or a TIFF with its pixel size; see `bundle.images.formats.create_image`.
+    """Write an 8-bit or 16-bit PNG, or a TIFF with its pixel size; see `bundle.images.formats.create_image`.
 
     Raises:
         ImageError: If the format cannot hold the values, or the image is a volume.
@@ -87,12 +87,12 @@ def create(path: Path, like: LazyImage, dtype: np.dtype, **_: Any) -> Iterator[W
         picture.SetSpacing([float(side) for side in like.spacing])
         try:
             itk.imwrite(picture, str(part))
-        except RuntimeError as error:  # of which ITK tells no number
+        except RuntimeError as error:  # ITK gives no error number
             raise OSError(errno.EIO, f"ITK could not write it: {str(error).splitlines()[-1]}") from error
 
 
 def _as_levels(voxels: np.ndarray, bits: int | None, end: str) -> np.ndarray:
-    """Whole numbers in the type of the image's depth, or in a larger one if they need it; never wrapped."""
+    """Round to integers in the type of the image's bit depth, or a larger one if needed; values never wrap around."""
     low, high = float(voxels.min()), float(voxels.max())
     if low < 0 or high > 65535:
         raise ImageError(
@@ -103,10 +103,10 @@ def _as_levels(voxels: np.ndarray, bits: int | None, end: str) -> np.ndarray:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
-    """A file opened by Pillow, of any size that memory holds: Pillow's own limit is lower than a large X-ray."""
+    """Open a file of any size that fits into memory with Pillow: Pillow's own limit is below a large X-ray."""
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
-        # by its stream: by its name Pillow would map it into memory, and take turned rows for columns
+        # as a stream: given a name, Pillow would memory-map the file and mistake rows of a turned image for columns
         with path.open("rb") as stream, Image.open(stream, formats=FORMATS) as photo:
             check_memory(path, photo.size, np.uint8, COPIES)
             yield photo
@@ -116,12 +116,12 @@ def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
 
 @contextmanager
 def _decoding(path: Path) -> Iterator[None]:
-    """Name a file that cannot be decoded."""
+    """Turn any decoding error into one that names the file."""
     try:
         yield
     except (ImageError, MemoryError):
         raise
-    except Exception as error:  # whatever Pillow or ITK raises
+    except Exception as error:  # Pillow and ITK raise many kinds
         said = str(error).strip().splitlines() or [type(error).__name__]
         raise ImageError(
             f"image {str(path)!r} cannot be decoded ({said[-1].strip()}); it may be cut short: fetch it again."
@@ -129,13 +129,13 @@ def _decoding(path: Path) -> Iterator[None]:
 
 
 def _read_by_pillow(path: Path) -> np.ndarray:
-    """Levels of 8 bits, of 16 if the file has grey ones."""
+    """Return grey levels of 8 bits, or of 16 if the file is 16-bit grey."""
     with _decoding(path), _opened(path) as photo:
         return _grey(path, photo)
 
 
 def _grey(path: Path, photo: ImageFile.ImageFile) -> np.ndarray:
-    """The levels of an opened photo, the right way round."""
+    """Return the grey levels of an opened photo, upright."""
     how: Any = photo.tile[0][3] if photo.tile else ""
     packed = how[0] if isinstance(how, tuple) else how
     if "16" in str(packed) and not photo.mode.startswith("I"):
@@ -153,7 +153,7 @@ def _grey(path: Path, photo: ImageFile.ImageFile) -> np.ndarray:
 
 
 def _read_tiff(path: Path) -> tuple[np.ndarray, tuple[float, float]]:
-    """By ITK, which knows more kinds of numbers; colours and tiles by Pillow."""
+    """Read a TIFF and its spacing: by ITK, which knows more number types; colour and tiles by Pillow."""
     dark, pages, mode, tags = 1, 1, "F", {}
     try:
         with _opened(path) as photo:
@@ -161,8 +161,8 @@ def _read_tiff(path: Path) -> tuple[np.ndarray, tuple[float, float]]:
             dark = tags.get(PHOTOMETRIC, 1)
     except MemoryError:
         raise
-    except Exception:  # whatever Pillow raises
-        pass  # broken, or of numbers that Pillow does not know: ITK will tell
+    except Exception:  # Pillow raises many kinds
+        pass  # broken, or a number type that Pillow does not know: ITK will report it
     if pages > 1:
         raise ImageError(
             f"image {str(path)!r} has {pages} pages; one is needed: save the page to translate, of a pyramid the "
@@ -174,10 +174,10 @@ def _read_tiff(path: Path) -> tuple[np.ndarray, tuple[float, float]]:
         spacing = spacing[::-1]
     if mode not in ("L", "F") and not mode.startswith("I"):
         return _read_by_pillow(path), spacing
-    if TILE_WIDTH in tags or turned != 1:  # of which ITK makes colours
+    if TILE_WIDTH in tags or turned != 1:  # ITK would make colours of it
         with _decoding(path), _opened(path) as photo:
             upright = np.asarray(ImageOps.exif_transpose(photo))
-        if dark == 0 and mode == "I;16":  # which Pillow turns in 8 bits alone
+        if dark == 0 and mode == "I;16":  # Pillow inverts 8-bit images only
             upright = np.iinfo(upright.dtype).max - upright
         return upright.T, spacing
     with _decoding(path):
@@ -192,7 +192,7 @@ def _read_tiff(path: Path) -> tuple[np.ndarray, tuple[float, float]]:
 
 
 def _spacing(tags: dict[int, Any]) -> tuple[float, float]:
-    """Pixel size in mm, along a row and along a column, as ITK has it; 1 if there is none."""
+    """Return the pixel size in mm, along a row and along a column, as ITK does; 1 if there is none."""
     unit = UNITS.get(int(tags.get(RESOLUTION_UNIT, 2)))
     across, down = (float(tags.get(tag) or 0) for tag in RESOLUTION)
     return (unit / across, unit / down) if unit and across > 0 and down > 0 else (1.0, 1.0)

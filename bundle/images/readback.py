@@ -1,4 +1,4 @@
-"""Read back: whether a file that was just written holds the image, by its header and its size, or its very pixels."""
+"""Check a file that was just written by reading back its header and size, or its pixels."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ import numpy as np
 from nibabel.freesurfer.mghformat import MGHHeader
 from nibabel.openers import ImageOpener
 
-#: Formats whose files are as large as their voxels; others are compressed.
+#: Formats with uncompressed voxels.
 PLAIN = (".nii", ".mha", ".nrrd", ".mgh", ".dcm", ".tif", ".tiff", "")
-#: A compressed result takes at least this share of its voxels' bytes: what is noise does not get smaller.
+#: Minimum size of a compressed result, as a share of its voxels' bytes: noise does not compress further.
 COMPRESSED = 1 / 8
-#: What stands between the header and the voxels of ITK's formats.
+#: The end of the header in ITK's formats, before the voxels.
 BORDER = {".mha": b"ElementDataFile = LOCAL\n", ".nrrd": b"\n\n"}
 
 
 def least_bytes(shape: Sequence[int], dtype: Any, end: str) -> int:
-    """Bytes that an image takes at least as a file, or as a folder of files.
+    """Return the minimum size of an image on disk in bytes, as a file or folder.
 
     Args:
         shape: voxels per axis.
-        dtype: of the voxels, as NumPy knows it.
-        end: suffix of the format; nothing for a DICOM series.
+        dtype: NumPy type of the voxels.
+        end: suffix of the format; empty for a DICOM series.
     """
     return int(math.prod(shape) * np.dtype(dtype).itemsize * (1 if end in PLAIN else COMPRESSED))
 
@@ -36,7 +36,7 @@ def check_nifti(path: Path, shape: Sequence[int], dtype: Any) -> None:
     """Check header and size of a ``.nii`` or ``.nii.gz``.
 
     Raises:
-        OSError: If it is not whole.
+        OSError: If the file is incomplete or differs.
     """
     with ImageOpener(str(path)) as opened:
         second = int.from_bytes(opened.read(4), "little") == nibabel.Nifti2Header.sizeof_hdr
@@ -55,12 +55,12 @@ def check_mgz(path: Path, shape: Sequence[int], dtype: Any) -> None:
     """Check header and size of an ``.mgz`` or ``.mgh``.
 
     Raises:
-        OSError: If it is not whole.
+        OSError: If the file is incomplete or differs.
     """
     with ImageOpener(str(path)) as opened:
         try:
             header = MGHHeader.from_fileobj(opened)
-        except TypeError as error:  # NumPy's, of too few bytes
+        except TypeError as error:  # NumPy's, on too few bytes
             raise OSError(f"file {str(path)!r}, read back, ends within its header.") from error
     _expect(path, _squeezed(header.get_data_shape()), _squeezed(shape))
     _expect(path, header.get_data_dtype().newbyteorder("=").name, np.dtype(dtype).name)
@@ -69,17 +69,17 @@ def check_mgz(path: Path, shape: Sequence[int], dtype: Any) -> None:
 
 
 def _unpacked(path: Path) -> int:
-    """Bytes of what a gzip file holds, modulo 2 ** 32: its last four bytes."""
+    """Return the unpacked size of a gzip file modulo 2 ** 32, from its last four bytes."""
     with path.open("rb") as file:
         file.seek(-4, 2)
         return int.from_bytes(file.read(), "little")
 
 
 def check_itk(path: Path, shape: Sequence[int], dtype: Any) -> None:
-    """Check header and size of a MetaImage or NRRD that is not compressed.
+    """Check header and size of an uncompressed MetaImage or NRRD.
 
     Raises:
-        OSError: If it is not whole.
+        OSError: If the file is incomplete or differs.
     """
     end = path.suffix
     imageio = (itk.NrrdImageIO if end == ".nrrd" else itk.MetaImageIO).New()
@@ -96,10 +96,10 @@ def check_itk(path: Path, shape: Sequence[int], dtype: Any) -> None:
 
 
 def check_pixels(path: Path, found: np.ndarray, written: np.ndarray) -> None:
-    """Check the pixels of a file that were read again.
+    """Compare the pixels that were read back with those that were written.
 
     Raises:
-        OSError: If they are not those that were written.
+        OSError: If they differ.
     """
     _expect(path, (found.shape, found.dtype.name), (written.shape, written.dtype.name))
     _expect(path, np.array_equal(found, written), True)
@@ -117,7 +117,7 @@ def check_tail(path: Path, tail: bytes) -> None:
 
 
 def _squeezed(shape: Sequence[int]) -> tuple[int, ...]:
-    """A shape without the last axes of one voxel, which formats leave out."""
+    """Return a shape without trailing axes of one voxel, which formats leave out."""
     sides = [int(side) for side in shape]
     while len(sides) > 1 and sides[-1] == 1:
         sides.pop()

@@ -1,4 +1,4 @@
-"""MONAI's reader of any image: opened by `bundle.images.formats.open_image`, and read whole."""
+"""MONAI image reader for all formats: opens with `bundle.images.formats.open_image` and reads the whole image."""
 
 from __future__ import annotations
 
@@ -18,41 +18,41 @@ from monai.utils import MetaKeys, SpaceKeys, ensure_tuple
 
 
 class ScanReader(ImageReader):
-    """Read any image that `bundle.images.find_images` finds; errors come through.
+    """Read any image that `bundle.images.find_images` finds, and raise the errors of its format.
 
-    To be given to MONAI's `LoadImage` when it is called: one that is given when it is made is tried among all others,
-    which read in their own ways what this one refuses.
+    Pass it to MONAI's `LoadImage` in the call. A reader passed to the constructor is only one of many that are tried,
+    and another may read in its own way what this one refuses.
 
     Args:
-        series_uid: of a DICOM folder with several series, the Series Instance UID of the one to take.
-        spatial_dims: how many axes are needed; null for two or three.
+        series_uid: Series Instance UID of the series to read from a DICOM folder with several.
+        spatial_dims: required number of axes; null for two or three.
     """
 
     def __init__(self, series_uid: str = "", spatial_dims: int | None = None) -> None:
         self.series_uid, self.spatial_dims = series_uid, spatial_dims
 
     def verify_suffix(self, filename: Any) -> bool:
-        """Whether each path exists and is of a known format, or is a folder."""
+        """Return whether each path is a folder or an existing file of a known format."""
         return all(Path(name).is_dir() or format_of(name) is not None for name in ensure_tuple(filename))
 
     def read(self, data: Any, **_: Any) -> Opened:
-        """Open a path, or take what is open.
+        """Open a path, or take an image that is open already.
 
         Raises:
-            FileNotFoundError: If there is no such file.
-            ValueError: If it is not a single image of a known format, or of another number of axes.
+            FileNotFoundError: If the file does not exist.
+            ValueError: If it is not a single image of a known format, or has another number of axes.
         """
         (given,) = ensure_tuple(data)
         image = given if isinstance(given, Opened) else open_image(given, self.series_uid)
         return image.of_dims(self.spatial_dims) if self.spatial_dims else image
 
     def get_data(self, img: Any) -> tuple[np.ndarray, dict]:
-        """All voxels, `(*spatial)`, and what MONAI needs to know of them."""
+        """Return all voxels, `(*spatial)`, and the metadata that MONAI needs."""
         return img.whole(), metadata(img)
 
 
 def metadata(image: Opened) -> dict[str, Any]:
-    """The metadata of an image in memory."""
+    """Return the MONAI metadata of an image."""
     return {
         MetaKeys.AFFINE: image.affine.copy(),
         MetaKeys.ORIGINAL_AFFINE: image.affine.copy(),
@@ -64,7 +64,7 @@ def metadata(image: Opened) -> dict[str, Any]:
 
 
 def load_image(path: str | Path, series_uid: str = "") -> MetaTensor:
-    """Read an image whole, `(*spatial)`, float32; errors as of `ScanReader`."""
+    """Read a whole image, `(*spatial)`, float32; raises the errors of `ScanReader`."""
     with quiet_readers():
         load = LoadImage(image_only=True, expanduser=False)
     return load(str(path), reader=ScanReader(series_uid))
@@ -72,7 +72,7 @@ def load_image(path: str | Path, series_uid: str = "") -> MetaTensor:
 
 @contextmanager
 def quiet_readers() -> Iterator[None]:
-    """Keep back what MONAI tells of nvImageCodec when it sets up all the readers that it knows."""
+    """Silence MONAI's messages about nvImageCodec while it sets up all its readers."""
     logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "NvImgCodecPydicomReader")

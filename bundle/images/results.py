@@ -1,4 +1,4 @@
-"""Results: the name that each image's gets, and which cannot be; settled before the first is translated."""
+"""Choose the path of each result, and refuse conflicts, before the first image is translated."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bundle.images.xray import END
 from bundle.runtime import Job, system
 from bundle.runtime.origins import absolute, archive_of, in_words, origin_of
 
-#: Bytes of the longest name that file systems allow.
+#: Longest file name that file systems allow, in bytes.
 LONGEST_NAME = 255
 
 
@@ -29,20 +29,20 @@ def result_path(
     series_uid: str = "",
     files: Sequence[str] = (),
 ) -> Path:
-    """Where the result of an image goes.
+    """Return the path of an image's result.
 
     Args:
         source: the image.
         output_dir: folder of the results.
-        output_postfix: what the name gets.
-        output_ext: such as ``.nii.gz``; empty for the source's own: a derived series for a CT series of DICOM,
-            ``.nii.gz`` for one of another modality, ``.png`` for a JPEG, ``.mha`` for an ``.mhd``.
-        root: folder whose subfolders results keep, so that the names of files may come twice.
-        series_uid: of a DICOM folder with several series, the one to take.
-        files: of a series that is open already, which is then not looked for again.
+        output_postfix: text that is added to the name.
+        output_ext: such as ``.nii.gz``; empty for the source's own: a derived series for a DICOM CT series, ``.nii.gz``
+            for a series of another modality, ``.png`` for a JPEG, ``.mha`` for an ``.mhd``.
+        root: folder whose subfolders the results keep, so that images in different folders may have the same name.
+        series_uid: the series to take from a DICOM folder with several.
+        files: files of a series that is open already, to avoid searching for them again.
 
     Raises:
-        ImageError: If the extension is not that of a format that can be written.
+        ImageError: If no format with this extension can be written.
     """
     source, folder = Path(source), Path(output_dir)
     check_extension(output_ext)
@@ -60,7 +60,7 @@ def result_path(
 
 
 def _place_below(source: Path, root: Path) -> Path:
-    """The folder of an image below the root; that of an archive in between loses its suffix."""
+    """Return the folder of an image relative to the root; an archive on the way loses its suffix."""
     place, top = absolute(origin_of(source)), absolute(root)
     if top not in place.parents:
         return Path()
@@ -73,10 +73,10 @@ def _place_below(source: Path, root: Path) -> Path:
 
 
 def check_extension(output_ext: str) -> None:
-    """Refuse the extension of no format that is written.
+    """Refuse an extension that no format writes.
 
     Raises:
-        ImageError: If it is none.
+        ImageError: If the extension is unknown.
     """
     if output_ext and output_ext.lower() not in SUFFIXES:
         known = ", ".join(dict.fromkeys(form.SUFFIXES[end] for end, form in SUFFIXES.items()))
@@ -94,23 +94,23 @@ def plan_results(
     skip_existing: bool = False,
     job: Job | None = None,
 ) -> dict[str, Path]:
-    """The result of each image that is to be translated, by the image's path.
+    """Return the path of the result for each image to translate, by the image's path.
 
     Args:
-        images: paths.
-        output_dir: and the next four, see `result_path`.
-        output_postfix: what the names get.
-        output_ext: their extension.
-        root: folder whose subfolders results keep.
-        series_uid: of DICOM folders with several series.
+        images: paths of images.
+        output_dir: see `result_path`, as for the next four.
+        output_postfix: text that is added to the names.
+        output_ext: extension of the results.
+        root: folder whose subfolders the results keep.
+        series_uid: the series to take from DICOM folders with several.
         overwrite: see `bundle.images.provenance.check_replaceable`.
-        skip_existing: leave out images whose result was made by the same job already, with a line.
+        skip_existing: skip images whose result was already made by the same job, with a message.
         job: weights and settings; needed to skip.
 
     Raises:
-        FileExistsError: If a result would take the place of an image, or of what is not this bundle's.
-        ImageError: If two results have one name, a name is too long, or the extension is unknown.
-        ValueError: If ``overwrite`` has no such value.
+        FileExistsError: If a result would replace an image, or a file that is not a result of this bundle.
+        ImageError: If two results would have the same path, a name is too long, or the extension is unknown.
+        ValueError: If ``overwrite`` has an unknown value.
     """
     check_extension(output_ext)
     check_overwrite(overwrite)
@@ -125,7 +125,7 @@ def plan_results(
         try:
             path = result_path(image, output_dir, output_postfix, output_ext, root, series_uid)
         except ImageError:
-            continue  # a broken series, which is named when its turn comes
+            continue  # a broken series; the error is reported when it is opened
         results[image] = path
         other = owners.setdefault(system.name_key(path.resolve(), case), image)
         if other != image:
@@ -149,12 +149,12 @@ def plan_results(
 
 
 def _is_of(made: Mapping[str, Any], job: Job, source: str) -> bool:
-    """Whether a result was made by a job, of a source with this hash."""
+    """Return whether a result was made by a job from a source with this hash."""
     return bool(made["job"] == job.key() and made["source"]["sha256"] == source)
 
 
 def _check_name(image: str, path: Path) -> None:
-    """Refuse a result whose name, with what is written beside it, is longer than file systems allow."""
+    """Refuse a result if its name, or that of a file written beside it, would be too long for file systems."""
     ends = (PROVENANCE, *COMPANIONS)
     size, most = len(os.fsencode(path.name)), LONGEST_NAME - max(map(len, ends))
     if size > most:

@@ -1,8 +1,8 @@
-"""An image as a volume of axial slices, oriented to RAS: only what is asked for is read.
+"""Read an image as a volume of axial slices in RAS orientation; only the requested slices are read.
 
 ::
 
-    file, any axes order          Volume, `(x, y, z)`: right, front, up          slab(2, 4)
+    file, any axis order          Volume, `(x, y, z)`: right, front, up          slab(2, 4)
     [. . . . . . . . .]    -->    z = 0 1 2 3 4 5 6 7 8                   -->    z = 2 3
 """
 
@@ -22,12 +22,12 @@ from bundle.images.image import Opened, held
 from nibabel.orientations import inv_ornt_aff, io_orientation
 from torch import Tensor
 
-#: Slices that are looked at together.
+#: Slices per slab.
 SLAB = 8
 
 
 class Slabs(Protocol):
-    """What is read slab by slab: a `Volume`, or one that is filtered on the way."""
+    """A volume that is read slab by slab: a `Volume`, or one that is filtered while it is read."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -39,28 +39,28 @@ class Slabs(Protocol):
 
     @property
     def affine(self) -> np.ndarray:
-        """From voxels to mm, `(4, 4)`."""
+        """Affine from voxel indices to mm, `(4, 4)`."""
 
     def slab(self, start: int, stop: int) -> Tensor:
-        """The slices from start to stop, `(x, y, stop - start)`, float32, in HU."""
+        """Return the slices from start to stop, `(x, y, stop - start)`, float32, in HU."""
 
 
 class Volume:
-    """A `LazyImage` oriented to RAS; a picture of two axes is a volume of one slice, in grey if it has a bit depth.
+    """A `LazyImage` in RAS orientation; a 2D picture is a volume of one slice, in grey if it has a bit depth.
 
     Args:
-        image: a path, or what is open already.
-        series_uid: of a DICOM folder with several series, the one to take.
+        image: a path, or an open image.
+        series_uid: the series to read from a DICOM folder with several.
 
     Raises:
-        FileNotFoundError: If there is none.
+        FileNotFoundError: If the path does not exist.
         ValueError: If it is not a single image of a known format.
     """
 
     def __init__(self, image: str | Path | Opened, series_uid: str = "") -> None:
         self.image = image if isinstance(image, Opened) else open_image(image, series_uid)
         self.path = self.image.path
-        #: Whether it has two axes.
+        #: Whether the image has two axes.
         self.is_picture = len(self.image.shape) == 2
         turn = np.asarray([(axis, 1) for axis in range(3)])
         size = (*self.image.shape, 1)[:3]
@@ -69,7 +69,7 @@ class Volume:
             turn = io_orientation(self.image.affine)
             self.affine = self.image.affine @ inv_ornt_aff(turn, size)
         self._axes = [int(axis) for axis in np.argsort(turn[:, 0])]
-        #: Whether each axis here runs against that of the file.
+        #: Whether each axis runs opposite to that of the file.
         self.flipped = [bool(turn[axis, 1] < 0) for axis in self._axes]
         self.shape = tuple(size[axis] for axis in self._axes)
         self.spacing = tuple(float(mm) for mm in np.linalg.norm(self.affine[:3, :3], axis=0))
@@ -80,12 +80,12 @@ class Volume:
         return self._axes[2]
 
     def __getitem__(self, index: tuple[Any, int | slice]) -> Tensor:
-        """Slices across the last axis, ``image[..., z]`` or ``[..., a:b]``: as much of a tensor as `scanner` needs."""
+        """Return slices along the last axis, ``image[..., z]`` or ``[..., a:b]``: all the indexing `scanner` needs."""
         z = index[1]
         return self.slab(z.start, z.stop) if isinstance(z, slice) else self.slab(z, z + 1)[..., 0]
 
     def window(self, bounds: Sequence[tuple[int, int]]) -> Tensor:
-        """Read a window, which may reach over the border that is repeated there: `(*(stop - start))`, float32."""
+        """Read a window, `(*(stop - start))`, float32; beyond the border of the image, its edge voxels are repeated."""
         inside = [(max(a, 0), min(b, size)) for (a, b), size in zip(bounds, self.shape, strict=True)]
         found = np.array(self.image[self.in_file(inside)], np.float32)
         part = torch.from_numpy(found.reshape((*found.shape, 1)[:3])).permute(self._axes)
@@ -95,18 +95,18 @@ class Volume:
         return read_window(part[None, None], local)[0, 0]
 
     def slab(self, start: int, stop: int) -> Tensor:
-        """The slices from start to stop along the last axis, float32."""
+        """Return the slices from start to stop along the last axis, float32."""
         return self.window([*((0, side) for side in self.shape[:-1]), (start, stop)])
 
     def in_file(self, bounds: Sequence[tuple[int, int]]) -> Window:
-        """The window of the file in which the voxels of some bounds lie."""
+        """Return the window of the file that holds the voxels within some bounds."""
         window = [slice(0, 0)] * 3
         for axis, (a, b), size, flipped in zip(self._axes, bounds, self.shape, self.flipped, strict=True):
             window[axis] = slice(size - b, size - a) if flipped else slice(a, b)
         return tuple(window[: len(self.image.shape)])
 
     def of_file(self, window: Window) -> Window:
-        """The window here of a window of the file, as many axes as that has: the inverse of `in_file`."""
+        """Return the window of the volume for a window of the file, with as many axes: the inverse of `in_file`."""
         whole = (*window, slice(0, 1))[:3]
         bounds = []
         for axis, size, flipped in zip(self._axes, self.shape, self.flipped, strict=True):
@@ -116,22 +116,22 @@ class Volume:
 
 
 def slabs(depth: int, thickness: int = SLAB) -> Iterator[tuple[int, int]]:
-    """Start and stop of the slabs that make up a depth."""
+    """Yield start and stop of the slabs that make up a depth."""
     for start in range(0, depth, thickness):
         yield start, min(start + thickness, depth)
 
 
 @contextmanager
 def create(path: str | Path, shape: Sequence[int], affine: np.ndarray) -> Iterator[Any]:
-    """Write a NIfTI of 16 bits slab by slab; it appears under its name only when whole.
+    """Write a 16-bit NIfTI slab by slab; it appears under its name only when it is complete.
 
     Args:
-        path: of the file.
-        shape: voxels per axis, three, or two of a picture.
-        affine: from voxels to mm.
+        path: file to create.
+        shape: voxels per axis, three, or two for a picture.
+        affine: from voxel indices to mm.
 
     Yields:
-        What takes the next slab, `(x, y, slices)` in HU: rounded, and clipped to 16 bits.
+        A function that takes the next slab, `(x, y, slices)` in HU, and rounds and clips it to 16 bits.
 
     Raises:
         ValueError: If the slabs did not make up the shape.
@@ -152,7 +152,7 @@ def create(path: str | Path, shape: Sequence[int], affine: np.ndarray) -> Iterat
 
 
 def write(path: str | Path, image: Slabs, thickness: int = SLAB) -> None:
-    """Write what is read slab by slab, as `create` does."""
+    """Write a volume that is read slab by slab, see `create`."""
     with create(path, image.shape, image.affine) as append:
         for start, stop in slabs(image.shape[2], thickness):
             append(image.slab(start, stop))

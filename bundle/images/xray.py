@@ -1,4 +1,4 @@
-"""X-rays: the DICOM files that are an image each, without a place in a volume, and their grey levels."""
+"""Read and write DICOM X-rays: files that are single images, not slices of a volume, as grey levels."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from bundle.images.image import ImageError, LazyImage, Opened, Write, in_order
 from pydicom.dataset import Dataset
 
 SUFFIXES = {".dcm": ".dcm"}
-#: What a result's name ends in if the source's has no suffix.
+#: Suffix of a result if the source has none.
 END = ".dcm"
 
 
 def matches(path: Path) -> bool:
-    """Whether the path is named like a DICOM file, or is one."""
+    """Return whether the path has the suffix of a DICOM file, or is one."""
     return path.name.lower().endswith(END) or is_dicom(path)
 
 
 def is_xray(file: str | Path) -> bool:
-    """Whether a file is DICOM and an image by itself, if one that `open` refuses: it has no place in a volume."""
+    """Return whether a file is DICOM and a single image without a position in a volume, even one `open` refuses."""
     return is_dicom(file) and file_kind(file) == "xray"
 
 
 def open(path: Path, **_: Any) -> Opened:
-    """Open a file; its pixels are decoded when the first are asked for.
+    """Open a file; its pixels are decoded on first access.
 
     Raises:
-        ImageError: If the file is not an X-ray of one frame in grey.
+        ImageError: If the file is not a single-frame grey X-ray.
     """
     if not is_dicom(path):
         raise ImageError(
@@ -62,7 +62,7 @@ def open(path: Path, **_: Any) -> Opened:
 
 
 def read_levels(path: Path) -> np.ndarray:
-    """The levels of an X-ray, `(columns, rows)`, 8 or 16 bits unsigned.
+    """Return the levels of an X-ray, `(columns, rows)`, unsigned 8 or 16 bits.
 
     Raises:
         ImageError: If the file cannot be decoded.
@@ -89,7 +89,7 @@ def create(
 
 
 def _check(file: str | Path, header: Dataset) -> None:
-    """Refuse what is not a single frame in grey."""
+    """Refuse anything but a single frame in grey."""
     where, modality = f"X-ray {str(file)!r}", value_of(header, "Modality") or ""
     frames, kind = value_of(header, "NumberOfFrames") or 1, value_of(header, "PhotometricInterpretation") or "nothing"
     if kind_of(header) == "slice":

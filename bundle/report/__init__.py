@@ -1,10 +1,11 @@
-"""The report of a result: what was done to the image, to look at and to compute with.
+"""Report what a translation did to an image, for reading and for further processing.
 
-- `case`: the report of one result, in all formats that are asked for; `facts`: what it tells, for JSON;
+- `case`: write the report of one result in all requested formats; `facts`: collect its contents as plain data;
 - `slices`: pictures of source, result and difference; `kernels`: transfer functions; `noise_power`: noise spectra;
-- `charts`: curves drawn; `page`: the HTML page; `document`: the PDF; `structured`: DICOM's structured report;
-- `summary`: one row an image, as CSV; `agreement`: Bland-Altman plots, where the truth is known;
-- `reporting`: reports of results that exist already, with `pairing` of sources and results.
+- `charts`: plots of the curves; `page`: HTML page; `document`: PDF; `structured`: DICOM structured report;
+- `wording`: texts of page and PDF;
+- `summary`: CSV table with one row per image; `agreement`: Bland-Altman plots, if the truth is known;
+- `reporting`: report existing results; `pairing`: match sources and results.
 """
 
 from bundle.report.case import Report

@@ -1,4 +1,4 @@
-"""Agreement of densities with the truth: Bland-Altman plots, bias and limits of agreement.
+"""Compare lung densities with the truth: Bland-Altman plots, bias and limits of agreement.
 
 Bland and Altman, Lancet 327 (1986) 307: difference against mean of both methods, mean +- 1.96 standard deviations.
 """
@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 FILE = "bland_altman.png"
-#: Column of `bundle.report.summary`, its title and unit.
+#: Columns of `bundle.report.summary`, with title and unit.
 PLOTTED = (("laa950_percent", "LAA\N{MINUS SIGN}950", "%"), ("mean_hu", "mean lung density", "HU"))
 TIMES = 1.96  # standard deviations
 FEWEST = 2  # images
@@ -28,11 +28,11 @@ DPI = 160
 
 @dataclass(frozen=True)
 class Agreement:
-    """How two methods agree.
+    """Agreement of measured and true values.
 
     Args:
-        means: of both, one for each image.
-        differences: measured less true, one for each image.
+        means: mean of both values, one for each image.
+        differences: measured minus true value, one for each image.
     """
 
     means: np.ndarray
@@ -45,18 +45,18 @@ class Agreement:
 
     @property
     def limits(self) -> tuple[float, float]:
-        """Limits of agreement; NaN of a single image."""
+        """Limits of agreement; NaN for a single image."""
         spread = TIMES * float(np.std(self.differences, ddof=1)) if len(self.differences) > 1 else np.nan
         return self.bias - spread, self.bias + spread
 
 
 def agreement(rows: Sequence[Mapping[str, str]], column: str, when: str) -> Agreement | None:
-    """Return how a density agrees with the truth; None if fewer than two images have both.
+    """Return the agreement of a density with the truth; None if fewer than two images have both.
 
     Args:
-        rows: of `bundle.report.summary.Summary`.
-        column: of the density, without when.
-        when: before or after.
+        rows: rows of `bundle.report.summary.Summary`.
+        column: column of the density, without the prefix ``when``.
+        when: ``before`` or ``after``.
     """
     names = f"{column}_{when}", f"{column}_truth"
     pairs = np.asarray([[float(row[name]) for name in names] for row in rows if all(row[name] for name in names)])
@@ -66,10 +66,10 @@ def agreement(rows: Sequence[Mapping[str, str]], column: str, when: str) -> Agre
 
 
 def draw_agreement(folder: Path, rows: Sequence[Mapping[str, str]]) -> Path | None:
-    """Draw the plots of LAA-950 and mean density; return their path, or None if fewer than two images have a truth.
+    """Plot LAA-950 and mean density; return the file's path, or None if fewer than two images have a truth.
 
     Raises:
-        FileExistsError: If a picture lies there that is not this bundle's.
+        FileExistsError: If the file exists and was not written by this bundle.
     """
     found = {(column, when): agreement(rows, column, when) for column, *_ in PLOTTED for when in ("before", "after")}
     if not any(found.values()):
@@ -93,7 +93,7 @@ def draw_agreement(folder: Path, rows: Sequence[Mapping[str, str]]) -> Path | No
 
 
 def is_own(path: Path) -> bool:
-    """Whether a picture says that it is of this bundle."""
+    """Return whether a picture's metadata say that this bundle wrote it."""
     try:
         with Image.open(path) as picture:
             return picture.info.get("Software") == NAME

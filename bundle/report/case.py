@@ -1,6 +1,7 @@
-"""The report of one result, in the formats that are asked for, beside it.
+"""Write the report of one result in the requested formats.
 
-A report that cannot be made costs one line and the run's status, never the result, which is whole before it begins.
+A report that fails prints one line and changes the run's exit status, but never affects the result, which is complete
+before.
 """
 
 from __future__ import annotations
@@ -24,26 +25,26 @@ from bundle.runtime.files import atomic
 from bundle.runtime.settings import check_highdicom, report_formats
 from bundle.transforms.check_input import CheckInput
 
-#: What a report's name ends in, by its format.
+#: Suffix of a report's file name, by format.
 ENDS = {"json": ".report.json", "html": ".report.html", "pdf": ".report.pdf", "sr": ".report.dcm"}
-#: Those with pictures.
+#: Formats with pictures.
 PICTURED = ("html", "pdf")
 
 
 class Report:
-    """Write ``RESULT.report.json`` and the like beside a result.
+    """Write reports such as ``RESULT.report.json`` next to a result.
 
     Args:
-        formats: one or several of json, html, pdf, sr (DICOM's structured report), such as "html,json".
-        hu: whether the images are CTs in HU; null to look.
-        comparable: whether source and result have one unit, so that their difference means something; null for what
-            the result's provenance says: not with ``percentiles``.
-        summary: the table that gets a row for each image; null for none.
-        folder: where the reports lie; null for beside each result.
-        root: folder of results, whose subfolders ``folder`` gets too.
+        formats: one or several of json, html, pdf, sr (DICOM structured report), such as "html,json".
+        hu: whether the images are CTs in HU; null to detect it.
+        comparable: whether source and result have the same unit, so that their difference is meaningful; null to take
+            it from the result's provenance: not with ``percentiles``.
+        summary: table that gets a row for each image; null for none.
+        folder: folder of the reports; null to write each next to its result.
+        root: folder of the results, whose subfolders are repeated in ``folder``.
 
     Raises:
-        ValueError: If a format is another one, or a structured report is asked for and highdicom is not there.
+        ValueError: If a format is unknown, or a structured report is requested and highdicom is missing.
     """
 
     def __init__(
@@ -70,15 +71,15 @@ class Report:
         series_uid: str = "",
         truth: str | Path | None = None,
     ) -> dict[str, Any] | None:
-        """Write the reports of a result; return their facts, or None if that failed, which was told.
+        """Write the reports of a result; return their facts, or None after printing why a report failed.
 
         Args:
-            source: path of the image that it was made from; of none, for an image out of noise.
-            result: path of what was written.
-            densities: of the lungs, if they were measured already.
-            told: what is known of the result, if no provenance lies beside it (`bundle.runtime.noted`).
-            series_uid: of a source that is a folder with several series.
-            truth: path of what the result should be, on the same grid; null if it is not known.
+            source: path of the source image; a path that does not exist for an image generated from noise.
+            result: path of the result.
+            densities: lung densities, if they are already measured.
+            told: provenance of the result (`bundle.runtime.noted`), used if no provenance file lies next to it.
+            series_uid: series to read if the source is a folder with several series.
+            truth: path of the true image on the same grid; null if it is not known.
         """
         facts, source, result = None, Path(source), Path(result)
         troubles: list[str] = []
@@ -92,7 +93,7 @@ class Report:
                 comparable = hu or not (told.get("settings") or {}).get("percentiles")
             facts = facts_of(before, after, hu, comparable, told, densities, Volume(truth) if truth else None)
             troubles += self.written(facts, before, after, result)
-        except Exception as error:  # whatever a library raises: the result is whole
+        except Exception as error:  # whatever a library raises, the result is complete
             troubles.append(cause(error))
         for trouble in troubles:
             fault(f"no report of {str(result)!r}: {trouble}")
@@ -104,7 +105,7 @@ class Report:
         return None if troubles else facts
 
     def written(self, facts: Mapping[str, Any], before: Volume | None, after: Volume, result: Path) -> Iterator[str]:
-        """Write the facts in each format; yield why one could not be written."""
+        """Write the facts in each format; yield the reason for each one that could not be written."""
         comparable = before is None or "difference" in facts["values"]
         place = result if self.folder is None else self.folder / named(result, self.root)
         rows: list[Row] = []
@@ -127,7 +128,7 @@ class Report:
 def write(
     path: Path, form: str, facts: Mapping[str, Any], rows: Sequence[Row], before: Volume | None, after: Volume
 ) -> None:
-    """Write facts and pictures in one format."""
+    """Write a report in one format."""
     if form == "json":
         path.write_text(as_json(facts), encoding="utf-8")
     elif form == "html":
@@ -151,7 +152,7 @@ def as_json(facts: Mapping[str, Any]) -> str:
 
 
 def is_ct(image: Volume) -> bool:
-    """Whether an image looks like a CT in HU, see `bundle.transforms.CheckInput`."""
+    """Return whether an image looks like a CT in HU, see `bundle.transforms.CheckInput`."""
     if image.is_picture:
         return False
     try:
@@ -164,7 +165,7 @@ def is_ct(image: Volume) -> bool:
 
 
 def no_structured(facts: Mapping[str, Any], source: Volume | None, result: Volume) -> str:
-    """Return why there is no structured report of a result; nothing if there is one."""
+    """Return why a result cannot have a structured report; an empty string if it can."""
     if source is None or not source.image.files or not result.image.files:
         return "source and result have to be DICOM series"
     return "" if facts["densitometry"] else "no lung was measured"

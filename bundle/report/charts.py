@@ -1,4 +1,4 @@
-"""The curves of a report: transfer functions of the kernels, and noise power spectra before and after."""
+"""Draw the curves of a report: transfer functions of the kernels, and noise power spectra before and after."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ STYLES: dict[str, Any] = {"source": "-", "result": "-", "target": (0, (4, 3))}
 TITLES = {"source": "source", "result": "result, found in it", "target": "target"}
 GRID, INK = "#e3e6ea", "#4a5058"
 SIZE = (5.4, 3.3)  # inches
-ROOM = 1.4  # of the largest gain: top of the chart, for its legend
-#: No date, and names of parts that do not change: the same report is the same file.
+ROOM = 1.4  # top of the chart as a multiple of the largest gain, to leave room for the legend
+#: Fixed element names and no date, so that the same report gives the same file.
 PLAIN: Any = {"svg.hashsalt": "report", "svg.fonttype": "path", "font.size": 9, "text.parse_math": False}
 
 
@@ -68,8 +68,8 @@ def as_svg(draw: Any, facts: Mapping[str, Any]) -> bytes:
     """Return a chart as an SVG file.
 
     Args:
-        draw: such as `draw_kernels`.
-        facts: what it draws.
+        draw: function that draws the chart, such as `draw_kernels`.
+        facts: data to draw.
     """
     with matplotlib.rc_context(PLAIN):
         figure = Figure(SIZE, layout="constrained")

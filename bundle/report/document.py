@@ -1,4 +1,4 @@
-"""The report as a PDF: pages of A4, drawn by matplotlib."""
+"""Write the report as a PDF with A4 pages, drawn by matplotlib."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure
 
 PAGE = (8.27, 11.69)  # inches, A4
-LEFT, WIDTH = 0.08, 0.84  # of the page
-LINE = 0.0135  # of the page: height of a line
-LETTERS = 112  # of a line
+LEFT, WIDTH = 0.08, 0.84  # fractions of the page width
+LINE = 0.0135  # height of a line as a fraction of the page height
+LETTERS = 112  # characters per line
 DPI = 200
-# which tells every table of a font that it keeps
+# fontTools logs every font table that it keeps
 logging.getLogger("fontTools.subset").setLevel(logging.WARNING)
 
 
 def write_pdf(path: Path, facts: Mapping[str, Any], rows: Sequence[Row]) -> None:
-    """Write the report.
+    """Write the report as a PDF.
 
     Args:
-        path: of the file.
-        facts: see `bundle.report.facts.facts_of`.
+        path: file to write.
+        facts: contents of the report, see `bundle.report.facts.facts_of`.
         rows: pictures of the slices.
     """
     with matplotlib.rc_context({**PLAIN, "pdf.fonttype": 42}), PdfPages(path, metadata={"CreationDate": None}) as pdf:
@@ -38,7 +38,7 @@ def write_pdf(path: Path, facts: Mapping[str, Any], rows: Sequence[Row]) -> None
 
 
 def pages(facts: Mapping[str, Any], rows: Sequence[Row]) -> Iterator[Figure]:
-    """Yield the pages: pictures and curves on the first, text on the others."""
+    """Yield the pages: pictures and curves on the first one, text on the others."""
     first = Figure(PAGE)
     first.text(LEFT, 0.955, wording.heading(facts), fontsize=16, weight="bold")
     warned = f" Warnings ({len(facts['warnings'])}): next page." if facts["warnings"] else ""
@@ -69,7 +69,7 @@ def pages(facts: Mapping[str, Any], rows: Sequence[Row]) -> Iterator[Figure]:
 
 
 def draw_pictures(page: Figure, facts: Mapping[str, Any], rows: Sequence[Row]) -> None:
-    """Draw the slices between the figures and the curves."""
+    """Draw the slices between the key figures and the curves."""
     if not rows:
         return
     inner = page.add_gridspec(
@@ -92,7 +92,7 @@ def draw_pictures(page: Figure, facts: Mapping[str, Any], rows: Sequence[Row]) -
 
 
 def draw_charts(page: Figure, facts: Mapping[str, Any]) -> None:
-    """Draw the curves at the foot of the page."""
+    """Draw the curves at the bottom of the page."""
     drawn: list[tuple[Any, Any]] = []
     if facts["kernel"] and facts["kernel"]["curves"]:
         drawn.append((draw_kernels, facts["kernel"]))

@@ -1,4 +1,4 @@
-"""What a report tells of a result, as plain data for JSON; without names of files or patients."""
+"""Collect the contents of a report as plain data for JSON, without names of files or patients."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from bundle.report.noise_power import deviation_of, flat_places, patch_power, ra
 from bundle.scanner import spread_slices
 from bundle.transforms.densitometry import measured
 
-SLICES = 16  # slices whose values are compared
-#: What of a result's provenance a report shows.
+SLICES = 16  # largest number of slices whose values are compared
+#: Keys of a result's provenance that a report shows.
 SHOWN = ("version", "source", "result", "weights", "job", "device", "seed", "settings", "tiles", "seconds")
-#: What densitometry tells that names files.
+#: Keys of the densitometry that are left out: file names, and warnings, which are listed separately.
 NAMES = ("source", "result", "warnings")
 
 
@@ -30,16 +30,16 @@ def facts_of(
     densities: Mapping[str, Any] | None = None,
     truth: Volume | None = None,
 ) -> dict[str, Any]:
-    """Return what is told of a result.
+    """Return the contents of a result's report.
 
     Args:
-        source: the image that it was made from; None for one out of noise.
-        result: as it was written.
+        source: the source image; None for an image generated from noise.
+        result: the result as written.
         hu: whether both are CTs in HU.
-        comparable: whether both have one unit.
-        provenance: of the result (`bundle.images.provenance.read_provenance`), or as much as is known of it.
-        densities: of the lungs, if they were measured already (`bundle.transforms.densitometry.measured`).
-        truth: what the result should be.
+        comparable: whether both have the same unit.
+        provenance: provenance of the result (`bundle.images.provenance.read_provenance`), as far as it is known.
+        densities: lung densities, if they are already measured (`bundle.transforms.densitometry.measured`).
+        truth: the true image.
 
     Raises:
         ValueError: If the images do not lie on one grid.
@@ -73,7 +73,7 @@ def facts_of(
 
 
 def lung_facts(lungs: Mapping[str, Any], truth: Volume | None, result: Volume) -> dict[str, Any] | None:
-    """Return the densities without names, and those of the truth in the same mask; None if there are no lungs."""
+    """Return the densities without file names, and the truth's in the same mask; None if there are no lungs."""
     if not lungs or lungs["after"]["both"]["mean_hu"] is None:
         return None
     found = {key: value for key, value in lungs.items() if key not in NAMES}
@@ -81,7 +81,7 @@ def lung_facts(lungs: Mapping[str, Any], truth: Volume | None, result: Volume) -
 
 
 def value_facts(source: Volume | None, result: Volume, comparable: bool) -> dict[str, Any]:
-    """Return mean and deviation of the values, and of their difference, in at most 16 slices."""
+    """Return mean and standard deviation of the values and of their difference, over at most 16 slices."""
     numbers = spread_slices(result.shape[2], SLICES)
     after, before, change = Moments(), Moments(), Moments()
     absolute = Moments()
@@ -102,25 +102,25 @@ def value_facts(source: Volume | None, result: Volume, comparable: bool) -> dict
 
 
 class Moments:
-    """Mean and standard deviation of values that come part by part."""
+    """Running mean and standard deviation of values that are added in parts."""
 
     def __init__(self) -> None:
         self.count, self.sum, self.squares = 0, 0.0, 0.0
 
     def add(self, values: np.ndarray) -> None:
-        """Count some values, float64."""
+        """Add some values, float64."""
         self.count, self.sum = self.count + values.size, self.sum + float(values.sum())
         self.squares += float(np.square(values).sum())
 
     def told(self) -> dict[str, float]:
-        """Return both, rounded."""
+        """Return mean and standard deviation, rounded."""
         mean = self.sum / self.count
         variance = max(self.squares / self.count - mean**2, 0.0)
         return {"mean": round(mean, 3), "deviation": round(variance**0.5, 3)}
 
 
 def noise_facts(source: Volume, result: Volume) -> dict[str, Any] | None:
-    """Return noise spectra at the places where the result is flat, and its deviation; None if no place is flat."""
+    """Return noise spectra and standard deviations at the flat places of the result; None if there are none."""
     places = flat_places(result)
     if not places:
         return None

@@ -1,4 +1,4 @@
-"""The kernels of a conversion as curves: of the source, of the target, and what is found in the result itself."""
+"""Describe a kernel conversion by curves: the kernels of source and target, and the kernel found in the result."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from bundle.images import Volume
 from bundle.scanner import SOFT, Kernel, TransferFunction, find_kernel
 from bundle.scanner.kernels import catalogue
 
-SPACE = 0.02  # cycles/mm between the points of a curve
+SPACE = 0.02  # cycles/mm between points of a curve
 HIGHEST = 1.2  # cycles/mm
 UNNAMED = ("", "unnamed", "reference")
-#: What a result's provenance calls a kernel that is not of the bundle's catalogue.
+#: Text in a result's provenance for a kernel that is not from the bundle's catalogue.
 OWN = "calibrated by the user"
 MOST_TEXT = 500
 
@@ -23,9 +23,9 @@ def kernel_facts(told: Mapping[str, Any] | None, source: Volume, result: Volume)
     """Return the kernels' names and transfer functions, for JSON; None if none is known or found.
 
     Args:
-        told: of the conversion, in the result's provenance; None if no kernel was converted, or this is not known.
+        told: the conversion according to the result's provenance; None if no kernel was converted or it is unknown.
         source: a CT in HU.
-        result: what was made of it.
+        result: the result for that CT.
     """
     told = told if isinstance(told, Mapping) else {}
     named = {end: text_of(told.get(end)) for end in ("source", "target", "about")}
@@ -53,12 +53,12 @@ def kernel_facts(told: Mapping[str, Any] | None, source: Volume, result: Volume)
 
 
 def text_of(value: Any) -> str:
-    """Return a text that a file tells, cut where it is too long; nothing for what is none."""
+    """Return a string from a file, truncated if it is too long; an empty string for any other value."""
     return value[:MOST_TEXT] if isinstance(value, str) else ""
 
 
 def source_kernel(told: Mapping[str, Any], name: str, about: str, image: Volume) -> tuple[TransferFunction | None, str]:
-    """Return the kernel that a CT was converted from, and where it is from; else the one that is found in it now."""
+    """Return the kernel that a CT was converted from, by default the one found in the CT now, and its origin."""
     if found := read_kernel(told.get("found")):
         return found, "found in the image"
     if name not in UNNAMED and OWN not in about and (known := catalogue().find(name)):
@@ -67,7 +67,7 @@ def source_kernel(told: Mapping[str, Any], name: str, about: str, image: Volume)
 
 
 def target_kernel(told: Mapping[str, Any], name: str, about: str) -> tuple[TransferFunction | None, str]:
-    """Return the kernel that a CT was converted to, and where it is from; None if it is not known."""
+    """Return the kernel that a CT was converted to, and its origin; None if it is not known."""
     if name and name not in UNNAMED and OWN not in about and (known := catalogue().find(name)):
         return known, f"{known.name} of the catalogue"
     if told and not name:
@@ -76,7 +76,7 @@ def target_kernel(told: Mapping[str, Any], name: str, about: str) -> tuple[Trans
 
 
 def read_kernel(found: Any) -> Kernel | None:
-    """Return a kernel that a file tells; None for what is none."""
+    """Return the kernel described in a file; None if the description is not usable."""
     try:
         numbers = {key: float(found[key]) for key in ("half", "order", "edge", "position", "cutoff")}
     except (KeyError, TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""The noise power spectrum of an image, from flat soft tissue, where only noise varies."""
+"""Estimate the noise power spectrum of an image in flat soft tissue, where only noise varies."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bundle.images import Slabs
 from bundle.scanner import SIDE, mean_power, spread_slices, tissue_patches
 from torch import Tensor
 
-SLICES = 16  # most slices to search
+SLICES = 16  # largest number of slices to search
 PATCHES = 200
 BINS = 16
 
@@ -20,7 +20,7 @@ Place = tuple[int, int, int]
 
 
 def flat_places(target: Slabs) -> list[Place]:
-    """Return the first voxels of the flattest patches of soft tissue, `SIDE` voxels in x and y; empty if none are."""
+    """Return the first voxels of the flattest soft-tissue patches, `SIDE` voxels in x and y; may be empty."""
     patches: list[tuple[float, Place]] = []
     for z in spread_slices(target.shape[2], SLICES):
         corners, ranges = tissue_patches(target.slab(z, z + 1)[..., 0].numpy())
@@ -29,7 +29,7 @@ def flat_places(target: Slabs) -> list[Place]:
 
 
 def patch_power(image: Slabs, places: Sequence[Place]) -> Tensor:
-    """Return the mean noise power of the patches at some places: HU^2 mm^2 on the grid of an FFT, `(SIDE, SIDE)`."""
+    """Return the mean noise power of the patches at some places, in HU^2 mm^2 on an FFT grid, `(SIDE, SIDE)`."""
     patches = []
     for z in sorted({place[2] for place in places}):
         slice_ = image.slab(z, z + 1)[..., 0].double()
@@ -38,12 +38,12 @@ def patch_power(image: Slabs, places: Sequence[Place]) -> Tensor:
 
 
 def noise_spectrum(image: Slabs, places: Sequence[Place]) -> tuple[np.ndarray, np.ndarray]:
-    """Return radial frequency in cycles/mm and noise power in HU^2 mm^2, the mean over the patches at some places."""
+    """Return radial frequencies in cycles/mm and the mean noise power of the patches at some places, in HU^2 mm^2."""
     return radial_mean(patch_power(image, places), image.spacing)
 
 
 def radial_mean(power: Tensor, spacing: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-    """Return radial frequency in cycles/mm and the mean of a spectrum over all directions, of rings that hold any."""
+    """Return radial frequencies in cycles/mm and the mean of a spectrum over each ring that is not empty."""
     radius = scanner.frequencies(spacing[:2], size=SIDE).numpy()
     edges = np.linspace(0, 0.5 / max(spacing[:2]), BINS + 1)
     bins = np.digitize(radius.ravel(), edges) - 1

@@ -1,4 +1,4 @@
-"""The report as one page of HTML that holds everything: pictures are inside, and nothing is fetched or run."""
+"""Write the report as a self-contained HTML page: pictures are embedded, and nothing is fetched or executed."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from bundle.report import wording
 from bundle.report.charts import as_svg, draw_kernels, draw_noise
 from bundle.report.slices import Row
 
-#: The patient's right is on the left of a slice that is seen from the feet.
+#: Mark of the patient's right, which is on the left of a slice seen from the feet.
 RIGHT = '<span class="side" title="the patient\'s right">R</span>'
 FRAME = Path(__file__).with_name("page.html")
 
 
 def as_html(facts: Mapping[str, Any], rows: Sequence[Row]) -> str:
-    """Return the page.
+    """Return the HTML page.
 
     Args:
-        facts: see `bundle.report.facts.facts_of`.
+        facts: contents of the report, see `bundle.report.facts.facts_of`.
         rows: pictures of the slices.
     """
     parts = [tiles(facts), warnings(facts), pictures(facts, rows), charts(facts), lungs(facts), origin(facts)]
@@ -39,22 +39,22 @@ def as_html(facts: Mapping[str, Any], rows: Sequence[Row]) -> str:
 
 @cache
 def frame() -> Template:
-    """Return the page around the parts."""
+    """Return the template of the page."""
     return Template(FRAME.read_text(encoding="utf-8"))
 
 
 def section(title: str, inner: str, kind: str = "") -> str:
-    """Return a part of the page; what is inside is HTML already."""
+    """Return a section of the page; ``inner`` is HTML."""
     return f'<section class="{kind}"><h2>{escape(title)}</h2>\n{inner}\n</section>'
 
 
 def inside(kind: str, content: bytes, text: str) -> str:
-    """Return an image that is part of the page."""
+    """Return an embedded image."""
     return f'<img alt="{escape(text)}" src="data:image/{kind};base64,{b64encode(content).decode()}">'
 
 
 def tiles(facts: Mapping[str, Any]) -> str:
-    """Return the figures that count most."""
+    """Return the key figures."""
     inner = [
         f'<div class="tile"><span>{escape(name)}</span><b>{escape(value)}</b><span>{escape(unit)}</span></div>'
         for name, value, unit in wording.tiles_of(facts)
@@ -71,7 +71,7 @@ def warnings(facts: Mapping[str, Any]) -> str:
 
 
 def pictures(facts: Mapping[str, Any], rows: Sequence[Row]) -> str:
-    """Return the slices."""
+    """Return the pictures of the slices."""
     if not rows:
         return ""
     names = "".join(f"<div>{escape(picture.title)}</div>" for picture in rows[0].pictures)
@@ -110,7 +110,7 @@ def charts(facts: Mapping[str, Any]) -> str:
 
 
 def lungs(facts: Mapping[str, Any]) -> str:
-    """Return the densities of the lungs."""
+    """Return the table of lung densities."""
     if not facts["densitometry"]:
         return ""
     head, rows = wording.lung_table(facts["densitometry"])

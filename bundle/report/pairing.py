@@ -1,4 +1,4 @@
-"""Which result is of which source: by the provenance beside a result, or else by their names."""
+"""Match results with their sources, by the provenance file of a result or by name."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from bundle.runtime.job import place_of
 
 @dataclass(frozen=True)
 class Pair:
-    """A result and what it was made from.
+    """A result and its source.
 
     Args:
-        source: path.
-        result: path.
-        truth: path of what the result should be; null if it is not known.
+        source: path of the source.
+        result: path of the result.
+        truth: path of the true image; null if it is not known.
     """
 
     source: str
@@ -28,16 +28,16 @@ class Pair:
 
 
 def find_pairs(source: str | Path, result: str | Path, truth: str | Path | None = None) -> list[Pair]:
-    """Return the pairs of two images, or of two folders of images; what has no partner is passed over with a line.
+    """Return the pairs of two images or of two folders of images; print and skip results without a source.
 
     Args:
-        source: an image or a folder of them.
-        result: the same of the results.
-        truth: the same of what the results should be, of the names of the sources or of the results; null for none.
+        source: an image or a folder of images.
+        result: its result or a folder of results.
+        truth: the true image or a folder of them, named like the sources or the results; null for none.
 
     Raises:
-        FileNotFoundError: If there are no images in one of them.
-        ValueError: If no result is of any source, or no truth is of any of them.
+        FileNotFoundError: If one of the paths holds no image.
+        ValueError: If no result matches a source, or no true image matches any of them.
     """
     sources, results = find_images(source), find_images(result)
     truths = find_images(truth) if truth is not None else []
@@ -67,17 +67,17 @@ def find_pairs(source: str | Path, result: str | Path, truth: str | Path | None 
 
 
 def label(path: str | Path) -> str:
-    """Return the name of a file without its suffix, or that of a folder."""
+    """Return the name of a file without its suffix, or the name of a folder."""
     return stem(path) if Path(path).is_file() else stem(Path(path).absolute())
 
 
 def by_name(result: str, sources: Sequence[str]) -> str | None:
-    """Return the source whose name that of a result begins with, the longest of several; None if there is none."""
+    """Return the source with the longest name that a result's name begins with; None if there is none."""
     name = label(result)
     fitting = [path for path in sources if name == label(path) or name.startswith(f"{label(path)}_")]
     return max(fitting, key=lambda path: len(label(path)), default=None)
 
 
 def same_name(truths: Sequence[str], source: str, result: str) -> str | None:
-    """Return the truth that is named as a source or its result; None if there is none."""
+    """Return the true image that is named like a source or its result; None if there is none."""
     return next((path for path in truths if label(path) in (label(source), label(result))), None)

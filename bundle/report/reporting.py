@@ -1,4 +1,4 @@
-"""Reports of results that exist already: the run id ``reporting`` of ``configs/report.json``."""
+"""Report existing results: the run id ``reporting`` of ``configs/report.json``."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from bundle.runtime import faults, typed_path
 
 @dataclass(frozen=True)
 class Reporting:
-    """Write reports, the table ``summary.csv`` and, where the truth is given, the plot ``bland_altman.png``.
+    """Write reports, the table ``summary.csv`` and, if the truth is given, the plot ``bland_altman.png``.
 
     Args:
-        source: an image or a folder of them.
-        result: its result, or a folder of them.
+        source: an image or a folder of images.
+        result: its result or a folder of results.
         output_dir: folder of the reports.
-        truth: what the results should be, on the same grid, of the same names; null if it is not known.
+        truth: the true images, on the same grids and with the same names; null if they are not known.
         formats: see `Report`.
-        hu: whether the images are CTs in HU; null to look at each.
+        hu: whether the images are CTs in HU; null to detect it for each.
 
     Raises:
         ValueError: If no format is given.
@@ -42,10 +42,10 @@ class Reporting:
             raise ValueError(f"report {self.formats!r} names no format; take one or more, such as html.")
 
     def run(self) -> Summary:
-        """Write them all; a report that fails does not end the others.
+        """Write all reports; one that fails does not stop the others.
 
         Raises:
-            ValueError: If source or result is missing, or none belongs to another.
+            ValueError: If source or result is missing, or no result matches a source.
             SystemExit: With status 1, if a report failed.
         """
         if self.source is None or self.result is None:

@@ -1,4 +1,4 @@
-"""Pictures of an image: some of its slices before and after, and their difference.
+"""Make pictures of an image: some of its slices before and after translation, and their difference.
 
 ::
 
@@ -20,16 +20,16 @@ from matplotlib import colormaps
 from PIL import Image
 from scipy.ndimage import uniform_filter
 
-COUNT = 3  # slices that are shown
-SEARCHED = 24  # slices that are looked at to choose them
-STEP = 4  # pixels: every so many are looked at
-LUNG_TISSUE = (-950.0, -500.0)  # HU: slices with much of it are chosen
+COUNT = 3  # slices to show
+SEARCHED = 24  # slices to search for them
+STEP = 4  # pixels between those that are searched
+LUNG_TISSUE = (-950.0, -500.0)  # HU; slices with much lung tissue are chosen
 LUNG_WINDOW = (-1350.0, 150.0)  # HU: level -600, width 1500
-PERCENTILES = (1.0, 99.5)  # black and white of images without a unit
-SPAN = {True: 1 / 10, False: 1 / 4}  # of the window, in HU and without a unit: limit of the difference's colours
-LARGEST = 640  # pixels: longest side of a picture; larger slices are averaged
+PERCENTILES = (1.0, 99.5)  # values shown as black and white in images without a unit
+SPAN = {True: 1 / 10, False: 1 / 4}  # colour limit of differences as a fraction of the window, in HU and without a unit
+LARGEST = 640  # pixels, longest side of a picture; larger slices are averaged
 COLOURS = "RdBu_r"
-ENLARGED = 4  # times that a detail is enlarged
+ENLARGED = 4  # factor by which a detail is enlarged
 
 Range = tuple[float, float]
 
@@ -39,8 +39,8 @@ class Picture:
     """One picture.
 
     Args:
-        title: what it shows.
-        pixels: grey `(rows, columns)` or coloured `(rows, columns, 3)`, 8 bits.
+        title: title of the picture.
+        pixels: grey `(rows, columns)` or colour `(rows, columns, 3)`, 8 bits.
         span: values of the darkest and the brightest pixel.
     """
 
@@ -49,7 +49,7 @@ class Picture:
     span: Range
 
     def png(self) -> bytes:
-        """Return it as a PNG file."""
+        """Return the contents of a PNG file."""
         file = BytesIO()
         Image.fromarray(self.pixels).save(file, "PNG", optimize=True)
         return file.getvalue()
@@ -60,10 +60,10 @@ class Row:
     """The pictures of one slice.
 
     Args:
-        number: of the slice, from 1 on, counted from the feet.
-        place: in mm along the patient's axis; None for a picture of two axes.
-        pictures: of it.
-        enlarged: how many times larger it is shown than the whole slice: a detail of it.
+        number: number of the slice, counted from the feet, starting at 1.
+        place: position in mm along the patient's axis; None for a 2D image.
+        pictures: pictures of the slice.
+        enlarged: enlargement, if the pictures show a detail of the slice; 1 for the whole slice.
     """
 
     number: int
@@ -78,12 +78,12 @@ def orientation_of(image: Slabs) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def chosen_slices(image: Slabs, hu: bool, count: int = COUNT) -> list[int]:
-    """Return slices that show most: spread over the lungs of a CT, over what is bright in another image.
+    """Choose informative slices: spread over the lungs of a CT, or over the bright parts of another image.
 
     Args:
-        image: of which at most 24 slices are read.
+        image: the image; at most 24 slices of it are read.
         hu: whether it is in HU.
-        count: slices at most.
+        count: largest number of slices.
     """
     numbers = spread_slices(image.shape[2], SEARCHED)
     parts = [image.slab(z, z + 1)[::STEP, ::STEP, 0].numpy() for z in numbers]
@@ -97,13 +97,13 @@ def chosen_slices(image: Slabs, hu: bool, count: int = COUNT) -> list[int]:
 
 
 def shown_rows(source: Slabs | None, result: Slabs, hu: bool, comparable: bool = True) -> Iterator[Row]:
-    """Yield the pictures of the chosen slices, from the head down, and of a CT a detail of the middle one.
+    """Yield the pictures of the chosen slices, from the head down, and for a CT a detail of the middle slice.
 
     Args:
-        source: on the same grid; None for an image out of noise.
-        result: what was made of it.
-        hu: whether both are in HU: then they are shown in the lung window.
-        comparable: whether both have one unit; else each has its own window, and their difference means nothing.
+        source: the source on the same grid; None for an image generated from noise.
+        result: the result.
+        hu: whether both are in HU, and so shown in the lung window.
+        comparable: whether both have the same unit; otherwise each gets its own window, and no difference is shown.
     """
     numbers = chosen_slices(result, hu)
     turn, is_picture = orientation_of(result), getattr(result, "is_picture", False)
@@ -132,13 +132,13 @@ def shown_rows(source: Slabs | None, result: Slabs, hu: bool, comparable: bool =
 def pictures_of(
     planes: Mapping[str, np.ndarray], spans: Mapping[str, Range], size: tuple[int, int], share: float | None
 ) -> Iterator[Picture]:
-    """Yield the pictures of source and result, and of their difference, with so many columns and rows.
+    """Yield the pictures of source, result and difference in a given size.
 
     Args:
         planes: source, if there is one, and result, `(rows, columns)`.
-        spans: black and white of each.
-        size: columns and rows.
-        share: of the span: limit of the difference's colours; None for no difference.
+        spans: values shown as black and white in each.
+        size: columns and rows of the pictures.
+        share: colour limit of the difference as a fraction of the span; None for no difference.
     """
     for name, plane in planes.items():
         yield Picture(name, resized(grey(plane, spans[name]), size), spans[name])
@@ -149,7 +149,7 @@ def pictures_of(
 
 
 def detail_of(plane: np.ndarray) -> tuple[slice, slice]:
-    """Return the part of a slice with most lung in it, a quarter of its sides."""
+    """Return the part of a slice that contains most lung, with sides a quarter as long."""
     sides = [max(size // ENLARGED, 1) for size in plane.shape]
     lung = ((plane > LUNG_TISSUE[0]) & (plane < LUNG_TISSUE[1])).astype(np.float32)
     share = uniform_filter(lung, sides, mode="constant")
@@ -162,7 +162,7 @@ def detail_of(plane: np.ndarray) -> tuple[slice, slice]:
 
 
 def pooled(plane: np.ndarray) -> np.ndarray:
-    """Return a slice averaged over blocks until it has at most 640 pixels a side; a border that fills none is cut."""
+    """Average a slice over blocks until it has at most 640 pixels per side; incomplete blocks are cropped."""
     step = -(-max(plane.shape) // LARGEST)
     x, y = (size // step for size in plane.shape)
     if step == 1 or not x or not y:
@@ -171,18 +171,18 @@ def pooled(plane: np.ndarray) -> np.ndarray:
 
 
 def percentile_span(planes: list[np.ndarray]) -> Range:
-    """Return the values to show as black and white of slices without a unit."""
+    """Return the values to show as black and white in slices without a unit."""
     low, high = np.percentile(np.concatenate([plane.ravel() for plane in planes]), PERCENTILES)
     return float(low), float(high if high > low else low + 1)
 
 
 def grey(plane: np.ndarray, span: Range) -> np.ndarray:
-    """Return a slice in 8 bits: black at the first value, white at the second."""
+    """Convert a slice to 8 bits: black at the first value of the span, white at the second."""
     return np.rint(255 * np.clip((plane - span[0]) / (span[1] - span[0]), 0, 1)).astype(np.uint8)
 
 
 def colours(difference: np.ndarray, limit: float) -> np.ndarray:
-    """Return a difference in colours, `(rows, columns, 3)`: blue below 0, white at 0, red above."""
+    """Colour a difference, `(rows, columns, 3)`: blue below 0, white at 0, red above."""
     shares: Any = np.clip(difference / limit / 2 + 0.5, 0, 1)
     return np.rint(255 * colormaps[COLOURS](shares)[..., :3]).astype(np.uint8)
 
@@ -197,7 +197,7 @@ def picture_size(image: Slabs) -> tuple[int, int]:
 
 
 def resized(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Return a picture with so many columns and rows."""
+    """Resize a picture to the given columns and rows."""
     if pixels.shape[1::-1] == size:
         return pixels
     return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))

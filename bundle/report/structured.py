@@ -1,4 +1,4 @@
-"""DICOM's structured report of the densities (PS3.16, TID 1500), by highdicom.
+"""Write the lung densities as a DICOM structured report (PS3.16, TID 1500), by highdicom.
 
 ::
 
@@ -8,7 +8,7 @@
             group: right lung, source:  LAA -950 HU, Perc15, mean attenuation, volume; its slices
             group: right lung, result:  ...
 
-What DICOM has a code for has that; what it has none for has one of this bundle, `SCHEME`.
+Measurements have DICOM's code if there is one, and otherwise one of this bundle's coding scheme, `SCHEME`.
 """
 
 from __future__ import annotations
@@ -29,30 +29,30 @@ from pydicom.sr.codedict import codes
 
 try:
     from highdicom import sr
-except ImportError:  # an extra, which is asked for by `check_highdicom`
+except ImportError:  # an optional dependency; `check_highdicom` tells how to install it
     sr = None
 
-#: Coding scheme of the measures that DICOM has no code for; private ones begin with 99 (PS3.16, section 8.2).
+#: Coding scheme of measurements without a DICOM code; private schemes begin with 99 (PS3.16, section 8.2).
 SCHEME = "99CTKTG"
 SCHEME_NAME = "Codes of the CT kernel translation GAN bundle"
 OWN_CODES = {
     "laa950_percent": ("LAA950", "Low attenuation area below -950 HU"),
     "perc15_hu": ("PERC15", "15th percentile of attenuation"),
 }
-#: What of a slice's header the reference to it needs, and what the report takes over of the first one's.
+#: Attributes of a slice's header that a reference to the slice needs.
 REFERENCE = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "Modality")
-NUMBER = 1  # is added to the number of the result's series
+NUMBER = 1  # added to the series number of the result
 WHEN = {"before": "source", "after": "result"}
-# which tells every module of a header that it copies
+# highdicom logs every module of a header that it copies
 logging.getLogger("highdicom").setLevel(logging.WARNING)
 
 
 def write_structured(path: Path, facts: Mapping[str, Any], source: Volume, result: Volume) -> None:
-    """Write the report as a DICOM file, of the patient and study of the result, in a series of its own.
+    """Write the report as a DICOM file in a new series of the result's patient and study.
 
     Args:
-        path: of the file.
-        facts: see `bundle.report.facts.facts_of`, with densities.
+        path: file to write.
+        facts: contents of the report with densities, see `bundle.report.facts.facts_of`.
         source: a DICOM series.
         result: the series that was derived from it.
 
@@ -64,9 +64,9 @@ def write_structured(path: Path, facts: Mapping[str, Any], source: Volume, resul
     slices = {"before": headers_of(source), "after": headers_of(result)}
     first = read_header(result.image.files[0])
     parts = (first.SeriesInstanceUID, __version__, facts["densitometry"])
-    slices["after"][0] = first  # of which patient and study are taken
+    slices["after"][0] = first  # the full header, for patient and study
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a patient's name in an unusual form, which they would show
+        warnings.simplefilter("ignore")  # about unusual patient names, which warnings would print
         report = sr.Comprehensive3DSR(
             evidence=[*slices["after"], *slices["before"]],
             content=content_of(facts, slices, uid_of(*parts, "device"))[0],
@@ -87,7 +87,7 @@ def write_structured(path: Path, facts: Mapping[str, Any], source: Volume, resul
 
 
 def headers_of(image: Volume) -> list[Dataset]:
-    """Return as much of the headers of all slices as references need."""
+    """Return the headers of all slices, reduced to what references need."""
     return [read_header(file, REFERENCE) for file in image.image.files]
 
 
@@ -95,9 +95,9 @@ def content_of(facts: Mapping[str, Any], slices: Mapping[str, Sequence[Dataset]]
     """Return the content of the report.
 
     Args:
-        facts: with densities.
-        slices: headers of source (before) and result (after).
-        device: UID of what measured.
+        facts: contents of the report with densities.
+        slices: headers of source (``before``) and result (``after``).
+        device: UID of the observing device.
     """
     observer = sr.DeviceObserverIdentifyingAttributes(device, MODEL, MANUFACTURER, MODEL)
     return sr.MeasurementReport(
@@ -111,7 +111,7 @@ def content_of(facts: Mapping[str, Any], slices: Mapping[str, Sequence[Dataset]]
 
 
 def groups(facts: Mapping[str, Any], slices: Mapping[str, Sequence[Dataset]]) -> Iterator[Any]:
-    """Yield a group of measurements for each lung, and for both, in the source and in the result."""
+    """Yield the measurement groups: each lung, and both together, in source and result."""
     lung = sr.CodedConcept("39607008", "SCT", "Lung")
     sides = {
         "right": sr.CodedConcept("24028007", "SCT", "Right"),
@@ -151,7 +151,7 @@ def measurements(measures: Mapping[str, float]) -> Iterator[Any]:
 
 
 def scheme() -> Dataset:
-    """Return what identifies the bundle's own coding scheme (PS3.3, C.12.1.1.4)."""
+    """Return the identification of the bundle's own coding scheme (PS3.3, C.12.1.1.4)."""
     item = Dataset()
     item.CodingSchemeDesignator, item.CodingSchemeName = SCHEME, SCHEME_NAME
     item.CodingSchemeResponsibleOrganization = MANUFACTURER

@@ -1,6 +1,6 @@
-"""One table of many images, as CSV: a row for each, also for those that failed.
+"""Write a CSV table of many images, with a row for each, including those that failed.
 
-The rows lie on disk and are replaced one by one, so that an interrupted run loses none, several processes may share the
+Rows are kept on disk and replaced one by one, so that an interrupted run loses none, several processes can share the
 table, and a later run keeps the rows of images that it skips.
 """
 
@@ -27,7 +27,7 @@ COLUMNS = (
     *("half_gain_per_mm_before", "half_gain_per_mm_after", "noise_hu_before", "noise_hu_after"),
     *("mean_change", "mean_absolute_change", *DENSITIES, "warnings"),
 )
-#: What spreadsheets take for the beginning of a formula.
+#: Characters that make a spreadsheet treat a cell as a formula.
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 DONE = "done"
 
@@ -36,8 +36,9 @@ class Summary:
     """The table ``summary.csv`` of a folder of results.
 
     Args:
-        folder: where it lies.
-        root: folder of the images, which are told by their path in it; if it is an image itself, there is no table.
+        folder: folder of the table.
+        root: folder of the images, which are identified by their path in it; if it is a single image, no table is
+            written.
     """
 
     def __init__(self, folder: str | Path, root: str | Path | None = None) -> None:
@@ -46,28 +47,28 @@ class Summary:
         self.wanted = self.root is None or not _is_image(self.root)
 
     def done(self, image: str | Path, result: Path, facts: Mapping[str, Any] | None, trouble: str = "") -> None:
-        """Write the row of an image whose result is there.
+        """Write the row of an image that has a result.
 
         Args:
             image: path of the source.
             result: path of the result.
-            facts: see `bundle.report.facts.facts_of`; None if they could not be had.
-            trouble: why the report could not be made; empty if it was.
+            facts: contents of the report, see `bundle.report.facts.facts_of`; None if there are none.
+            trouble: why the report failed; empty if it did not.
 
         Raises:
-            FileExistsError: If a table lies there that is not this bundle's.
-            NotWrittenError: If it cannot be written.
+            FileExistsError: If the table exists and was not written by this bundle.
+            NotWrittenError: If the table cannot be written.
         """
         status = f"done, but no report: {trouble}" if trouble else DONE
         told = {"image": named(image, self.root), "result": named(result, self.folder), "status": status}
         self.put({**told, **row_of(facts)} if facts else told)
 
     def failed(self, image: str | Path, cause: str) -> None:
-        """Write the row of an image that has no result. Raises as `done` does."""
+        """Write the row of an image that has no result. Raises the same errors as `done`."""
         self.put({"image": named(image, self.root), "status": f"failed: {cause}"})
 
     def put(self, row: Mapping[str, Any]) -> None:
-        """Write a row, in place of an earlier one of the same image."""
+        """Write a row, replacing an earlier one of the same image."""
         if not self.wanted:
             return
         row = {key: safe(row.get(key)) for key in COLUMNS}
@@ -79,10 +80,10 @@ class Summary:
                 part.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
 
     def rows(self) -> list[dict[str, str]]:
-        """Return the rows that are there.
+        """Return the existing rows.
 
         Raises:
-            FileExistsError: If the table is not this bundle's.
+            FileExistsError: If the table was not written by this bundle.
         """
         if not self.path.exists():
             return []
@@ -99,20 +100,20 @@ class Summary:
 
 
 def _is_image(path: Path) -> bool:
-    """Whether a path is one image, and not a folder or an archive of several."""
+    """Return whether a path is a single image, not a folder or an archive of several."""
     archive = path.name.lower().endswith(ARCHIVE)
     return bool((path.is_file() and not archive) or suffix(path) or is_series(path))
 
 
 def named(path: str | Path, root: Path | None) -> str:
-    """Return a path as seen from a folder, or its name alone if it does not lie there."""
+    """Return a path relative to a folder, or only its name if it lies elsewhere."""
     path = origin_of(path)
     inside = root is not None and root != path and path.is_relative_to(root)
     return path.relative_to(root).as_posix() if inside and root is not None else path.name
 
 
 def row_of(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the columns that a report fills."""
+    """Return the columns filled from a report."""
     kernel, noise = facts["kernel"] or {}, facts["noise"] or {}
     lungs, change = facts["densitometry"] or {}, facts["values"].get("difference", {})
     halves = {each["of"]: each["half_gain_per_mm"] for each in kernel.get("curves", ())}
@@ -132,7 +133,7 @@ def row_of(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def safe(value: Any) -> str:
-    """Return a cell; a text that a spreadsheet would compute gets an apostrophe before it."""
+    """Return a value as text, with a leading apostrophe if a spreadsheet would treat it as a formula."""
     if value is None:
         return ""
     if isinstance(value, (int, float)):
@@ -142,7 +143,7 @@ def safe(value: Any) -> str:
 
 
 def as_csv(rows: Iterable[Mapping[str, str]]) -> str:
-    """Return rows as CSV, below their heads."""
+    """Return rows as CSV with a header."""
     file = StringIO()
     writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
     writer.writeheader()

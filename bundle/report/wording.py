@@ -1,4 +1,4 @@
-"""The words of a report: what page and PDF say of the facts, the same in both."""
+"""Texts of a report, shared by the HTML page and the PDF."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NO_WARNINGS = "No warnings."
 ARROW = " \N{RIGHTWARDS ARROW} "
 TIMES = " \N{MULTIPLICATION SIGN} "
 MINUS = "\N{MINUS SIGN}"
-#: What a kernel without a name is called in a title.
+#: Names for unnamed kernels in a title.
 UNNAMED = {"unnamed": "found in the image", "reference": "that of a reference"}
 WHEN = {"before": "before", "after": "after", "truth": "truth"}
 
@@ -37,19 +37,19 @@ def heading(facts: Mapping[str, Any]) -> str:
 
 
 def is_paired(facts: Mapping[str, Any]) -> bool:
-    """Whether there is a source."""
+    """Return whether the result has a source."""
     return "before" in facts["values"]
 
 
 def subtitle(facts: Mapping[str, Any]) -> str:
-    """Return size and voxels of the image."""
+    """Return shape and voxel spacing of the image."""
     spacing = TIMES.join(f"{mm:g}" for mm in facts["spacing_mm"])
     place = f", {spacing} mm" if facts["kind"] == "ct" else ""
     return f"{TIMES.join(map(str, facts['shape']))} {'voxels' if len(facts['shape']) == 3 else 'pixels'}{place}"
 
 
 def tiles_of(facts: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Return the figures that count most: name, value and unit."""
+    """Return the key figures: name, value and unit."""
     found = []
     if noise := facts["noise"]:
         before, after = (noise[when]["deviation_hu"] for when in ("before", "after"))
@@ -70,31 +70,31 @@ def tiles_of(facts: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def half_gains(kernel: Mapping[str, Any]) -> dict[str, str]:
-    """Return the frequencies at which the gains of source, target and result are a half, by their name."""
+    """Return the half-gain frequencies of source, target and result, by name."""
     highest = f"> {kernel['frequencies_per_mm'][-1]:.2f}"
     halves = {each["of"]: each["half_gain_per_mm"] for each in kernel["curves"]}
     return {end: highest if half is None else f"{half:.2f}" for end, half in halves.items()}
 
 
 def signed(value: float, digits: int = 1) -> str:
-    """Return a number with its sign."""
+    """Format a number with its sign."""
     text = f"{abs(value):.{digits}f}"
     return text if float(text) == 0 else (f"+{text}" if value > 0 else f"{MINUS}{text}")
 
 
 def interval(lungs: Mapping[str, Any]) -> str:
-    """Return in short the interval of LAA-950 of both lungs, or that there is none."""
+    """Return a short text of the interval of LAA-950 for both lungs, or that there is none."""
     known = (lungs.get("interval_95") or {}).get("both")
     return limits(known["laa950_percent"], ".1f", "95 %: ") if known else "no interval"
 
 
 def limits(ends: tuple[float, float], form: str, before: str = "") -> str:
-    """Return an interval."""
+    """Format an interval."""
     return before + " to ".join(format(end, form) for end in ends)
 
 
 def lung_table(lungs: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Return the head and the rows of the densities."""
+    """Return header and rows of the table of densities."""
     head = ["", "", *(title.replace("-", MINUS) for _, title, _ in COLUMNS)]
     rows = []
     for side in SIDES:
@@ -110,14 +110,14 @@ def lung_table(lungs: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
 
 
 def interval_text(lungs: Mapping[str, Any]) -> str:
-    """Return what the interval of the densities is, or why there is none."""
+    """Return an explanation of the interval of the densities, or why there is none."""
     if lungs.get("interval_95"):
         return INTERVAL
     return f"No interval: {lungs.get('no_interval') or 'it was not looked for'}."
 
 
 def origin(facts: Mapping[str, Any]) -> Iterator[Pair]:
-    """Yield what is known of how the result was made: name and value."""
+    """Yield how the result was made, as far as it is known: name and value."""
     told = facts["provenance"] or {}
     yield "Bundle", f"{facts['bundle']} {told.get('version', facts['version'])}"
     if facts["kernel"] and facts["kernel"]["about"]:
@@ -130,7 +130,7 @@ def origin(facts: Mapping[str, Any]) -> Iterator[Pair]:
 
 
 def plain(value: Any, before: str = "") -> Iterator[Pair]:
-    """Yield the entries of nested data, one line each."""
+    """Flatten nested data: yield name and value of each entry."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
             yield from plain(inner, f"{before} {key}".strip())
@@ -141,7 +141,7 @@ def plain(value: Any, before: str = "") -> Iterator[Pair]:
 
 
 def caption(row: Row) -> str:
-    """Return what stands below the pictures of a slice."""
+    """Return the caption of a slice's pictures."""
     if row.place is None:
         return ""
     detail = f", enlarged {row.enlarged} times" if row.enlarged > 1 else ""
@@ -149,7 +149,7 @@ def caption(row: Row) -> str:
 
 
 def window_text(facts: Mapping[str, Any]) -> str:
-    """Return how pictures are shown."""
+    """Return a description of the display window."""
     ct = facts["kind"] == "ct"
     window = f"Lung window: level {MINUS}600, width 1500 HU." if ct else "Grey: the middle 98.5 % of the values."
     return window + (f" Difference: result {MINUS} source." if "difference" in facts["values"] else "")

@@ -1,15 +1,16 @@
-"""The machine: files, memory, processes.
+"""Files, memory, processes and the command line.
 
-- `files`: atomic files and folders, and their hashes; `replace`: one folder by another, in one step;
-- `typed`: paths as they were typed; `patterns`: what they stand for; `arguments`: misspelt keys;
-- `errors`: one last line; `each`: an evaluator over images, one of which may fail; `afterwards`: when all are done;
-- `choose`: settings by one key; `resolver`: the config that calls;
-- `bytes`: memory sizes given as text; `host_memory`: what the host has left; `process`: its age;
-- `malloc`: the C library's heap; `precision`: where bfloat16 saves time, and is right;
-- `system`: where systems differ; `locks`: between processes; `origins`: what was taken out of an archive;
-- `job`: all that a result depends on; `notes`: what is worth telling of an image;
-- `prefetch`: reading and writing while computing; `threads`: some things at once;
-- `ranks`: the processes of one run; `torchrun`: what starts them.
+- `files`: atomic writing, disk space and hashes; `replace`: replaces a folder in one step;
+- `typed`: recovers paths as typed; `patterns`: expands path patterns; `arguments`: refuses misspelt keys;
+- `settings`: checks the values of keys; `choose`: selects settings by one key; `resolver`: finds the calling config;
+- `errors`: ends a failed run with a one-line cause; `each`: runs an evaluator over images, some of which may fail;
+- `afterwards`: runs tasks after all images; `notes`: collects warnings and facts about the current image;
+- `bytes`: parses memory sizes; `host_memory`: free and used memory of the host; `process`: age of this process;
+- `malloc`: returns freed memory to the system; `precision`: decides where to use bfloat16;
+- `system`: differences between operating systems; `locks`: locks between processes;
+- `origins`: maps unpacked files to their archive; `job`: records what a result depends on;
+- `prefetch`: reads and writes while computing; `threads`: computes several items in parallel;
+- `ranks`: the processes of a distributed run; `torchrun`: starts them.
 """
 
 from bundle.runtime.afterwards import afterwards, all_images

@@ -1,4 +1,4 @@
-"""What is done when all images are done, so that it keeps none of them waiting."""
+"""Postpone tasks until all images are done, so that no image has to wait for them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ _waiting: list[Callable[[], object]] | None = None
 
 
 def afterwards(task: Callable[[], object]) -> None:
-    """Do something when all images are done; at once, if nobody waits for that (`all_images`).
+    """Run a task when all images are done, or immediately outside of `all_images`.
 
     Args:
-        task: it tells of its own failures (`bundle.runtime.fault`).
+        task: the task; reports its own failures (`bundle.runtime.fault`).
     """
     if _waiting is None:
         task()
@@ -22,7 +22,7 @@ def afterwards(task: Callable[[], object]) -> None:
 
 @contextmanager
 def all_images() -> Iterator[None]:
-    """Keep what is to be done afterwards until the block ends, and do it then, in order; not if it is interrupted."""
+    """Collect the tasks of `afterwards` and run them in order when the block ends, unless it was interrupted."""
     global _waiting
     tasks: list[Callable[[], object]] = []
     _waiting = tasks

@@ -1,4 +1,4 @@
-"""Keys of the command line that no config has, such as a misspelt one, which MONAI would take without a word."""
+"""Refuse command-line keys that no config has, such as misspelt ones, which MONAI accepts silently."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ PATHS = ("dataset_dir", "output_dir")  # keys that are paths
 
 
 def check_arguments(arguments: Sequence[str] | None = None) -> None:
-    """Refuse options of ``python -m monai.bundle run`` that neither MONAI nor the config files have.
+    """Refuse options of ``python -m monai.bundle run`` that neither MONAI nor the config files define.
 
-    A part of a block is checked as far as the configs have it: ``network_def#blocks`` is refused, an argument of a
-    component (a block with a ``_target_``) is not.
+    Keys inside a block are checked as far as the configs define them: ``network_def#blocks`` is refused, but an unknown
+    argument of a component (a block with a ``_target_``) is not.
 
     Args:
-        arguments: of the process, the program first; null for this one's. Those of other programs are not looked at.
+        arguments: the arguments of the process, program first; null for those of this process. Arguments of other
+            programs are not checked.
 
     Raises:
         ValueError: If a key is unknown.
@@ -45,11 +46,11 @@ def check_arguments(arguments: Sequence[str] | None = None) -> None:
 
 
 def check_keys(keys: Iterable[str], config_file: str | Sequence[str]) -> None:
-    """Refuse keys that the config files do not have.
+    """Refuse keys that the config files do not define.
 
     Args:
-        keys: such as ``tile_size`` or ``kernel_choice#catalogue``.
-        config_file: a path, or several.
+        keys: keys such as ``tile_size`` or ``kernel_choice#catalogue``.
+        config_file: one path or several.
 
     Raises:
         ValueError: If a key is unknown.
@@ -60,7 +61,7 @@ def check_keys(keys: Iterable[str], config_file: str | Sequence[str]) -> None:
 
 
 def _check_path(option: str, path: str, config: Mapping[str, Any]) -> None:
-    """Refuse a path that a config would take for a key of its own, or for an expression, and that is none."""
+    """Refuse a path that a config would mistake for a reference to a key or for an expression."""
     reference = re.match(r"@(\w*)", path)
     if (reference and reference[1] not in config) or re.fullmatch(r"\$[^@'\"(]*", path):
         raise ValueError(
@@ -70,7 +71,7 @@ def _check_path(option: str, path: str, config: Mapping[str, Any]) -> None:
 
 
 def _options(given: Sequence[str]) -> dict[str, str]:
-    """Return the options and their values, as Fire reads them."""
+    """Return the options and their values, parsed as Fire does."""
     found = {}
     for place, word in enumerate(given):
         if word.startswith("--") and len(word) > 2:
@@ -81,7 +82,7 @@ def _options(given: Sequence[str]) -> dict[str, str]:
 
 
 def _value(text: str) -> Any:
-    """Return one path or a list of them."""
+    """Return one path or a list of paths, parsed from text."""
     try:
         return ast.literal_eval(text)
     except (SyntaxError, ValueError):

@@ -1,4 +1,4 @@
-"""Memory sizes given as text."""
+"""Parse memory sizes given as text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def parse_bytes(size: int | float | str) -> int:
     """Return a number of bytes, given as a number or as text: ``"2GiB"``, ``"500 MB"``, ``"1.5e9"``.
 
     Raises:
-        ValueError: If it is not a positive number with a known unit.
+        ValueError: If the size is not a positive number with a known unit.
     """
     match = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*([a-z]*)\s*", str(size).lower())
     try:

@@ -1,4 +1,4 @@
-"""Settings that depend on one key of a config."""
+"""Select the settings that depend on one key of a config."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 def choose(
     name: str, value: str, options: Mapping[str, Mapping[str, Any]], default: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """The settings of one of several options, on top of those that all have.
+    """Return the settings of one of several options, merged with the defaults.
 
     Args:
-        name: the key that says which option is taken.
-        value: its value.
+        name: the key that selects the option.
+        value: the value of the key.
         options: the settings of each option.
-        default: settings of all options, which their own override.
+        default: settings common to all options; those of an option override them.
 
     Raises:
         ValueError: If there is no such option.

@@ -1,4 +1,4 @@
-"""Run an evaluator over images, of which one that fails does not end the others."""
+"""Run an evaluator over images; if one fails, the others are still processed."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from monai.engines import Evaluator
 
 
 class Closable(Protocol):
-    """What holds something until it is closed."""
+    """Something that holds a resource until it is closed."""
 
     def close(self) -> None:
-        """Give it up; once more does nothing."""
+        """Release the resource; closing again does nothing."""
 
 
 class Failures(Protocol):
-    """What is told of images that fail, such as a table (`bundle.report.Summary`)."""
+    """A recorder of failed images, such as a table (`bundle.report.Summary`)."""
 
     def failed(self, image: str, cause: str) -> None:
-        """An image has failed."""
+        """Record that an image has failed."""
 
 
 def run_each(
@@ -37,22 +37,22 @@ def run_each(
     found: Closable | None = None,
     summary: Failures | None = None,
 ) -> None:
-    """Run an evaluator over all items of its dataset; those that fail are told at the end, one line each.
+    """Run an evaluator over all items of its dataset, and print the failed ones at the end, one line each.
 
-    Of several processes, each of which has images of its own, none ends before the others have done theirs; the first
-    tells the failures of all, and all end with status 1.
+    If several processes have their own images, they wait for each other at the end; the first process prints the
+    failures of all, and all exit with status 1.
 
     Args:
-        evaluator: its loader has a MONAI `Dataset` and reads one item at a time.
-        key: of an item's image, a path.
-        together: whether several processes work on the same image, and so wait for each other: then the first failure
+        evaluator: evaluator whose loader has a MONAI `Dataset` and reads one item at a time.
+        key: key of the path of the image in an item.
+        together: whether several processes work on the same image, waiting for each other. If so, the first failure
             ends the run.
-        found: what holds the images, such as an unpacked archive, and is closed at the end, also after a failure.
-        summary: is told of each image that fails; null for nothing.
+        found: object that holds the images, such as an unpacked archive; closed at the end, even after a failure.
+        summary: records each image that fails; null for none.
 
     Raises:
-        Exception: Whatever fails before the first image is read, or is the failure of the only image.
-        SystemExit: With status 1, if some of several images failed, or what was asked for beside their results.
+        Exception: The error itself, if it occurs before the first image is read, or if there is only one image.
+        SystemExit: With status 1, if some of several images failed, or outputs requested in addition to their results.
     """
     before = len(faults())
     try:
@@ -74,7 +74,7 @@ def run_each(
 def _run(
     evaluator: Evaluator, key: str, together: bool | None, summary: Failures | None
 ) -> tuple[list[tuple[str, str]], int]:
-    """Run over all items; return paths and causes of those that fail, and the number of all."""
+    """Run over all items; return path and cause of each that failed, and the number of all items."""
     dataset: Any = evaluator.data_loader.dataset  # type: ignore[union-attr]
     items, place, begun = list(dataset.data), 0, 0
     failures: list[tuple[str, str]] = []
@@ -87,8 +87,8 @@ def _run(
     try:
         while place < len(items):
             dataset.data, begun = items[place:], 0
-            evaluator.state.epoch_length = len(dataset)  # or ignite would start over after the last one
-            evaluator._internal_run_generator = None  # ignite keeps that of a run that failed, and then does nothing
+            evaluator.state.epoch_length = len(dataset)  # or ignite would start over after the last item
+            evaluator._internal_run_generator = None  # ignite keeps the one of a failed run, and would then do nothing
             try:
                 evaluator.run()
             except Exception as error:
@@ -117,7 +117,7 @@ def _tell(summary: Failures | None, image: str, cause: str) -> None:
 
 
 def _end(failures: Sequence[tuple[str, str]], count: int, missing: Sequence[str]) -> None:
-    """Tell what has failed, one line each, and end with status 1; nothing if nothing has."""
+    """Print the failures, one line each, and exit with status 1; do nothing if there are none."""
     for path, cause in failures if first() else ():
         named = cause if Path(path).name in cause else f"image {str(origin_of(path))!r}: {cause}"
         print(f"failed: {named}", file=sys.stderr)

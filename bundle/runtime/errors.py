@@ -1,4 +1,4 @@
-"""One last line: the cause of an error that ends a run. Where it happened goes to a file, or is shown on request."""
+"""End a failed run with one line that states the cause; the traceback goes to a file, or is printed on request."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from bundle.runtime.ranks import EndedError, tell_launcher
 from bundle.runtime.system import print_any_name
 from monai.utils import MONAIEnvVars
 
-#: What MONAI puts around the error of a transform, an expression, a component.
+#: Beginnings of the errors in which MONAI wraps the error of a transform, an expression or a component.
 WRAPPERS = ("applying transform ", "Failed to evaluate ", "Failed to instantiate ")
 
 
 def cause_of(error: BaseException) -> BaseException:
-    """The error that MONAI has put others around, or the error itself."""
+    """Return the error inside MONAI's wrappers, or the error itself if it is not wrapped."""
     while isinstance(error, RuntimeError) and str(error).startswith(WRAPPERS) and error.__cause__:
         error = error.__cause__
     return error
 
 
 def last_line(error: BaseException) -> str:
-    """The cause of an error in one line."""
+    """Return the cause of an error in one line."""
     cause = cause_of(error)
     return f"error: {in_words(' '.join(str(cause).split())) or type(cause).__name__}"
 
 
 def end_in_one_line() -> None:
-    """From now on, let the last line of a run that fails tell the cause; the exit status is 1 as before.
+    """From now on, end a failed run with one line that states the cause; the exit status remains 1.
 
-    The traceback goes to a file in the folder for temporary files, whose path is told. With MONAI's environment
-    variable ``MONAI_DEBUG`` it is printed instead. Names are printed whatever letters they hold.
+    The traceback goes to a file in the temporary folder, whose path is printed. If MONAI's environment variable
+    ``MONAI_DEBUG`` is set, it is printed instead. Names are printed even if the terminal lacks some of their letters.
     """
     print_any_name()
     before = sys.excepthook
@@ -56,7 +56,7 @@ def end_in_one_line() -> None:
 
 
 def _logged(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> str:
-    """Write a traceback to a new file; return its path, or nothing if it cannot be written."""
+    """Write a traceback to a new file; return its path, or an empty string if it cannot be written."""
     try:
         with tempfile.NamedTemporaryFile(
             "w", prefix="traceback_", suffix=".txt", delete=False, encoding="utf-8"

@@ -1,4 +1,4 @@
-"""Files and folders: atomic ones, which appear under their name only when they are whole; space, hashes.
+"""Write files and folders atomically, so that they get their name only when complete; check disk space; hash files.
 
 ::
 
@@ -24,35 +24,35 @@ from bundle.runtime.locks import END, LockedError, locked
 from bundle.runtime.origins import archive_of, origin_of
 from bundle.runtime.replace import replace
 
-#: What the names of temporary folders begin with.
+#: Prefix of the names of temporary folders.
 PART = ".part_"
-#: What the system calls a full disk.
+#: Error codes of a full disk, and what they mean.
 FULL = {
     errno.ENOSPC: "disk full",
     errno.EDQUOT: "disk quota used up",
     errno.EFBIG: "file larger than allowed (see 'ulimit -f')",
 }
 
-#: What a disk says that cannot flush a folder, as some network disks cannot.
+#: Error codes of a disk that cannot flush a folder, as with some network disks.
 UNFLUSHED = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)
 
 
-#: Called with what was written whole, before it gets its name.
+#: Called with the complete file or folder before it gets its name.
 _sealing: ContextVar[Callable[[Path], object] | None] = ContextVar("_sealing", default=None)
-#: Whether nothing is to be written, see `trying`.
+#: Whether to write nothing to the given paths, see `trying`.
 _trying: ContextVar[bool] = ContextVar("_trying", default=False)
 
 
 class NotWrittenError(OSError):
-    """A file or folder could not be written whole, and nothing of it is left."""
+    """A file or folder could not be written completely; nothing of it is left."""
 
 
 @contextmanager
 def sealing(seal: Callable[[Path], object]) -> Iterator[None]:
-    """Call a function with the next file or folder that `atomic` writes, before that gets its name.
+    """Call a function with the next file or folder that `atomic` writes, before it gets its name.
 
     Args:
-        seal: is given its temporary path; an error leaves what was there before.
+        seal: called with the temporary path; if it raises, what was there before stays.
     """
     token = _sealing.set(seal)
     try:
@@ -63,9 +63,9 @@ def sealing(seal: Callable[[Path], object]) -> Iterator[None]:
 
 @contextmanager
 def trying() -> Iterator[None]:
-    """Let `atomic` begin in the system's temporary folder, with room for all: to learn what is refused at the start.
+    """Make `atomic` write to the system's temporary folder, without space checks, to test what would be refused.
 
-    Nothing is written where the path says, nor removed there; what is written to the end gets no name.
+    Nothing is written to or removed from the given path, and what was written is discarded.
     """
     token = _trying.set(True)
     try:
@@ -76,20 +76,20 @@ def trying() -> Iterator[None]:
 
 @contextmanager
 def atomic(path: str | Path, needed: int = 0, verify: Callable[[Path], object] | None = None) -> Iterator[Path]:
-    """Write a file or folder, which appears under its name only when it is whole.
+    """Write a file or folder that appears under its name only when it is complete.
 
     Args:
-        path: of the file or folder; its parent is made if missing, and an earlier file or folder there is replaced.
-        needed: bytes that it takes at least; 0 if not known.
-        verify: is given the written file or folder before it gets its name; raises `OSError` if it is not whole.
+        path: path of the file or folder. Its parent is created if missing; an existing file or folder is replaced.
+        needed: bytes that it takes at least; 0 if unknown.
+        verify: called with the written file or folder before it gets its name; raises `OSError` if it is incomplete.
 
     Yields:
-        The path to write to, of the same name in a temporary folder beside ``path``, on the same disk.
+        The path to write to: the same name in a temporary folder next to ``path``, on the same disk.
 
     Raises:
-        NotWrittenError: If the disk has less than the needed bytes free, before anything is written; or if the system
-            refuses to write, to flush or to move it. Nothing is left then, and what was there before stays.
-        FileExistsError: If a folder is there in place of the file, or a file in place of the folder.
+        NotWrittenError: If the disk has less free space than needed, before anything is written; or if it cannot be
+            written, flushed or moved. Nothing of it is left then, and what was there before stays.
+        FileExistsError: If there is a folder at the path of a file, or a file at the path of a folder.
     """
     path = Path(path)
     if _trying.get():
@@ -127,11 +127,11 @@ def atomic(path: str | Path, needed: int = 0, verify: Callable[[Path], object] |
 
 @contextmanager
 def temporary_folder(folder: Path, kind: str = "") -> Iterator[Path]:
-    """Make a temporary folder in another, which is locked while it is in use and removed afterwards.
+    """Create a temporary folder inside a folder; it is locked while in use and removed afterwards.
 
     Args:
-        folder: made if missing.
-        kind: what its name begins with besides.
+        folder: the parent folder; created if missing.
+        kind: additional prefix of the temporary folder's name.
     """
     holder = folder / f"{PART}{kind}{secrets.token_hex(4)}"
     with locked(holder):
@@ -146,8 +146,8 @@ def remove_abandoned(folder: str | Path, kept: Callable[[Path], bool] = lambda _
     """Remove the temporary folders that killed processes have left in a folder; those in use stay.
 
     Args:
-        folder: nothing happens if it does not exist.
-        kept: whether a temporary folder has to stay.
+        folder: the folder to clean; it need not exist.
+        kept: returns whether a temporary folder must stay.
     """
     for entry in Path(folder).glob(f"{PART}*"):
         left = entry.with_name(entry.name.removesuffix(END))
@@ -158,21 +158,21 @@ def remove_abandoned(folder: str | Path, kept: Callable[[Path], bool] = lambda _
 
 
 def check_space(path: str | Path, needed: int) -> None:
-    """Refuse what the disk has no room for.
+    """Check that the disk has enough free space.
 
     Args:
-        path: of the file or folder that is to be written; it need not exist.
+        path: path of the file or folder to be written; it need not exist.
         needed: bytes that it takes at least.
 
     Raises:
-        NotWrittenError: If less is free.
+        NotWrittenError: If less space is free.
     """
     if needed > free_space(path):
         raise not_written(path, OSError(errno.ENOSPC, ""), needed, True)
 
 
 def free_space(path: str | Path) -> int:
-    """Bytes that are free on the disk of a path, which need not exist."""
+    """Return the free bytes on the disk of a path, which need not exist."""
     place = Path(path).absolute()
     while not place.exists():
         place = place.parent
@@ -180,7 +180,7 @@ def free_space(path: str | Path) -> int:
 
 
 def not_written(path: str | Path, error: Exception, needed: int = 0, full: bool = False) -> NotWrittenError:
-    """The error of a file that could not be written: cause, file, what it needs, what is free, and the way out."""
+    """Return the error for a file that could not be written: cause, file, needed and free space, and what to do."""
     code = _code(error)
     if full:
         needs = f"needs at least {needed} bytes, and " if needed else "needs more; "
@@ -196,10 +196,10 @@ def not_written(path: str | Path, error: Exception, needed: int = 0, full: bool 
 
 @contextmanager
 def telling_space(path: str | Path, needed: int = 0) -> Iterator[None]:
-    """Say in one line if the disk of a path is full, while something is written there bit by bit.
+    """Turn the error of a full disk into a one-line message, while something is written to a path bit by bit.
 
     Raises:
-        NotWrittenError: If it is.
+        NotWrittenError: If the disk is full.
     """
     try:
         yield
@@ -210,14 +210,14 @@ def telling_space(path: str | Path, needed: int = 0) -> Iterator[None]:
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file, or of all files in a folder; 0 if there is none."""
+    """Return the bytes of a file, or of all files in a folder; 0 if the path does not exist."""
     if path.is_dir():
         return sum(size_of(entry) for entry in path.iterdir())
     return path.stat().st_size if path.exists() else 0
 
 
 def file_hash(path: str | Path) -> str:
-    """The SHA-256 of a file, such as of weights."""
+    """Return the SHA-256 of a file, such as a checkpoint."""
     digest = hashlib.sha256()
     with Path(path).open("rb") as file:
         while block := file.read(2**20):
@@ -226,7 +226,7 @@ def file_hash(path: str | Path) -> str:
 
 
 def fingerprint(path: str | Path) -> str:
-    """What changes when an image does: its place, and size and time of change of its files, or of its archive."""
+    """Return a hash that changes with an image: of its path, and of size and mtime of its files or its archive."""
     place, path = origin_of(path).resolve(), archive_of(path) or Path(path)
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     told = [f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files]
@@ -234,7 +234,7 @@ def fingerprint(path: str | Path) -> str:
 
 
 def _code(error: BaseException | None) -> int | None:
-    """The system's number of an error, or of what it was made from: pydicom's have none."""
+    """Return the system's code of an error or of one of its causes, as pydicom's errors have none; None if unknown."""
     while isinstance(error, (OSError, RuntimeError)):
         if isinstance(error, OSError) and error.errno is not None:
             return error.errno
@@ -243,7 +243,7 @@ def _code(error: BaseException | None) -> int | None:
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder as far as the system lets us: the threads of a library (zarr) may still be writing into it."""
+    """Remove a folder as far as possible; the threads of a library (zarr) may still be writing into it."""
     stores = any(entry.is_dir() for entry in folder.glob("*"))
     shutil.rmtree(folder, ignore_errors=True)
     for pause in system.PAUSES:
@@ -258,7 +258,7 @@ def _is_full(error: BaseException) -> bool:
 
 
 def _flush(path: Path) -> None:
-    """Have the system write a file, or a folder and all in it, to the disk, which tells if that fails."""
+    """Flush a file, or a folder with its contents, to the disk, so that a failure to write is noticed."""
     if path.is_dir():
         for entry in path.iterdir():
             _flush(entry)
@@ -266,7 +266,7 @@ def _flush(path: Path) -> None:
 
 
 def _sync(path: Path) -> None:
-    """Flush a file; a folder where the system and its disk can. Windows flushes what is open for writing alone."""
+    """Flush a file, or a folder if system and disk can. Windows only flushes what is open for writing."""
     folder = path.is_dir()
     if folder and system.WINDOWS:
         return
@@ -281,7 +281,7 @@ def _sync(path: Path) -> None:
 
 
 def stamp(path: str | Path) -> tuple[str, int, int]:
-    """Return a file's path, size in bytes and time of change: another if it changes; of a link to nothing, its own."""
+    """Return a file's path, size in bytes and mtime, to detect changes; for a broken link, those of the link itself."""
     path = Path(path)
     stat = path.stat() if path.exists() else path.lstat()
     return str(path), stat.st_size, stat.st_mtime_ns

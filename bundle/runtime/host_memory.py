@@ -1,4 +1,4 @@
-"""The host memory: what is free for this process, what there is, and what this process holds and has held."""
+"""Host memory: free, total, and current and peak memory of this process."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ try:
 except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
-#: What a process has taken, where the system tells it.
+#: Memory of this process, where the system provides it.
 STATUS = Path("/proc/self/status")
-#: What the system and a container's limit say, most of them in files of numbers: how much, and how much of it is used.
+#: Memory of the system, and pairs of files with a container's limit and how much of it is used.
 MEMINFO = Path("/proc/meminfo")
 LIMITS = (
     (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
@@ -23,7 +23,7 @@ LIMITS = (
 
 
 def free_memory() -> int:
-    """Bytes that can be taken without swapping: the system's, or what a container's limit leaves if that is less."""
+    """Return the bytes available without swapping: the system's, or what a container's limit leaves if that is less."""
     free = [_of_system()]
     for most, used in LIMITS:
         try:
@@ -34,7 +34,7 @@ def free_memory() -> int:
 
 
 def all_memory() -> int:
-    """Bytes of memory that the machine has, or that a container's limit allows if that is less; 2^63 if unknown."""
+    """Return the bytes of memory of the machine, or of a container's limit if that is less; 2^63 if unknown."""
     found = [2**63]
     with suppress(AttributeError, ValueError, OSError):
         found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
@@ -45,8 +45,8 @@ def all_memory() -> int:
 
 
 def peak_memory() -> int | None:
-    """Return the most bytes of memory that this process has had so far, or nothing where the system does not tell."""
-    with suppress(OSError, KeyError, ValueError):  # getrusage of a child process may tell its parent's peak
+    """Return the peak memory of this process so far, in bytes; None where the system does not provide it."""
+    with suppress(OSError, KeyError, ValueError):  # in a child process, getrusage may return its parent's peak
         return _lines(STATUS)["VmHWM"]
     if resource is None:
         return None
@@ -55,7 +55,7 @@ def peak_memory() -> int | None:
 
 
 def resident_memory() -> int | None:
-    """Return the bytes of memory that this process holds now, or nothing where the system does not tell."""
+    """Return the resident memory of this process, in bytes; None where the system does not provide it."""
     with suppress(OSError, KeyError, ValueError):
         return _lines(STATUS)["VmRSS"]
     return None
@@ -66,13 +66,13 @@ def _number(file: Path) -> int:
 
 
 def _lines(file: Path) -> dict[str, int]:
-    """The entries of a file of kibibytes, in bytes."""
+    """Return the entries of a file that lists sizes in kibibytes, converted to bytes."""
     lines = dict(line.split(":", 1) for line in file.read_text(encoding="utf-8").splitlines() if ":" in line)
     return {name: 1024 * int(text.split()[0]) for name, text in lines.items() if text.endswith(" kB")}
 
 
 def _of_system() -> int:
-    """Bytes that are available on the machine; if it does not tell, half of what it has."""
+    """Return the bytes available on the machine; if unknown, half of its memory."""
     with suppress(OSError, KeyError, ValueError):
         return _lines(MEMINFO)["MemAvailable"]
     try:

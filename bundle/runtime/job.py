@@ -1,4 +1,4 @@
-"""A job: all that a result depends on."""
+"""Describe a job: everything that a result depends on."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from bundle.runtime.origins import origin_of
 
 
 class Job:
-    """What results are made by; with an image, all that its result depends on.
+    """The weights and settings that results depend on; combined with an image, all that its result depends on.
 
     Args:
-        weights: the checkpoint; null for none.
-        settings: whatever else results depend on, for JSON to write.
+        weights: path of the checkpoint; null for none.
+        settings: everything else that results depend on, serializable to JSON.
     """
 
     def __init__(self, weights: str | Path | None = None, settings: Sequence[Any] = ()) -> None:
@@ -27,26 +27,26 @@ class Job:
 
     @cached_property
     def weights_hash(self) -> str | None:
-        """The SHA-256 of the weights."""
+        """SHA-256 of the weights; None without weights."""
         return file_hash(self.weights) if self.weights else None
 
     def of(self, image: str | Path, series_uid: str = "") -> dict[str, Any]:
-        """Return what the result of an image depends on, for JSON to write.
+        """Return everything that the result of an image depends on, serializable to JSON.
 
         Args:
-            image: its path.
-            series_uid: of a DICOM folder with several series, the one to take.
+            image: path of the image.
+            series_uid: the series to use, for a DICOM folder with several series.
         """
         told = {"image": fingerprint(image), "place": place_of(image), "weights": self.weights_hash}
         return {"bundle": __version__, **told, "settings": [*self.settings, *filter(None, [series_uid])]}
 
     def key(self, image: str | Path | None = None, series_uid: str = "") -> str:
-        """Return a short hash of the job, or of the job of an image, that changes with anything in it."""
+        """Return a short hash of the job, optionally for one image, that changes whenever part of the job does."""
         told = {"bundle": __version__, "weights": self.weights_hash, "settings": self.settings}
         told = self.of(image, series_uid) if image is not None else told
         return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 
 def place_of(path: str | Path) -> str:
-    """Return a hash of where a file or folder lies, or of its place in its archive, which does not tell its name."""
+    """Return a hash of the path of a file or folder, or of its path in its archive, which does not reveal its name."""
     return hashlib.sha256(str(origin_of(path).resolve()).encode(errors="surrogateescape")).hexdigest()[:16]

@@ -1,6 +1,6 @@
-"""Locks between processes, of one machine or of several that share a disk.
+"""Locks between processes on one machine, or on several machines that share a disk.
 
-A lock is a file beside what it stands for, and is gone when it is free. The system frees what a killed process held.
+A lock is a file next to what it protects, and is removed on release. The system releases the locks of killed processes.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from weakref import WeakValueDictionary
 from bundle.runtime import system
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
-#: What a disk says that knows no locks, as some network disks: a file that is there stands for a lock then.
+#: Error codes of disks without locks, such as some network disks: there, the existence of a file is the lock.
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP)
-#: What its name ends in, behind that of the lock.
+#: Suffix of that file's name, after that of the lock.
 HELD = ".held"
-#: What the name of a lock ends in.
+#: Suffix of the names of locks.
 END = ".lock"
-#: What the note of a holder begins with.
+#: Beginning of the note that names the holder of a lock.
 HOLDER = "process "
 
 
@@ -38,9 +38,9 @@ def locked(path: str | Path, wait: bool = False, task: str = "") -> Iterator[Non
     """Hold the lock of a file or folder.
 
     Args:
-        path: of what is locked; it need not exist, its folder is made if missing.
-        wait: wait for another process that holds it, and say so in a line; false: raise.
-        task: what the other process does, for the message.
+        path: path of the file or folder to lock; it need not exist, and its parent is created if missing.
+        wait: whether to print a line and wait if another process holds the lock, instead of raising.
+        task: what the other process is doing, for the message.
 
     Raises:
         LockedError: If another process holds the lock.
@@ -60,7 +60,7 @@ def locked(path: str | Path, wait: bool = False, task: str = "") -> Iterator[Non
         _sign(file)
         yield
     finally:
-        with suppress(OSError):  # Windows keeps a file that is open
+        with suppress(OSError):  # Windows cannot remove an open file
             file.unlink()
         lock.release()
         if system.WINDOWS:
@@ -69,9 +69,10 @@ def locked(path: str | Path, wait: bool = False, task: str = "") -> Iterator[Non
 
 
 class HeldLock:
-    """A lock that is held until it is released, or at the latest until the process ends; arguments as of `locked`.
+    """A lock that is held until it is released or the process ends; takes the same arguments as `locked`.
 
-    A process works on one image at a time: one that takes a lock again has failed before, and the earlier is released.
+    A process works on one image at a time. If it takes the same lock again, its earlier attempt failed, so the earlier
+    lock is released.
     """
 
     _mine: ClassVar[WeakValueDictionary[Path, HeldLock]] = WeakValueDictionary()
@@ -86,16 +87,16 @@ class HeldLock:
         self._mine[place] = self
 
     def release(self) -> None:
-        """Release it; once more does nothing."""
+        """Release the lock; releasing again does nothing."""
         self._release()
 
 
 def _taken(file: Path, timeout: float) -> BaseFileLock:
-    """Take the lock of a file, from the system, or else by another file that is there as long as the lock is held.
+    """Take a lock from the system or, if the disk has no locks, by another file that exists while the lock is held.
 
     Args:
-        file: of the lock.
-        timeout: seconds to wait for it; -1 for as long as it takes.
+        file: the file of the lock.
+        timeout: seconds to wait for the lock; -1 waits without limit.
     """
     lock: BaseFileLock = FileLock(file)
     try:
@@ -111,7 +112,7 @@ def _taken(file: Path, timeout: float) -> BaseFileLock:
 
 
 def _sign(file: Path) -> None:
-    """Note who holds a lock, unless the lock's own way of working is such a note."""
+    """Write to a lock's file who holds it, unless the file already has content of another kind."""
     with suppress(OSError, UnicodeDecodeError):
         before = file.read_text(encoding="utf-8")
         if not before or before.startswith(HOLDER):

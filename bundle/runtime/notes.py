@@ -1,4 +1,4 @@
-"""What is worth telling of the image at hand, gathered where it is known: warnings, and facts for its provenance.
+"""Collect warnings and facts about the current image, for its provenance, from wherever they arise.
 
 A process works on one image at a time.
 """
@@ -20,7 +20,7 @@ _begun = time.monotonic()
 
 
 def begin_notes() -> None:
-    """Begin with a new image: what was noted of the one before is forgotten."""
+    """Start a new image: clear the facts and warnings of the previous one."""
     global _begun
     _facts.clear()
     _warned.clear()
@@ -28,7 +28,7 @@ def begin_notes() -> None:
 
 
 def note(**facts: Any) -> None:
-    """Note facts, plain data that JSON knows; a later value of a name counts."""
+    """Note facts, serializable to JSON; a later value replaces an earlier one of the same name."""
     _facts.update(facts)
 
 
@@ -36,38 +36,40 @@ def warn(text: str, subject: str = "") -> None:
     """Warn the user, and note the warning.
 
     Args:
-        text: what is noted; it names no file, which may be named after a patient.
-        subject: the file, which only the user is told.
+        text: the warning, which is noted; it must not name a file, whose name may be that of a patient.
+        subject: the file, shown to the user but not noted.
     """
     _warned.append(text)
     warnings.warn(in_words(f"{subject} {text}".strip()), stacklevel=3)
 
 
 def remark(text: str) -> None:
-    """Tell the user what is worth knowing but not worrying, and note it beside the warnings."""
+    """Tell the user something that is no cause for concern, and note it together with the warnings."""
     _warned.append(text)
     print(f"note: {text}", file=sys.stderr)
 
 
 def fault(text: str) -> None:
-    """Tell what has failed beside a result that is whole, such as its report; the run goes on, and ends with status 1.
+    """Report that something failed although the result is complete, such as its report; the run ends with status 1.
+
+    The run continues with the other images.
 
     Args:
-        text: what, of which file, why.
+        text: what failed, for which file, and why.
     """
     _faults.append(text)
     print(f"failed: {text}", file=sys.stderr, flush=True)
 
 
 def faults() -> list[str]:
-    """Return all that was told by `fault` in this process, of whichever image."""
+    """Return all messages of `fault` in this process, for all images."""
     return list(_faults)
 
 
 def noted() -> dict[str, Any]:
-    """Return the facts, ``warnings``, ``seconds`` since the image was begun, and the process's ``peak_memory_bytes``.
+    """Return the facts, ``warnings``, ``seconds`` since the image was started, and the process's ``peak_memory_bytes``.
 
-    The peak is of resident memory since the process began; null where the system does not tell it.
+    The peak is that of resident memory since the process started; None where the system does not provide it.
     """
     seconds = round(time.monotonic() - _begun, 3)
     return {**_facts, "warnings": list(_warned), "seconds": seconds, "peak_memory_bytes": peak_memory()}

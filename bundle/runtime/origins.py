@@ -1,10 +1,10 @@
-"""Origins: what files in a temporary folder were taken out of, so that they keep their names, hashes and words.
+"""Map files in a temporary folder to the archive they were unpacked from, for names, hashes and messages.
 
 ::
 
     results/.part_zip_1f/scan/SE1/IM7   --origin_of-->   scan.zip/SE1/IM7
 
-An origin is known until the process ends, also when its folder is gone: an error may be told afterwards.
+An origin is known until the process ends, even after its folder is removed, as an error may be reported later.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ _archives: dict[Path, Path] = {}
 
 
 def add_origin(folder: str | Path, archive: str | Path) -> None:
-    """Note that what lies in a folder was taken out of an archive."""
+    """Record that the contents of a folder were unpacked from an archive."""
     _archives[absolute(folder)] = Path(archive)
 
 
 def archive_of(path: str | Path) -> Path | None:
-    """Return the archive that a file or folder was taken out of; nothing if it was not."""
+    """Return the archive that a file or folder was unpacked from; None if there is none."""
     return next((archive for folder, archive in _archives.items() if _inner(path, folder) is not None), None)
 
 
 def origin_of(path: str | Path) -> Path:
-    """Return the archive that a path was taken out of, with its place in there; the path itself if it was not."""
+    """Return the archive that a path was unpacked from, followed by its path inside; else the path itself."""
     for folder, archive in _archives.items():
         inner = _inner(path, folder)
         if inner is not None:
@@ -35,7 +35,7 @@ def origin_of(path: str | Path) -> Path:
 
 
 def in_words(text: str) -> str:
-    """Return a text that names archives in place of the folders that they were unpacked to."""
+    """Return the text with each temporary folder replaced by the archive that was unpacked there."""
     for folder, archive in _archives.items():
         for place in {str(folder), str(folder.resolve())}:
             text = text.replace(place, str(archive))
@@ -43,11 +43,11 @@ def in_words(text: str) -> str:
 
 
 def absolute(path: str | Path) -> Path:
-    """Return a path from the root on, without ``..``; links in it are not followed."""
-    return Path(os.path.abspath(path))  # noqa: PTH100 - which would follow them
+    """Return the absolute path, without ``..``; symbolic links are not followed."""
+    return Path(os.path.abspath(path))  # noqa: PTH100 - which would follow links
 
 
 def _inner(path: str | Path, folder: Path) -> Path | None:
-    """The place of a path in a folder."""
+    """Return the path relative to a folder; None if it lies outside."""
     whole = absolute(path)
     return whole.relative_to(folder) if whole.is_relative_to(folder) else None

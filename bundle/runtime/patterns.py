@@ -1,13 +1,13 @@
-"""Patterns: the paths that a text stands for, such as ``scans/*.nii.gz``; a path that exists is always taken as it is.
+"""Expand path patterns such as ``scans/*.nii.gz``; a path that exists is always taken literally.
 
 ==========  ===============================================
 ``*``       any characters of a name
-``?``       one of them
-``[ab]``    one of these
-``**``      any folders, one in another; links are not followed
+``?``       any single character
+``[ab]``    one of these characters
+``**``      any number of nested folders; links are not followed
 ==========  ===============================================
 
-What begins with a dot is found only by a pattern that does.
+Names that start with a dot are found only by a pattern with such a name.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from pathlib import Path
 
 from bundle.runtime.origins import absolute
 
-#: What makes a text a pattern.
+#: Characters that make a path a pattern.
 SIGNS = frozenset("*?[")
 
 
 def is_pattern(path: str | Path) -> bool:
-    """Whether a text that is not a path of a file or folder can be a pattern."""
+    """Return whether a path does not exist and can be a pattern."""
     return not os.path.lexists(path) and bool(SIGNS & set(str(path)))
 
 
 def matching(pattern: str | Path) -> list[Path]:
-    """Return the paths that a pattern finds, sorted.
+    """Return the sorted paths that match a pattern.
 
-    Names that exist are taken as they are: of ``[a]/*.nii`` the folder ``[a]``, if there is one.
+    Leading parts that exist are taken literally, such as the folder ``[a]`` of ``[a]/*.nii``, if there is one.
 
     Raises:
-        FileNotFoundError: If it finds nothing.
-        ValueError: If it is not written as a pattern has to be.
+        FileNotFoundError: If nothing matches.
+        ValueError: If the pattern is invalid.
     """
     base, rest = _split(pattern)
     try:
@@ -50,10 +50,10 @@ def matching(pattern: str | Path) -> list[Path]:
 
 
 def root_of(path: str | Path | Sequence[str | Path]) -> str:
-    """Return the folder whose structure results keep: a path itself, or what all lies in that is found.
+    """Return the folder whose structure the results keep: a single path itself, or the common folder of all matches.
 
     Args:
-        path: a path, a pattern, or a list of these; none has to exist.
+        path: a path, a pattern, or a list of these; they need not exist.
     """
     paths = list(path) if isinstance(path, (list, tuple)) else [Path(str(path))]
     if len(paths) == 1 and not is_pattern(paths[0]):
@@ -66,12 +66,12 @@ def root_of(path: str | Path | Sequence[str | Path]) -> str:
 
 
 def _split(pattern: str | Path) -> tuple[Path, tuple[str, ...]]:
-    """Return the longest beginning of a pattern that exists, a folder, and the parts behind it."""
+    """Return the longest leading folder of a pattern that exists, and the remaining parts."""
     parts = Path(pattern).parts
     count = next(n for n in range(len(parts) - 1, -1, -1) if os.path.lexists(Path(*parts[:n])))
     return Path(*parts[:count]), parts[count:]
 
 
 def _is_hidden(inner: Path, pattern: Sequence[str]) -> bool:
-    """Whether a path that was found has a hidden part, and the pattern has none."""
+    """Return whether a matching path has a hidden part although the pattern has none."""
     return any(part.startswith(".") for part in inner.parts) and not any(part.startswith(".") for part in pattern)

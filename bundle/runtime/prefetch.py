@@ -1,4 +1,4 @@
-"""Reading ahead and writing behind: the next item is read and the last one written while one is computed."""
+"""Read the next item and write the previous one while an item is computed."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ def prefetch(
     write: Callable[[Item, Any], None],
     threads: bool = True,
 ) -> Iterator[Item]:
-    """Read, compute and write all items in their order; yield each when it is computed.
+    """Read, compute and write all items in order; yield each item once it is computed.
 
-    At most one more item is held that was read, and one that is being written. Errors of both threads are raised here,
-    and nothing is left running.
+    Besides the current item, at most one item that was read and one that is being written are held. Errors of both
+    threads are raised here, and no thread is left running.
 
     Args:
-        items: the next one is requested one ahead.
-        read: called in its own thread, so it must not need the caller's (autograd and autocast are per thread).
+        items: the items; each is requested one item ahead.
+        read: called in its own thread, so it must not rely on state of the caller's (autograd and autocast are per
+            thread).
         compute: called in the caller's thread, with the item and what was read.
         write: called in its own thread, with the item and what was computed.
-        threads: false does one after the other, all in the caller's thread.
+        threads: if False, everything is done in turn in the caller's thread.
     """
     if not threads:
         for item in items:

@@ -1,4 +1,4 @@
-"""How long this process has run."""
+"""Age of this process."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import os
 import time
 from pathlib import Path
 
-#: Linux's files of numbers about a process and the machine.
+#: Linux files with statistics of the process and the uptime of the machine.
 STAT, UPTIME = Path("/proc/self/stat"), Path("/proc/uptime")
 
 
 def age() -> float:
-    """Seconds since the process began; of its processor's time where the system does not tell."""
+    """Return the seconds since the process started, or its CPU time where the system does not provide that."""
     try:
         begun = int(STAT.read_text(encoding="ascii").rsplit(")", 1)[1].split()[19]) / os.sysconf("SC_CLK_TCK")
         return float(UPTIME.read_text(encoding="ascii").split()[0]) - begun

@@ -1,7 +1,7 @@
-"""The processes of one inference, as torchrun starts them; a process alone is the first and only one.
+"""The processes of one inference, as started by torchrun; a single process is the first and only one.
 
-Training asks `ignite.distributed` instead. Inference cannot: ignite's first question is answered by all processes
-together, and a process without images never asks.
+Training uses `ignite.distributed` instead. Inference cannot, because ignite's first call needs all processes, and a
+process without images never makes it.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from typing import Any
 
 import torch.distributed as dist
 
-#: The variable by which torchrun tells each process where to leave why it fails.
+#: Environment variable with the file to which torchrun expects a process to write why it failed.
 ERROR_FILE = "TORCHELASTIC_ERROR_FILE"
 
 
 class EndedError(RuntimeError):
-    """Another process of the run has ended, and with it the run."""
+    """Another process of the run has ended, so the run cannot continue."""
 
 
 def rank() -> int:
-    """The number of this process among those that torchrun has started."""
+    """Return the number of this process among those started by torchrun."""
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
 def world() -> int:
-    """How many processes torchrun has started."""
+    """Return the number of processes started by torchrun."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def first() -> bool:
-    """Whether this process is the one that does what is done once."""
+    """Return whether this is the process that does what only one process must do."""
     return rank() == 0
 
 
@@ -43,7 +43,7 @@ def wait() -> None:
     """Wait for the other processes.
 
     Raises:
-        EndedError: If one of them has ended, here and in what follows.
+        EndedError: If one of them has ended; `of_first`, `of_all` and `agreed` raise it too.
     """
     if world() > 1:
         with _together():
@@ -51,7 +51,7 @@ def wait() -> None:
 
 
 def of_first(value: Any) -> Any:
-    """Return what the first process gives; all processes have to ask."""
+    """Return the value of the first process; all processes must call this."""
     if world() == 1:
         return value
     values = [value]
@@ -61,7 +61,7 @@ def of_first(value: Any) -> Any:
 
 
 def of_all(value: Any) -> list[Any]:
-    """Return what each process gives, in their order; all processes have to ask."""
+    """Return the values of all processes, in order of rank; all processes must call this."""
     if world() == 1:
         return [value]
     values = [None] * world()
@@ -71,17 +71,18 @@ def of_all(value: Any) -> list[Any]:
 
 
 def agreed(values: Sequence[Any]) -> list[Any]:
-    """Return the values of the first process, when all have theirs.
+    """Return the values of the first process, once all processes have theirs.
 
-    Each process finds the images by itself, and leaves out those that have a result: so none may write one before all
-    have looked, and all have to share the same list, or an image would be nobody's, or several processes'.
+    Each process searches for images on its own and skips those with a result. No process may therefore write a result
+    before all have searched, and all must share the same list. Otherwise an image could be processed by none of them,
+    or by several.
     """
     wait()
     return list(of_first(list(values)))
 
 
 def tell_launcher(line: str) -> None:
-    """Leave for torchrun why this process fails; nothing if it was not started by it."""
+    """Write to a file for torchrun why this process fails; do nothing if torchrun did not start it."""
     if path := os.environ.get(ERROR_FILE):
         told = {"message": line, "timestamp": str(int(time.time()))}
         Path(path).write_text(json.dumps(told), encoding="utf-8")
@@ -96,11 +97,11 @@ def _together() -> Iterator[None]:
 
 
 def shutdown(seconds: float = 1.0) -> None:
-    """Leave the other processes, and let this one end.
+    """Leave the process group, and wait a moment so that this process can end cleanly.
 
-    What ``DistributedDataParallel`` leaves behind keeps gloo's threads alive. One that still has a tensor to free when
-    the interpreter ends aborts the process, at times, on a busy machine, after all was saved
-    (pytorch/pytorch#179291); so they are given this long.
+    What ``DistributedDataParallel`` leaves behind keeps gloo's threads alive. If one of them still has a tensor to free
+    when the interpreter exits, the process sometimes aborts on a busy machine, after everything was saved
+    (pytorch/pytorch#179291). ``seconds`` gives them time to finish.
     """
     if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()

@@ -1,11 +1,11 @@
-"""Give what was written its name; a folder that has it already changes places with it in one step, where that can be.
+"""Move a file or folder to its final name; an existing folder is exchanged with it in one step, where possible.
 
 ::
 
     results/.part_k3x9/scan  <-- exchanged -->  results/scan
 
-Linux exchanges two names at once. Elsewhere, and on disks that cannot, an earlier folder steps aside by a first rename,
-and the new one comes by a second; `put_back` makes good what a process that was killed between the two has left.
+Linux can exchange two names atomically. Elsewhere, and on disks that cannot, a first rename moves the existing folder
+aside and a second one moves the new folder to its place; `put_back` repairs the state if a process was killed between.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from typing import Any
 
 from bundle.runtime import system
 
-#: What the name of an earlier folder begins with that has stepped aside.
+#: Prefix of the name of an earlier folder that was moved aside.
 ASIDE = ".aside_"
-#: Of Linux: names are relative to the working folder; exchange them.
+#: Linux constants: names are relative to the working directory; exchange them.
 AT_FDCWD, RENAME_EXCHANGE = -100, 2
-#: What the system says where a disk, or the system itself, cannot exchange names.
+#: Error codes if the disk or the system cannot exchange names.
 CANNOT = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EPERM)
 
 
 def replace(part: Path, path: Path) -> None:
-    """Move a file or folder to its place; what was there before goes only when that has worked.
+    """Move a file or folder to its place; what was there before is kept unless the move succeeds.
 
     Args:
-        part: what is moved; in place of an earlier folder, that may lie there afterwards.
-        path: its place, on the same disk.
+        part: the file or folder to move; afterwards, an earlier folder may lie here.
+        path: the new place, on the same disk.
 
     Raises:
-        FileExistsError: If a folder is there in place of a file, or a file in place of a folder.
+        FileExistsError: If there is a folder at the place of a file, or a file at the place of a folder.
     """
     if path.exists() and path.is_dir() != part.is_dir():
         kind = "folder" if path.is_dir() else "file"
@@ -57,14 +57,14 @@ def replace(part: Path, path: Path) -> None:
 
 
 def aside(path: Path) -> Path:
-    """Where an earlier folder lies while the new one takes its place."""
+    """Return where an earlier folder lies while the new one takes its place."""
     return path.with_name(f"{ASIDE}{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:12]}")
 
 
 def put_back(path: Path) -> None:
-    """Give an earlier folder its name again if nothing has taken its place; else remove it.
+    """Move an earlier folder back to its place if nothing has taken it; otherwise remove it.
 
-    To be called by one process at a time.
+    Must be called by one process at a time.
     """
     if not aside(path).is_dir():
         return
@@ -75,13 +75,13 @@ def put_back(path: Path) -> None:
 
 
 def exchange(one: Path, other: Path) -> bool:
-    """Exchange the names of two files or folders in one step, which is seen whole or not at all.
+    """Exchange the names of two files or folders atomically.
 
     Returns:
-        False if system or disk cannot; nothing is changed then.
+        False if the system or the disk cannot; nothing has changed then.
 
     Raises:
-        OSError: If it fails for another reason.
+        OSError: If the exchange fails for another reason.
     """
     call = None if system.WINDOWS else _renameat2()
     if call is None:
@@ -96,7 +96,7 @@ def exchange(one: Path, other: Path) -> bool:
 
 @cache
 def _renameat2() -> Any:
-    """The system's call, of Linux since 3.15 by a C library since glibc 2.28 or musl 1.2.5; or nothing."""
+    """Return the system call, which needs Linux 3.15 and glibc 2.28 or musl 1.2.5; None if there is none."""
     if not sys.platform.startswith("linux"):
         return None
     call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)

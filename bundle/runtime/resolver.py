@@ -1,4 +1,4 @@
-"""The config that a component is being made from, which MONAI hands to nobody."""
+"""Find the config that a component is being instantiated from, which MONAI does not pass to the component."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from monai.bundle.reference_resolver import ReferenceResolver
 
 
 def calling_resolver() -> ReferenceResolver | None:
-    """Return the resolver that is making the component from which this is called; nothing outside of a config."""
+    """Return the resolver that is instantiating the calling component; None outside of a config."""
     frame = inspect.currentframe()
     while frame is not None:
         if isinstance(caller := frame.f_locals.get("self"), ReferenceResolver):
@@ -21,20 +21,20 @@ def calling_resolver() -> ReferenceResolver | None:
 
 
 def calling_config() -> dict[str, Any] | None:
-    """Return the config that the component from which this is called is made from, as it is written."""
+    """Return the config, as written, from which the calling component is instantiated; None outside of a config."""
     resolver = calling_resolver()
     root = resolver.get_item("") if resolver else None
     return None if root is None else root.get_config()
 
 
 def deferred(key: str) -> Callable[[], Any]:
-    """Return what resolves a key of the calling config when it is called, so that its errors meet the caller.
+    """Return a function that resolves a key of the calling config, so that errors arise when the function is called.
 
     Args:
-        key: an id of the config, such as ``results#images``.
+        key: an id in the config, such as ``results#images``.
 
     Raises:
-        ValueError: If it is called outside of a config.
+        ValueError: If this is called outside of a config.
     """
     resolver = calling_resolver()
     if resolver is None:

@@ -1,4 +1,4 @@
-"""Values of a config's keys, checked before the first image is read."""
+"""Check the values of a config's keys before the first image is read."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import torch
 from bundle.runtime.bytes import parse_bytes
 from bundle.runtime.host_memory import all_memory
 
-#: Voxel types that files hold.
+#: Voxel types for files.
 TYPES = ("uint8", "int8", "int16", "int32", "float32", "float64")
-#: Formats of a report; sr is DICOM's structured report.
+#: Formats of a report; sr is a DICOM structured report.
 REPORTS = ("json", "html", "pdf", "sr")
 
 
@@ -28,21 +28,21 @@ def check_settings(
     flags: Mapping[str, Any] | None = None,
     report: Any = "",
 ) -> None:
-    """Refuse values that would fail later, or make something other than what was meant.
+    """Refuse values that would fail later or produce something unintended.
 
     Args:
         spatial_dims: 2 or 3.
-        tile_size: voxels a side, one whole number or one for each axis; null to take it from the budget.
-        memory_budget: bytes, at most what the device has.
-        device: of the networks.
+        tile_size: voxels a side, one integer or one per axis; null to derive it from the budget.
+        memory_budget: bytes, at most those of the device.
+        device: device of the networks.
         output_dtype: name of the voxel type of results.
-        seed: a whole number, not negative.
-        ranges: pairs of numbers, the lower one first, by the name of their key; blocks of such pairs are looked into.
-        flags: values that have to be true or false, or null, by the name of their key.
+        seed: a non-negative integer below 2^32.
+        ranges: pairs of numbers, the lower one first, by key; blocks of such pairs are checked too.
+        flags: values that must be True, False or null, by key.
         report: formats of a report, see `report_formats`.
 
     Raises:
-        ValueError: If a value is of the wrong kind or out of range; the message names key, value, rule and way out.
+        ValueError: If a value has the wrong type or is out of range; the message names key, value, rule and remedy.
     """
     if spatial_dims not in (2, 3) or isinstance(spatial_dims, bool):
         raise ValueError(f"spatial_dims {spatial_dims!r} is neither 2 nor 3; take one of them.")
@@ -69,13 +69,13 @@ def check_settings(
 
 
 def report_formats(report: Any) -> tuple[str, ...]:
-    """Return the formats of a report, each once: json, html, pdf, sr.
+    """Return the formats of a report without duplicates: json, html, pdf, sr.
 
     Args:
-        report: one, several with commas between them, or a list of them; empty or null for none.
+        report: one format, several separated by commas, or a list of formats; empty or null for none.
 
     Raises:
-        ValueError: If one of them is another.
+        ValueError: If a format is unknown.
     """
     listed = report.split(",") if isinstance(report, str) else report or ()
     if not isinstance(listed, (list, tuple)) or not all(isinstance(each, str) for each in listed):
@@ -87,10 +87,10 @@ def report_formats(report: Any) -> tuple[str, ...]:
 
 
 def check_highdicom() -> None:
-    """Refuse a structured report if highdicom is missing.
+    """Check that highdicom is installed, which a structured report needs.
 
     Raises:
-        ValueError: If it is, with how to get it.
+        ValueError: If it is missing; the message says how to install it.
     """
     if find_spec("highdicom") is None:
         raise ValueError(
@@ -112,7 +112,7 @@ def _check_tile_size(tile_size: Any, dims: int) -> None:
 
 
 def _check_range(name: str, pair: Any) -> None:
-    """Refuse what is not a pair of finite numbers, the lower one first."""
+    """Check that a value is a pair of finite numbers, the lower one first."""
     listed = isinstance(pair, Sequence) and not isinstance(pair, str) and len(pair) == 2
     if not listed or not all(_is_finite(value) for value in pair) or not pair[0] < pair[1]:
         raise ValueError(
@@ -125,7 +125,7 @@ def _is_finite(value: Any) -> bool:
 
 
 def _check_device(device: Any) -> None:
-    """Refuse a device that is not there."""
+    """Check that a device is available."""
     try:
         wanted = torch.device(device)
         found = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
@@ -139,7 +139,7 @@ def _check_device(device: Any) -> None:
 
 
 def _memory_of(device: torch.device) -> int:
-    """Bytes of memory that a device has."""
+    """Return the bytes of memory of a device."""
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
     return all_memory()

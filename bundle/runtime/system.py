@@ -1,4 +1,4 @@
-"""Where systems differ: what Windows and macOS do otherwise than Linux, in switches that a test can turn."""
+"""Differences between operating systems (Windows, macOS, Linux), as constants that a test can change."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from typing import TypeVar
 
 Result = TypeVar("Result")
 
-#: Windows neither removes nor renames a file that is open, and does not open folders.
+#: Windows can neither remove nor rename an open file, and does not open folders.
 WINDOWS = os.name == "nt"
-#: What Windows allows in no name; what follows a colon would become a hidden part of another file.
+#: Characters that Windows forbids in names; after a colon, a name would denote a hidden stream of another file.
 FORBIDDEN = '<>:"|?*'
-#: Seconds after which what failed is tried again: a scanner for viruses opens each new file for a moment.
+#: Seconds to wait before each retry: a virus scanner opens every new file for a moment.
 PAUSES = (0.02, 0.1, 0.3)
 
 
 def patiently(action: Callable[[], Result]) -> Result:
-    """Call what renames or removes a file; on Windows again after a pause, if another program has the file open."""
+    """Call a function that renames or removes a file; on Windows, retry if another program has the file open."""
     for pause in PAUSES if WINDOWS else ():
         try:
             return action()
@@ -32,10 +32,10 @@ def patiently(action: Callable[[], Result]) -> Result:
 
 
 def ignores_case(path: str | Path) -> bool:
-    """Return whether capital and small letters are the same in names on the disk of a path, which need not exist.
+    """Return whether names are case-insensitive on the disk of a path, which need not exist.
 
-    Nothing is written: something on the disk is looked for under its name with capitals and small letters exchanged.
-    On a disk that holds nothing yet, they are the same where systems commonly have it so.
+    Nothing is written: an existing entry is looked up under its name with the case swapped. If there is none to look
+    up, the default of the operating system is returned.
     """
     place = Path(path).absolute()
     while not place.exists():
@@ -44,7 +44,7 @@ def ignores_case(path: str | Path) -> bool:
     for folder in (place, *place.parents):
         if folder.stat().st_dev != disk:
             break
-        with suppress(OSError):  # a folder that may be entered, and not listed
+        with suppress(OSError):  # a folder that may be entered but not listed
             names = {entry.name for entry in folder.iterdir()}
             for name in names:
                 other = name.swapcase()
@@ -54,17 +54,17 @@ def ignores_case(path: str | Path) -> bool:
 
 
 def name_key(path: str | Path, case: bool) -> str:
-    """Return what two paths have in common that name one file.
+    """Return a key that is equal for two paths that name the same file.
 
     Args:
-        path: absolute.
-        case: whether capital and small letters differ; where they do not, neither do the ways to write an accent.
+        path: an absolute path.
+        case: whether names are case-sensitive; if not, Unicode normalisation forms are not distinguished either.
     """
     return str(path) if case else unicodedata.normalize("NFC", str(path)).casefold()
 
 
 def print_any_name() -> None:
-    """From now on, print what the terminal or the file behind stdout has no letter for as a code, as stderr does."""
+    """From now on, escape characters that stdout and stderr cannot encode, instead of raising."""
     for stream in (sys.stdout, sys.stderr):
         if getattr(stream, "errors", None) == "strict" and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

@@ -1,4 +1,4 @@
-"""Threads: some items at once, or none beside the caller's."""
+"""Compute several items in parallel threads, or keep PyTorch to a single thread."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Result = TypeVar("Result")
 def side_by_side(
     items: Iterable[Item], read: Callable[[Item], Any], compute: Callable[[Any], Result], threads: int
 ) -> Iterator[Result]:
-    """Compute what is read of each item in threads, and yield the results in the items' order.
+    """Read each item, compute its result in a pool of threads, and yield the results in order.
 
     Args:
-        items: each is requested when there is room for it.
+        items: the items; each is requested when a thread is available.
         read: called in the caller's thread.
         compute: called in any thread.
-        threads: how many items are held at most; 1 computes in the caller's thread.
+        threads: most items held at once; 1 computes in the caller's thread.
     """
     if threads < 2:
         yield from (compute(read(item)) for item in items)
@@ -40,9 +40,9 @@ def side_by_side(
 
 @contextmanager
 def one_thread() -> Iterator[int]:
-    """Keep PyTorch from sharing out small arrays, for which threads take longer than the work; give how many it had.
+    """Limit PyTorch to one thread, as threads slow it down on small arrays; yield the previous number of threads.
 
-    On a machine whose cores are busy each waits for the other: `exp` of 5000 numbers took 4 ms in place of 20 us.
+    On a machine whose cores are busy, threads wait for each other: `exp` of 5000 numbers took 4 ms instead of 20 us.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)

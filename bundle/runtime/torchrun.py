@@ -1,4 +1,4 @@
-"""Start several processes as `torchrun` does, by its options; if one fails, the last line tells why, with status 1.
+"""Start several processes like `torchrun`, with its options; if one fails, end with a one-line cause and status 1.
 
 ``python -m bundle.runtime.torchrun --nproc_per_node 2 ... -m monai.bundle run inference ...``
 """
@@ -14,7 +14,7 @@ from torch.distributed.run import parse_args, run
 
 
 def last_line(error: ChildFailedError) -> str:
-    """Return why processes have failed, in the words of the first that has left some, or of how one has ended."""
+    """Return why processes have failed: the message of the first that left one, or else how the first one ended."""
     told = {rank: failure for rank, failure in error.failures.items() if failure.exitcode and _words(failure)}
     if told:
         return _words(min(told.values(), key=lambda failure: failure.timestamp))
@@ -24,7 +24,7 @@ def last_line(error: ChildFailedError) -> str:
 
 
 def _words(failure: ProcessFailure) -> str:
-    """What a process has left (`bundle.runtime.ranks.tell_launcher`); nothing if it has left nothing."""
+    """Return the message that a process has left (`bundle.runtime.ranks.tell_launcher`); empty if there is none."""
     words = failure.error_file_data.get("message", "")
     return words if isinstance(words, str) and words.startswith("error: ") else ""
 
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Start the processes, and wait for them.
 
     Args:
-        arguments: of the command, torchrun's; null for those of this process.
+        arguments: command-line arguments of torchrun; null for those of this process.
 
     Raises:
         SystemExit: With status 1, if a process fails or a signal ends the run.

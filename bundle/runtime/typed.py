@@ -1,4 +1,4 @@
-"""Paths as they were typed: python-fire makes numbers, lists and truth values of what looks like one.
+"""Recover paths as they were typed: python-fire converts what looks like a number, list or boolean.
 
 ::
 
@@ -14,24 +14,24 @@ from typing import Any
 
 from bundle.runtime.errors import end_in_one_line
 
-#: The module that calls what a command names.
+#: The module of fire that runs a command.
 FIRE = "fire.core"
 
 
 def typed_path(name: str, value: Any, several: bool = False) -> str | list[str]:
-    """The path that an option was given on the command line, as it was typed there.
+    """Return the path of a command-line option as it was typed.
 
     Args:
-        name: of the option, such as ``dataset_dir``.
-        value: what has become of it; text and paths stay what they are, unless the command line says what they were.
-        several: whether it may be a list of paths as well.
+        name: name of the option, such as ``dataset_dir``.
+        value: the value after parsing; text, paths and numbers that the command line does not explain stay as they are.
+        several: whether the option also accepts a list of paths.
 
     Returns:
-        The path; a list if there are several, and no path is called as the list is written.
+        The path; or a list of paths, unless a path with the name of the list as typed exists.
 
     Raises:
-        ValueError: If the value is not a path, and the command line does not tell what it was; if it is empty, or
-            followed by another word; if it cannot be known whether ``::`` in it was typed as ``#``.
+        ValueError: If the value is not a path and is not found on the command line; if it is empty or followed by
+            another word; or if it is unclear whether ``::`` in it was typed as ``#``.
     """
     from fire.parser import DefaultParseValue
 
@@ -39,7 +39,7 @@ def typed_path(name: str, value: Any, several: bool = False) -> str | list[str]:
         parsed = DefaultParseValue(word)
         if parsed is None or (type(parsed) is type(value) and value in (parsed, _as_id(parsed))):
             if after and not after.startswith("-"):
-                end_in_one_line()  # MONAI takes the word for the run id of the step that has this done
+                end_in_one_line()  # not set up yet: MONAI takes the extra word for the run id of the step that does so
                 raise ValueError(f"{name} {word!r} is followed by {after!r}; put a pattern, or a list, in quotes.")
             if several and _are_paths(parsed) and not Path(word).exists():
                 return [str(path) for path in parsed]
@@ -58,19 +58,19 @@ def _not_empty(name: str, path: str) -> str:
 
 
 def _are_paths(value: Any) -> bool:
-    """Whether a value is a list of paths, not an empty one."""
+    """Return whether a value is a non-empty list of paths."""
     return isinstance(value, (list, tuple)) and bool(value) and all(isinstance(path, (str, Path)) for path in value)
 
 
 def _as_id(value: Any) -> Any:
-    """What MONAI makes of a text, in which it sees the names of its keys: the older of two separators goes."""
+    """Return a text as MONAI changes it: it takes ``#`` for a separator of keys, and replaces it with ``::``."""
     if isinstance(value, (list, tuple)):
         return type(value)(map(_as_id, value))
     return value.replace("#", "::") if isinstance(value, str) else value
 
 
 def _as_typed(name: str, value: Any) -> str:
-    """The path that a program has given: of two that MONAI makes one of, the one that exists, or whose folder does."""
+    """Return the path that a program gave: with ``::`` or ``#``, whichever path exists, or whose parent exists."""
     path = str(value)
     other = path.replace("::", "#")
     if other == path or isinstance(value, Path):
@@ -83,7 +83,7 @@ def _as_typed(name: str, value: Any) -> str:
 
 
 def _given(name: str, words: Sequence[str]) -> list[tuple[str, str]]:
-    """The values that an option has among some words, each with the word behind it, the last first."""
+    """Return the values of an option among the words, each with the word after it; the last one comes first."""
     found = []
     for word, after, then in zip(words, [*words[1:], ""], [*words[2:], "", ""], strict=False):
         flag, equals, value = word.partition("=")
@@ -93,7 +93,7 @@ def _given(name: str, words: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _words() -> Sequence[str]:
-    """The words of the command line, or of the command that fire was given by a program."""
+    """Return the words of the command line, or of the command that a program passed to fire."""
     frame = sys._getframe()
     while frame.f_back:
         frame = frame.f_back

@@ -1,11 +1,13 @@
-"""A simulated CT scanner, and properties of a real one found from its noise.
+"""Simulate a CT scanner, and estimate, convert and undo the reconstruction kernels of real scans.
 
-- `kernel`: transfer functions; `filters`: filters of bounded reach from them;
-- `acquisition`: one acquisition reconstructed with several kernels; `projections`: noise that depends on the object;
-- `transfer`: measured transfer functions; `calibration`: the `conversion` between two kernels, fitted to a pair;
-- `edge_spread`: a scan's transfer function, read off its skin; `flat`: noise in flat soft tissue; `finding`: the
-  kernel that fits both; `uncertainty`: how sure a conversion between two is;
-- `matching`: a kernel undone; `clipping`: values clipped at -1024 HU, restored in the mean.
+- `kernel`: parametric transfer functions; `filters`: filters of bounded reach for them;
+- `acquisition`: simulates one acquisition with several kernels; `projections`: object-dependent noise for it;
+- `transfer`: measured transfer functions; `kernels`: a catalogue of them and its file format;
+- `edge_spread`: a scan's transfer function from its skin; `flat`: noise in flat soft tissue; `finding`: the kernel that
+  fits both;
+- `conversion`: applies a calibrated conversion between kernels; `calibration`: fits it to a pair of scans;
+  `uncertainty`: estimates how uncertain a conversion is;
+- `matching`: undoes a scan's kernel; `clipping`: restores, in the mean, values clipped at -1024 HU.
 """
 
 from bundle.scanner.acquisition import HU_RANGE, acquire, acquisition_margin

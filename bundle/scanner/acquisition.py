@@ -1,19 +1,19 @@
-"""A simulated CT scanner: one noisy acquisition, reconstructed with several kernels.
+"""Simulate a CT scanner: one noisy acquisition, reconstructed with several kernels.
 
-The input is a real soft-kernel CT, so its anatomy has passed the soft kernel already. With `T` a kernel's transfer
-function in the slice plane and `n` the quantum noise of the acquisition, the same for all kernels:
+The input is a real soft-kernel CT, so the soft kernel has already been applied to its anatomy. With `T` the transfer
+function of a kernel in the slice plane and `n` the quantum noise of the acquisition, the same for all kernels:
 
     soft  = image                   + T_soft  * n
     sharp = image * T_sharp/T_soft  + T_sharp * n      power of n ~ |f| / dose (the ramp of filtered backprojection)
 
-Noise beyond the Nyquist frequency of the pixel grid is folded back, as on a real scanner: in a sharp image it doubles
-the noise power near Nyquist. Left out: correlation of the noise along z except by averaging slices, aliasing of the
-anatomy, and vendors' adaptive filters.
+Noise beyond the Nyquist frequency of the pixel grid is aliased, as on a real scanner; in a sharp image this doubles the
+noise power near Nyquist. Not simulated: correlation of the noise along z other than by averaging slices, aliasing of
+the anatomy, and vendors' adaptive filters.
 
-Any window of a volume gives the numbers of the whole: noise is a hash of (seed, global voxel position), and every
-filter is of bounded reach (`bundle.scanner.filters`).
+Any window of a volume gives the same numbers as the whole volume: noise is a hash of (seed, global voxel position), and
+every filter has bounded reach (`bundle.scanner.filters`).
 
-Noise that depends on the object is made in projections (`bundle.scanner.projections`) and given to `acquire`.
+Object-dependent noise is simulated in projections (`bundle.scanner.projections`) and passed to `acquire`.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from bundle.scanner.kernel import GRID, SHARP, SOFT, Kernel, frequencies, noise_
 from torch import Tensor
 
 HU_RANGE = (-1024, 3071)  # 12 bits
-_AT_ONCE = 1 << 22  # voxels filtered at once, to bound the memory
+_AT_ONCE = 1 << 22  # most voxels filtered at once, to bound the memory
 
 
 def acquisition_margin(spatial_dims: int, slice_thickness: int = 1) -> tuple[int, ...]:
-    """Return the voxels per axis that `acquire` removes on each side."""
+    """Return the number of voxels per axis that `acquire` removes on each side."""
     return (RADIUS, RADIUS, slice_thickness // 2)[:spatial_dims]
 
 
@@ -49,30 +49,30 @@ def acquire(
     quantize: bool = True,
     noise: Tensor | None = None,
 ) -> list[Tensor]:
-    """Return one image per kernel, all of one acquisition, in HU; the same numbers for any window of a volume.
+    """Return one image per kernel, all of one acquisition, in HU; the numbers are the same for any window of a volume.
 
     Args:
-        image: `(*spatial)` or `(B, 1, *spatial)` in HU, spatial (x, y) or (x, y, z), with a margin of
-            `acquisition_margin` voxels a side.
-        spacing: voxel size in mm, per spatial axis.
+        image: `(*spatial)` or `(B, 1, *spatial)` in HU, spatial (x, y) or (x, y, z), including a margin of
+            `acquisition_margin` voxels on each side.
+        spacing: voxel spacing in mm, per spatial axis.
         kernels: the kernels to reconstruct with.
-        dose: mAs-like: noise ~ 1 / sqrt(dose). 100 is the calibration pair, in 8 mm slices; thinner slices of such a
-            scan have 100 * thickness / 8. `math.inf` adds no noise.
-        seed: of the noise; one per item of the batch, or one number, with `seed + b` for item b. A generator draws the
-            noise three times as fast, in order and not by position, in single precision: for training patches, whose
-            windows need not agree with each other.
+        dose: dose in mAs-like units: noise ~ 1 / sqrt(dose). 100 is that of the calibration pair with its 8 mm slices;
+            thinner slices of such a scan have 100 * thickness / 8. `math.inf` adds no noise.
+        seed: seed of the noise; one per item of the batch, or one number, with `seed + b` for item b. A generator draws
+            the noise three times as fast, sequentially rather than by position and in single precision: for training
+            patches, whose windows need not agree with each other.
         origin: global index of the image's first voxel, per spatial axis; default zeros.
         image_kernel: the kernel with which the image was reconstructed.
         slice_thickness: odd number of slices to average along z, of both anatomy and noise.
-        quantize: round, and clip to the scanner's 12 bits (-1024..3071).
-        noise: noise before the kernel at dose 100, shaped as the image (`bundle.scanner.projection_noise`), in place of
-            noise that is equally strong everywhere; seed and origin have no effect then.
+        quantize: whether to round and to clip to the scanner's 12 bits (-1024..3071).
+        noise: noise before the kernel at dose 100, of the image's shape (`bundle.scanner.projection_noise`), instead of
+            noise that is equally strong everywhere; seed and origin then have no effect.
 
     Returns:
-        For each kernel the float32 image less its margin: `(X - 2 margin_x, ...)`, leading axes as in the input.
+        For each kernel, the float32 image without its margin: `(X - 2 margin_x, ...)`, leading axes as in the input.
 
     Raises:
-        ValueError: If spacing, origin, seed, image or noise is of the wrong size, or dose or thickness is out of range.
+        ValueError: If spacing, origin, seed, image or noise has the wrong size, or dose or thickness is out of range.
     """
     batched, dims = image.ndim > 3, image.ndim - 2 if image.ndim > 3 else image.ndim
     items = image.shape[0] if batched else 1
@@ -117,7 +117,7 @@ def acquire(
                 if level:
                     for field, taps in zip(noise_f, noises[k], strict=True):
                         result = result + field * taps
-                # The wrap of the circular convolution stays within the margin, which is removed.
+                # The wrap-around of the circular convolution stays within the margin, which is removed.
                 whole = torch.fft.irfft2(result, s=size)
                 parts.append(whole[:, RADIUS : nx - RADIUS, RADIUS : ny - RADIUS])
     results = []
@@ -141,7 +141,7 @@ def _check(
     batched: bool,
     dims: int,
 ) -> None:
-    """Raise a ValueError with name, value, rule and way out."""
+    """Check the arguments of `acquire`; raise a ValueError with name, value, rule and remedy."""
     if dims not in (2, 3) or (batched and image.shape[1] != 1):
         shape = tuple(image.shape)
         raise ValueError(f"image has shape {shape}, not (x, y), (x, y, z) or (B, 1, *spatial); reshape it.")
@@ -168,19 +168,19 @@ def _check(
 
 @lru_cache(maxsize=64)
 def _anatomy_taps(kernel: Kernel, image_kernel: Kernel, spacing: tuple[float, float]) -> Tensor:
-    """Return the taps that turn the image's kernel into another one; a delta if both are the same."""
+    """Return the taps that turn the image's kernel into another kernel; a delta if both are the same."""
     gain = torch.ones(GRID, GRID, dtype=torch.float64)
     return filter_taps(gain if kernel == image_kernel else ratio(kernel, image_kernel, frequencies(spacing)), mean=1.0)
 
 
 @lru_cache(maxsize=64)
 def _noise_taps(kernel: Kernel, spacing: tuple[float, float]) -> tuple[Tensor, Tensor]:
-    """Return the taps for white noise at dose 100, for the frequencies up to Nyquist and for those folded onto them."""
+    """Return the taps for white noise at dose 100, for frequencies up to Nyquist and for those aliased onto them."""
     base, folded = (filter_taps((power / math.prod(spacing)).sqrt()) for power in noise_power(kernel, spacing))
     return base, folded
 
 
 @lru_cache(maxsize=64)
 def _given_taps(kernel: Kernel, spacing: tuple[float, float]) -> tuple[Tensor]:
-    """Return the taps of a kernel alone, for noise that has its spectrum already."""
+    """Return the taps of the kernel alone, for noise that already has its spectrum."""
     return (filter_taps(kernel.transfer(frequencies(spacing)), mean=1.0),)

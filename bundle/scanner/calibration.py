@@ -1,14 +1,14 @@
-"""The filter from one kernel to another, fitted to a pair of scans: one acquisition, reconstructed twice.
+"""Fit the filter from one kernel to another to a pair of scans: one acquisition, reconstructed twice.
 
 With `H_k` the part of the source around knot k (a hat function over the radial frequency), the result of the filter is
-linear in its gains, and the gains of least squared error in HU are found from normal equations:
+linear in its gains, and normal equations give the gains of least squared error in HU:
 
     result = H_0 + g_1 H_1 + ... + g_15 H_15        gain 1 at frequency 0, which keeps the mean of flat regions
 
-Then the shift of HU levels (`bundle.scanner.conversion`) is fitted to what the filter leaves, in the same way.
+Then the shift of HU levels (`bundle.scanner.conversion`) is fitted to the remaining error in the same way.
 
-Voxels whose target is bone or metal are left out: they would lead the fit. Values clipped at -1024 HU are restored in
-the mean first (`bundle.scanner.clipping`).
+Voxels whose target is bone or metal are excluded, as they would dominate the fit. First, values clipped at -1024 HU are
+restored in the mean (`bundle.scanner.clipping`).
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ from bundle.scanner.transfer import Transfer
 from torch import Tensor
 
 KNOTS = tuple(round(0.08 * k, 2) for k in range(16))  # 0 to 1.2 cycles/mm
-BRIGHTEST = 300.0  # HU of the target: above are bone, contrast agent and metal
-STRIPS = 8  # parts of a slice: the gains' deviation is found by leaving out one after the other
+BRIGHTEST = 300.0  # HU of the target: bone, contrast agent and metal are brighter
+STRIPS = 8  # parts of a slice; leaving out one at a time (jackknife) gives the gains' deviations
 LEVELS = (-1000.0, -960.0, -850.0, -600.0, -150.0, 0.0, 150.0)  # HU: air, lung and soft tissue
-_PRIOR = 200.0  # voxels' weight of no shift, at each level
-_SMOOTHNESS = 1e-3  # weight of the second differences, of the mean energy around a knot
+_PRIOR = 200.0  # weight of the prior of no shift at each level, in voxels
+_SMOOTHNESS = 1e-3  # weight of the second differences, relative to the mean energy around a knot
 
 
-#: Source and target, `(x, y)` in HU, and the voxels to fit, boolean, or None for all.
+#: Source and target, `(x, y)` in HU, and a boolean mask of the voxels to fit, or None for all.
 Slices = tuple[Tensor, Tensor, Tensor | None]
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """The normal equations of a filter; those of several slices are added.
+    """The normal equations of a filter; those of several slices can be added.
 
     Args:
-        products: of the parts around the knots, per strip, `(strips, knots - 1, knots - 1)`.
-        targets: of parts and target, `(strips, knots - 1)`.
-        squares: sum of the squared target, less the part at 0, per strip, `(strips,)`.
+        products: products of the parts around the knots, per strip, `(strips, knots - 1, knots - 1)`.
+        targets: products of the parts and the target, per strip, `(strips, knots - 1)`.
+        squares: sum of squares of the target minus the part at frequency 0, per strip, `(strips,)`.
         voxels: number of voxels per strip, `(strips,)`.
     """
 
@@ -63,16 +63,16 @@ class Calibration:
         )
 
     def residual(self, gain: Transfer) -> float:
-        """Return the root of the mean squared error in HU that a gain leaves."""
+        """Return the root mean squared error in HU that remains with a gain."""
         gains = np.array(gain.gains[1:])
         error = self.squares.sum() - 2 * gains @ self.targets.sum(0) + gains @ self.products.sum(0) @ gains
         return math.sqrt(max(float(error), 0.0) / self.voxels.sum())
 
     def filter(self, name: str = "", source: str = "") -> Transfer:
-        """Return the fitted gains, with their deviations by the jackknife over the strips.
+        """Return the fitted gains, with their standard deviations by a jackknife over the strips.
 
         Raises:
-            ValueError: If no voxel was added.
+            ValueError: If there is no voxel to fit.
         """
         if not self.voxels.sum() > 0:
             raise ValueError(f"no voxel of the target is below {BRIGHTEST:g} HU; give a pair of CTs in HU.")
@@ -94,10 +94,10 @@ def calibrated(source: Tensor, target: Tensor, spacing: Sequence[float], use: Te
     """Return the normal equations of one slice.
 
     Args:
-        source: `(x, y)` in HU, of the kernel to filter.
-        target: `(x, y)` in HU, of the other kernel, of the same acquisition.
-        spacing: pixel size in mm, of the two axes.
-        use: `(x, y)`, boolean: the voxels to fit; null for all. Voxels whose target is bright are left out anyway.
+        source: `(x, y)` in HU, reconstructed with the kernel to filter.
+        target: `(x, y)` in HU, of the same acquisition with the other kernel.
+        spacing: pixel spacing in mm, of the two axes.
+        use: `(x, y)`, boolean mask of the voxels to fit; null for all. Voxels with a bright target are always excluded.
 
     Raises:
         ValueError: If the shapes differ.
@@ -121,7 +121,7 @@ def calibrated(source: Tensor, target: Tensor, spacing: Sequence[float], use: Te
 
 
 def bands(source: Tensor, spacing: Sequence[float]) -> Tensor:
-    """Return the parts of a slice around each knot, `(knots, x, y)`, float64; their sum is the slice, unclipped."""
+    """Return the parts of a slice around each knot, `(knots, x, y)`, float64; their sum is the slice, `prepared`."""
     padded = with_border(prepared(source[..., None]))
     radius = frequencies(spacing[:2]).numpy()
     parts = []
@@ -135,13 +135,13 @@ def calibrate(pair: Iterable[Slices], spacing: Sequence[float], name: str = "", 
     """Return the conversion fitted to the slices of a pair.
 
     Args:
-        pair: per slice the source, the target and the voxels to fit, as `calibrated` takes them; iterated twice.
-        spacing: pixel size in mm, of the first two axes.
-        name: of the conversion.
-        source: what it was measured on.
+        pair: source, target and voxels to fit of each slice, as for `calibrated`; iterated twice, so not a generator.
+        spacing: pixel spacing in mm, of the first two axes.
+        name: name of the conversion.
+        source: what the conversion was measured on.
 
     Raises:
-        ValueError: If there is nothing to fit, or the shapes differ.
+        ValueError: If there is no voxel to fit, or the shapes differ.
     """
     equations = sum((calibrated(a, b, spacing, use) for a, b, use in pair), Calibration())
     gain = equations.filter(name, source)
@@ -157,15 +157,15 @@ def calibrate(pair: Iterable[Slices], spacing: Sequence[float], name: str = "", 
 
 
 def _solved(products: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Solve the normal equations, with a small weight on the gains' second differences.
+    """Solve the normal equations, with a small penalty on the second differences of the gains.
 
-    Where pixels are small, a filter's reach does not tell neighbouring knots apart, and where an image has no such
-    frequencies, nothing does: there the gains go on smoothly.
+    With small pixels, a filter is too short to separate neighbouring knots, and an image may lack high frequencies
+    altogether. The penalty makes the gains vary smoothly there.
     """
     n = len(targets)
-    bends = np.diff(np.eye(n + 1), 2, axis=0)  # of the gains from knot 0 on, whose gain is 1
+    bends = np.diff(np.eye(n + 1), 2, axis=0)  # second differences of the gains, including knot 0, whose gain is 1
     weight = _SMOOTHNESS * np.trace(products) / n
-    weak = weight * 1e-3 * np.eye(n)[-1:].T @ np.eye(n)[-1:]  # the last gain alone is drawn to 0
+    weak = weight * 1e-3 * np.eye(n)[-1:].T @ np.eye(n)[-1:]  # pulls only the last gain towards 0
     return np.linalg.solve(
         products + weight * bends[:, 1:].T @ bends[:, 1:] + weak, targets - weight * bends[:, 1:].T @ bends[:, 0]
     )

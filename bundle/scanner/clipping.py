@@ -1,8 +1,9 @@
-"""Restore in the mean what a scanner clipped at the bottom of its 12 bits.
+"""Restore, in the mean, values that a scanner clipped at the lower end of its 12 bits.
 
-Noise below -1024 HU becomes -1024: the mean of air and of dark lung rises, by 20 HU and more at a low dose, and no
-filter can correct it later. But the share of voxels at the floor, and how far the others lie above it, determine mean
-and deviation of the original values (Tobin, Econometrica 26 (1958) 24), and so the expected value below the floor.
+Noise below -1024 HU becomes -1024, which raises the mean of air and dark lung, by 20 HU and more at a low dose, and no
+later filter can correct this. But the fraction of voxels at this floor, and how far the others lie above it, determine
+the mean and standard deviation of the original values (Tobin, Econometrica 26 (1958) 24), and thus the expected value
+below the floor.
 """
 
 from __future__ import annotations
@@ -19,19 +20,19 @@ from torch.nn import functional as F
 
 FLOOR = float(HU_RANGE[0])
 NEAR = 400.0  # HU above the floor: brighter voxels are neither air nor lung, and are ignored
-SIGMA = 4.0  # voxels: the neighbourhood, a Gaussian in the slice, ends at RADIUS
-MOST = 0.5  # of a neighbourhood at the floor: if there is more, it is padding, or there is too little evidence
+SIGMA = 4.0  # voxels: standard deviation of the neighbourhood, a Gaussian in the slice that ends at RADIUS
+MOST = 0.5  # largest fraction of a neighbourhood at the floor: with more, it is padding, or evidence is insufficient
 LEAST = 1e-3
 
 
 def unclipped(image: Tensor) -> Tensor:
-    """Replace each voxel at the floor by its expected value; all others are kept.
+    """Replace each voxel at the floor by its expected value; all others are unchanged.
 
     Args:
         image: `(slices, x, y)`, float32, in HU.
 
     Returns:
-        The same shape. Near values below the floor the image was not clipped, and is kept.
+        The same shape. The image is unchanged near values below the floor, as it was not clipped there.
     """
     at_floor = (image == FLOOR).nonzero(as_tuple=True)
     if not len(at_floor[0]):
@@ -41,7 +42,7 @@ def unclipped(image: Tensor) -> Tensor:
     near = above < NEAR
     nearby, floor, excess = (means[at_floor] for means in _blurred(near, above == 0, above.clamp(min=0) * near))
     share = (floor / nearby).clamp(LEAST, 1 - LEAST)
-    # A normal distribution of mean FLOOR + depth * deviation; the share of it lies below the floor.
+    # A normal distribution of mean FLOOR + depth * deviation, of which the fraction `share` lies below the floor.
     depth = -torch.special.ndtri(share)
     density = (-depth.square() / 2).exp() / math.sqrt(2 * math.pi)
     deviation = excess / nearby / (density + depth * torch.special.ndtr(depth))
@@ -55,7 +56,7 @@ def unclipped(image: Tensor) -> Tensor:
 
 
 def _blurred(*parts: Tensor) -> tuple[Tensor, ...]:
-    """Return weighted means over the neighbourhood in the slice; the parts have a margin of its radius."""
+    """Return weighted means over the neighbourhood in the slice; the inputs include a margin of RADIUS voxels."""
     return filtered(torch.cat(parts).movedim(0, -1), _neighbourhood()).movedim(-1, 0).chunk(len(parts))
 
 

@@ -1,9 +1,9 @@
-"""Convert a CT from one kernel to another as calibrated on a pair of scans: a filter, and a shift of the HU levels.
+"""Convert a CT from one kernel to another, as calibrated on a pair of scans, by a filter and a shift of HU levels.
 
-A filter with gain 1 at frequency 0 keeps the mean of each region, but kernels of one scanner do not have the same mean
-everywhere: values are cut off at -1024 HU before or after the kernel, hard or softly, and air or dark lung come out
-brighter with a sharp kernel than with a soft one. The pair shows this, and it is kept as a shift of HU levels, looked
-up at the smoothed value, so that the noise of a voxel does not decide on its shift.
+A filter with gain 1 at frequency 0 keeps the mean of each region, but two kernels of a scanner do not have the same
+mean everywhere: values are clipped at -1024 HU before or after the kernel, abruptly or gradually, and air or dark lung
+is brighter with a sharp kernel than with a soft one. The pair reveals this difference, which is stored as a shift per
+HU level. The level is looked up at the smoothed value, so that the noise of a voxel does not affect its shift.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from monai.networks.layers import gaussian_1d
 from torch import Tensor
 from torch.nn import functional as F
 
-SMOOTHING = 1.4  # mm: deviation of the Gaussian in the slice at whose result a level is looked up
-REACH = 2 * RADIUS  # voxels of a slice that a result depends on, to each side
+SMOOTHING = 1.4  # mm: standard deviation of the in-slice Gaussian that smooths the values at which levels are looked up
+REACH = 2 * RADIUS  # voxels on each side, in the slice, on which a result depends
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,12 @@ class Conversion:
     """A calibrated conversion.
 
     Args:
-        filter: gain of the radial filter, 1 at 0.
+        filter: gain of the radial filter, 1 at frequency 0.
         levels: smoothed values of the filtered image in HU, increasing; empty for no shift.
         shifts: HU to add at each level; linear between levels and constant beyond.
 
     Raises:
-        ValueError: If levels and shifts do not fit.
+        ValueError: If levels and shifts are not finite, differ in length, or the levels do not increase.
     """
 
     filter: Transfer
@@ -58,8 +58,8 @@ def converted(image: Tensor, spacing: Sequence[float], conversion: Conversion) -
     """Convert a CT, slice by slice: the same shape, float32, in HU.
 
     Args:
-        image: `(x, y, z)` in HU, with the kernel that the conversion starts from.
-        spacing: voxel size in mm, of the first two axes.
+        image: `(x, y, z)` in HU, reconstructed with the source kernel of the conversion.
+        spacing: voxel spacing in mm, of the first two axes.
         conversion: the calibrated conversion.
     """
     image = image.to(torch.float32)
@@ -76,12 +76,12 @@ def converted(image: Tensor, spacing: Sequence[float], conversion: Conversion) -
 
 
 def prepared(image: Tensor) -> Tensor:
-    """Restore what was clipped at -1024 HU in the mean, and clip padding and metal, which would ring: `(x, y, z)`."""
+    """Restore, in the mean, values clipped at -1024 HU, and clip padding and metal, which would ring: `(x, y, z)`."""
     return unclipped(image.to(torch.float32).movedim(-1, 0)).movedim(0, -1).clamp(*FILTER_RANGE)
 
 
 def smoothed(image: Tensor, spacing: Sequence[float]) -> Tensor:
-    """Return the image at which the shift of levels is looked up, `(x, y, z)`."""
+    """Return the smoothed image at which the shift of levels is looked up, `(x, y, z)`."""
     x, y = (
         gaussian_1d(torch.tensor(SMOOTHING / mm), RADIUS * mm / SMOOTHING, approx="sampled", normalize=True)
         for mm in spacing[:2]
@@ -90,7 +90,7 @@ def smoothed(image: Tensor, spacing: Sequence[float]) -> Tensor:
 
 
 def _centred(taps: Tensor) -> Tensor:
-    """Return `2 RADIUS + 1` taps of sum 1."""
+    """Crop or pad taps to length `2 RADIUS + 1`, with sum 1."""
     more = len(taps) // 2 - RADIUS
     taps = taps[more : len(taps) - more] if more > 0 else F.pad(taps, (-more, -more))
     return taps / taps.sum()

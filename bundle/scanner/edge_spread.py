@@ -1,16 +1,17 @@
-"""A scan's transfer function, read off its skin-air edges, without a phantom and without a second scan.
+"""Estimate a scan's transfer function from its skin-air edges, without a phantom or a second scan.
 
-Across the skin a CT rises from air to tissue within a voxel or two, so the mean profile across it is the edge spread
+Across the skin, a CT rises from air to tissue within a voxel or two, so the mean profile across it is the edge spread
 function of the reconstruction kernel (Sanders, Hurwitz and Samei, Med Phys 43 (2016) 4854)::
 
     HU   0 |             .-----      the mean of many profiles, each aligned at its own -500 HU, on a grid of 0.1 mm;
            |            /            its derivative's Fourier transform is the transfer function, times the spectrum of
-     -1000 |-----------'             the skin itself, which the ratio of two scans cancels
+     -1000 |-----------'             the skin itself, which cancels in the ratio of two scans
 
-Only profiles count where the surface stands upright on the slice (a thick slice blurs oblique skin as a kernel would),
-with nothing but air outside (no clothes, table or arm) and tissue inside. Where there is no skin, as in a phantom or a
-crop, every surface between air and tissue is taken in its place, by the same rules. Read slice by slice, in flat
-memory: of the profiles only sums are kept, in groups by direction, whose resampling gives the deviation.
+A profile counts only where the surface is perpendicular to the slice (a thick slice blurs oblique skin as a kernel
+would), with nothing but air outside (no clothes, table or arm) and tissue inside. Where there is no skin, as in a
+phantom or a crop, all surfaces between air and tissue are used instead, by the same rules. The scan is read slice by
+slice, in constant memory: only sums of profiles are kept, grouped by direction; resampling the groups gives the
+standard deviations.
 """
 
 from __future__ import annotations
@@ -33,19 +34,19 @@ from scipy.ndimage import (
     map_coordinates,
 )
 
-SLICES = 48  # most slices to search, of 512 x 512 voxels or less
-HALF = 14.0  # mm of a profile to either side
+SLICES = 48  # most slices to search, if they have 512 x 512 voxels or fewer
+HALF = 14.0  # mm: length of a profile on either side
 STEP = 0.1  # mm: grid of the mean profile
 SKIN = -500.0  # HU: where profiles are aligned
-UPRIGHT = 0.08  # most of the surface normal that may point along z
-BORDER = 20  # voxels at the border of a slice that are left out
-FEWEST = 40  # profiles that are needed
+UPRIGHT = 0.08  # largest component of the surface normal along z
+BORDER = 20  # voxels at the border of a slice that are excluded
+FEWEST = 40  # fewest profiles
 SURFACES = "all surfaces"
-SECTORS = 16  # of directions; with even and odd slices the groups to resample
+SECTORS = 16  # of directions; combined with even and odd slices, these are the groups to resample
 RESAMPLES = 200
 KNOTS = tuple(round(0.04 * k, 2) for k in range(41))  # 0 to 1.6 cycles/mm
-UNDERSHOOTS = 12  # times that the undershoot is predicted; each halves what is missing
-PADDED = 4096  # positions of a line spread for its Fourier transform
+UNDERSHOOTS = 12  # iterations that predict the undershoot; each halves what is missing
+PADDED = 4096  # length of a line spread function for its Fourier transform
 _EDGES = np.arange(-13.0, 13.0 + STEP / 2, STEP)
 
 
@@ -55,9 +56,9 @@ class EdgeSpread:
 
     Args:
         total: sum of the values in HU, per group and position on the grid.
-        count: number of values.
+        count: number of values, per group and position on the grid.
         profiles: number of profiles.
-        upright: whether the surface stands upright on the slice at each, which a single slice does not show.
+        upright: whether the surface is known to be perpendicular to the slice; a single slice does not show this.
         surface: what the profiles cross.
     """
 
@@ -73,18 +74,18 @@ class EdgeSpread:
         return EdgeSpread(total, count, profiles, upright, self.surface if self.profiles else other.surface)
 
     def drawn(self, generator: np.random.Generator) -> EdgeSpread:
-        """Return the same resampled by groups, for a bootstrap."""
+        """Return a bootstrap sample of the groups."""
         groups = np.flatnonzero(self.count.sum(1))
         at = generator.choice(groups, len(groups)) if len(groups) else groups
         return EdgeSpread(self.total[at], self.count[at], self.profiles, self.upright, self.surface)
 
     def transfer(self, seed: int = 0) -> Transfer | None:
-        """Return the transfer function, with the skin's own spectrum in it; None if there are too few profiles.
+        """Return the transfer function, which includes the skin's own spectrum; None if there are too few profiles.
 
-        Above the frequency where the gain falls below three deviations it goes on as a Gaussian.
+        Above the frequency where the gain falls below three standard deviations, it continues as a Gaussian.
 
         Args:
-            seed: of the resampling.
+            seed: seed of the resampling.
         """
         groups = np.flatnonzero(self.count.sum(1))
         if self.profiles < FEWEST or len(groups) < 2:
@@ -93,7 +94,7 @@ class EdgeSpread:
         draws = np.random.default_rng(seed).choice(groups, (RESAMPLES, len(groups)))
         samples = np.stack([_gains(self.total[draw].sum(0), self.count[draw].sum(0)) for draw in draws])
         deviations = np.sqrt(np.mean((samples - gains) ** 2, 0))
-        gains = np.sqrt(np.maximum(gains**2 - deviations**2, 0))  # the modulus of noise is not 0 in the mean
+        gains = np.sqrt(np.maximum(gains**2 - deviations**2, 0))  # remove the bias, as noise has a positive modulus
         gains = _continued(gains, deviations)
         return Transfer(
             KNOTS,
@@ -104,12 +105,12 @@ class EdgeSpread:
 
 
 def edge_spread(image: Slices, spacing: Sequence[float]) -> EdgeSpread:
-    """Collect the profiles across the skin of a CT; if these are too few, across every surface between air and tissue.
+    """Collect the profiles across the skin of a CT or, if too few, across all surfaces between air and tissue.
 
     Args:
-        image: `(x, y, z)` in HU, slices in the first two axes; read slice by slice. In a single slice the surface may
-            be oblique, which is not seen: its profiles all count.
-        spacing: voxel size in mm, of the three axes; pixels are square within a tenth.
+        image: `(x, y, z)` in HU, slices in the first two axes; read slice by slice. If there is only one slice, oblique
+            surfaces cannot be detected, so all profiles count.
+        spacing: voxel spacing in mm, of the three axes; pixels are assumed to be square within 10 %.
     """
     with one_thread() as threads:
         skin = _edges(image, spacing, EdgeSpread.surface, threads)
@@ -117,7 +118,7 @@ def edge_spread(image: Slices, spacing: Sequence[float]) -> EdgeSpread:
 
 
 def _edges(image: Slices, spacing: Sequence[float], surface: str, threads: int) -> EdgeSpread:
-    """Collect the profiles across surfaces of a kind: the skin, or all."""
+    """Collect the profiles across the skin or across all surfaces."""
     pixel = math.sqrt(float(spacing[0]) * float(spacing[1]))
     inner = crossed_slices(image.shape)
     beside = 1 if inner and image.shape[2] > 1 else 0
@@ -143,7 +144,7 @@ def _edges(image: Slices, spacing: Sequence[float], surface: str, threads: int) 
 
 
 def crossed_slices(shape: Sequence[int]) -> list[int]:
-    """Return the slices of a CT `(x, y, z)` that are searched, with those beside them: fewer if they are large."""
+    """Return the slices of a CT `(x, y, z)` to search, each with both neighbours; fewer if slices are large."""
     x, y, depth = shape
     most = max(min(SLICES, SLICES * 512**2 // (x * y)), 1)
     return [0] if depth == 1 else [z + 1 for z in spread_slices(max(depth - 2, 1), most) if z + 2 < depth]
@@ -167,7 +168,7 @@ def _smooth(slice_: np.ndarray) -> np.ndarray:
 def _profiles(
     slice_: np.ndarray, pixel: float, slope_z: np.ndarray | float, surface: str
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return distance to the skin in mm, positive inside, and value in HU, `(profiles, places)`, and each sector."""
+    """Return distances to the skin in mm, positive inside, and values in HU, `(profiles, places)`, and the sectors."""
     smooth = _smooth(slice_)
     tissue = smooth > SKIN
     body = tissue if surface == SURFACES else filled_body(tissue)
@@ -185,14 +186,14 @@ def _profiles(
     t = np.arange(-HALF, HALF, pixel / 2)
     at = [i[:, None] + nx[:, None] * t / pixel, j[:, None] + ny[:, None] * t / pixel]
     sectors = ((np.arctan2(ny, nx) / (2 * math.pi) + 0.5) * SECTORS).astype(int) % SECTORS
-    # The pixels nearest to the normal, at their own distance to the skin: interpolating would smooth the profile.
+    # Use the pixels nearest to the normal, at their own distance to the skin: interpolation would smooth the profile.
     rows, columns = (np.rint(axis).astype(int).clip(0, side - 1) for axis, side in zip(at, slice_.shape, strict=True))
     distances = ((rows - i[:, None]) * nx[:, None] + (columns - j[:, None]) * ny[:, None]) * pixel
     coarse = map_coordinates(smooth, at, order=1)
     crossings = (coarse[:, :-1] < SKIN) & (coarse[:, 1:] >= SKIN)
     first, every = crossings.argmax(1), np.arange(len(coarse))
     before, after = coarse[every, first], coarse[every, first + 1]
-    with np.errstate(divide="ignore", invalid="ignore"):  # of profiles that do not cross the skin, left out below
+    with np.errstate(divide="ignore", invalid="ignore"):  # profiles that do not cross the skin are excluded below
         edges = (t[first] + (SKIN - before) / (after - before) * (t[1] - t[0]))[:, None]
         air, body = np.where(t < edges - 4, coarse, -np.inf).max(1), np.where(t > edges + 3, coarse, np.inf).min(1)
         ok = (crossings.sum(1) == 1) & (np.abs(edges[:, 0]) <= 2 * pixel) & (air <= -930) & (body >= -250)
@@ -202,9 +203,9 @@ def _profiles(
 def _gains(total: np.ndarray, count: np.ndarray) -> np.ndarray:
     """Return the modulus of the transfer function at the knots, 1 at 0, from the sums of the profiles.
 
-    A sharp kernel undershoots in the air beside the skin, and the scanner cuts that off at -1024 HU. As a kernel has no
-    phase, its edge spread is as far below air on one side as it is above tissue on the other: what was cut off is
-    predicted by the kernel found so far, and added, some times over.
+    A sharp kernel undershoots in the air next to the skin, and the scanner clips that at -1024 HU. As a kernel has zero
+    phase, its edge spread undershoots air by as much as it overshoots tissue. The clipped part is therefore predicted
+    from the current estimate of the kernel and added, iteratively.
     """
     at, filled = (_EDGES[:-1] + _EDGES[1:]) / 2, count > 0
     mean = np.interp(at, at[filled], total[filled] / count[filled])
@@ -223,7 +224,7 @@ def _gains(total: np.ndarray, count: np.ndarray) -> np.ndarray:
 
 
 def _continued(gains: np.ndarray, deviations: np.ndarray) -> np.ndarray:
-    """Continue the gains as a Gaussian after the frequency from which on they are not known."""
+    """Continue the gains as a Gaussian above the frequency up to which they are known."""
     weak = np.flatnonzero(gains < 3 * deviations)
     weak = weak[weak > 2]
     if not len(weak):

@@ -1,8 +1,8 @@
-"""Filters of bounded reach from transfer functions: every window of an image gives the numbers of the whole.
+"""Filters of bounded reach from transfer functions: any window of an image gives the same numbers as the whole.
 
-A filter has `RADIUS` taps a side; only voxels with all their neighbours are returned:
+A filter has `RADIUS` taps on each side; only voxels with all their neighbours are returned:
 
-    |<- RADIUS ->|<--- returned --->|<- RADIUS ->|       in the first two axes; the third, z, is slice by slice
+    |<- RADIUS ->|<--- returned --->|<- RADIUS ->|       in the first two axes; along z, slices are filtered separately
 """
 
 from __future__ import annotations
@@ -16,36 +16,36 @@ from scipy.fft import next_fast_len
 from torch import Tensor
 from torch.nn import functional as F
 
-RADIUS = 12  # voxels; up to 0.9 Nyquist the taps then follow the transfer function within 3 %
+RADIUS = 12  # voxels; up to 0.9 Nyquist, the taps follow the transfer function within 3 %
 
 
 def filter_taps(gain: Tensor, mean: float | None = None) -> Tensor:
-    """Return the `(2 RADIUS + 1)` squared taps of a transfer function on the grid, tapered at the rim."""
+    """Return the taps of a transfer function on the grid, tapered at the rim, `(2 RADIUS + 1, 2 RADIUS + 1)`."""
     size = 2 * RADIUS + 1
     taps = torch.fft.fftshift(torch.fft.ifft2(gain).real)[GRID // 2 - RADIUS :, GRID // 2 - RADIUS :][:size, :size]
     steps = torch.arange(-RADIUS, RADIUS + 1, dtype=torch.float64)
     distance = torch.hypot(steps[:, None], steps[None, :]) / (RADIUS + 1)
     taper = torch.cos(math.pi / 2 * ((distance - 0.5) / 0.5).clamp(0, 1)) ** 2
     taps = taps * taper
-    if mean is not None:  # add smoothly what truncation took from the mean
+    if mean is not None:  # smoothly restore the mean that truncation changed
         taps = taps + (mean - taps.sum()) * taper / taper.sum()
     return taps
 
 
 def fast(x: int, y: int) -> tuple[int, int]:
-    """Return sides at least as long for which an FFT is fast; voxels with all neighbours see no zero behind."""
+    """Return the smallest sides, at least as long, for which an FFT is fast; padding only affects the border."""
     return next_fast_len(x, real=True), next_fast_len(y, real=True)
 
 
 def spectrum(taps: Tensor, shape: tuple[int, int], device: torch.device) -> Tensor:
-    """Return the spectrum of centred taps on an image of `shape`, for rfft2."""
+    """Return the rfft2 spectrum of centred taps for an image of `shape`."""
     padded = torch.zeros(shape, dtype=taps.dtype)
     padded[: taps.shape[0], : taps.shape[1]] = taps
     return torch.fft.rfft2(padded.roll((-RADIUS, -RADIUS), (0, 1))).to(device)
 
 
 def with_border(image: Tensor) -> Tensor:
-    """Repeat the border of the slices of an image, `(x, y, z)`: `RADIUS` voxels a side more in the first two axes."""
+    """Repeat the border of an image, `(x, y, z)`, by `RADIUS` voxels on each side of the first two axes."""
     return F.pad(image.movedim(-1, 0)[:, None], (RADIUS,) * 4, mode="replicate")[:, 0].movedim(0, -1)
 
 
@@ -58,6 +58,6 @@ def filtered(image: Tensor, taps: Tensor) -> Tensor:
     return whole[:, RADIUS : x - RADIUS, RADIUS : y - RADIUS].movedim(0, -1)
 
 
-@lru_cache(maxsize=2)  # slab after slab is filtered with the same taps: those that match, and those of `clipping`
+@lru_cache(maxsize=2)  # all slabs are filtered with the same taps: those of the matching and those of `clipping`
 def _spectrum(taps: Tensor, shape: tuple[int, int], device: torch.device) -> Tensor:
     return spectrum(taps.to(torch.float32), shape, device)

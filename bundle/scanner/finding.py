@@ -1,12 +1,13 @@
-"""Find a CT's kernel in the CT itself: from its noise in flat soft tissue and from the edge of its skin, jointly.
+"""Estimate a CT's kernel from the CT itself, jointly from its noise in flat soft tissue and the edge of its skin.
 
-No phantom, header entry or second scan is needed. Each shows the transfer function `T` where the other does not::
+No phantom, header entry or second scan is needed. Noise and edge each show what the other does not show of the transfer
+function `T`::
 
-    noise(f)^2 = c^2 f T(f)^2        above .28 cycles/mm; below, anatomy is in it. The dose decides on c: no height.
-    edge(f)    = T(f) exp(-k f^2)    right in height; but skin is soft, and oblique to a thick slice: k is not known.
+    noise(f)^2 = c^2 f T(f)^2        only shape: c depends on the dose. Below .28 cycles/mm it contains anatomy.
+    edge(f)    = T(f) exp(-k f^2)    right in height, but k is unknown: skin is soft, and oblique to a thick slice.
 
-`bundle.scanner.Kernel`, c and k are fitted to both. Without skin the noise is fitted from .12 cycles/mm on, and what
-lies below is guessed; without flat tissue the edge alone is fitted.
+`bundle.scanner.Kernel`, c and k are fitted to both. Without skin, the noise is fitted from .12 cycles/mm on, and lower
+frequencies are extrapolated; without flat tissue, only the edge is fitted.
 """
 
 from __future__ import annotations
@@ -24,21 +25,21 @@ from bundle.scanner.transfer import Transfer, sampled
 from scipy.optimize import OptimizeResult, least_squares
 from torch import Tensor
 
-FEWEST = 12  # patches whose noise counts
-NARROW = 3  # knots of the rings that are needed
-ANATOMY = 0.12, 0.28  # cycles/mm: noise counts above the first, and above the second where there is an edge
-HIGHEST = 0.61  # of the pixels' frequency: above are only the corners of the frequency square
-EDGE = 0.04, 0.52  # cycles/mm: where the edge counts, if its gain is above FAINT
+FEWEST = 12  # fewest patches for which noise is used
+NARROW = 3  # fewest knots for which rings are used
+ANATOMY = 0.12, 0.28  # cycles/mm: noise is used above the first or, if there is an edge, above the second
+HIGHEST = 0.61  # relative to the sampling frequency: above are only the corners of the frequency square
+EDGE = 0.04, 0.52  # cycles/mm: where the edge is used, if its gain is above FAINT
 FAINT = 0.03
-ERROR = 0.03  # of gains and of amplitudes, besides that of chance
-LEAKAGE = 0.02  # of the largest amplitude of the noise: what leaks from it to all other frequencies
+ERROR = 0.03  # relative systematic error of gains and amplitudes, in addition to the random error
+LEAKAGE = 0.02  # fraction of the largest amplitude of the noise that leaks to all other frequencies
 SOFTEST = 8.0  # mm^2: largest k
-USUAL = 0.5  # mm^2: of k, its standard deviation before anything is seen; chosen, as the two above, on simulated scans
-#              and with the real pairs of `benchmarks.real_pairs` in view
+USUAL = 0.5  # mm^2: prior standard deviation of k; chosen, like the two above, on simulated scans and with knowledge of
+#              the real pairs of `benchmarks.real_pairs`
 RESAMPLES = 16
-STEP = 1e-3  # of the numbers of a kernel, for slopes
+STEP = 1e-3  # finite difference of the parameters, for derivatives
 
-#: Is given half, order, edge, position and cutoff of the kernel (the first two as logarithms), log c^2 and k.
+#: Takes half, order, edge, position and cutoff of the kernel (the first two as logarithms), log c^2 and k.
 Misfit = Callable[[Sequence[float]], np.ndarray]
 
 _KNOTS = np.asarray(KNOTS)
@@ -50,24 +51,25 @@ _STARTS = tuple((math.log(half), math.log(3), 0.2, 0.5, 1.4, 7.0, 1.0) for half 
 
 
 def find_kernel(image: Slices, spacing: Sequence[float]) -> Kernel | None:
-    """Return the kernel of a CT, found from its noise and its skin; None if too little of both is seen.
+    """Return the kernel of a CT, estimated from its noise and its skin; None if there is too little of both.
 
     Args:
         image: `(x, y, z)` in HU, slices in the first two axes; read slice by slice, in memory that does not grow with
             the CT.
-        spacing: voxel size in mm of the three axes.
+        spacing: voxel spacing in mm of the three axes.
     """
     return fitted_kernel(flat_noise(image, spacing), edge_spread(image, spacing).transfer())
 
 
 def find_kernel_surely(image: Slices, spacing: Sequence[float]) -> tuple[Kernel, Transfer] | None:
-    """Return what `find_kernel` does, and the same as a transfer function with its deviations, without resampling.
+    """Return the kernel of `find_kernel`, and its transfer function with standard deviations, without resampling.
 
-    These are of the fit: how far edge, noise and what is usual let the gains vary; not known if there is noise alone.
+    The deviations are those of the fit: how far edge, noise and prior let the gains vary. They are unknown if there is
+    only noise.
 
     Args:
-        image: as of `find_kernel`.
-        spacing: voxel size in mm of the three axes.
+        image: as for `find_kernel`.
+        spacing: voxel spacing in mm of the three axes.
     """
     profiles = edge_spread(image, spacing)
     seen = profiles.transfer()
@@ -81,24 +83,24 @@ def find_kernel_surely(image: Slices, spacing: Sequence[float]) -> tuple[Kernel,
 
 
 def find_transfer(image: Slices, spacing: Sequence[float]) -> Transfer | None:
-    """Return the transfer function of a CT with its deviations; None if too little skin and flat tissue is seen.
+    """Return the transfer function of a CT with standard deviations; None if it shows too little skin and flat tissue.
 
     Args:
-        image: as of `find_kernel`.
-        spacing: voxel size in mm of the three axes.
+        image: as for `find_kernel`.
+        spacing: voxel spacing in mm of the three axes.
     """
     return found_transfer(edge_spread(image, spacing), flat_noise(image, spacing))
 
 
 def found_transfer(edge: EdgeSpread, noise: FlatNoise, seed: int = 0) -> Transfer | None:
-    """Return the transfer function that edge and noise show; None if both are too few.
+    """Return the transfer function that fits edge and noise; None if there are too few profiles and too few patches.
 
-    Its deviations are not known if there is noise alone.
+    Its standard deviations are unknown if there is only noise.
 
     Args:
-        edge: profiles across the skin, of one CT or of several of one kernel.
-        noise: of one CT.
-        seed: of the resampling, by slices and directions, that gives the deviations.
+        edge: profiles across the skin, of one CT or of several CTs with the same kernel.
+        noise: noise of one CT.
+        seed: seed of the resampling, by slices and directions, that gives the deviations.
     """
     seen = edge.transfer()
     kernel = fitted_kernel(noise, seen)
@@ -123,8 +125,8 @@ def fitted_kernel(noise: FlatNoise, edge: Transfer | None = None) -> Kernel | No
     """Return the kernel that fits best; None if there are fewer than 12 patches and no edge.
 
     Args:
-        noise: of a CT.
-        edge: the transfer function as the skin shows it, or None.
+        noise: noise of a CT.
+        edge: the transfer function measured at the skin, or None.
     """
     fit = _fit(noise, edge)
     return None if fit is None else _kernel(fit.x)
@@ -150,16 +152,16 @@ def _fit(noise: FlatNoise, edge: Transfer | None) -> OptimizeResult | None:
 
 
 def _deviations(fit: OptimizeResult, gains: np.ndarray) -> np.ndarray:
-    """Return the standard deviation of the gains at the knots, whose misfits are in units of their own."""
+    """Return the standard deviation of the gains at the knots; the misfits are in units of their own deviation."""
     steps = STEP * np.eye(len(fit.x))
     slopes = np.stack([np.asarray(sampled(_kernel(fit.x + step), KNOTS)) - gains for step in steps], 1) / STEP
     return np.sqrt(np.einsum("ki,ij,kj->k", slopes, np.linalg.pinv(fit.jac.T @ fit.jac), slopes).clip(0))
 
 
 def _rings(spacing: Sequence[float]) -> Tensor:
-    """Return what takes a spectrum's mean over all directions, at the knots that noise shows: `(n, SIDE * SIDE)`.
+    """Return the weights that average a spectrum over all directions, at the knots used for noise: `(n, SIDE * SIDE)`.
 
-    The rings are as wide as patches can tell apart, and end before the corners of the frequency square.
+    The rings are as wide as the frequency resolution of a patch, and end before the corners of the frequency square.
     """
     frequency = frequencies(spacing, size=SIDE).numpy().ravel()
     width = max(0.06, 1 / (SIDE * min(spacing)))
@@ -169,7 +171,7 @@ def _rings(spacing: Sequence[float]) -> Tensor:
 
 
 def _misfit_of_noise(noise: FlatNoise) -> Misfit:
-    """Return the misfit of the noise alone, on the whole grid of a patch."""
+    """Return the misfit of the noise without an edge, on the whole grid of a patch."""
     frequency, power = frequencies(noise.spacing, size=SIDE), noise.mean()
     use = (frequency > ANATOMY[0]) & (frequency < HIGHEST / max(noise.spacing))
     target, weight = power[use].log(), 1 / frequency[use].sqrt()
@@ -183,7 +185,7 @@ def _misfit_of_noise(noise: FlatNoise) -> Misfit:
 
 
 def _misfit_of_rings(noise: FlatNoise, mean: Tensor) -> Misfit:
-    """Return the misfit of the noise beside an edge, in rings above the frequencies of anatomy."""
+    """Return the misfit of the noise when there is an edge, in rings above the frequencies of anatomy."""
     told, before = (mean @ noise.mean().ravel()).log(), _folded(noise.spacing)
     rounding = math.prod(noise.spacing) / 12
     leaked = LEAKAGE * (told.max() / 2 - told / 2).exp()
@@ -197,7 +199,7 @@ def _misfit_of_rings(noise: FlatNoise, mean: Tensor) -> Misfit:
 
 
 def _misfit_of_edge(edge: Transfer) -> Misfit:
-    """Return the misfit of the edge, blurred by the skin."""
+    """Return the misfit of the edge, including the blur of the skin."""
     gains = np.asarray(edge.gains)
     seen = (EDGE[0] <= _KNOTS) & (EDGE[1] >= _KNOTS) & (gains > FAINT)
     sure = 1 / np.hypot(np.asarray(edge.deviations or np.zeros(len(gains)))[seen] / gains[seen], ERROR)
@@ -211,12 +213,12 @@ def _misfit_of_edge(edge: Transfer) -> Misfit:
 
 
 def _folded(spacing: Sequence[float]) -> Tensor:
-    """Return the frequencies on the grid of a patch, and those that are folded onto them, `(9, SIDE * SIDE)`."""
+    """Return the frequencies on the grid of a patch, and those aliased onto them, `(9, SIDE * SIDE)`."""
     return torch.stack([frequencies(spacing, turn, SIDE).ravel() for turn in TURNS])
 
 
 def _usual(numbers: Sequence[float]) -> tuple[float, ...]:
-    """Return what keeps parameters that the data do not determine near those of a usual kernel."""
+    """Return the misfit of the prior, which keeps parameters that the data do not determine near typical values."""
     half = (0.3 * (numbers[1] - math.log(3)), 0.9 * numbers[2], 3 * (numbers[3] - 0.5), 3 * (numbers[4] - 1.4))
     return (*half, numbers[6] / USUAL)
 

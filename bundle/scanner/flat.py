@@ -1,4 +1,4 @@
-"""Noise in flat soft tissue: patches where the anatomy does not vary, and their power spectrum."""
+"""Measure the noise power spectrum of a CT in flat soft tissue, in patches where the anatomy does not vary."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from numpy.lib.stride_tricks import sliding_window_view
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-SIDE = 24  # voxels of a patch
-TISSUE = (-60.0, 160.0)  # HU: range of the smoothed values of a patch
-AT_ONCE = 2**20  # most voxels looked at at once, in whole slices
-SLICES = 48  # most slices to search, of 512 x 512 voxels or less
-FILTER_RANGE = (-1200.0, 2000.0)  # HU: clipped before filtering; padding around the field of view and metal would ring
-FEWEST_FLATTEST = 200  # patches that are taken, if there are as many, though more than a third of them
+SIDE = 24  # voxels a side of a patch
+TISSUE = (-60.0, 160.0)  # HU: allowed range of the smoothed values of a patch
+AT_ONCE = 2**20  # most voxels processed at once, in whole slices
+SLICES = 48  # most slices to search, if they have 512 x 512 voxels or fewer
+FILTER_RANGE = (-1200.0, 2000.0)  # HU: range to clip to before filtering, as padding and metal would ring
+FEWEST_FLATTEST = 200  # fewest patches to use, if available, even if that is more than a third of them
 
 
 class Slices(Protocol):
-    """A CT, `(x, y, z)` in HU, that is read slice by slice: a tensor, or an image on disk."""
+    """A CT, `(x, y, z)` in HU, read slice by slice: a tensor, or an image on disk."""
 
     @property
     def shape(self) -> Sequence[int]:
         """Voxels per axis."""
 
     def __getitem__(self, index: Any) -> Tensor:
-        """One slice, `image[..., z]`, or some, `image[..., first:last]`."""
+        """Return one slice, `image[..., z]`, or several, `image[..., first:last]`."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ class FlatNoise:
     """The noise of a CT in its flattest soft tissue.
 
     Args:
-        power: summed noise power of the patches of each slice, HU^2 mm^2 on the grid of an FFT, `(slices, SIDE, SIDE)`.
+        power: summed noise power of the patches of each slice, HU^2 mm^2 on an FFT grid, `(slices, SIDE, SIDE)`.
         patches: number of patches of each slice, `(slices,)`.
-        spacing: pixel size in mm.
+        spacing: pixel spacing in mm.
     """
 
     power: Tensor
@@ -57,25 +57,25 @@ class FlatNoise:
         return self.power.sum(0) / self.patches.sum()
 
     def drawn(self, generator: np.random.Generator) -> FlatNoise:
-        """Return the same resampled by slices, for a bootstrap; a single slice stays as it is."""
+        """Return a bootstrap sample of the slices; a single slice is unchanged."""
         slices = np.flatnonzero(self.patches.numpy())
         at = torch.from_numpy(generator.choice(slices, len(slices))) if len(slices) else slice(0)
         return FlatNoise(self.power[at], self.patches[at], self.spacing)
 
 
 def spread_slices(depth: int, most: int) -> list[int]:
-    """Return at most so many slices spread over a depth, including the first and the last one."""
+    """Return at most ``most`` slices spread evenly over a depth, including the first and the last one."""
     return [int(z) for z in np.unique(np.linspace(0, depth - 1, min(depth, most)).astype(int))]
 
 
 def searched_slices(shape: Sequence[int]) -> list[int]:
-    """Return the slices of a CT `(x, y, z)` that are searched: fewer if they are large."""
+    """Return the slices of a CT `(x, y, z)` to search; fewer if slices are large."""
     x, y, depth = shape
     return spread_slices(depth, max(min(SLICES, SLICES * 512**2 // (x * y)), 1))
 
 
 def at_once(shape: Sequence[int], threads: int) -> int:
-    """Return how many slices of a CT `(x, y, z)` are looked at at once: as many as threads, fewer if they are large."""
+    """Return how many slices of a CT `(x, y, z)` to process at once: as many as threads, fewer if they are large."""
     return min(threads, max(AT_ONCE // (shape[0] * shape[1]), 1))
 
 
@@ -83,8 +83,8 @@ def tissue_patches(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Find the patches of a slice, `(x, y)` in HU, that lie in soft tissue.
 
     Returns:
-        The first voxel of each patch of `SIDE` voxels, `(n, 2)`; and the range of its smoothed values in HU, `(n,)`,
-        which is small if the patch is flat.
+        The first voxel of each patch, `(n, 2)`; and the range of its smoothed values in HU, `(n,)`, which is small if
+        the patch is flat.
     """
     if min(image.shape) < SIDE:
         return np.zeros((0, 2), int), np.zeros(0)
@@ -98,11 +98,11 @@ def tissue_patches(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def flat_noise(image: Slices, spacing: Sequence[float]) -> FlatNoise:
     """Collect the noise of the flattest third of the patches in soft tissue, in memory that does not grow with the CT.
 
-    The slices are read twice: first to find what is flattest, then for its noise.
+    The slices are read twice: first to find the flattest patches, then to measure their noise.
 
     Args:
         image: `(x, y, z)` in HU, slices in the first two axes.
-        spacing: voxel size in mm of at least the first two axes.
+        spacing: voxel spacing in mm of at least the first two axes.
     """
     pixel = (float(spacing[0]), float(spacing[1]))
     numbers, power, patches, first = searched_slices(image.shape), [], [], 0
@@ -126,11 +126,13 @@ def flat_noise(image: Slices, spacing: Sequence[float]) -> FlatNoise:
 
 
 def mean_power(patches: Tensor, spacing: Sequence[float]) -> Tensor:
-    """Return the mean noise power of patches, each minus its parabola: HU^2 mm^2 on the grid of an FFT, `(SIDE, SIDE)`.
+    """Return the mean noise power of patches, HU^2 mm^2 on an FFT grid, `(SIDE, SIDE)`.
+
+    A fitted 2D parabola is subtracted from each patch first.
 
     Args:
         patches: `(n, SIDE * SIDE)`, float64, in HU, n at least 1.
-        spacing: voxel size in mm, of the first two axes.
+        spacing: voxel spacing in mm, of the first two axes.
     """
     x, y = (axis.ravel() - (SIDE - 1) / 2 for axis in np.mgrid[:SIDE, :SIDE])
     basis = torch.from_numpy(np.linalg.qr(np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], 1))[0])

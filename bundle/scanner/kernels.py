@@ -1,4 +1,4 @@
-"""A catalogue of reconstruction kernels, by manufacturer and name, and the file format that it and calibrations share.
+"""A catalogue of reconstruction kernels, by manufacturer and name, and its file format, also used for calibrations.
 
 ::
 
@@ -8,8 +8,9 @@
      "conversions": [{"from": "B70f", "to": "B30f", "source": "...", "knots": [...], "gains": [...],
                       "deviations": [...], "levels": [-1000, ...], "shifts": [-4.2, ...]}, ...]}
 
-Knots are frequencies in cycles/mm, levels and shifts in HU. Transfer functions are as `bundle.scanner.finding` finds
-them. ``edge`` is what upright skin alone shows, with the spectrum of the skin in it, which the quotient of two cancels.
+Knots are frequencies in cycles/mm; levels and shifts are in HU. Transfer functions are estimated by
+`bundle.scanner.finding`. A kernel may also have an ``edge``: gains measured only at skin perpendicular to the slice,
+which include the spectrum of the skin; it cancels in the quotient of two kernels.
 """
 
 from __future__ import annotations
@@ -28,22 +29,22 @@ from bundle.scanner.transfer import Transfer, TransferFunction, sampled
 
 CATALOGUE = Path(__file__).with_name("kernels.json")
 VERSION = 1
-LEAST = 0.02  # a source's gain counts as no less in a quotient
+LEAST = 0.02  # smallest divisor in a quotient
 MOST_BYTES = 1 << 20
 MOST_ENTRIES = 1000
 MOST_NUMBERS = 256
-LARGEST = 1e4  # of all numbers in a file
+LARGEST = 1e4  # largest absolute value of a number in a file
 MOST_TEXT = 500
 
 
 @dataclass(frozen=True)
 class Kernels:
-    """Kernels, and conversions between them that were calibrated directly.
+    """Kernels, and directly calibrated conversions between kernels.
 
     Args:
         kernels: transfer functions with name, manufacturer and source.
-        conversions: by the names of both kernels.
-        path: of the file.
+        conversions: names of source and target kernel, and the conversion.
+        path: path of the file.
     """
 
     kernels: tuple[Transfer, ...] = ()
@@ -51,11 +52,11 @@ class Kernels:
     path: str = ""
 
     def find(self, name: str, manufacturer: str = "") -> Transfer | None:
-        """Return the kernel of a name, as DICOM writes it; null if there is none.
+        """Return the kernel with a name as found in DICOM; None if there is none.
 
         Args:
-            name: of the kernel; of several values, joined by a backslash, the first counts; case does not.
-            manufacturer: as DICOM writes it, such as "SIEMENS Healthineers"; empty for any.
+            name: name of the kernel, case-insensitive; of several values separated by backslashes, the first counts.
+            manufacturer: manufacturer as found in DICOM, such as "SIEMENS Healthineers"; empty for any.
         """
         wanted = name.split("\\")[0].strip().lower()
         for kernel in self.kernels:
@@ -65,14 +66,16 @@ class Kernels:
         return None
 
     def conversion(self, source: str, target: str) -> Conversion | None:
-        """Return the calibrated conversion between two names, if there is one."""
+        """Return the calibrated conversion between two kernel names; None if there is none."""
         return next((found for a, b, found in self.conversions if (a, b) == (source, target)), None)
 
     def extended(self, own: Kernels) -> Kernels:
-        """Return these kernels behind a user's own, which win; conversions of kernels that are others now are left out.
+        """Return these kernels combined with a user's own, which replace kernels of the same name.
+
+        Conversions from or to a replaced kernel are dropped.
 
         Args:
-            own: of the user's file.
+            own: kernels of the user's file.
         """
         replaced = {kernel.name.lower() for kernel in own.kernels}
         kept = (each for each in self.kernels if each.name.lower() not in replaced)
@@ -80,7 +83,7 @@ class Kernels:
         return Kernels((*own.kernels, *kept), (*own.conversions, *conversions), own.path)
 
     def names(self) -> str:
-        """Return all names, for people to read."""
+        """Return all names, as text for messages."""
         return ", ".join(kernel.name for kernel in self.kernels)
 
 
@@ -88,8 +91,8 @@ def read_kernels(path: str | Path = CATALOGUE) -> Kernels:
     """Read a file of kernels; nothing in it is evaluated or followed.
 
     Raises:
-        FileNotFoundError: If there is none.
-        ValueError: If it is too large, or not of this format.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If the file is too large or does not have this format.
     """
     path = Path(path)
     if (size := path.stat().st_size) > MOST_BYTES:
@@ -122,7 +125,7 @@ def read_kernels(path: str | Path = CATALOGUE) -> Kernels:
 
 @cache
 def catalogue() -> Kernels:
-    """Return the kernels that come with the bundle, read once."""
+    """Return the kernels that come with the bundle; the file is read once."""
     return read_kernels()
 
 
@@ -151,7 +154,7 @@ def as_json(kernels: Kernels) -> str:
 def quotient(target: TransferFunction, source: TransferFunction, most: float = 1.0) -> Transfer:
     """Return the gain that turns one kernel into another, at most ``most``.
 
-    Where upright skin shows both, it is the quotient of these edges, in which the spectrum of the skin cancels.
+    If both kernels have an ``edge``, the gain is the quotient of the edges, in which the spectrum of the skin cancels.
     """
     edges = [np.asarray(getattr(kernel, "edge", ())) for kernel in (target, source)]
     if not all(map(len, edges)):

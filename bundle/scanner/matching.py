@@ -1,6 +1,6 @@
-"""Undo a scan's kernel, as `bundle.scanner.finding` finds it: the scan is filtered into one of a soft kernel.
+"""Undo a scan's kernel, as estimated by `bundle.scanner.finding`, by filtering the scan to a soft kernel.
 
-The filter is linear, the same everywhere in the volume, and of bounded reach; the rest is left to the cascade.
+The filter is linear, the same everywhere in the volume, and has bounded reach; the cascade does the rest.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from bundle.scanner.flat import FILTER_RANGE
 from bundle.scanner.kernel import SOFT, Kernel, frequencies, ratio
 from torch import Tensor
 
-AT_ONCE = 2**20  # voxels filtered at once, in whole slices, to bound the memory
+AT_ONCE = 2**20  # most voxels filtered at once, in whole slices, to bound the memory
 
 
 def matched(image: Tensor, spacing: Sequence[float], kernel: Kernel, target: Kernel = SOFT) -> Tensor:
-    """Filter a CT of one kernel into one of the target, without sharpening: the same shape, float32, in HU.
+    """Filter a CT from one kernel to the target kernel, without sharpening: the same shape, float32, in HU.
 
     Values clipped at -1024 HU are first restored in the mean (`unclipped`).
 
     Args:
         image: `(x, y, z)` in HU.
-        spacing: voxel size in mm, of the first two axes.
-        kernel: the image's.
+        spacing: voxel spacing in mm, of the first two axes.
+        kernel: the kernel of the image.
         target: the kernel of the result.
     """
     image = image.to(torch.float32)
@@ -39,7 +39,7 @@ def matched(image: Tensor, spacing: Sequence[float], kernel: Kernel, target: Ker
 
 
 def matched_window(image: Tensor, spacing: Sequence[float], kernel: Kernel, target: Kernel = SOFT) -> Tensor:
-    """Return the result of `matched` inside a window: `RADIUS` voxels a side less in the first two axes.
+    """Return the result of `matched` inside a window, smaller by `RADIUS` voxels per side in the first two axes.
 
     Values clipped at -1024 HU are not restored here.
     """
@@ -49,5 +49,5 @@ def matched_window(image: Tensor, spacing: Sequence[float], kernel: Kernel, targ
 
 @lru_cache(maxsize=64)
 def matching_taps(kernel: Kernel, target: Kernel, spacing: tuple[float, float]) -> Tensor:
-    """Return the taps that turn one kernel into the other where that is smoother, and change nothing else."""
+    """Return the taps that turn a kernel into the target, with the gain limited to 1 so that nothing is sharpened."""
     return filter_taps(ratio(target, kernel, frequencies(spacing)).clamp(max=1.0), mean=1.0)

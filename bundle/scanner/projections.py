@@ -1,12 +1,12 @@
-"""Quantum noise of a CT slice, made in projections, before any kernel: it depends on what the rays have passed.
+"""Simulate the quantum noise of a CT slice in projections, before any kernel, so that it depends on the anatomy.
 
-Signal and noise add, and a kernel is a filter of each, so noise alone is reconstructed, once, and filtered later:
+Signal and noise add, and a kernel filters both, so only the noise is reconstructed, once, and filtered later:
 
     slice -> line integrals p -> photons N ~ flux exp(-p) -> noise of variance 1/N + e/N^2 -> ramp -> backprojection
 
-Rays are parallel, as a scanner rebins them. Noise is then weaker in lung than in the mediastinum, and streaked along
-rays that pass both shoulders. Noise power of filtered backprojection: Riederer, Pelc and Chesler, Phys Med Biol 23
-(1978) 446; bow tie, tube current and electronics: Zabic et al., Med Phys 40 (2013) 031102.
+Rays are parallel, as after a scanner's rebinning. The noise is weaker in the lung than in the mediastinum, and forms
+streaks along rays that pass both shoulders. Noise power of filtered backprojection: Riederer, Pelc and Chesler, Phys
+Med Biol 23 (1978) 446; bow tie, tube current and electronics: Zabic et al., Med Phys 40 (2013) 031102.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from torch.nn import functional as F
 
 MU_WATER = 0.0193  # 1/mm, at 70 keV
 VIEWS = 576  # over half a turn
-OVERSAMPLING = 2  # bins of the detector in a pixel
-COARSE = 2  # line integrals are smooth: they are computed on pixels and views so many times coarser
-SOFT_TISSUE = (-100.0, 150.0)  # HU, where the level is set
+OVERSAMPLING = 2  # detector bins per pixel
+COARSE = 2  # factor by which pixels and views are coarser for line integrals, which are smooth
+SOFT_TISSUE = (-100.0, 150.0)  # HU: where the noise level is set
 
 
 @dataclass(frozen=True)
 class Beam:
-    """What decides how much the noise depends on the rays.
+    """Properties of the X-ray beam and the detector that determine how the noise varies between rays.
 
     Args:
-        photons: that reach a bin of the detector without a body, at dose 100.
-        electronics: variance of the detector's own noise, in photons squared.
-        bow_tie: radius in mm of the cylinder of water that the bow tie filter evens out; `math.inf` for no filter.
-        modulation: 0: the same tube current for every view; 1: so much more that all views are as noisy.
+        photons: photons per detector bin without a patient, at dose 100.
+        electronics: variance of the electronic noise, in photons squared.
+        bow_tie: radius in mm of the water cylinder for which the bow tie filter compensates; `math.inf` for no filter.
+        modulation: tube current modulation, from 0 (the same current for all views) to 1 (equal noise in all views).
     """
 
     photons: float = 1e5
@@ -53,18 +53,18 @@ class Beam:
 def projection_noise(
     image: Tensor, spacing: Sequence[float], generator: torch.Generator, beam: Beam | None = None, fields: int = 1
 ) -> Tensor:
-    """Return noise of a slice before any kernel, at dose 100 on average over its soft tissue.
+    """Return the noise of a slice before any kernel, with the level of dose 100 on average over its soft tissue.
 
     Args:
         image: `(x, y)` in HU.
-        spacing: pixel size in mm, per axis.
-        generator: draws the noise.
-        beam: see `Beam`.
+        spacing: pixel spacing in mm, per axis.
+        generator: generator that draws the noise.
+        beam: properties of the beam; null for the defaults of `Beam`.
         fields: number of independent draws.
 
     Returns:
-        `(fields, x, y)` in HU, float32, with the power of `noise_power` before kernel and folding where the tissue is
-        soft; on a slice without soft tissue, over all.
+        `(fields, x, y)` in HU, float32. In soft tissue, or everywhere if there is too little, the noise has the power
+        of `noise_power` before kernel and aliasing.
     """
     beam = beam or Beam()
     bin_size = min(float(size) for size in spacing) / OVERSAMPLING
@@ -77,7 +77,7 @@ def projection_noise(
 
 
 def _deviations(image: Tensor, spacing: Sequence[float], beam: Beam, bin_size: float) -> Tensor:
-    """Return the deviation of each ray's line integral, `(views, bins)`."""
+    """Return the standard deviation of the line integral of each ray, `(views, bins)`."""
     p = _line_integrals(image, spacing)
     rays = p.shape[1]
     across = (torch.arange(rays) - (rays - 1) / 2) * min(spacing) * COARSE
@@ -94,7 +94,7 @@ def _deviations(image: Tensor, spacing: Sequence[float], beam: Beam, bin_size: f
 
 
 def _line_integrals(image: Tensor, spacing: Sequence[float]) -> Tensor:
-    """Return the attenuation along rays, `(VIEWS / COARSE, rays)`, on a grid that is `COARSE` times the pixel size."""
+    """Return line integrals of attenuation, `(VIEWS / COARSE, rays)`, on a grid of `COARSE` times the pixel spacing."""
     mu = MU_WATER * (1 + image.float() / 1000).clamp(min=0)
     extent = [size * mm for size, mm in zip(image.shape, spacing, strict=True)]
     pitch = min(spacing) * COARSE
@@ -110,7 +110,7 @@ def _line_integrals(image: Tensor, spacing: Sequence[float]) -> Tensor:
 
 
 def _ramp(rays: Tensor) -> Tensor:
-    """Filter along the detector by the ramp, up to the pixels' Nyquist frequency; what interpolation takes is added."""
+    """Apply the ramp filter along the detector, up to the pixels' Nyquist frequency, and compensate interpolation."""
     size = 2 ** math.ceil(math.log2(2 * rays.shape[-1]))
     frequency = torch.fft.rfftfreq(size)  # cycles per bin
     gain = frequency * (frequency <= 0.5 / OVERSAMPLING) / torch.sinc(frequency) ** 2
@@ -118,7 +118,7 @@ def _ramp(rays: Tensor) -> Tensor:
 
 
 def _backprojected(rays: Tensor, shape: Sequence[int], spacing: Sequence[float], bin_size: float) -> Tensor:
-    """Sum filtered rays over the views, linear between bins: `(fields, *shape)`."""
+    """Backproject filtered rays, with linear interpolation between bins: `(fields, *shape)`."""
     fields, views, bins = rays.shape
     x, y = ((torch.arange(n) - (n - 1) / 2) * mm / bin_size for n, mm in zip(shape, spacing, strict=True))
     out = torch.zeros(fields, math.prod(shape))
@@ -134,7 +134,7 @@ def _backprojected(rays: Tensor, shape: Sequence[int], spacing: Sequence[float],
 
 
 def _expected(spacing: Sequence[float], bin_size: float) -> float:
-    """Return the variance of noise before the kernel, up to the frequency where the ramp ends, in HU^2."""
+    """Return the variance of the noise before the kernel, up to the frequency where the ramp ends, in HU^2."""
     size = (256, 256)
     frequency = frequencies(spacing, size=size)
     area = math.prod(1 / (n * mm) for n, mm in zip(size, spacing, strict=True))

@@ -1,4 +1,4 @@
-"""A reconstruction kernel as a measured transfer function: gains at knots over the radial frequency."""
+"""Represent a reconstruction kernel by a measured transfer function: gains at knots of the radial frequency."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 class TransferFunction(Protocol):
-    """A kernel: the parametric `bundle.scanner.Kernel`, or a measured `Transfer`."""
+    """A kernel: a parametric `bundle.scanner.Kernel`, or a measured `Transfer`."""
 
     def transfer(self, frequency: Tensor) -> Tensor:
         """Return the gain at each radial frequency in cycles/mm, same shape; 1 at 0."""
@@ -26,14 +26,16 @@ class Transfer:
     Args:
         knots: frequencies in cycles/mm, increasing from 0.
         gains: one per knot, finite and not negative; 1 at 0.
-        deviations: standard deviation of each gain; empty if not known.
-        manufacturer: of the scanner; empty if not known.
-        name: of the kernel, as DICOM's ConvolutionKernel; empty if not known.
-        source: what it was measured on, for people to read.
-        edge: gain at each knot as upright skin shows it, with the spectrum of the skin in it; empty if not known.
+        deviations: standard deviation of each gain; empty if unknown.
+        manufacturer: manufacturer of the scanner; empty if unknown.
+        name: name of the kernel, as in DICOM's ConvolutionKernel; empty if unknown.
+        source: what it was measured on, as free text.
+        edge: gain at each knot measured at skin perpendicular to the slice, including the spectrum of the skin; empty
+            if unknown.
 
     Raises:
-        ValueError: If the knots do not increase from 0, or gains, deviations or edge do not fit them.
+        ValueError: If the knots do not increase from 0, or if gains, deviations or edge have the wrong number of values
+            or invalid ones.
     """
 
     knots: tuple[float, ...]
@@ -66,7 +68,7 @@ class Transfer:
         return _interpolated(frequency, self.knots, self.gains)
 
     def deviation(self, frequency: Tensor) -> Tensor:
-        """Return the standard deviation of the gain at each `frequency`; NaN if it is not known."""
+        """Return the standard deviation of the gain at each `frequency`; NaN if unknown."""
         if not self.deviations:
             return torch.full_like(frequency, torch.nan)
         return _interpolated(frequency, self.knots, self.deviations)

@@ -1,14 +1,14 @@
-"""How sure a conversion between two kernels is: the relative standard deviation of its gain, over the frequency.
+"""Estimate the uncertainty of a conversion between two kernels: the relative standard deviation of its gain.
 
 ::
 
     calibrated on a pair of this scanner    the deviations of the fit
-    found, or of the catalogue              each end: its own deviations, and what kernels differ by that are found in
-                                            parts of one scan, which rises with the frequency
-    the same, its skin seen in one slice    twice that: skin may be oblique to the slice
-    found by noise alone                    each end: what it differs by from skin and noise together
+    estimated, or from the catalogue        for both kernels: its own deviations, and the scatter of kernels estimated
+                                            from parts of one scan, which increases with frequency
+    the same, but skin seen in one slice    twice that scatter, as the skin may be oblique to the slice
+    estimated from noise alone              for both kernels: the typical difference from an estimate by skin and noise
 
-The gains at all frequencies are taken to be off in the same direction, which changes noise and sharpness most.
+The gains at all frequencies are assumed to be off in the same direction, which affects noise and sharpness most.
 """
 
 from __future__ import annotations
@@ -22,23 +22,25 @@ import torch
 from bundle.scanner.edge_spread import KNOTS
 from bundle.scanner.transfer import Transfer
 
-#: Per cycle/mm, and at most: what kernels found in a few slices of a scan differ by within it, measured on six scans;
-#: where the skin is seen in one slice; and what those of noise alone differ by from those of skin and noise.
+#: Relative deviation per cycle/mm, and its maximum: scatter of kernels estimated from a few slices of the same scan,
+#: measured on six scans; if the skin is seen in one slice; and difference of estimates from noise alone to those from
+#: skin and noise.
 SCATTER, OBLIQUE, GUESSED = (0.5, 0.3), (1.0, 0.6), (1.5, 0.6)
-MOST = 1.0  # an unsure gain may be anything between nothing and twice as much
-_LEAST = 1e-3  # a gain counts as no less
+MOST = 1.0  # largest relative deviation: the gain may be anything between 0 and twice its value
+_LEAST = 1e-3  # smallest gain to divide by
 
 
 def fit_uncertainty(gain: Transfer) -> tuple[float, ...] | None:
-    """Return the relative deviations at `KNOTS` of a gain that was calibrated; None if it has none."""
+    """Return the relative deviations of a calibrated gain at `KNOTS`; None if it has no deviations."""
     return None if not gain.deviations else _told(_own(gain))
 
 
 def uncertainty(*ends: Transfer) -> tuple[float, ...]:
-    """Return the relative deviations at `KNOTS` of the conversion between two kernels, or to one that is sure.
+    """Return the relative deviations, at `KNOTS`, of the conversion between kernels.
 
     Args:
-        ends: kernels that were found, or are of the catalogue; without deviations, those that noise alone has shown.
+        ends: the kernels, estimated or from the catalogue; leave out one that is known exactly. A kernel without
+            deviations counts as estimated from noise alone.
     """
     parts = []
     for end in ends:
@@ -48,7 +50,7 @@ def uncertainty(*ends: Transfer) -> tuple[float, ...]:
 
 
 def known_uncertainty(value: Any) -> tuple[float, ...] | None:
-    """Return relative deviations that a file tells; None if these are none."""
+    """Return relative deviations read from a file; None if the value is invalid."""
     if not isinstance(value, Sequence) or len(value) != len(KNOTS):
         return None
     numbers = [each for each in value if type(each) in (int, float) and math.isfinite(each) and 0 <= each <= MOST]

@@ -1,9 +1,10 @@
-"""One scale's GAN for MONAI's `AdversarialTrainer`.
+"""Train the GAN of one scale with MONAI's `AdversarialTrainer`.
 
-`data`: its patches. `batches`: the inputs of generator and discriminator; `losses`; `diffaugment`; `validation`;
-`handlers`: what is done beside the iterations; `weights`: of one scale and of all; `averaging`: their running average;
-`crossfitting`: previous scales by cascades that have not seen the image; `resuming`: an interrupted training resumes;
-`record`: its settings.
+`data`: training patches; `batches`: inputs of generator and discriminator; `losses`: the losses; `diffaugment`:
+augmentation for the discriminator; `validation`: fixed validation patches; `handlers`: event handlers of the trainer;
+`weights`: read and write the weights of one or all scales; `averaging`: running average of the weights; `crossfitting`:
+previous scales by cascades that were not trained on the image; `resuming`: resume an interrupted training; `record`:
+save the settings of a training.
 """
 
 from bundle.training.averaging import warm_average

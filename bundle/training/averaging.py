@@ -1,4 +1,4 @@
-"""The running average of a training's weights, which translates better than any of its steps."""
+"""Average the weights over the training steps; the average translates better than the weights of any single step."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 def warm_average(momentum: float) -> Callable[[Any, Any, Any], None]:
-    """An exponential average for torch's `AveragedModel` that forgets its untrained start.
+    """Return an exponential moving average for torch's `AveragedModel` that forgets the untrained initial weights.
 
-    After n steps the newest weights have a weight of 9 / (10 + n), and never less than the momentum. With the momentum
-    alone, a third of the average would still be untrained after as many steps as it is long.
+    After n steps the newest weights count 9 / (10 + n), but never less than the momentum. With the momentum alone, a
+    third of the average would still be untrained weights after 1 / momentum steps.
 
     Args:
-        momentum: weight of the newest weights after the first steps.
+        momentum: share of the newest weights in the average once the warm-up is over.
 
     Raises:
-        ValueError: If it is not above 0 and at most 1.
+        ValueError: If ``momentum`` is not above 0 and at most 1.
     """
     if not 0 < momentum <= 1:
         raise ValueError(f"momentum {momentum} of the average must be above 0 and at most 1; 1 averages nothing.")

@@ -1,7 +1,7 @@
-"""What makes MONAI's `AdversarialTrainer` conditional and train one scale.
+"""Make MONAI's `AdversarialTrainer` conditional and let it train one scale.
 
-The trainer's inputs are the real images; the conditions travel beside them, as keyword arguments of both inferers. So
-the discriminator's "real" is the target, and the stock trainer needs no change.
+The trainer's inputs are the real images; the conditions are passed to both inferers as keyword arguments. The
+discriminator's "real" is therefore the target, and the stock trainer needs no change.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from monai.engines import PrepareBatch
 from monai.inferers import Inferer
 from torch import Tensor
 
-#: With fewer voxels a side, the input of a layer of the discriminator in `configs/train.json` is smaller than its
-#: kernel, and PyTorch's library for CPUs then computes wrong gradients of its weights in bfloat16 (2.13), and with AMX
-#: wrong results (`bundle.runtime.in_bfloat16`).
+#: With fewer voxels per side, a layer of the discriminator in `configs/train.json` gets an input smaller than its
+#: kernel. PyTorch's CPU library then computes wrong weight gradients in bfloat16 (PyTorch 2.13), and wrong outputs with
+#: AMX (`bundle.runtime.in_bfloat16`).
 THIN = 20
 
 
 def halving(image: Tensor, half: bool) -> torch.autocast:
-    """A context that computes in bfloat16, if ``half`` is set and gradients are right for images of that size."""
+    """Return a context that computes in bfloat16 if ``half`` is set and gradients are correct for this image size."""
     return in_bfloat16(image.device, half, strided=min(image.shape[2:]) < THIN)
 
 
 class PrepareScaleBatch(PrepareBatch):
-    """Split a batch of patches into the target, what the generator sees, and what the discriminator sees.
+    """Split a batch of patches into the target, the generator's input and the discriminator's conditions.
 
     Args:
-        cascade: gives the sketch and the reach.
+        cascade: the cascade, which computes the sketch and knows the reach.
         scale: the scale to train.
     """
 
@@ -44,7 +44,7 @@ class PrepareScaleBatch(PrepareBatch):
 
     @property
     def seen_channels(self) -> int:
-        """Channels of ``seen``: sketch; image, if the generator sees it; previous scale, above scale 0."""
+        """Number of channels of ``seen``: sketch; image, if the generator sees it; previous scale, above scale 0."""
         return int(not self.scratch) + int(self.sees_image) + int(self.scale > 0)
 
     def __call__(
@@ -54,9 +54,9 @@ class PrepareScaleBatch(PrepareBatch):
         non_blocking: bool = False,
         **kwargs: Any,
     ) -> tuple[Tensor, Tensor, tuple, dict[str, Tensor]]:
-        """Return target, target, no arguments, and ``condition`` and ``seen``.
+        """Return the target twice, no positional arguments, and ``condition`` and ``seen`` as keyword arguments.
 
-        ``condition`` is the input of `Cascade.forward` at that scale; ``seen`` is what its generator computes from it
+        ``condition`` is the input of `Cascade.forward` at that scale; ``seen`` holds the generator's conditions
         (sketch; image, if it sees it; previous scale), cropped to the target. From scratch, noise replaces the image.
         """
         batch = {
@@ -78,7 +78,7 @@ class PrepareScaleBatch(PrepareBatch):
 
 
 class ScaleGenerator(Inferer):
-    """Run one scale's generator on the conditions alone.
+    """Run the generator of one scale on the conditions alone.
 
     Args:
         scale: the scale to train.
@@ -90,21 +90,21 @@ class ScaleGenerator(Inferer):
         self.scale, self.half = scale, half
 
     def __call__(self, inputs: Tensor, network: Any, *args: Any, **kwargs: Any) -> Tensor:
-        """Return the fake for ``condition``; ``inputs``, the real image, is not used."""
+        """Return the fake for ``condition``; ``inputs``, the real image, only gives the device and the size."""
         with halving(inputs, self.half):
             return network(kwargs["condition"], self.scale).float()
 
 
 class ScaleDiscriminator(Inferer):
-    """Run the discriminator on an image beside the conditions: D(x, y) of the paper's objective, section 2.1.
+    """Run the discriminator on an image and its conditions: D(x, y) of the paper's objective, section 2.1.
 
     Args:
         half: compute in bfloat16 (torch's autocast), except for thin images on a CPU.
         diffaugment: strength of random translation and cutout, from 0 to 1 (see `diffaugment`).
-        minibatch_std: append the standard deviation over the batch, voxel by voxel, so that a generator which always
-            makes the same image is found out (Karras et al., Progressive growing of GANs, ICLR 2018).
-        residual_gain: above scale 0, show what an image adds to the previous scale, times this factor, in place of the
-            image, because fine detail is faint beside the whole. 0 shows the image.
+        minibatch_std: append the voxel-wise standard deviation over the batch, which exposes a generator that always
+            makes the same image (Karras et al., Progressive growing of GANs, ICLR 2018).
+        residual_gain: above scale 0, show the difference between image and previous scale, times this factor, instead
+            of the image, because fine detail is faint compared with the whole image. 0 shows the image.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class ScaleDiscriminator(Inferer):
         self.minibatch_std, self.residual_gain = minibatch_std, residual_gain
 
     def __call__(self, inputs: Tensor, network: Any, *args: Any, **kwargs: Any) -> Tensor:
-        """Return the logits, one for each patch of MONAI's `PatchDiscriminator`."""
+        """Return one logit per patch of MONAI's `PatchDiscriminator`."""
         with halving(inputs, self.half):
             seen = kwargs["seen"]
             gain = self.residual_gain

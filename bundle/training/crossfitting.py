@@ -1,6 +1,6 @@
-"""Previous scales made by cascades that were not trained on the image: cross-fitting.
+"""Cross-fitting: let cascades that were not trained on an image make its previous scale.
 
-A cascade translates the images it was trained on better than others. A scale that learns from the former alone trusts
+A cascade translates the images it was trained on better than others. A scale that learns only from such results trusts
 its previous scale too much (`docs/brain.md` has figures).
 """
 
@@ -17,11 +17,11 @@ from bundle.training.weights import load_trained
 
 
 class CrossFitting:
-    """Choose, for each image, the cascades that were not trained on it.
+    """Choose the cascades that were not trained on an image.
 
     Args:
         cascade: cascade with the networks; its weights are not changed.
-        folders: folders of other trainings, each with weights and records of the scales before; empty for no
+        folders: folders of other trainings, each with weights and records of the previous scales; empty for no
             cross-fitting.
         scale: the scale to train.
     """
@@ -31,10 +31,10 @@ class CrossFitting:
         self.seen = {Path(folder): images_of(Path(folder), scale) for folder in folders}
 
     def unseen(self, image: str | Path) -> list[Path]:
-        """The trainings that have not seen an image; none if no folders are given.
+        """Return the folders of the trainings that have not seen an image; none if no folders were given.
 
         Raises:
-            ValueError: If each has seen it.
+            ValueError: If every training has seen it.
         """
         name = Path(image).name
         folders = [folder for folder, names in self.seen.items() if name not in names]
@@ -46,7 +46,7 @@ class CrossFitting:
         return folders
 
     def __call__(self, image: str | Path) -> Iterator[Cascade]:
-        """Their cascades, one after the other."""
+        """Yield the cascades of the trainings that have not seen an image."""
         for folder in self.unseen(image):
             cascade = deepcopy(self.cascade)
             load_trained(cascade, folder, self.scale, "")
@@ -54,7 +54,7 @@ class CrossFitting:
 
 
 def images_of(folder: Path, scales: int) -> set[str]:
-    """The names of the images that the first scales of a training were trained on.
+    """Return the names of the images that the first scales of a training were trained on.
 
     Raises:
         FileNotFoundError: If the weights or the record of a scale are missing.

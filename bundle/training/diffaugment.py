@@ -1,4 +1,4 @@
-"""DiffAugment: random translation and cutout, so that a discriminator does not learn few images by heart."""
+"""DiffAugment: random translation and cutout, which keep a discriminator from memorizing a small training set."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from torch import Tensor
 
 
 def diffaugment(images: Tensor, strength: float) -> Tensor:
-    """Translate every image of a batch and cut a part of it out, differentiably and alike for reals and fakes.
+    """Translate each image of a batch and cut out a part of it, differentiably, for real and fake images alike.
 
     Zhao et al., Differentiable Augmentation for Data-Efficient GAN Training, NeurIPS 2020.
 
     Args:
-        images: `(batch, channels, *spatial)`; all channels of one image are changed alike.
+        images: `(batch, channels, *spatial)`; all channels of an image are changed in the same way.
         strength: 0 for none; 1 translates by up to a quarter of each side and cuts out half of each side.
     """
     if strength <= 0:
@@ -27,7 +27,7 @@ def diffaugment(images: Tensor, strength: float) -> Tensor:
             image = torch.roll(image, shift - most, axis)
             kept = torch.arange(size, device=image.device) - (shift - most)
             shape = [-1 if other == axis else 1 for other in range(image.ndim)]
-            mask = mask * ((kept >= 0) & (kept < size)).reshape(shape)  # what was rolled in is set to 0
+            mask = mask * ((kept >= 0) & (kept < size)).reshape(shape)  # set the voxels that wrapped around to 0
             inside = (torch.arange(size, device=image.device) - start).abs() < strength * size / 4
             hole = hole * inside.reshape(shape)
         shown.append(image * mask * (1 - hole))

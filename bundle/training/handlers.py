@@ -1,4 +1,4 @@
-"""What a training does beside its iterations: seed its epochs, keep its best weights, stop if it fails."""
+"""Event handlers of the trainer: seed its epochs, keep its best weights, clip gradients, average, stop on NaN."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from torch.optim.swa_utils import AveragedModel
 
 
 class SeedEpochs:
-    """Seed every epoch by its number, so that a resumed training draws what an uninterrupted one would have drawn.
+    """Seed each epoch by its number, so that a resumed training draws the same numbers as an uninterrupted one.
 
     Args:
-        seed: seed of the training; each of several processes that train together adds its own rank.
+        seed: seed of the training; in distributed training each process adds its rank.
         transform: a random transform of the main process; the loader's workers take their seeds from torch.
     """
 
@@ -37,16 +37,16 @@ class SeedEpochs:
 
 
 class KeepBest:
-    """Save the weights of the best validation as a flat state dict, and remember its metric if a training is resumed.
+    """Save the weights of the best validation as a flat state dict, and keep its metric when a training is resumed.
 
-    MONAI's `CheckpointSaver` does the first, but in a new process it takes the first validation for the best.
+    MONAI's `CheckpointSaver` saves the best weights, too, but a new process takes its first validation for the best.
 
     Args:
         network: the cascade, or its average.
-        path: where its state dict is written; of several processes that train together, the first one writes.
+        path: file for its state dict; in distributed training only the process of rank 0 writes.
         scale: the scale that is trained.
         joined: a checkpoint of all scales, in which the weights of this scale are replaced as well; null for none.
-        save_last: save at every validation, because no metric tells which images from scratch are better.
+        save_last: save at every validation, because no metric ranks images from scratch.
     """
 
     def __init__(
@@ -57,11 +57,11 @@ class KeepBest:
         self.best = math.inf
 
     def attach(self, engine: Engine) -> None:
-        """Check the key metric, an error, at the end of each validation of an engine."""
+        """Compare the key metric, an error, at the end of each validation run."""
         engine.add_event_handler(Events.COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
-        """Save if the metric is lower than ever, or always."""
+        """Save if the metric is the lowest so far, or at every validation with ``save_last``."""
         metric = float(engine.state.metrics[vars(engine.state)["key_metric_name"]])
         if metric < self.best or self.save_last:
             self.best = metric
@@ -74,27 +74,27 @@ class KeepBest:
                 save_whole({**older, **own_weights(state, self.scale)}, self.joined)
 
     def state_dict(self) -> dict[str, float]:
-        """The best metric so far."""
+        """Return the best metric so far."""
         return {"best": self.best}
 
     def load_state_dict(self, state: dict[str, float]) -> None:
-        """Continue from a best metric."""
+        """Restore the best metric."""
         self.best = float(state["best"])
 
 
 class ClipGradients:
-    """Clip the gradient of every step of an optimizer, so that one odd batch cannot undo a training.
+    """Clip the gradient at each step of an optimizer, so that one odd batch cannot ruin a training.
 
     Args:
-        optimizer: optimizer whose steps are clipped.
-        max_norm: longest gradient (Euclidean, over all parameters together); null for no limit.
+        optimizer: optimizer whose gradients are clipped.
+        max_norm: largest gradient norm (Euclidean, over all parameters together); null for no limit.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, max_norm: float | None) -> None:
         self.optimizer, self.max_norm = optimizer, max_norm
 
     def attach(self, engine: Engine) -> None:  # noqa: ARG002 (handlers are attached to an engine)
-        """Clip from now on."""
+        """Start clipping."""
         if self.max_norm is not None:
             self.optimizer.register_step_pre_hook(self)
 
@@ -105,10 +105,10 @@ class ClipGradients:
 
 
 class UpdateAverage:
-    """Update the average of a network's weights after every iteration.
+    """Update the average of a network's weights after each iteration.
 
     Args:
-        average: the average.
+        average: the averaged model.
         network: the network that is trained.
     """
 
@@ -125,7 +125,7 @@ class UpdateAverage:
 
 
 class StopOnNaN:
-    """End a run as soon as its loss is not a finite number; what was saved before stays."""
+    """Stop a run as soon as its loss is not a finite number; files saved before are kept."""
 
     def attach(self, engine: Engine) -> None:
         """Check after each iteration of an engine."""
@@ -135,7 +135,7 @@ class StopOnNaN:
         """Check one iteration.
 
         Raises:
-            FloatingPointError: If its loss is not a finite number.
+            FloatingPointError: If the loss is not a finite number.
         """
         loss = engine.state.output["reconstruction_loss"].item()
         if not math.isfinite(loss):

@@ -1,4 +1,4 @@
-"""A training's settings, written beside its weights."""
+"""Write the settings of a training next to its weights."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from bundle.runtime.resolver import calling_resolver
 from ignite import distributed
 from monai.bundle.reference_resolver import ReferenceResolver
 
-#: Stands for what is not plain data: a network, a function.
+#: Marks values that are not plain data, such as a network or a function.
 OTHER = object()
 
 
 def record_settings(path: str | Path, **more: Any) -> None:
-    """Write the settings of the config that this is called from, as they were resolved, overrides included.
+    """Write the resolved settings of the calling config, including overrides.
 
-    Every key is written whose value is plain: a number, a text, a truth value, null, or a list of these; so a new key
-    cannot be forgotten. Disabled blocks are left out. Of several processes the first one writes.
+    Every key with a plain value is written: a number, string, boolean, null, or a list of these. A new key is therefore
+    never forgotten. Disabled blocks are left out. In distributed training only the process of rank 0 writes.
 
     Args:
-        path: a ``.json`` file; its folder is made if missing.
+        path: a ``.json`` file; its folder is created if missing.
         more: further entries.
 
     Raises:
-        RuntimeError: If it is not called from a MONAI config.
+        RuntimeError: If the function is not called from a MONAI config.
     """
     resolver = calling_resolver()
     if resolver is None:
@@ -43,11 +43,11 @@ def record_settings(path: str | Path, **more: Any) -> None:
 
 
 def write_record(path: str | Path, settings: Mapping[str, Any]) -> None:
-    """Write settings, and the versions of the software, as JSON.
+    """Write settings and software versions as JSON.
 
     Args:
-        path: a ``.json`` file; its folder is made if missing.
-        settings: names and values; values that JSON does not know are written as text.
+        path: a ``.json`` file; its folder is created if missing.
+        settings: names and values; values that JSON cannot represent are written as strings.
     """
     versions = {
         "bundle": bundle.__version__,
@@ -62,10 +62,10 @@ def write_record(path: str | Path, settings: Mapping[str, Any]) -> None:
 
 
 def settings_of(resolver: ReferenceResolver) -> dict[str, Any]:
-    """The settings in a parsed config, nested as they are there.
+    """Return the settings of a parsed config, nested as in the config.
 
     Args:
-        resolver: the ``ref_resolver`` of a `ConfigParser` that has parsed its config.
+        resolver: the ``ref_resolver`` of a `ConfigParser` whose config is parsed.
     """
     root = resolver.get_item("")
     found = _settings(resolver, "", {} if root is None else root.get_config())
@@ -73,7 +73,7 @@ def settings_of(resolver: ReferenceResolver) -> dict[str, Any]:
 
 
 def _settings(resolver: ReferenceResolver, name: str, config: Any) -> Any:
-    """The settings at an id of the config and below."""
+    """Return the settings at an id of the config and below it."""
     if not isinstance(config, dict):
         value = _value(resolver, name, config)
         return value if _plain(value) and not isinstance(value, dict) else OTHER
@@ -84,7 +84,7 @@ def _settings(resolver: ReferenceResolver, name: str, config: Any) -> Any:
 
 
 def _value(resolver: ReferenceResolver, name: str, config: Any) -> Any:
-    """The value at an id, if it can be told without making a component or running a list of expressions."""
+    """Return the value at an id, or `OTHER` if that would instantiate a component or run a list of expressions."""
     if name in resolver.resolved_content:
         value = resolver.resolved_content[name]
         return str(value) if isinstance(value, (torch.device, Path)) else value
@@ -100,7 +100,7 @@ def _value(resolver: ReferenceResolver, name: str, config: Any) -> Any:
 
 
 def _plain(value: Any) -> bool:
-    """Whether a value is plain data, without expressions."""
+    """Return whether a value is plain data, without expressions."""
     if isinstance(value, dict):
         return all(map(_plain, value.values()))
     if isinstance(value, (list, tuple)):

@@ -1,4 +1,4 @@
-"""An interrupted training resumes where it stopped."""
+"""Resume an interrupted training where it stopped."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ def resumable(
     resume: bool = True,
     max_minutes: float = 0,
 ) -> None:
-    """Save the state of a training after every epoch, and resume from the state that an interrupted one has left.
+    """Save the state of a training after each epoch, and resume from the checkpoint of an interrupted one.
 
-    The checkpoint of a finished training is removed. Its weights remain, and the next training starts afresh.
+    A finished training removes its checkpoint but keeps its weights, so that the next training starts from the
+    beginning.
 
     Args:
         trainer: the trainer; its `Progress` is saved as well.
@@ -33,15 +34,15 @@ def resumable(
         folder: folder of the checkpoints.
         scale: the scale that is trained; each has its own checkpoint.
         device: device that the states are loaded to.
-        resume: look for an interrupted training.
-        max_minutes: minutes after which the training stops at the end of an epoch, to be resumed; 0 for no limit.
+        resume: look for the checkpoint of an interrupted training.
+        max_minutes: time limit; the training stops at the end of that epoch and can be resumed. 0 for no limit.
     """
     states = {**states, "progress": Progress(trainer)}
     found = latest(folder, scale) if resume else None
     if found:
         loader = CheckpointLoader(found, dict(states), map_location=device)  # type: ignore[arg-type]
         loader.attach(trainer)
-    # Of several processes that train together the first one writes; ignite needs the handler in all of them.
+    # In distributed training only the process of rank 0 writes, but ignite needs the handler in every process.
     CheckpointSaver(
         str(folder), states, file_prefix=f"resume_{scale}", save_interval=1, n_saved=1, epoch_level=True
     ).attach(trainer)
@@ -57,7 +58,7 @@ def resumable(
 
 
 class Progress:
-    """How far a trainer is: its state without networks and optimizers, which MONAI would save as a whole.
+    """Progress of a trainer, without its networks and optimizers, which MONAI would save along with it.
 
     Args:
         trainer: an engine.
@@ -67,15 +68,15 @@ class Progress:
         self.trainer = trainer
 
     def state_dict(self) -> dict[str, int]:
-        """Epochs and iterations that are done."""
+        """Return the number of finished epochs and iterations."""
         return {"epoch": self.trainer.state.epoch, "iteration": self.trainer.state.iteration}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Continue after them."""
+        """Restore the number of finished epochs and iterations."""
         self.trainer.state.epoch, self.trainer.state.iteration = state["epoch"], state["iteration"]
 
 
 def latest(folder: str | Path, scale: int) -> str | None:
-    """The checkpoint from which an interrupted training of a scale resumes; None if there is none."""
+    """Return the newest checkpoint of an interrupted training of a scale; None if there is none."""
     found = sorted(Path(folder).glob(f"resume_{scale}_*.pt"), key=lambda file: file.stat().st_mtime_ns)
     return str(found[-1]) if found else None

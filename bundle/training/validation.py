@@ -1,4 +1,4 @@
-"""Validation patches that stay the same."""
+"""Fixed validation patches."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from monai.data import Dataset
 
 
 class FixedPatches(Dataset):
-    """Patches that are drawn once, volume after volume, and are the same at every validation.
+    """Draw patches once, from one volume after the other, and reuse them at every validation.
 
     Args:
         data: images, as for `monai.data.Dataset`.
         transform: transform that loads an image.
-        patching: random transform that makes a patch of it.
+        patching: random transform that turns an image into a patch.
         number: number of patches.
         seed: seed of the patches.
 
@@ -33,9 +33,9 @@ class FixedPatches(Dataset):
         self.patches = [patching(dict(volumes[i % len(volumes)])) for i in range(number)]
 
     def __len__(self) -> int:
-        """The number of patches."""
+        """Return the number of patches."""
         return len(self.patches)
 
     def __getitem__(self, index: Any) -> Any:
-        """One patch."""
+        """Return one patch."""
         return self.patches[index]

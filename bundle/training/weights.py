@@ -1,4 +1,4 @@
-"""The weights of one scale and of all scales together."""
+"""Read and write the weights of one scale or of all scales."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 def scale_parameters(cascade: Cascade, scale: int) -> list[nn.Parameter]:
-    """The parameters of one scale's generator.
+    """Return the parameters of one scale's generator.
 
     Raises:
         ValueError: If the cascade has no such scale.
@@ -24,24 +24,24 @@ def scale_parameters(cascade: Cascade, scale: int) -> list[nn.Parameter]:
 
 
 def prefix_of(scale: int) -> str:
-    """The prefix of the names of one scale's weights."""
+    """Return the prefix of the names of one scale's weights."""
     return f"fine.{scale - 1}." if scale else "coarse."
 
 
 def save_whole(state: Mapping[str, Any], path: str | Path) -> None:
-    """Write a checkpoint. At any time the file is either the older one or the whole new one."""
+    """Write a checkpoint atomically: at any time the file is either the old one or the complete new one."""
     with atomic(path) as part:
         torch.save(state, part)
 
 
 def load_trained(cascade: Cascade, folder: str | Path, scales: int, joined: str | Path) -> bool:
-    """Load the first scales of a cascade that are trained; return whether all of them are.
+    """Load the trained weights of the first scales of a cascade, and return whether all of them are trained.
 
     Args:
         cascade: cascade whose weights are replaced.
         folder: folder of a training, with ``scale_0.pt`` and so on.
-        scales: number of scales.
-        joined: a checkpoint of all scales, for those that the folder lacks.
+        scales: number of scales to load.
+        joined: a checkpoint of all scales, used for scales missing from the folder.
     """
     state, missing = cascade.state_dict(), []
     for scale in range(scales):
@@ -58,17 +58,17 @@ def load_trained(cascade: Cascade, folder: str | Path, scales: int, joined: str 
 
 
 def own_weights(trained: Mapping[str, Tensor], scale: int) -> dict[str, Tensor]:
-    """The weights of one scale, taken from those of all."""
+    """Select the weights of one scale from those of all scales."""
     return {key: value for key, value in trained.items() if key.startswith(prefix_of(scale))}
 
 
 def gather(cascade: Cascade, folder: str | Path, path: str | Path) -> Path:
-    """Join the weights of scales that were trained one by one to one checkpoint, a flat state dict of the cascade.
+    """Join the weights of separately trained scales into one checkpoint, a flat state dict of the cascade.
 
     Args:
         cascade: cascade with the names and shapes of the weights.
         folder: folder with ``scale_0.pt``, ``scale_1.pt`` and so on, each a state dict of the whole cascade.
-        path: file to write; an older one is replaced only by a whole file.
+        path: file to write; an existing one is replaced atomically.
 
     Raises:
         FileNotFoundError: If a scale is missing.

@@ -1,9 +1,12 @@
-"""The MONAI dictionary transforms that `configs/inference.json` names: load, match, paste, save.
+"""MONAI dictionary transforms of `configs/inference.json`: prepare images for the networks and save their results.
 
-`prepare` and `finish` run them on an image in memory, or slab by slab on one that is too large for that; `plan`: what
-that will take, by a `rehearsal`, told by `plan_table`; `percentiles`: intensities without a unit on one scale;
-`check_input`: refuse what is not a CT in HU, by its `input_scores`; `inspection` only looks; `lungs`: where they are;
-`densitometry`: their density (`lung_density`) in a `lung_mask`, and its interval (`density_interval`).
+- steps: `load`, `match_kernel` (convert the kernel, which `kernel_choice` selects and `chosen` describes),
+  `undo_clipping`, `lungs` (locate them for cropping), `percentiles` (scale intensities without a unit), `paste` (put
+  the result into its source, round and cast it), `save`, `provenance` (record how the result was made);
+- running them: `prepare` and `finish`, in memory, or slab by slab for large images;
+- before a run: `check_input` (refuse what is not a CT in HU, by its `input_scores`), `inspection` (only check images),
+  `plan` (predict time and memory, by a `rehearsal`), `plan_table` (print the plan);
+- after it: `densitometry` (measure the `lung_density` in a `lung_mask`), `density_interval` (its uncertainty).
 """
 
 from bundle.transforms.check_input import CheckInput

@@ -1,11 +1,11 @@
-"""Refuse what is not a CT in HU before it is translated, and warn of what the result is less sure for.
+"""Refuse images that are not a CT in HU, and warn of CTs whose results are less reliable, before translation.
 
 ::
 
-    opened image --header, 16 slices--> scores --> refused: other modality or units, masked, empty, constant, noise
-                                               '-> warned of: soft already, iterative, cut off, metal, no thorax, ...
+    opened image --header, 16 slices--> scores --> refuse: other modality or units, masked, empty, constant, noise
+                                               '-> warn: soft already, iterative, cut off, metal, no thorax, ...
 
-The limits are those between real CTs, their crops among them, and unfit images; docs/input.md has the measurement.
+The limits separate real CTs, including crops of them, from unsuitable images; docs/input.md has the measurement.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from bundle.transforms.input_scores import InputScores, input_scores
 
 ACTIONS = ("refuse", "warn", "off")
 
-NARROW = 15.0  # HU: values of a CT span more, by their noise alone
-FLAT = 120.0  # HU: a spread below may be one tissue alone, which need not reach below 0
-BRIGHT = 300.0  # HU: the median of a tissue without air and fat is lower
-DEPTH = 0.03  # of the spread: so far below 0 do fat, lung and air reach
-OUTSIDE = 5.0  # percent of voxels beyond what a CT shows
+NARROW = 15.0  # HU: the values of a CT span more, by their noise alone
+FLAT = 120.0  # HU: a smaller spread may be a single tissue, without values below 0
+BRIGHT = 300.0  # HU: the median of tissue without air and fat is lower
+DEPTH = 0.03  # share of the spread by which fat, lung and air reach below 0
+OUTSIDE = 5.0  # percent of voxels outside the range of a CT
 ZEROS = 10.0  # percent of voxels that are exactly 0
 EQUAL = 60.0  # percent of voxels at another value that is not air
-PADDED = 25.0  # percent of voxels at one value in air, if of the others ...
-LUNG_LEFT = 60.0  # ... so many percent are lung: a lung that is cut out
-EMPTY = -900.0  # HU: the densest block of air alone
-STRUCTURE = 0.25  # deviation of means of 64 pixels, of that of the voxels: white noise has 0.125
-LOUD = 200.0  # HU: deviation of the voxels from which on white noise is none of one tissue
+PADDED = 25.0  # percent of voxels at one value in air, and ...
+LUNG_LEFT = 60.0  # ... percent of the others that are lung: the image is a lung that was cut out
+EMPTY = -900.0  # HU: even the densest block is air
+STRUCTURE = 0.25  # deviation of the means of 64 pixels, relative to that of the voxels: white noise has 0.125
+LOUD = 200.0  # HU: with a larger deviation of the voxels, white noise is not a single noisy tissue
 
-SIDE = (0.2, 3.0)  # mm: larger pixels hold no frequency at which kernels differ
+SIDE = (0.2, 3.0)  # mm: larger pixels do not resolve the frequencies at which kernels differ
 THICK = 10.0  # mm between slices
 NOISY = 200.0  # HU: noise in soft tissue
-SOFT = 0.5  # noise from 0.45 to 0.55 cycles/mm, of that from 0.25 to 0.35; B40f has 0.49
+SOFT = 0.5  # noise from 0.45 to 0.55 cycles/mm, relative to that from 0.25 to 0.35; B40f has 0.49
 BORDER = 30.0  # percent of the border of the slices that is tissue
 METAL = 0.01  # percent of voxels above 2500 HU
-WIDE = 200.0  # mm: in a smaller slice there may be no lung
+WIDE = 200.0  # mm: a smaller slice may not contain lung
 LUNGS = 4.0  # percent of the body that is air
 
 #: Header fields that name an iterative or learned reconstruction.
@@ -52,23 +52,23 @@ TEXTS = (
     "ImageComments",
     "DerivationDescription",
 )
-#: Vendors' private fields of the same.
+#: Vendors' private fields with the same information.
 PRIVATE = ((0x0053, 0x1040), (0x0053, 0x1042), (0x01F7, 0x109B), (0x7005, 0x100B))
 _NAMES = r"asir(-v)?|admire|safire|iris|idose\d?|imr|aidr|aice|veo|mbir|truefidelity|dlir|clearview|iterative"
 ITERATIVE = re.compile(rf"(?<![a-z])({_NAMES})(?![a-z])", re.IGNORECASE)
-#: Siemens: a kernel of SAFIRE, or one followed by the strength of ADMIRE.
+#: Siemens: a SAFIRE kernel, or a kernel followed by the strength of ADMIRE.
 SIEMENS = re.compile(r"^I\d\d[fhsm]|\\[1-5]$")
 
 
 class CheckInput:
-    """Check that an image is a CT in HU that the networks and the search for its kernel are made for.
+    """Check that an image is a CT in HU as the networks and the search for its kernel expect.
 
     Args:
-        action: ``refuse`` to raise an error, ``warn`` to warn only, ``off`` to look at nothing.
-        soft: whether to warn of a CT that is as soft as the result is to be.
+        action: ``refuse`` to raise an error, ``warn`` to warn only, ``off`` to check nothing.
+        soft: whether to warn of a CT that is already as soft as the result should be.
 
     Raises:
-        ValueError: If the action is another.
+        ValueError: If the action is unknown.
     """
 
     def __init__(self, action: str = "refuse", soft: bool = False) -> None:
@@ -77,13 +77,13 @@ class CheckInput:
         self.action, self.soft = action, soft
 
     def __call__(self, image: Opened) -> list[str]:
-        """Return what was warned of, each in one line without the image's name; nothing for an image of two axes.
+        """Check an image, and return the warnings, one line each without its name; 2D images are not checked.
 
         Args:
             image: `(x, y, z)`, opened from a path or held in memory; at most 16 of its slices are read.
 
         Raises:
-            ImageError: If it is refused, or cannot be read.
+            ImageError: If the image is refused, or cannot be read.
         """
         if self.action == "off" or len(image.shape) != 3:
             return []
@@ -102,10 +102,10 @@ class CheckInput:
         return found
 
     def by_header(self, image: Opened) -> None:
-        """Check what the header tells, and read no voxel.
+        """Check the header only, without reading voxels.
 
         Raises:
-            ImageError: If the image is refused for it.
+            ImageError: If the image is refused.
         """
         if self.action != "off" and len(image.shape) == 3:
             self._refuse(image, _other_modality(_header(image)))
@@ -116,7 +116,7 @@ class CheckInput:
 
 
 def _header(image: Opened) -> dict[str, str]:
-    """Return what the header of a DICOM series tells, as far as it is looked at; nothing for other formats."""
+    """Return the header fields of a DICOM series that are checked; empty for other formats."""
     if not image.files:
         return {}
     found = read_header(image.files[0], ("Modality", "Manufacturer", *TEXTS, *PRIVATE))  # type: ignore[arg-type]
@@ -125,7 +125,7 @@ def _header(image: Opened) -> dict[str, str]:
 
 
 def _text(value: object) -> str:
-    """Return the value of a field as text; several are joined by a backslash."""
+    """Return the value of a field as text; multiple values are joined by a backslash."""
     value = getattr(value, "value", value)
     return value if isinstance(value, str) else "\\".join(str(part) for part in _several(value))
 
@@ -144,7 +144,7 @@ def _other_modality(header: dict[str, str]) -> str | None:
 
 
 def _refusals(scores: InputScores) -> Iterator[str]:
-    """Yield why an image is not a CT in HU, the plainest reason first: value, rule and way out."""
+    """Yield the reasons why an image is not a CT in HU, the most obvious first: value, rule and remedy."""
     span = scores.high - scores.low
     if scores.high == scores.low:
         yield f"has the value {scores.high:g} in all its voxels; a CT is not constant; give the scan itself"
@@ -192,7 +192,7 @@ def _masked(share: float, value: float, limit: float) -> str:
 
 
 def _by_header(header: dict[str, str]) -> Iterator[str]:
-    """Yield what the header tells that makes the result less sure."""
+    """Yield warnings from the header about a less reliable result."""
     kernel = header.get("ConvolutionKernel", "")
     named = [found[0] for text in header.values() if (found := ITERATIVE.search(text))]
     if "siemens" in header.get("Manufacturer", "").lower() and SIEMENS.search(kernel):
@@ -205,7 +205,7 @@ def _by_header(header: dict[str, str]) -> Iterator[str]:
 
 
 def _by_scores(scores: InputScores, image: Opened, soft: bool) -> Iterator[str]:
-    """Yield what was seen that makes the result less sure."""
+    """Yield warnings from the voxels and the geometry about a less reliable result."""
     pixel, slices = max(image.spacing[:2]), image.spacing[2] if image.shape[2] > 1 else 0.0
     if not SIDE[0] <= min(image.spacing[:2]) <= pixel <= SIDE[1]:
         yield (

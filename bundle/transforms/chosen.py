@@ -1,4 +1,4 @@
-"""What was chosen for a CT's kernel, and what is told of it in the result."""
+"""The kernel conversion chosen for a CT, and its description in the result."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from bundle.scanner import Conversion, Kernel, Transfer
 from bundle.scanner.edge_spread import KNOTS
 from bundle.scanner.kernels import catalogue
 
-KERNELS = ("kernels", "kernels_told", "kernel")  # keys of an image's metadata that tell its kernels
-OWN = "calibrated by the user"  # what is told of a kernel that is not of the bundle's catalogue
+KERNELS = ("kernels", "kernels_told", "kernel")  # metadata keys that describe an image's kernels
+OWN = "calibrated by the user"  # description of a kernel that is not in the bundle's catalogue
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """What was chosen for a CT.
+    """The kernel conversion chosen for a CT.
 
     Args:
-        conversion: the kernel to be undone, a conversion, or None to leave the CT as it is.
-        source: name of the kernel that it is converted from; "unnamed" if it was found in the image.
-        target: name of the kernel that it is converted to; "reference" if it was found in one.
-        about: of both, what they were measured on and how sure they are; and what was warned of.
-        kernel: the name of the target, if it has one and the CT is converted.
-        uncertainty: of the conversion (`bundle.scanner.uncertainty`); None if it is not known.
+        conversion: the kernel to be undone, a conversion, or None to leave the CT unchanged.
+        source: name of the source kernel; "unnamed" if it was found in the image.
+        target: name of the target kernel; "reference" if it was found in a reference scan.
+        about: description of both: what they were measured on and how certain they are; and the warnings.
+        kernel: name of the target, if it has one and the CT is converted.
+        uncertainty: uncertainty of the conversion (`bundle.scanner.uncertainty`); None if it is unknown.
     """
 
     conversion: Kernel | Conversion | None = None
@@ -38,14 +38,14 @@ class Chosen:
     uncertainty: tuple[float, ...] | None = None
 
     def told(self) -> dict[str, str]:
-        """Return what metadata tell of it, as `bundle.images.derived.Derivation` takes it; nothing without keys."""
+        """Return its metadata, as `bundle.images.derived.Derivation` takes them; empty if there is no description."""
         if not self.about:
             return {}
         kernels = f"{self.source} to {self.target}" if self.source else ""
         return dict(zip(KERNELS, (kernels, self.about, self.kernel), strict=True))
 
     def noted(self) -> dict[str, Any]:
-        """Return what the provenance of a result tells of it, for JSON to write."""
+        """Return its entry in the provenance of a result, serializable as JSON."""
         found = asdict(self.conversion) if isinstance(self.conversion, Kernel) else None
         told = {"source": self.source or None, "target": self.target or None, "about": self.about or None}
         sure = None if self.uncertainty is None else list(self.uncertainty)
@@ -54,7 +54,7 @@ class Chosen:
 
 @contextmanager
 def warnings_kept() -> Iterator[list[str]]:
-    """Keep the texts of what is warned of meanwhile; it is warned of at the end."""
+    """Collect the texts of all warnings in the block, and issue the warnings at its end."""
     kept: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -66,7 +66,7 @@ def warnings_kept() -> Iterator[list[str]]:
 
 
 def told(kernel: Transfer) -> str:
-    """Return name, source and uncertainty of a kernel."""
+    """Describe a kernel by its name, source and uncertainty."""
     sure, frequencies = "", torch.tensor(KNOTS, dtype=torch.float64)
     if kernel.deviations:
         deviation = float(kernel.deviation(frequencies)[10] / max(float(kernel.transfer(frequencies)[10]), 0.05))
@@ -75,7 +75,7 @@ def told(kernel: Transfer) -> str:
 
 
 def shown(kernel: Transfer, unnamed: str = "") -> Transfer:
-    """Return a kernel without the names of the files that it was measured on, which may be those of other patients."""
+    """Return a kernel without the names of the files that it was measured on, which may name other patients."""
     if kernel.name:
         return kernel if kernel in catalogue().kernels else replace(kernel, source=OWN)
     return replace(kernel, name=unnamed, source=kernel.source.split(": ")[-1])

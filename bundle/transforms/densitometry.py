@@ -2,10 +2,10 @@
 
 ::
 
-    result --pooled--> lung mask --+--> source, slab by slab --> voxels of each HU --> LAA, Perc15, mean: before
-                                   '--> result, slab by slab --> voxels of each HU --> LAA, Perc15, mean: after
+    result --pool--> lung mask --+--> source, slab by slab --> histogram of HU --> LAA, Perc15, mean: before
+                                 '--> result, slab by slab --> histogram of HU --> LAA, Perc15, mean: after
 
-Both are read from their files, so it is all the same whether the result was made in memory or streamed.
+Both are read from their files, so the values do not depend on whether the result was made in memory or streamed.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from bundle.transforms.lung_mask import AIR, LungMask, find_lung_mask
 from bundle.transforms.prepare import slab_depth
 
 END = ".densitometry.json"
-SIDE = 256  # voxels: longest side of the volume that the lungs are searched in
-THICK = 3.0  # mm: slices from which on a warning is given
-AT_FLOOR = 10.0  # percent of the lung at -1024 HU from which on a warning is given
+SIDE = 256  # voxels: longest side of the volume in which the lungs are searched
+THICK = 3.0  # mm: slice distance above which a warning is given
+AT_FLOOR = 10.0  # percent of the lung at -1024 HU above which a warning is given
 
 
 class Densitometry:
     """Write ``RESULT.densitometry.json`` beside a result, and print it as a table.
 
     Args:
-        spatial_dims: of the images.
+        spatial_dims: number of spatial axes of the images.
         limits: range that is translated, in HU.
-        percentiles: of images without a unit; null for CTs.
+        percentiles: percentiles for images without a unit; null for CTs.
 
     Raises:
-        ValueError: If these are not of CTs that show the lung: images of two axes, or not in HU.
+        ValueError: If the settings are not for CTs that show the lung: for 2D images, not in HU, or without dark lung.
     """
 
     def __init__(
@@ -66,17 +66,17 @@ class Densitometry:
         warnings: Sequence[str] = (),
         kernel: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """Measure, write, print and return what `measured` does.
+        """Measure the densities, write and print them, and return them as `measured` does.
 
         Args:
             source: the image that was converted.
-            result: what was written.
-            warnings: what was warned of when it was made: an unknown kernel, an iterative reconstruction.
-            kernel: what is known of the conversion, see `measured`.
+            result: path of the result.
+            warnings: warnings from when it was made, such as an unknown kernel or an iterative reconstruction.
+            kernel: facts about the conversion, see `measured`.
 
         Raises:
             NotWrittenError: If the file cannot be written.
-            ValueError: see `measured`.
+            ValueError: If the grids differ.
         """
         found = measured(Volume(source), Volume(result), kernel=kernel)
         found["warnings"] += warnings
@@ -90,13 +90,13 @@ class Densitometry:
 def measured(
     source: Volume, result: Volume, thickness: int | None = None, kernel: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Return the density of both lungs in both images, its interval, and warnings, for JSON to write.
+    """Return the density of both lungs in both images, its interval, and warnings, serializable as JSON.
 
     Args:
-        source: in HU.
-        result: in HU, on the same grid; the lungs are searched in it.
+        source: source in HU.
+        result: result in HU, on the same grid; the lungs are searched in it.
         thickness: slices that are read together; null for as many as fit into 32 MiB. The values do not depend on it.
-        kernel: what the provenance of the result tells of the conversion (`bundle.transforms.chosen.Chosen.noted`).
+        kernel: provenance of the conversion (`bundle.transforms.chosen.Chosen.noted`).
 
     Raises:
         ValueError: If the grids differ.
@@ -135,7 +135,7 @@ def measured(
 
 
 def pooled(image: Slabs, thickness: int) -> tuple[np.ndarray, tuple[int, ...]]:
-    """Return an image pooled by its mean to at most 256 voxels a side, `(x, y, z)`, and by how much along each axis.
+    """Return an image average-pooled to at most 256 voxels per side, `(x, y, z)`, and the factor along each axis.
 
     The last block of an axis may hold fewer voxels. The values do not depend on the thickness of the slabs.
     """
@@ -153,7 +153,7 @@ def pooled(image: Slabs, thickness: int) -> tuple[np.ndarray, tuple[int, ...]]:
 
 
 def warned(lungs: LungMask, slices: float, before: Mapping[str, np.ndarray]) -> list[str]:
-    """Return why the values are not to be trusted.
+    """Return warnings why the values may be unreliable.
 
     Args:
         lungs: the mask.
@@ -176,7 +176,7 @@ def warned(lungs: LungMask, slices: float, before: Mapping[str, np.ndarray]) -> 
 
 
 def limits_as_text(found: Mapping[str, Any], name: str) -> list[str]:
-    """Return the lowest and highest values of a lung as lines of the table; none where there is no interval."""
+    """Return the lower and upper limits for a lung as lines of the table; none if there is no interval."""
     limits = (found["interval_95"] or {}).get(name)
     if limits is None:
         return []
@@ -188,7 +188,7 @@ def limits_as_text(found: Mapping[str, Any], name: str) -> list[str]:
 
 
 def as_text(found: Mapping[str, Any]) -> str:
-    """Return what `measured` does as a small table with its warnings."""
+    """Format the values of `measured` as a small table with their warnings."""
     lines = [f"{'densitometry':16}" + "".join(f"{heading:>11}" for _, heading, _ in COLUMNS)]
     for name in SIDES:
         for when in ("before", "after"):

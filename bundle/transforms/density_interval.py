@@ -1,15 +1,15 @@
-"""How far the density of the lungs may be from that of a real scan of the target kernel: an interval of 95 %.
+"""Estimate a 95 % interval for lung density relative to a real scan with the target kernel.
 
-Three things make a conversion err, and each shifts the measures by what is told beside it::
+A conversion has three sources of error. How each shifts the measures is estimated as in the last column::
 
-    kernels    the gain between them is off by its deviation     a few slices of the result, filtered once sharper and
+    kernels    the gain between them is off by its deviation     filter a few slices of the result, once sharper and
                                                                  once softer by that much
-    levels     scanners and kernels differ by some HU            the histogram of the result, moved to either side
-    model      a part of the change is wrong                     a share of what the conversion has changed
+    levels     scanners and kernels differ by some HU            shift the histogram of the result in either direction
+    model      a part of the change is wrong                     take a share of the change made by the conversion
 
-They are taken to be independent and normal: the interval reaches to each side as far as twice the root of their squared
-sum. `benchmarks.densitometry_errors` measures how often the truth lies within. It is about the same acquisition with
-another kernel: its noise is in both, and another breath, dose or day is in neither.
+The errors are assumed to be independent and normal: on each side, the interval extends to twice the root of the sum of
+their squares. `benchmarks.densitometry_errors` measures how often the truth lies within it. The interval is for the
+same acquisition with another kernel, with the same noise; it does not cover another breath, dose or day.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from bundle.scanner.uncertainty import known_uncertainty
 from bundle.transforms.lung_density import AREAS, BINS, PERCENTILE, RANGE, by_side, counted
 from bundle.transforms.lung_mask import LEFT, RIGHT
 
-SLICES = 8  # of the result that are filtered
-LEVEL = 2.5  # HU; tests of scanners let water be 4 to 7 HU off
-#: Of each measure; chosen with the real pairs in view: with less, a B70f that the scanner clips is not covered.
+SLICES = 8  # most slices of the result that are filtered
+LEVEL = 2.5  # HU; acceptance tests of scanners let water be 4 to 7 HU off
+#: For each measure; chosen by looking at the real pairs: with less, a B70f that the scanner clips is not covered.
 SHARE = np.array([0.05, 0.1])
-MULTIPLE = 2.0  # of deviations, 95 % of a normal distribution
+MULTIPLE = 2.0  # standard deviations, for 95 % of a normal distribution
 MEASURES = ("laa950_percent", "perc15_hu")
 SPAN = np.array([[0.0, RANGE[0]], [100.0, RANGE[1]]])
 
@@ -41,10 +41,10 @@ NOT_SURE = "it is not known how sure the kernels are"
 
 
 def no_uncertainty(kernel: Mapping[str, Any] | None) -> str:
-    """Return why a conversion has no interval; nothing if it can have one.
+    """Return why a conversion has no interval; an empty string if it can have one.
 
     Args:
-        kernel: what the provenance of a result tells of it.
+        kernel: its entry in the provenance of a result.
     """
     if not isinstance(kernel, Mapping):
         return NO_KERNEL
@@ -59,15 +59,15 @@ def density_interval(
     before: Mapping[str, np.ndarray],
     after: Mapping[str, np.ndarray],
 ) -> dict[str, dict[str, list[float]] | None]:
-    """Return the lowest and the highest value of each of `MEASURES`, for each lung; None where there is no lung.
+    """Return the lower and upper limit of each of `MEASURES` for each lung; None if there is no lung.
 
     Args:
-        result: in HU; 8 of its slices are read, one after the other.
-        sides: as of `LungMask`, coarser by the factor.
-        factor: voxels of the result along each axis of a voxel of the mask.
+        result: result in HU; at most 8 of its slices are read, one by one.
+        sides: mask of the lungs, see `LungMask`, coarser by the factor.
+        factor: voxels of the result per voxel of the mask, along each axis.
         uncertainty: relative deviation of the conversion's gain, at the knots of `bundle.scanner.edge_spread`.
         before: histograms of the source.
-        after: those of the result.
+        after: histograms of the result.
     """
     varied = varied_histograms(result, sides, factor, uncertainty)
     found: dict[str, dict[str, list[float]] | None] = {}
@@ -84,12 +84,12 @@ def density_interval(
 
 
 def deviations(before: np.ndarray, after: np.ndarray, varied: np.ndarray) -> np.ndarray:
-    """Return by how much the kernels, the levels and the model shift the measures, `(3, 2, measures)`.
+    """Return by how much the errors of kernels, levels and model shift the measures, `(3, 2, measures)`.
 
     Args:
         before: histogram of the source.
-        after: that of the result.
-        varied: those of some slices of it, sharper, softer, and as they are, `(3, bins)`; all 0 without lung in them.
+        after: histogram of the result.
+        varied: histograms of some of its slices, sharper, softer, and unchanged, `(3, bins)`; all 0 without lung.
     """
     here = measures(after)
     kernels = np.zeros((2, len(MEASURES)))
@@ -102,23 +102,23 @@ def deviations(before: np.ndarray, after: np.ndarray, varied: np.ndarray) -> np.
 
 
 def reach(shifts: np.ndarray) -> np.ndarray:
-    """Return how far the shifts reach together, to below and to above, `(2, measures)`.
+    """Return how far independent shifts reach together, below and above, `(2, measures)`.
 
     Args:
-        shifts: independent ones, `(shifts, 2, measures)`, in either direction.
+        shifts: shifts in either direction, `(shifts, 2, measures)`.
     """
     lowest, highest = np.minimum(shifts, 0).min(1), np.maximum(shifts, 0).max(1)
     return np.stack([-np.sqrt(np.square(lowest).sum(0)), np.sqrt(np.square(highest).sum(0))])
 
 
 def measures(count: np.ndarray, shift: float = 0.0) -> np.ndarray:
-    """Return the share below -950 HU in percent and the percentile in HU, `(measures,)`.
+    """Return the share below -950 HU in percent and the 15th percentile in HU, `(measures,)`.
 
-    Between whole HU they are interpolated, so that they follow small shifts.
+    They are interpolated between integer HU, so that they respond to small shifts.
 
     Args:
-        count: a histogram, as of `bundle.transforms.lung_density.histograms`.
-        shift: HU that are added to all voxels.
+        count: a histogram, see `bundle.transforms.lung_density.histograms`.
+        shift: HU to add to all voxels.
     """
     ends = np.arange(RANGE[0], RANGE[1] + 1) + 0.5
     below = np.cumsum(count) / count.sum()
@@ -132,12 +132,12 @@ def measures(count: np.ndarray, shift: float = 0.0) -> np.ndarray:
 def varied_histograms(
     image: Slabs, sides: np.ndarray, factor: Sequence[int], uncertainty: Sequence[float]
 ) -> dict[str, np.ndarray]:
-    """Count the voxels of each HU in some slices of the lungs, sharper, softer, and as they are, `(3, bins)` each.
+    """Count the voxels per HU in some slices of the lungs, sharper, softer, and unchanged, `(3, bins)` each.
 
     Args:
-        image: in HU.
-        sides: as of `LungMask`, coarser by the factor.
-        factor: voxels of the image along each axis of a voxel of the mask.
+        image: image in HU.
+        sides: mask of the lungs, see `LungMask`, coarser by the factor.
+        factor: voxels of the image per voxel of the mask, along each axis.
         uncertainty: relative deviation of the gain at each knot, by which it is raised and lowered.
     """
     pixel = image.spacing[:2]

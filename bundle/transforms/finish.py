@@ -1,10 +1,10 @@
-"""Finish a result: from what the cascade made to the voxels of a file, whole or slab by slab, by the same transforms.
+"""Convert the output of the cascade to the voxels of a file and save it, whole or slab by slab, by the same transforms.
 
 ::
 
-    result, in RAS --> restoring: in the source's axes and units, pasted, rounded --> saving: window by window
+    result, in RAS --> restore: the source's axes and units, paste, round --> save: window by window
 
-A result on disk is restored row by row while the cascade makes it, and its rows are kept as they will be in the file.
+A result on disk is restored row by row while the cascade makes it, and its rows are stored as they will be in the file.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from monai.transforms import MapTransform
 from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
 from torch import Tensor
 
-#: The folder of a scratch group with the slices of a result that are finished.
+#: Folder of a scratch group with the finished slices of a result.
 FINISHED = "finished"
 
 
 class FinishImaged(MapTransform):
-    """Restore and save what the cascade made, in memory or on disk.
+    """Restore and save the output of the cascade, in memory or on disk.
 
     Args:
-        keys: results: a batch of tensors, or a `ScratchImage`, as `bundle.cascade.CascadeInferer` leaves them.
+        keys: results: a batch of tensors, or a `ScratchImage`, as returned by `bundle.cascade.CascadeInferer`.
         postprocessing: all transforms of a result; a `SaveImageAsSourced` among them writes it.
-        opening: the first transforms of preprocessing, up to the image's own orientation: what is inverted.
-        image_key: the image, as what was prepared.
+        opening: the first transforms of preprocessing, up to the orientation, which are inverted.
+        image_key: key of the image, as in the preprocessing.
         allow_missing_keys: do not raise if a key is missing.
     """
 
@@ -54,7 +54,7 @@ class FinishImaged(MapTransform):
         self.postprocessing, self.opening, self.image_key = postprocessing, opening, image_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Write the results under the keys and tell their paths."""
+        """Write the results under the keys and print their paths."""
         out = dict(data)
         on_disk = [key for key in self.key_iterator(out) if isinstance(out[key], ScratchImage)]
         for key in on_disk:
@@ -64,11 +64,11 @@ class FinishImaged(MapTransform):
         return out
 
     def save(self, result: ScratchImage, key: Hashable) -> None:
-        """Write one result from disk, and remove what is there of the job.
+        """Write one result from disk, and remove the job's scratch folder.
 
         Raises:
-            FileExistsError: If something lies there meanwhile that must not be replaced; nothing of the job is kept, as
-                the next run would be refused from the start.
+            FileExistsError: If the result's path was meanwhile taken by a file that must not be replaced; the scratch
+                folder is removed even then, as the next run would be refused from the start.
         """
         volume: Volume = result.about["volume"]
         if first():
@@ -82,17 +82,17 @@ class FinishImaged(MapTransform):
 
     @property
     def saving(self) -> SaveImageAsSourced:
-        """What writes the results."""
+        """The transform that writes the results."""
         (saving,) = [step for step in self.postprocessing.transforms if isinstance(step, SaveImageAsSourced)]
         return saving
 
     def restored(self, made: Tensor, part: Opened, key: Hashable) -> np.ndarray:
-        """Return the voxels of a file for a part of it.
+        """Return the voxels of a part of the file.
 
         Args:
-            made: of the cascade, `(1, *spatial)`, in RAS.
-            part: of the source, held in memory.
-            key: of the result.
+            made: output of the cascade, `(1, *spatial)`, in RAS.
+            part: the same part of the source, held in memory.
+            key: key of the result.
         """
         data: Any = {self.image_key: part}
         for step in self.opening:
@@ -100,18 +100,18 @@ class FinishImaged(MapTransform):
         return self.before_saving({**data, key: MetaTensor(made)}, key)
 
     def before_saving(self, data: Any, key: Hashable) -> np.ndarray:
-        """Return the voxels of a file: the result after all steps but the one that writes it."""
+        """Return the voxels of the file: the result after all transforms except the one that writes it."""
         for step in self.postprocessing.transforms:
             data = data if isinstance(step, SaveImageAsSourced) else step(data)
         return torch.as_tensor(data[key]).as_subclass(Tensor)[0].cpu().numpy()
 
     def is_finished(self, result: ScratchImage, start: int, stop: int) -> bool:
-        """Whether slices of a result lie there as they will be in the file."""
+        """Return whether slices of a result are stored as they will be in the file."""
         slabs = self._slabs(result, start, stop)
         return all(slabs.holds(begin) for begin, _ in slabs.parts)
 
     def finish(self, result: ScratchImage, start: int, stop: int) -> None:
-        """Restore slices of a result, and keep them as they will be in the file."""
+        """Restore slices of a result, and store them as they will be in the file."""
         (key,), volume = self.keys, result.about["volume"]
         slabs, across = self._slabs(result, start, stop), [slice(0, side) for side in result.shape[2:-1]]
 
@@ -127,7 +127,7 @@ class FinishImaged(MapTransform):
             pass
 
     def write(self, result: ScratchImage, volume: Volume, key: Hashable) -> None:
-        """Write the voxels of the file, slab by slab along its last axis; those that are not finished are restored."""
+        """Write the voxels of the file, slab by slab along its last axis; unfinished ones are restored first."""
         source, image = result.about["source"], volume.image
         slab = (*image.shape[:-1], slab_depth(image.shape))
         finished = self._all_finished(result) if result.finisher else None
@@ -148,18 +148,18 @@ class FinishImaged(MapTransform):
                 pass
 
     def _slabs(self, result: ScratchImage, start: int, stop: int) -> Slabs:
-        """The slabs of a row."""
+        """Return the slabs of a row of finished slices."""
         shape = result.shape[2:]
         return Slabs(result.folder / FINISHED, (*shape[:-1], stop), range(start, stop, slab_depth(shape)))
 
     def _all_finished(self, result: ScratchImage) -> Slabs:
-        """All slabs."""
+        """Return all finished slabs."""
         folder = result.folder / FINISHED
         return Slabs(folder, result.shape[2:], sorted(int(file.stem) for file in folder.glob("*.npy")))
 
 
 def turned(voxels: np.ndarray, volume: Volume, back: bool = False) -> np.ndarray:
-    """Turn voxels from the axes of a volume's file into RAS, or back; a picture's are left as they are."""
+    """Reorient voxels from the axes of a volume's file to RAS, or back; those of a 2D picture are left unchanged."""
     if volume.is_picture:
         return voxels
     own, ras = io_orientation(volume.image.affine), axcodes2ornt("RAS")
@@ -167,6 +167,6 @@ def turned(voxels: np.ndarray, volume: Volume, back: bool = False) -> np.ndarray
 
 
 def _remove(result: ScratchImage) -> None:
-    """Remove what is there of a job."""
+    """Remove the scratch folder of a job, and release its lock."""
     remove_folder(result.folder)
     result.about["lock"].release()

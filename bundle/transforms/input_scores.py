@@ -2,7 +2,7 @@
 
 ::
 
-    image, any size      slices that are looked at      of each slice
+    image, any size      sampled slices                 from each slice
     [. . . . . . . .] -> [0 . . 3 . . 6 .]           -> every n-th pixel: values, air, lung, border
                                                         its middle, every pixel: noise
 
@@ -22,47 +22,48 @@ from bundle.scanner import SIDE, flat_noise, spread_slices
 from bundle.transforms.lung_mask import inside_body
 from scipy.ndimage import binary_dilation, label
 
-SLICES = 16  # that are looked at
-MOST = 512  # pixels along each axis of a slice that are looked at
-BLOCK = 8  # pixels along each axis of a block, of which the mean is looked at
-AIR = -900.0  # HU: what lies below is air, or no part of the patient
-TISSUE = -500.0  # HU: what lies above is not air
+SLICES = 16  # most slices that are sampled
+MOST = 512  # most pixels that are sampled along each axis of a slice
+BLOCK = 8  # pixels along each axis of a block, which is averaged
+AIR = -900.0  # HU: values below are air, or no part of the patient
+TISSUE = -500.0  # HU: values above are not air
 LUNG = (-950.0, -500.0)  # HU
 METAL = 2500.0  # HU: brighter than bone
 RANGE = (-1400.0, 3200.0)  # HU: tissue, metal, and the noise of air
-PADDING = 1.0  # percent of the voxels at one value in air: that is padding, or values clipped
+PADDING = 1.0  # percent of the voxels: more at one value in air are padding, or clipped
 BANDS = (0.25, 0.35), (0.45, 0.55)  # cycles/mm: noise that every kernel keeps, and noise that a soft one removes
-PATCHES = 15  # of flat soft tissue that are needed to judge noise
-FINE = 1.0  # mm: with larger pixels noise is not seen up to these frequencies
-BODY = 1e4  # mm^2: mean area of a body in a slice
-COARSE = 20.0  # mm: the largest block in which lungs are seen
+PATCHES = 15  # fewest patches of flat soft tissue to measure noise
+FINE = 1.0  # mm: larger pixels do not resolve these frequencies
+BODY = 1e4  # mm^2: minimum mean area of the body per slice
+COARSE = 20.0  # mm: the largest block that resolves lungs
 
 
 @dataclass(frozen=True)
 class InputScores:
-    """What the slices of an image that were looked at are like; shares are in percent of their voxels.
+    """Statistics of the sampled slices of an image; shares are in percent of their voxels.
 
     Args:
         low: smallest value, without padding (a value in air that more than 1 % of the voxels have).
         high: largest value.
-        spread: from `low`, but for one voxel in 2000, to the 99th percentile.
-        depth: how far values reach below 0, in units of the spread.
-        median: of the values, without padding.
-        outside: share of voxels beyond -1400 to 3200 HU, without padding.
+        spread: distance from the 0.05th to the 99th percentile, without padding.
+        depth: how far the 0.05th percentile lies below 0, in units of the spread.
+        median: median value, without padding.
+        outside: share of voxels outside -1400 to 3200 HU, without padding.
         zeros: share of voxels that are exactly 0.
-        equal: largest share of voxels of one value above -900 HU.
+        equal: share of the most common value above -900 HU.
         value: that value.
-        padded: largest share of voxels of one value of at most -900 HU.
-        lung_left: share of the others, without that value, between -950 and -500 HU.
+        padded: share of the most common value of at most -900 HU.
+        lung_left: share between -950 and -500 HU among the voxels without that value.
         tissue: mean of the densest block of 8 x 8 pixels.
-        structure: deviation of the means of such blocks, in units of that of the voxels; white noise has 1/8.
-        deviation: of the voxels, without padding.
-        side: mm along the shorter side of a slice.
-        border: share of the border of the slices that is tissue; the border of what is not padding.
-        lungs: share of the body in the slices that is air; None if too little body is seen, or they are not axial.
+        structure: standard deviation of the means of such blocks, relative to that of the voxels; white noise has 1/8.
+        deviation: standard deviation of the voxels, without padding.
+        side: length of the shorter side of a slice in mm.
+        border: share of tissue along the border of the slices, inside any padding.
+        lungs: share of air in the body; None if too little body is visible, or the slices are not axial.
         metal: share of voxels above 2500 HU.
-        noise: standard deviation in flat soft tissue; None if too little is seen, or the slices are not axial.
-        sharpness: power of that noise from 0.45 to 0.55 cycles/mm, in units of that from 0.25 to 0.35; None likewise.
+        noise: standard deviation in flat soft tissue; None if too little is visible, or the slices are not axial.
+        sharpness: power of that noise from 0.45 to 0.55 cycles/mm, relative to that from 0.25 to 0.35; None if there is
+            no noise value or the pixels are too large.
     """
 
     low: float
@@ -88,13 +89,13 @@ class InputScores:
 
 
 def input_scores(image: Opened) -> InputScores:
-    """Score an image of three axes, slices across its last one.
+    """Score a 3D image, whose slices lie along its last axis.
 
     Args:
         image: `(x, y, z)`, opened from a path or held in memory; at most 16 of its slices are read, one by one.
 
     Raises:
-        ImageError: If it cannot be read, or holds NaN or infinity there.
+        ImageError: If these cannot be read, or contain NaN or infinity.
     """
     voxels, middle = _looked_at(image)
     spacing = image.spacing
@@ -138,7 +139,7 @@ def input_scores(image: Opened) -> InputScores:
 
 
 def _looked_at(image: Opened) -> tuple[np.ndarray, np.ndarray]:
-    """Return some slices, thinned out to at most 512 x 512 pixels, and the middle of each, float32."""
+    """Return the sampled slices, subsampled to at most 512 x 512 pixels, and the middle of each, float32."""
     x, y, depth = image.shape
     step = -(-max(x, y) // MOST)
     inner = tuple(slice(max(size - MOST, 0) // 2, max(size - MOST, 0) // 2 + MOST) for size in (x, y))
@@ -156,7 +157,7 @@ def _percent(mask: np.ndarray) -> float:
 
 
 def _histogram(voxels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the whole numbers from -4096 to 4095, and how many voxels are rounded to each; beyond to the ends."""
+    """Return the integers from -4096 to 4095, and how many voxels round to each; values beyond count at the ends."""
     counts = np.zeros(8192, np.int64)
     for image in np.moveaxis(voxels, -1, 0):
         counts += np.bincount(np.rint(image).clip(-4096, 4095).astype(np.int64).ravel() + 4096, minlength=8192)
@@ -164,26 +165,26 @@ def _histogram(voxels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _most(counts: np.ndarray, values: np.ndarray, chosen: np.ndarray, voxels: np.ndarray) -> tuple[float, float]:
-    """Return the share of the commonest value among some, and that value."""
+    """Return the share of the most common of the chosen values, and that value."""
     at = int(np.argmax(np.where(chosen, counts, 0)))
     if not counts[at] or not chosen[at]:
         return 0.0, 0.0
     value = float(values[at])
-    if value in (-4096, 4095):  # the ends hold all that lies beyond
+    if value in (-4096, 4095):  # the end bins hold all values beyond
         near = voxels[voxels <= value] if value < 0 else voxels[voxels >= value]
         value = float(near.min() if value < 0 else near.max())
     return _percent(voxels == value), value
 
 
 def _blocks(voxels: np.ndarray) -> np.ndarray:
-    """Return the means of blocks of 8 x 8 pixels; of smaller blocks if the slice has no 8."""
+    """Return the means of blocks of 8 x 8 pixels, or of smaller blocks in a slice of fewer pixels."""
     side = [min(BLOCK, size) for size in voxels.shape[:2]]
     x, y = (size // n for size, n in zip(voxels.shape[:2], side, strict=True))
     return np.asarray(voxels[: x * side[0], : y * side[1]].reshape(x, side[0], y, side[1], -1).mean((1, 3)))
 
 
 def _border(voxels: np.ndarray) -> float:
-    """Return the share of tissue along the border of the slices, in percent; padding at their sides is left out."""
+    """Return the share of tissue along the border of the slices, in percent, inside any padding."""
     tissue = border = 0
     for image in np.moveaxis(voxels, -1, 0):
         padding = np.zeros(image.shape, bool)
@@ -198,7 +199,7 @@ def _border(voxels: np.ndarray) -> float:
 
 
 def _lungs(blocks: np.ndarray, side: float) -> float | None:
-    """Return the share of air in the body in percent, from the blocks' means; the side of a block is in mm."""
+    """Return the share of air in the body in percent, from the means of blocks with a side in mm."""
     body = inside_body(blocks)
     if side > COARSE or body.sum() * side**2 < BODY * blocks.shape[-1]:
         return None
@@ -206,7 +207,7 @@ def _lungs(blocks: np.ndarray, side: float) -> float | None:
 
 
 def _noise(middle: np.ndarray, spacing: Sequence[float]) -> tuple[float | None, float | None]:
-    """Return the noise in flat soft tissue of every second slice, and how sharp it is, see `InputScores`."""
+    """Return the noise in flat soft tissue of every second slice, and its sharpness, see `InputScores`."""
     found = flat_noise(torch.from_numpy(middle[..., ::2]), spacing)
     if found.count < PATCHES:
         return None, None

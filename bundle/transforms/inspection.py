@@ -1,4 +1,4 @@
-"""Look at images without translating them: which would be refused, and what is to be warned of."""
+"""Check images without translating them: report which would be refused, and the warnings for the others."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ def inspect_images(images: Sequence[str], check: CheckInput, series_uid: str = "
     """Print a line for each image: ``ok``, ``warned of``, or ``refused`` with the reason.
 
     Args:
-        images: paths.
-        check: what looks at each; by ``off`` it is opened only.
-        series_uid: of DICOM folders with several series, the one to take.
+        images: paths of images.
+        check: the check for each image; with action ``off``, images are only opened.
+        series_uid: the series to read from DICOM folders with several.
 
     Raises:
-        SystemExit: With status 1, if one would be refused.
+        SystemExit: With status 1, if an image would be refused.
     """
     refused = 0
     for path in images:
         try:
-            with warnings.catch_warnings(action="ignore", category=UserWarning):  # told below
+            with warnings.catch_warnings(action="ignore", category=UserWarning):  # printed below
                 found = check(open_image(path, series_uid))
         except (OSError, ValueError) as error:
             refused += 1

@@ -1,4 +1,4 @@
-"""Choose the conversion of a CT from its own kernel to another: named, from a file, from a reference, or found."""
+"""Choose the kernels that a CT is converted between: by name, from a file, or found in the CT or a reference scan."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from bundle.scanner.kernels import Kernels, catalogue, quotient, read_kernels
 from bundle.scanner.uncertainty import fit_uncertainty, uncertainty
 from bundle.transforms.chosen import OWN, Chosen, shown, told, warnings_kept
 
-DEFAULT_TARGET = "B40f"  # the kernel of `bundle.scanner.SOFT`, as the catalogue has it
-MOST_REFERENCES = 16  # images of a reference folder that are read
-SHARPER = 1.1  # mean gain between 0.15 and 0.5 cycles/mm from which on a target is sharper than the source
-MOST = 3.0  # gain, if sharpening is allowed
-DISAGREEING = 0.25  # mean relative difference of header and image from which on a warning is given
+DEFAULT_TARGET = "B40f"  # the catalogue's name of the kernel `bundle.scanner.SOFT`
+MOST_REFERENCES = 16  # most images of a reference folder that are read
+SHARPER = 1.1  # mean gain between 0.15 and 0.5 cycles/mm above which a target is sharper than the source
+MOST = 3.0  # highest gain if sharpening is allowed
+DISAGREEING = 0.25  # mean relative difference of header and image above which a warning is given
 UNKNOWN = (
     "the kernel of the image is not known, and too little skin and flat tissue is seen to find it: the image is left "
     "as it is"
@@ -49,18 +49,18 @@ class KernelChoice:
     """Choose how a CT is converted.
 
     Args:
-        source_kernel: of the CT: a name of the catalogue, or a file of the run id ``calibrating``, whose source it is;
-            null for the header's ConvolutionKernel if a target is given and the catalogue has it, else found in the
-            image; without a target the image counts, and the header where too little is seen in the image.
-        target_kernel: of the result: a name, such a file, whose target it is, or a reference scan or a folder of them;
-            null for the soft kernel of the bundle.
-        allow_sharper: convert to a sharper kernel too, which raises the noise.
-        catalogue: a user's file of kernels, as the run id ``calibrating`` writes it, which extends the bundle's; its
-            entries win.
+        source_kernel: kernel of the CT: a name in the catalogue, or a file written by the run id ``calibrating``, for
+            the source in it. Null with a target: the header's ConvolutionKernel if it is in the catalogue, else found
+            in the image. Null without a target: found in the image, else the header's.
+        target_kernel: kernel of the result: a name, such a file, for the target in it, or a reference scan or a folder
+            of them; null for the soft kernel of the bundle.
+        allow_sharper: allow conversion to a sharper kernel, which raises the noise.
+        catalogue: a user's file of kernels, as the run id ``calibrating`` writes it, which extends the bundle's
+            catalogue and takes precedence.
 
     Raises:
-        ValueError: If a kernel is neither a name of the catalogue, nor a file, nor a folder, or the user's catalogue is
-            no file of kernels.
+        ValueError: If a kernel is neither a name in the catalogue, nor a file, nor a folder, or the user's catalogue is
+            not a file of kernels.
     """
 
     source_kernel: str | None = None
@@ -93,21 +93,22 @@ class KernelChoice:
         return catalogue().extended(self.own)
 
     def settings(self) -> list[Any]:
-        """Return what the result depends on: the values of the keys, and the content of files."""
+        """Return the settings that the result depends on: the values of the keys, and hashes of their files."""
         values = [self.source_kernel, self.target_kernel]
         content = [content_hash(value) for value in values]
         return [*values, *content, self.allow_sharper, content_hash(self.catalogue)]
 
     def __call__(self, image: Slices, spacing: Sequence[float], meta: Mapping[Any, Any] | None = None) -> Chosen:
-        """Return the kernel of a CT to be undone, a conversion, or neither, and what is told of it.
+        """Return the kernel of a CT to be undone, a conversion, or neither, with its description.
 
         Args:
             image: `(x, y, z)` in HU, read slice by slice.
             spacing: voxel size in mm.
-            meta: of the image, with ``convolution_kernel`` and ``manufacturer`` if known.
+            meta: metadata of the image, with ``convolution_kernel`` and ``manufacturer`` if known.
 
         Raises:
-            ValueError: If the target is sharper than the source, or no kernel is found in a reference.
+            ValueError: If the target is sharper than the source and that is not allowed, or no kernel is found in a
+                reference.
         """
         if self.source_kernel is None and self.target_kernel is None:
             chosen = self._by_default(image, spacing, meta or {})
@@ -117,17 +118,17 @@ class KernelChoice:
         return chosen
 
     def fits(self, meta: Mapping[Any, Any]) -> int:
-        """Return how many times a kernel is fitted to what is seen in a CT; 0 if it is not looked for there.
+        """Return how many times a kernel is fitted to a CT; 0 if it is not searched for in the image.
 
         Args:
-            meta: of the image, see above.
+            meta: metadata of the image, as in `__call__`.
         """
         if self.source_kernel is not None:
             return 0
         return 1 if self.target_kernel is None or self._header(meta) is not None else 1 + RESAMPLES
 
     def _by_keys(self, image: Slices, spacing: Sequence[float], meta: Mapping[Any, Any]) -> Chosen:
-        """Convert from the source that is named or found to the target that is named or found."""
+        """Convert from the named or found source to the named or found target."""
         if direct := self._direct():
             first, second, calibrated = direct
             print(f"kernel: {calibrated.filter.source}")
@@ -153,7 +154,7 @@ class KernelChoice:
         return Chosen(conversion, *ends, "; ".join([about, *kept]), target.name, sure)
 
     def _by_default(self, image: Slices, spacing: Sequence[float], meta: Mapping[Any, Any]) -> Chosen:
-        """Undo the kernel that is found in the image, or else, to the soft kernel, the one that the header names."""
+        """Undo the kernel found in the image; if none is found, convert the header's kernel to the soft one."""
         named = self._header(meta)
         if found := find_kernel_surely(image, spacing):
             if named is not None:
@@ -176,7 +177,7 @@ class KernelChoice:
 
     @staticmethod
     def _compare(meta: Mapping[Any, Any], named: TransferFunction, found: TransferFunction) -> None:
-        """Warn if the kernel of the header and the one that is found disagree."""
+        """Warn if the kernel of the header and the one found in the image disagree."""
         if (difference := _difference(named, found)) > DISAGREEING:
             warn(
                 f"the header names the kernel {meta['convolution_kernel']!r}, but the image differs from it by "
@@ -185,7 +186,7 @@ class KernelChoice:
             )
 
     def _direct(self) -> tuple[str, str, Conversion] | None:
-        """Return names and conversion of a calibration's file that is both source and target."""
+        """Return the names and the conversion of a calibration file, if it is given as both source and target."""
         if self.source_kernel is None or self.source_kernel != self.target_kernel or not _is_file(self.source_kernel):
             return None
         return self._conversions(self.source_kernel)[-1]
@@ -214,7 +215,7 @@ class KernelChoice:
         return self._named(target, 1)
 
     def _named(self, value: str, end: int) -> Transfer:
-        """Return the kernel of a name, or the source (end 0) or target (1) of a calibration's file."""
+        """Return the kernel of a name, or the source (end 0) or target (end 1) of a calibration file."""
         if not Path(value).exists():
             found = self.known.find(value)
         else:
@@ -226,7 +227,7 @@ class KernelChoice:
         return found
 
     def _checked(self, conversion: Conversion, name: str) -> Conversion:
-        """Refuse a conversion that sharpens, unless that is allowed; without it no gain is above 1 by division."""
+        """Refuse a conversion that sharpens, unless allowed; else limit gains to 1, except with calibrated levels."""
         if not self.allow_sharper and is_sharper(conversion.filter):
             raise ValueError(
                 f"target_kernel {name!r} is sharper than the image's kernel, by {_mean_gain(conversion.filter):.2f} "
@@ -239,13 +240,13 @@ class KernelChoice:
 
 @lru_cache(maxsize=16)
 def reference_kernel(path: str, _: str = "") -> Transfer:
-    """Return the kernel of a reference scan, or of a folder of scans of one kernel, by its skin and its noise.
+    """Return the kernel of a reference scan, or of a folder of scans with one kernel, by their skin and noise.
 
     Args:
-        path: of an image, or a folder.
+        path: path of an image or folder.
 
     Raises:
-        ValueError: If too little skin and flat tissue is seen.
+        ValueError: If too little skin and flat tissue is visible.
     """
     edge, noise = EdgeSpread(), None
     for image in find_images(path)[:MOST_REFERENCES]:
@@ -263,7 +264,7 @@ def reference_kernel(path: str, _: str = "") -> Transfer:
 
 
 def is_sharper(gain: Transfer) -> bool:
-    """Whether a gain makes an image sharper on the whole."""
+    """Return whether a gain makes an image sharper on average."""
     return _mean_gain(gain) > SHARPER
 
 
@@ -290,7 +291,7 @@ def _is_file(path: str) -> bool:
 
 
 def content_hash(value: str | None) -> str | None:
-    """Return what changes with the content of a file or folder; nothing if the value names none."""
+    """Return a hash of the content of a file, or a fingerprint of a folder; None if the value names neither."""
     if value is None or not Path(value).exists():
         return None
     return fingerprint(value) if Path(value).is_dir() else file_hash(value)

@@ -1,4 +1,4 @@
-"""Load any image: MONAI's transform around `bundle.images.reader.ScanReader`."""
+"""Load any image with MONAI's transform and `bundle.images.reader.ScanReader`."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from monai.transforms import LoadImaged
 
 
 class LoadImageOrSeriesd(LoadImaged):
-    """Load any image that `bundle.images.find_images` finds, a DICOM series folder among them.
+    """Load any image that `bundle.images.find_images` finds, including folders of DICOM series.
 
     The format follows from the path, and no other reader is tried: a broken file gives its own error.
 
     Args:
         keys: paths, or images that are open already (`bundle.images.Opened`).
-        series_uid: of DICOM folders with several series, the Series Instance UID of the one to take.
-        spatial_dims: how many axes are needed; null for two or three.
-        check: what looks at images that are opened here, of which nobody else has; null for nothing.
-        kwargs: of MONAI's `LoadImaged`.
+        series_uid: Series Instance UID of the series to read from DICOM folders with several.
+        spatial_dims: required number of axes; null for two or three.
+        check: checks images that are opened here and were not checked before; null for no check.
+        kwargs: arguments of MONAI's `LoadImaged`.
     """
 
     def __init__(

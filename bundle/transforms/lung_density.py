@@ -1,4 +1,4 @@
-"""How dense lungs are: the voxels of each HU, counted slab by slab, and the measures that they give."""
+"""Measure lung density: count voxels per HU, slab by slab, and compute the measures from the histogram."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bundle.transforms.lung_mask import LEFT, RIGHT
 
 AREAS = (-950, -910, -856)  # HU: low attenuation areas
 PERCENTILE = 15  # percent
-RANGE = (-2048, 4095)  # HU: what lies beyond is counted at its ends
+RANGE = (-2048, 4095)  # HU: values beyond are counted at the ends
 BINS = RANGE[1] - RANGE[0] + 1
 SIDES = {"left": (LEFT,), "right": (RIGHT,), "both": (LEFT, RIGHT)}
 #: Field, its heading in the printed table, and its format there.
@@ -23,12 +23,12 @@ COLUMNS = (
 
 
 def histograms(image: Slabs, sides: np.ndarray, factor: Sequence[int], thickness: int) -> dict[str, np.ndarray]:
-    """Count the voxels of each HU, rounded, from -2048 to 4095, for ``left``, ``right`` and ``both`` lungs.
+    """Count the voxels per integer HU, from -2048 to 4095, for ``left``, ``right`` and ``both`` lungs.
 
     Args:
-        image: in HU.
-        sides: as of `LungMask`, coarser by the factor.
-        factor: voxels of the image along each axis of a voxel of the mask.
+        image: image in HU.
+        sides: mask of the lungs, see `LungMask`, coarser by the factor.
+        factor: voxels of the image per voxel of the mask, along each axis.
         thickness: slices that are read together.
     """
     at = [np.arange(size) // times for size, times in zip(image.shape[:2], factor, strict=False)]
@@ -42,7 +42,7 @@ def histograms(image: Slabs, sides: np.ndarray, factor: Sequence[int], thickness
 
 
 def counted(voxels: np.ndarray) -> np.ndarray:
-    """Count the voxels of each HU, rounded, from -2048 to 4095."""
+    """Count the voxels per integer HU, from -2048 to 4095."""
     return np.bincount(np.rint(voxels).clip(*RANGE).astype(np.int64) - RANGE[0], minlength=BINS)
 
 
@@ -52,15 +52,16 @@ def by_side(counts: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def densities(counts: Mapping[str, np.ndarray], voxel: float) -> dict[str, dict[str, float | None]]:
-    """Return the measures of each lung from its histogram; null, and a volume of 0, where there is no lung.
+    """Return the measures of each lung from its histogram; without lung, they are null and the volume is 0.
 
     - ``laaN_percent``: share of the voxels below -N HU;
     - ``perc15_hu``: the lowest HU that at least 15 % of the voxels do not exceed;
-    - ``mean_hu``: mean lung density.
+    - ``mean_hu``: mean lung density;
+    - ``volume_ml``: volume.
 
     Args:
-        counts: as of `histograms`.
-        voxel: its volume in ml.
+        counts: histograms, see `histograms`.
+        voxel: volume of a voxel in ml.
     """
     levels = np.arange(RANGE[0], RANGE[1] + 1)
     found: dict[str, dict[str, float | None]] = {}

@@ -4,8 +4,8 @@
 
     . . . . . . . . . .       . air that reaches the sides of the slice: outside
     . # # # # # # # # .       # body
-    . # R R # o # L L .       o airway: followed from the head down, and left out
-    . # R R # # # L # .       R L what is left: lung
+    . # R R # o # L L .       o airway: followed from the head down, and excluded
+    . # R R # # # L # .       R L remaining air: lung
     . . . . . . . . . .
 """
 
@@ -26,14 +26,14 @@ AIR = -500.0  # HU: air and lung lie below
 BODY = -200.0  # HU: the body lies above, and the shell of most tables below
 LEAST = 200.0  # ml: less air in a body is not lung
 AIRWAY = (50.0, 800.0)  # mm^2: smallest and largest airway in a slice
-MIDLINE = 25.0  # mm from the body's middle: where an airway may begin
-EXTENT = 0.5  # of its bounding box: what the first slice of an airway fills at least
-LONG = 30.0  # mm: an airway that was followed so far and ends is not looked for again
-DEPTHS = range(21)  # mm by which the lungs are eroded until they come apart
-SMALLER = 0.2  # of the larger lung: the smaller one's least size
-OPEN = 100.0  # mm^2: where the lung meets so much outside air in the next slice, it is cut off by the image's sides
+MIDLINE = 25.0  # mm from the middle of the body, within which an airway may begin
+EXTENT = 0.5  # minimum share of its bounding box that the first slice of an airway fills
+LONG = 30.0  # mm: an airway that ends after this length is not searched for again
+DEPTHS = range(21)  # mm by which the lungs are eroded until they separate
+SMALLER = 0.2  # minimum size of the smaller lung, as a share of the larger one
+OPEN = 100.0  # mm^2: more outside air next to lung in adjacent slices means that the image's sides cut off the lung
 NEXT = slice(None, -1), slice(1, None)  # each slice but the last, and the one above it
-#: What touches a voxel in its slice.
+#: Neighbours of a voxel in its slice.
 IN_SLICE = np.pad(generate_binary_structure(2, 1)[..., None], [(0, 0), (0, 0), (1, 1)])
 
 
@@ -44,7 +44,7 @@ class LungMask:
     Args:
         sides: `(x, y, z)`, uint8: `LEFT`, `RIGHT`, or 0.
         separated_by: ``components``, ``watershed`` or ``plane``, see `find_lung_mask`; empty without lungs.
-        cut_off: whether the lung goes on where the image ends at its sides, so that slices of it are left out.
+        cut_off: whether the sides of the image cut off the lung, so that some of its slices are missing in the mask.
     """
 
     sides: np.ndarray
@@ -55,13 +55,14 @@ class LungMask:
 def find_lung_mask(image: np.ndarray, spacing: Sequence[float]) -> LungMask:
     """Find the lungs: air inside the body.
 
-    1. The body is the largest component above -200 HU. What of the rest reaches the sides of its slice lies outside.
-    2. Lung is what lies inside and below -500 HU, without the airways (see `find_airways`), in components of at least
-       a tenth of the largest one. If all of it is less than 200 ml, it is not lung.
-    3. The largest component on each side of the body's middle is a lung if the smaller one has a fifth of the larger
-       one's volume. If there are no such two, the lungs touch: they are eroded, by 1 mm up to 20 mm, until there are,
-       and these grow back by a watershed on the distance to the border. If that fails too, the plane through the
-       body's middle divides them. Other components belong to the side that their centroid lies on.
+    1. The body is the largest component above -200 HU. All other voxels connected to the sides of their slice are
+       outside.
+    2. Lung is air inside the body, below -500 HU, without the airways (see `find_airways`), in components larger than a
+       tenth of the largest one. If its total volume is below 200 ml, it is not lung.
+    3. The largest components on either side of the body's middle are the lungs if the smaller one has at least a fifth
+       of the larger one's volume. If there is no such pair, the lungs touch: they are eroded, by 1 mm up to 20 mm,
+       until there is one, which grows back by a watershed on the distance to the border. If that fails too, the plane
+       through the body's middle divides them. Other components belong to the side of their centroid.
 
     Args:
         image: `(x, y, z)` in HU: to the patient's right, front and head.
@@ -81,7 +82,7 @@ def find_lung_mask(image: np.ndarray, spacing: Sequence[float]) -> LungMask:
 
 
 def inside_body(image: np.ndarray) -> np.ndarray:
-    """Return the body with all that it encloses in its slices, `(x, y, z)`, boolean; all false if there is none."""
+    """Return the body with everything it encloses in its slices, `(x, y, z)`, boolean; all false if there is none."""
     largest = largest_part(image > BODY)
     if not largest.any():
         return largest
@@ -93,14 +94,14 @@ def inside_body(image: np.ndarray) -> np.ndarray:
 
 
 def find_airways(air: np.ndarray, body: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
-    """Follow the trachea, and the bronchi as far as they are apart from the lung, from the head down.
+    """Find the trachea, and the bronchi as far as they are separate from the lung, from the head down.
 
-    They begin as a compact component of a slice, of 50 to 800 mm^2, within 25 mm of the body's middle, above the slice
-    with the most air. From there on they are what overlaps them in the next slice and has no more than 800 mm^2.
+    The airway begins as a compact component of a slice, of 50 to 800 mm^2, within 25 mm of the body's middle, above the
+    slice with the most air. It continues with the overlapping components of up to 800 mm^2 in each next slice.
 
     Args:
-        air: inside the body, `(x, y, z)`, boolean.
-        body: with all that it encloses, boolean.
+        air: air inside the body, `(x, y, z)`, boolean.
+        body: the body with everything it encloses, boolean.
         spacing: voxel size in mm.
     """
     found, above, length = np.zeros_like(air), np.zeros(air.shape[:2], bool), 0.0
@@ -130,12 +131,12 @@ def find_airways(air: np.ndarray, body: np.ndarray, spacing: Sequence[float]) ->
 
 
 def split(lung: np.ndarray, spacing: Sequence[float], middle: float) -> tuple[np.ndarray, str]:
-    """Divide the lungs; return the sides, and by what they are separated, see `LungMask`.
+    """Divide the lungs; return the sides, and how they were separated, see `LungMask`.
 
     Args:
         lung: `(x, y, z)`, boolean, not empty.
         spacing: voxel size in mm.
-        middle: of the body, an index along x.
+        middle: middle of the body, as an index along x.
     """
     sides = np.zeros(lung.shape, np.uint8)
     (box,) = find_objects(lung.astype(np.uint8))
@@ -161,7 +162,7 @@ def split(lung: np.ndarray, spacing: Sequence[float], middle: float) -> tuple[np
 
 
 def on_right(parts: np.ndarray, middle: float) -> np.ndarray:
-    """Return for each component, from the first on, whether its centroid lies to the right of the middle; boolean."""
+    """Return for each component, from 1 on, whether its centroid lies to the right of the middle; boolean."""
     voxels = np.bincount(parts.ravel())
     along = np.broadcast_to(np.arange(len(parts))[:, None, None], parts.shape)
     return np.asarray(np.bincount(parts.ravel(), along.ravel())[1:] > middle * voxels[1:])

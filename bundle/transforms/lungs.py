@@ -1,4 +1,4 @@
-"""Where the lungs are, coarsely."""
+"""Find the lungs roughly, to crop an image to them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from skimage.measure import label as connected
 from torch import Tensor
 
-SMALLEST = 0.1  # of the largest component
+SMALLEST = 0.1  # size relative to the largest component
 
 
 def lungs(image: Tensor, air: float = -500.0, stride: int = 4) -> Tensor:
@@ -17,11 +17,11 @@ def lungs(image: Tensor, air: float = -500.0, stride: int = 4) -> Tensor:
 
     Args:
         image: `(1, x, y, z)` in HU.
-        air: what lies below is air.
-        stride: voxels a side of the blocks that are looked at.
+        air: values below are air, in HU.
+        stride: step in voxels along each axis at which the image is sampled.
 
     Returns:
-        `(1, x, y, z)`, boolean; all true where no lungs are found.
+        `(1, x, y, z)`, boolean; all true if no lungs are found.
     """
     sampled = torch.as_tensor(image)[0][tuple(slice(None, None, stride) for _ in image.shape[1:])].as_subclass(Tensor)
     parts = connected((sampled.cpu().numpy() < air).astype(np.uint8), connectivity=1)
@@ -33,12 +33,12 @@ def lungs(image: Tensor, air: float = -500.0, stride: int = 4) -> Tensor:
 
 
 def labels_at_sides(parts: np.ndarray) -> np.ndarray:
-    """Return the labels, 0 among them, of the components `(x, y, z)` that reach the sides of a slice."""
+    """Return the labels of the components, `(x, y, z)`, that reach the sides of a slice, possibly including 0."""
     return np.unique(np.concatenate([parts[[0, -1]].ravel(), parts[:, [0, -1]].ravel()]))
 
 
 def large_parts(parts: np.ndarray) -> np.ndarray:
-    """Return the components, 1 and up, that have more than a tenth of the largest one's voxels; boolean."""
+    """Return the mask of the components, from 1 on, with more than a tenth of the largest one's voxels."""
     sizes = np.bincount(parts.ravel())
     sizes[0] = 0
     return np.asarray((sizes > SMALLEST * sizes.max())[parts])

@@ -1,4 +1,4 @@
-"""Match a CT's own reconstruction kernel to the soft one."""
+"""Convert the reconstruction kernel of a CT, by default to the soft one that the cascade makes."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from torch import Tensor
 
 
 class MatchKerneld(MapTransform):
-    """Match a CT's own reconstruction kernel, found from its noise, to the soft one that the cascade makes.
+    """Convert a CT from its own reconstruction kernel, by default to the soft one that the cascade makes.
 
-    One filter for the whole volume, before the cascade and outside of its tiles (see `bundle.scanner.matching`). A scan
-    with too little flat soft tissue to tell its kernel, and one that is smoother already, is left as it is. The image's
-    metadata tell what was chosen (`bundle.transforms.chosen.Chosen.told`).
+    One filter is applied to the whole volume, before the cascade and independent of its tiles (see
+    `bundle.scanner.matching`). A scan whose kernel is unknown, with too little skin and flat tissue to find it, or one
+    that is smoother already, is left unchanged. The image's metadata record the choice
+    (`bundle.transforms.chosen.Chosen.told`).
 
     Args:
         keys: CTs in HU, `(1, x, y, z)`, slices in the first two axes.
-        kernel_key: the kernel of a CT of which only some slices are given, or none if it was not found; if missing, it
-            is found in the CT itself.
+        kernel_key: key of a known kernel, for a CT of which only some slices are given, or of None if no kernel was
+            found; if the key is missing, the kernel is found in the CT itself.
         allow_missing_keys: do not raise if a key is missing.
-        choice: of the kernels to convert from and to; null to find the CT's by its noise, and for the soft one.
+        choice: the kernels to convert from and to; null to find the CT's own, and to convert to the soft one.
     """
 
     def __init__(

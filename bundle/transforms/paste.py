@@ -1,4 +1,4 @@
-"""Put a result into its source, round it and cast it."""
+"""Paste a result into its source, round it and cast it."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from torch import Tensor
 
 
 class PasteIntoSourced(MapTransform):
-    """Put a result into its source, which stays where the network was not asked.
+    """Paste a result into its source, whose voxels are kept where the network was not applied.
 
-    That is outside what was translated, and where the source lies beyond what the network was shown: the padding
-    around a scanner's field of view below, metal above. The result gets the source's metadata, and keeps what
-    its own tell of kernels.
+    These are the voxels outside the translated region, and those beyond the network's input range: below it the padding
+    around a scanner's field of view, above it metal. The result gets the source's metadata, but keeps its own entries
+    about kernels.
 
     Args:
         keys: results in the source's units and on its grid, `(1, *spatial)`.
-        source_key: the image as it was loaded.
-        low: lowest value that the network was shown.
-        high: highest value that the network was shown.
-        inside_key: where present, an image that is 1 where the network was asked (see `MarkInsided`) and 0 elsewhere.
+        source_key: key of the image as it was loaded.
+        low: lowest value of the network's input range.
+        high: highest value of the network's input range.
+        inside_key: key, if present, of an image that is 1 where the network was applied (see `MarkInsided`) and 0
+            elsewhere.
         allow_missing_keys: do not raise if a key is missing.
     """
 
@@ -69,11 +70,11 @@ class PasteIntoSourced(MapTransform):
 
 
 class MarkInsided(MapTransform):
-    """Put an image of ones beside a result, which tells after `Invertd` where the result is one.
+    """Add an image of ones beside a result, which after `Invertd` shows where there is a result.
 
     Args:
         keys: the result.
-        inside_key: where the ones go, on the result's grid.
+        inside_key: key of the image of ones, on the result's grid.
         allow_missing_keys: do not raise if a key is missing.
     """
 
@@ -90,12 +91,12 @@ class MarkInsided(MapTransform):
 
 
 class RoundAndCastd(MapTransform):
-    """Cast images to the voxel type of the file: rounded and clipped to what it holds, so that no voxel wraps.
+    """Cast images to the voxel type of the file, rounded and clipped to its range, so that no voxel wraps around.
 
     Args:
         keys: images.
-        dtype: name of a torch type, such as ``int16``; one of floating point is neither rounded nor clipped. An image
-            that has a depth gets the type of its levels instead (`bundle.images.bit_depth`).
+        dtype: name of a torch type, such as ``int16``; for a floating-point type, values are neither rounded nor
+            clipped. An image with a bit depth gets the type of its levels instead (`bundle.images.bit_depth`).
         allow_missing_keys: do not raise if a key is missing.
 
     Raises:
@@ -113,7 +114,7 @@ class RoundAndCastd(MapTransform):
         """Cast each image.
 
         Raises:
-            ValueError: If a voxel is not a finite number.
+            ValueError: If a voxel is not finite.
         """
         out = dict(data)
         for key in self.key_iterator(out):

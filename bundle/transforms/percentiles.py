@@ -1,8 +1,8 @@
-"""The percentile window: intensities of no unit, of MR scanners or of X-rays shown differently, on one scale.
+"""Scale intensities without a unit, such as MR or differently processed X-rays, by each image's percentiles.
 
-``python -m bundle.transforms.percentiles IMAGE DESTINATION`` scales an image, or each of a folder, once and stores it:
-background 0, the brightest tissue 1000, or black and white of an X-ray. It belongs before the cascade and outside of
-it, since no tile knows an image's percentiles, or whether a dark place in it is enclosed.
+``python -m bundle.transforms.percentiles IMAGE DESTINATION`` scales an image, or each image of a folder, once and
+stores it: background 0, the brightest tissue 1000, or black and white for an X-ray. This has to happen before the
+cascade, because a tile knows neither an image's percentiles nor whether a dark region in it is enclosed.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from monai.data import MetaTensor
 from monai.transforms import FillHoles, MapTransform
 from torch import Tensor
 
-#: What the percentiles become, and what nothing exceeds.
+#: The value of the upper percentile, and the largest value.
 TOP, MOST = 1000.0, 1200.0
-#: The least that is not background: dark places inside the head are raised to it.
+#: Smallest value that is not background: dark regions inside the head are raised to it.
 LEAST = 1.0
-#: Most voxels that are looked at, evenly spread.
+#: Most voxels that are sampled, at regular steps.
 SEEN = 4_000_000
 
 
 def percentile_window(image: Tensor, lower: float = 1.0, upper: float = 99.5) -> tuple[float, float]:
-    """The values that become 0 and 1000: a percentile of all voxels, and one of those above it.
+    """Return the values that become 0 and 1000: a percentile of all voxels, and one of the voxels above it.
 
-    The second is taken of the foreground alone, so that it does not depend on how much air is around the head.
+    The second one is taken from the foreground only, so that it does not depend on the amount of air around the head.
 
     Args:
         image: of any shape.
@@ -39,7 +39,7 @@ def percentile_window(image: Tensor, lower: float = 1.0, upper: float = 99.5) ->
         upper: percent of the voxels above the background.
 
     Raises:
-        ValueError: on percentiles that are none, or an image of one value.
+        ValueError: If a percentile is out of range, or nothing lies above the background.
     """
     if not 0 <= lower < 100 or not 0 < upper <= 100:
         raise ValueError(f"percentiles {lower} and {upper} must lie between 0 and 100, such as 1 and 99.5.")
@@ -53,9 +53,9 @@ def percentile_window(image: Tensor, lower: float = 1.0, upper: float = 99.5) ->
 
 
 def scaled(image: Tensor, window: tuple[float, float]) -> Tensor:
-    """Scale a window to 0..1000, cut below 0 and above 1200; what is below 1 and enclosed by what is not becomes 1.
+    """Scale a window to 0..1000 and clip to 0..1200; voxels below 1 that brighter ones enclose are raised to 1.
 
-    So background is what surrounds the head. Fluid may be as dark in T1, and is not background.
+    So only the surroundings of the head are background, not fluid, which may be as dark in T1.
 
     Args:
         image: channel first.
@@ -68,7 +68,7 @@ def scaled(image: Tensor, window: tuple[float, float]) -> Tensor:
 
 
 class ScalePercentilesd(MapTransform):
-    """Scale images by their own percentiles, and note them in the metadata as ``percentiles``.
+    """Scale images by their own percentiles, and record the window in the metadata as ``percentiles``.
 
     Args:
         keys: whole images.
@@ -87,7 +87,7 @@ class ScalePercentilesd(MapTransform):
         """Scale each image.
 
         Raises:
-            ValueError: see `percentile_window`.
+            ValueError: See `percentile_window`.
         """
         out = dict(data)
         for key in self.key_iterator(out):
@@ -100,18 +100,18 @@ class ScalePercentilesd(MapTransform):
 
 
 def store(image: str | Path, destination: str | Path, lower: float = 1.0, upper: float = 99.5) -> None:
-    """Scale an image by its percentiles and write it, whole or not at all; or each image of a folder into another.
+    """Scale an image by its percentiles and write it completely or not at all; or each image of a folder into another.
 
     Args:
-        image: any that `bundle.images.find_images` finds, of two or three axes; or a folder.
-        destination: a ``.nii`` or ``.nii.gz`` of 16-bit numbers, 0 to 1000; of a 2D image also a ``.png`` of 8 bits, in
-            which these are black and white. For a folder a folder: ``.png`` for 2D images, ``.nii.gz`` for volumes.
+        image: any image that `bundle.images.find_images` finds, of two or three axes; or a folder.
+        destination: a ``.nii`` or ``.nii.gz`` of 16-bit numbers, 0 to 1000; for a 2D image also an 8-bit ``.png``, in
+            which these are black and white. For a folder, a folder: ``.png`` for 2D images, ``.nii.gz`` for volumes.
         lower: see `percentile_window`.
         upper: see `percentile_window`.
 
     Raises:
         FileNotFoundError: If there is no image.
-        ValueError: If the destination is of no such kind, or see `percentile_window`.
+        ValueError: If the destination has another suffix; see also `percentile_window`.
     """
     if Path(image).is_dir() and not Path(destination).suffix:
         for path in find_images(image):

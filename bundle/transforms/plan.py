@@ -1,11 +1,11 @@
-"""What a run will take, and what it will refuse, before a voxel is read: by the run's own rules.
+"""Predict the time, memory and disk space of a run, and what it will refuse, before any voxel is read.
 
 ::
 
-    results --name, what is there--> headers --prepare: in memory or on disk--> cascade: scales, tiles --> a plan
-                  '------------------------'---------- refused, in the run's own words ---------'
+    results --name, existing files--> headers --prepare: in memory or on disk--> cascade: scales, tiles --> a plan
+                  '-------------------------'---------- refused, with the run's own message ----'
 
-Nothing is written into the folder of the results.
+The run's own code makes every decision. Nothing is written into the folder of the results.
 """
 
 from __future__ import annotations
@@ -30,32 +30,32 @@ from bundle.transforms.finish import FinishImaged
 from bundle.transforms.prepare import VOXEL, PrepareImaged, slab_depth
 from bundle.transforms.rehearsal import Rehearsal
 
-#: What the transforms of a slab take at their peak, in slabs, measured.
+#: Peak memory of the transforms of a slab, in slabs, measured.
 SLABS = 12
-#: Seconds that a process takes to end, of those that it took to begin, measured: the libraries leave slowly.
+#: Time for a process to end, relative to its start, measured: the libraries shut down slowly.
 END = 1 / 3
 NOT_CHECKED = "check_input looks at voxels, so what it refuses or warns of is not known yet"
 
 
 @dataclass(frozen=True)
 class ImagePlan:
-    """What one image will take.
+    """The plan for one image.
 
     Args:
-        image: its path, or the seed of what is generated.
-        refused: why it is, in the words of the run; nothing if it is not.
-        result: the path of what is written.
+        image: its path, or the seed of a generated image.
+        refused: the run's message why it is refused; empty if it is not.
+        result: path of the result.
         shape: voxels per axis, as the cascade sees them.
-        spacing: mm per axis.
-        streamed: whether it goes to disk.
-        resumed: bytes that an interrupted run has left, and this one resumes from.
+        spacing: voxel size in mm per axis.
+        streamed: whether its scales are kept on disk.
+        resumed: bytes that an interrupted run has left, from which this one resumes.
         scales: the tiles of each scale, coarsest first.
-        seconds: of each step.
-        device_memory: bytes of the device, without what its libraries take for themselves.
-        host_memory: bytes of the whole process at its peak.
+        seconds: seconds of each step.
+        device_memory: bytes on the device, without those that its libraries take for themselves.
+        host_memory: peak memory of the whole process in bytes.
         scratch: bytes on disk until the result is written.
-        result_bytes: bytes of the result, at most if its format is compressed.
-        notes: what else is to be known.
+        result_bytes: bytes of the result; an upper limit if its format is compressed.
+        notes: further remarks.
     """
 
     image: str
@@ -75,13 +75,13 @@ class ImagePlan:
 
     @property
     def tiles(self) -> int:
-        """Of all scales."""
+        """Number of tiles of all scales."""
         return sum(map(len, self.scales))
 
 
 @dataclass(frozen=True)
 class _Scan:
-    """What is known of an image that is not refused: of its header, and how it is cut."""
+    """Facts about an image that is not refused: from its header, and how it is cut into tiles."""
 
     item: Any
     shape: tuple[int, ...]
@@ -94,16 +94,16 @@ class _Scan:
 
 
 class Plan:
-    """Plan a run: all of its images, one after the other.
+    """Plan a run: all its images, one after the other.
 
     Args:
-        results: returns what is to be made, by image, as the run's ``results`` do (`bundle.images.plan_results`), or
-            the seeds of what is generated.
+        results: returns the run's ``results``, by image (`bundle.images.plan_results`), or the seeds of generated
+            images.
         images: returns the paths of all images, in case the results are refused.
-        preparing: of the run.
-        inferer: of the run.
-        network: of the run; its weights need not be loaded.
-        finishing: of the run.
+        preparing: the run's preparation.
+        inferer: the run's inferer.
+        network: the run's network; its weights need not be loaded.
+        finishing: the run's finishing.
     """
 
     def __init__(
@@ -117,18 +117,18 @@ class Plan:
     ) -> None:
         self.preparing, self.finishing = preparing, finishing
         self.inferer, self.network = inferer, network
-        #: Why nothing at all would be translated; nothing if that is not so.
+        #: Why the whole run is refused; empty if it is not.
         self.refused = ""
         self.items = self._items(results, images)
-        #: What the run takes before the first image and after the last: as long as this process took until now, and a
-        #: share of that to end.
+        #: Seconds of a run before the first image and after the last: the age of this process, and a share of it to
+        #: end.
         self.start = age() * (1 + END)
         self.pace, self.rehearsal = Pace(inferer, network), Rehearsal(preparing, finishing)
 
     def _items(self, results: Callable[[], Any], images: Callable[[], Sequence[str]]) -> list[Any]:
         try:
             return list(results())
-        except Exception as error:  # whatever the run would end with
+        except Exception as error:  # any error that would end the run
             found: list[Any] = []
             with suppress(Exception):
                 found = list(images())
@@ -142,16 +142,16 @@ class Plan:
         for item in self.items:
             try:
                 scan = self._allowed(str(item)) if isinstance(item, (str, Path)) else self._generated(item)
-            except Exception as error:  # whatever the run would end with
+            except Exception as error:  # any error that would end the run
                 yield ImagePlan(str(item), last_line(error).removeprefix("error: "))
             else:
                 yield self._planned(scan)
 
     def _allowed(self, path: str) -> _Scan:
-        """Return what is known of an image in a file that is not refused.
+        """Return the facts about an image file.
 
         Raises:
-            Exception: What the run would raise.
+            Exception: Any error with which the run would refuse it.
         """
         preparing, begun = self.preparing, time.perf_counter()
         image = open_image(path, preparing.series_uid)
@@ -166,7 +166,7 @@ class Plan:
         return self._scan(path, volume.shape[:dims], volume.spacing[:dims], on_disk, image, opened)
 
     def _generated(self, seed: int) -> _Scan:
-        """Return what is known of an image that is generated."""
+        """Return the facts about a generated image."""
         shape = self.preparing.preprocessing.shape
         return self._scan(seed, shape, (1.0,) * len(shape), False)
 
@@ -177,7 +177,7 @@ class Plan:
         return _Scan(item, shape, spacing, on_disk, factors, plans, {"open": opened, "cut into tiles": planned}, image)
 
     def _planned(self, scan: _Scan) -> ImagePlan:
-        """Return the plan of an image that is not refused."""
+        """Return the plan for an image that is not refused."""
         preparing, image = self.preparing, scan.image
         (device, host), resumed = self._memory(scan), 0
         notes: list[str] = []
@@ -209,7 +209,7 @@ class Plan:
         )
 
     def _memory(self, scan: _Scan) -> tuple[int, int]:
-        """Return the peaks of an image, in bytes: of the device, and of this process on the host."""
+        """Return the peak memory for an image, in bytes: on the device, and of this process on the host."""
         idle, tile = self._idle, self.pace.tile_bytes(scan.plans)
         on_cpu = self.pace.device.type == "cpu"
         if scan.on_disk:
@@ -222,7 +222,7 @@ class Plan:
         return self.pace.weight_bytes + tile, idle + host
 
     def _scratch(self, scan: _Scan) -> int:
-        """Return the bytes of an image on disk, and of its scales."""
+        """Return the bytes on disk of an image and its scales."""
         image, preparing = scan.image, self.preparing
         assert image is not None
         voxel = np.dtype(preparing.result_type(image)).itemsize if preparing.finisher(image) else None
@@ -236,5 +236,5 @@ class Plan:
 
     @cached_property
     def _idle(self) -> int:
-        """Bytes of the process before the first image is read, which a run takes as well."""
+        """Bytes of memory of the process before the first image is read; a run takes as many."""
         return resident_memory() or 0

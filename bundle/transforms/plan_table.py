@@ -1,4 +1,4 @@
-"""Tell a plan: as a table, and as JSON."""
+"""Print a plan as a table, and write it as JSON."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from bundle.runtime import free_memory
 from bundle.runtime.files import atomic, free_space
 from bundle.transforms.plan import ImagePlan, Plan
 
-#: With more images than these, their scales are told in the JSON alone.
+#: With more images than this, scales, steps and notes are left out of the table.
 DETAILED = 8
 
 
 def tell_plan(plan: Plan, path: str | Path | None = None) -> dict[str, Any]:
-    """Print a plan, write it to a file if one is named, and return what that holds.
+    """Print a plan, write it to a file if a path is given, and return the contents of that file.
 
     Args:
-        plan: of a run.
-        path: of a JSON file; null for none.
+        plan: the plan of a run.
+        path: path of a JSON file; null for none.
 
     Raises:
-        SystemExit: With status 1, if anything is refused; the last line is that of the run, or says how many are.
+        SystemExit: With status 1, if anything is refused; the last line gives the run's message, or how many images are
+            refused.
     """
     images = list(plan)
     whole = total(plan, images)
@@ -54,14 +55,14 @@ def tell_plan(plan: Plan, path: str | Path | None = None) -> dict[str, Any]:
 
 
 def as_json(image: ImagePlan) -> dict[str, Any]:
-    """Return the plan of an image for JSON to write."""
+    """Return the plan of an image, serializable as JSON."""
     scales = [{"shape": plan.grid, "tile": plan.core, "halo": plan.halo, "number": len(plan)} for plan in image.scales]
     told = {**asdict(image), "scales": scales, "tiles": image.tiles, "refused": image.refused or None}
     return {**told, "seconds": {step: round(taken, 3) for step, taken in image.seconds.items()}}
 
 
 def total(plan: Plan, images: Sequence[ImagePlan]) -> dict[str, Any]:
-    """Return what the whole run takes: the most memory of one image, and the disk of all results and one scratch."""
+    """Return the totals of a run: the largest memory of an image, and the disk space of all results and one scratch."""
     refused = len(images) if plan.refused else sum(bool(image.refused) for image in images)
     run = [] if plan.refused else [image for image in images if not image.refused]
     seconds = sum(sum(image.seconds.values()) for image in run)
@@ -109,7 +110,7 @@ def lines(told: Mapping[str, Any]) -> Iterable[str]:
 
 
 def row(image: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the cells of an image."""
+    """Return the table row of an image."""
     name = Path(image["image"]).name
     if image["refused"]:
         return (name, "", "refused", *[""] * 6)
@@ -137,12 +138,12 @@ def details(image: Mapping[str, Any]) -> Iterable[str]:
 
 
 def by(sides: Sequence[int]) -> str:
-    """Return sides as text."""
+    """Format the sides of an image."""
     return " x ".join(map(str, sides))
 
 
 def size(number: float) -> str:
-    """Return bytes as text."""
+    """Format a number of bytes."""
     for unit in ("B", "KiB", "MiB"):
         if number < 1000:
             return f"{number:.3g} {unit}"
@@ -151,7 +152,7 @@ def size(number: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return seconds as text."""
+    """Format a duration."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -2,9 +2,9 @@
 
 ::
 
-    file --whole, or slab by slab--> opening: in RAS --> showing: as the cascade sees it --> tensor, or image on disk
+    file --whole, or slab by slab--> open: in RAS --> show: as the cascade sees it --> tensor, or image on disk
 
-An image in memory is the case of one slab. On disk a slab is made when the cascade gets there.
+An image in memory is the case of a single slab. On disk, a slab is made when the cascade needs it.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ try:
 except ImportError:  # zarr 3 needs Python 3.11
     zarr = None  # type: ignore[assignment]
 
-#: Bytes of a slab of float32; what is done with one takes a few times that.
+#: Bytes of a float32 slab; processing one takes a few times as much.
 SLAB = "32MiB"
-#: Slices of the image, and of its result, that lie on disk in float32, if neither is kept: about two rows of tiles.
+#: Slices of the image and of its result that are on disk in float32 if neither is kept: about two rows of tiles.
 ROWS = 256
-#: What an image in memory takes at most, its scales and results among it, measured: bytes a voxel.
+#: Peak memory of an image in memory, including its scales and results, in bytes per voxel, measured.
 VOXEL = 28
-#: Characters of an image's name that the name of its scratch folder keeps.
+#: Most characters of an image's name in the name of its scratch folder.
 LONGEST = 40
-#: The share of the free memory that it may take before it goes to disk, and there of the free disk before it is made
-#: anew for each way through it.
+#: An image may take 1 / SHARE of the free memory, else it goes to disk; and there 1 / SHARE of the free disk space,
+#: else its slabs are recomputed for each pass.
 SHARE = 4
 
 
@@ -59,29 +59,29 @@ class PrepareImaged(MapTransform):
     """Prepare images in memory, or on disk if they are too large for that.
 
     Args:
-        keys: paths of images, any that `bundle.images.find_images` finds.
-        preprocessing: all transforms of an image, from its path to what the network sees; on disk none of them may look
-            at more than slices.
-        streaming: whether the scales lie on disk; null: if the image in memory would take more than a quarter of the
-            memory that is free.
-        folder: where images on disk are kept until their result is written, each in a folder of its own.
+        keys: paths of images that `bundle.images.find_images` finds.
+        preprocessing: all transforms of an image, from its path to the input of the network; on disk, each of them must
+            work slice by slice.
+        streaming: whether the scales are kept on disk; null: if the image in memory would take more than a quarter of
+            the free memory.
+        folder: folder in which images on disk are kept until their result is written, each in a folder of its own.
         match_kernel: whether the kernel of a CT has to be found first, see `bundle.transforms.MatchKerneld`.
         spatial_dims: 2 or 3.
         job: weights and settings. An interrupted run resumes if image, job and the bundle's version are the same.
-        series_uid: of a DICOM folder with several series, the one to take.
-        whole: a reason why the image has to be whole in memory; null for none.
-        output_ext: of the results, for which the disk has to have room.
-        output_dtype: of the results.
+        series_uid: the series to read from a DICOM folder with several.
+        whole: a reason why the whole image has to be in memory; null for none.
+        output_ext: extension of the results, for the check of disk space.
+        output_dtype: voxel type of the results.
         allow_missing_keys: do not raise if a key is missing.
-        choice: of the kernels, as `MatchKerneld` has it.
-        check: what looks at each image before anything else is done with it; null for nothing.
-        finishing: the transform that saves results (`bundle.transforms.FinishImaged`): it gets those on disk row by
-            row, so that they need not lie there in float32; null to give it the whole.
-        keep: whether an image on disk stays there as the cascade sees it, and is not made again, slab by slab, to be
-            pooled, and then translated; null: if it takes less than a quarter of the disk that is free.
+        choice: choice of the kernels, as in `MatchKerneld`.
+        check: checks each image before anything else is done with it; null for no check.
+        finishing: the transform that saves results (`bundle.transforms.FinishImaged`). It gets results on disk row by
+            row, so that they are not stored in float32; null to pass on the whole result.
+        keep: whether an image on disk is stored as the cascade sees it, rather than recomputed slab by slab for pooling
+            and again for translation; null: if it takes at most a quarter of the free disk space.
 
     Raises:
-        ValueError: If streaming is asked for and there is such a reason, or kernels are named that nothing would match.
+        ValueError: If streaming is requested although there is such a reason, or kernels are given but not matched.
     """
 
     def __init__(
@@ -123,13 +123,14 @@ class PrepareImaged(MapTransform):
         """Replace each path by a MetaTensor `(1, *spatial)`, or by a `ScratchImage`.
 
         Raises:
-            ImageError: If the image, or a derived series of it, is refused (`bundle.transforms.CheckInput`).
-            LockedError: If other processes work on the same image on disk, and this one is not alone.
-            NotWrittenError: If the disk has no room for the result, and on disk for the image and the scales.
+            ImageError: If the image is refused (`bundle.transforms.CheckInput`) or does not fit into memory, or if the
+                result, such as a derived series, cannot be made from it.
+            LockedError: If another run works on the same image on disk, and this one has several processes.
+            NotWrittenError: If there is not enough disk space for the result, or for the image and scales on disk.
         """
         begin_notes()
         if self._lock:
-            self._lock.release()  # of an image that failed
+            self._lock.release()  # of an earlier image that failed
         out = dict(data)
         for key in self.key_iterator(out):
             if not isinstance(out[key], (str, Path)):
@@ -145,7 +146,7 @@ class PrepareImaged(MapTransform):
         return out
 
     def on_disk(self, image: Opened) -> bool:
-        """Whether an image goes to disk."""
+        """Return whether an image is kept on disk."""
         if self.streaming is not None:
             return self.streaming
         if self.whole or zarr is None or world() > 1:
@@ -153,24 +154,28 @@ class PrepareImaged(MapTransform):
         return VOXEL * math.prod(image.shape) > free_memory() / SHARE
 
     def result_type(self, image: Opened) -> str:
-        """The voxel type of an image's result."""
+        """Return the voxel type of an image's result."""
         return level_type(image.bits) if image.bits else self.output_dtype
 
     def is_kept(self, image: Opened) -> bool:
-        """Whether an image on disk is kept as the cascade sees it; by several processes always, as they share it."""
+        """Return whether an image on disk is stored as the cascade sees it; several processes store it by default."""
         if self.keep is not None or world() > 1:
             return self.keep is not False
         return 4 * math.prod(image.shape) <= free_space(self.folder) / SHARE
 
     def finisher(self, image: Opened) -> Finisher | None:
-        """What takes an image's result row by row, if the slices of the file are those of the cascade."""
+        """Return the finisher of an image, which takes its result row by row, if the file has the cascade's slices."""
         return self.finishing if Volume(image).thin_axis == 2 else None
 
     def check_space(self, image: Opened) -> None:
-        """Refuse to begin what disk or memory have no room for, and what the result's format cannot hold.
+        """Refuse an image if disk or memory have too little space, or if the result's format cannot hold it.
 
-        On disk are the voxels of the result, and beside them its file, or before some slices of 32 bits; without a
-        `finisher` all slices of the result, and image or file.
+        On disk are the voxels of the result, together with some float32 slices first, and with its file later. Without
+        a `finisher`, they are all float32 slices of the result, with some of the image first, and with the file later.
+
+        Raises:
+            ImageError: If the image does not fit into memory, or the format cannot hold the result.
+            NotWrittenError: If there is not enough disk space.
         """
         end = suffix(result_path(image.path, self.folder, "", self.output_ext, files=image.files))
         kind = self.result_type(image)
@@ -192,16 +197,16 @@ class PrepareImaged(MapTransform):
         check_creatable(self.folder / f"result{end}", image, self.output_dtype, Derivation())
 
     def tidy(self, image: Opened) -> None:
-        """Remove what killed processes have left, but for what this job, or one of another image, can resume from."""
+        """Remove what killed processes have left, except what this job, or a job of another image, can resume from."""
         own, place = self.scratch(image) if self.on_disk(image) else None, place_of(image.path)
         remove_abandoned(self.folder, lambda folder: folder == own or _is_elsewhere(folder, place))
 
     def scratch(self, image: Opened) -> Path:
-        """The folder where an image lies on disk: one for each job, so that no two processes share it by chance."""
+        """Return the scratch folder of an image: one for each job, so that different jobs never share it."""
         return self.folder / f"{PART}{stem(image.path)[:LONGEST]}_{self.job.key(image.path, self.series_uid)}"
 
     def put_on_disk(self, image: Opened, key: Hashable) -> ScratchImage:
-        """One image on disk, as the network sees it; what a run before has put there is not put there again."""
+        """Return an image on disk, as the network sees it; slabs that an earlier run has stored are reused."""
         volume, dims = Volume(image.of_dims(self.spatial_dims)), self.spatial_dims
         if first():
             self._lock = HeldLock(self.scratch(image), wait=world() == 1, task=f"image {str(image.path)!r}")
@@ -228,12 +233,12 @@ class PrepareImaged(MapTransform):
 
 
 def _first(shape: Sequence[int], slices: int) -> tuple[int, ...]:
-    """The shape of the first slices of an image."""
+    """Return the shape of the first slices of an image."""
     return (*shape[:-1], min(shape[-1], slices))
 
 
 def _is_elsewhere(folder: Path, place: str) -> bool:
-    """Whether a folder is the scratch of an image at another place, which may still resume."""
+    """Return whether a folder is the scratch of an image at another path, which may still resume."""
     try:
         return json.loads((folder / NOTE).read_text(encoding="utf-8"))["place"] != place
     except (OSError, ValueError, KeyError, TypeError):
@@ -241,18 +246,18 @@ def _is_elsewhere(folder: Path, place: str) -> bool:
 
 
 def in_file(volume: Volume, window: Sequence[slice]) -> tuple[slice, ...]:
-    """The window of the file of a window in RAS."""
+    """Return the window of the file for a window in RAS."""
     bounds = [(part.start, part.stop) for part in window]
     return volume.in_file([*bounds, *[(0, 1)] * (3 - len(bounds))])
 
 
 def slab_depth(shape: Sequence[int]) -> int:
-    """How many slices across the last axis make a slab."""
+    """Return the number of slices along the last axis in a slab."""
     return even(shape[-1], max(1, parse_bytes(SLAB) // (4 * math.prod(shape[:-1]))))
 
 
 def collate(items: Sequence[dict[Hashable, Any]]) -> Any:
-    """A batch of one image on disk as it is, of images in memory as MONAI makes it."""
+    """Return a batch: a single image on disk unchanged, images in memory collated by MONAI."""
     (first, *others) = items
     on_disk = any(isinstance(value, ScratchImage) for value in first.values())
     return first if on_disk and not others else list_data_collate(items)

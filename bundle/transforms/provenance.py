@@ -1,4 +1,4 @@
-"""What a result's provenance tells: how it was made, and of what; see `bundle.images.provenance`."""
+"""Record in a result's provenance how it was made and from what; see `bundle.images.provenance`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bundle.runtime.resolver import calling_config
 from monai.bundle import ConfigParser
 
 KERNEL_KEYS = ("source_kernel", "target_kernel")
-#: Keys that name files, which may be named after patients, or say what else is told by a hash.
+#: Keys that are left out: their files may be named after patients, or a hash is recorded instead.
 UNTOLD = ("_meta_", "bundle_root", "dataset_dir", "output_dir", "weights", "series_uid", *KERNEL_KEYS)
 
 
@@ -22,9 +22,9 @@ class Provenance:
 
     Args:
         job: weights and settings.
-        device: that the networks run on.
-        seed: of the noise and of whatever else is drawn.
-        defaults: the config file whose keys are the defaults; settings of the calling config that differ are told.
+        device: device that the networks run on.
+        seed: seed of the noise and of all other random numbers.
+        defaults: config file with the default values; settings of the calling config that differ are recorded.
     """
 
     def __init__(self, job: Job, device: Any = "cpu", seed: int = 0, defaults: str | Path | None = None) -> None:
@@ -34,13 +34,13 @@ class Provenance:
         self.settings = {key: value for key, value in differing(config, before).items() if key not in UNTOLD}
 
     def __call__(self, result: Path, source: Opened, replaced: Own | None, whole: Path) -> None:
-        """Write it for a result that is whole, but has not got its name yet.
+        """Write the provenance of a result that is complete but does not have its final name yet.
 
         Args:
-            result: the name that it will have.
+            result: final path of the result.
             source: the image that it was made from.
-            replaced: the result of this bundle that has the name until then; nothing if there is none.
-            whole: where the result lies now.
+            replaced: the earlier result of this bundle at that path; None if there is none.
+            whole: current path of the result.
         """
         made = {
             "weights": {"sha256": self.job.weights_hash},
@@ -53,14 +53,14 @@ class Provenance:
 
 
 def parsed(path: str | Path) -> dict[str, Any]:
-    """Return a config file as a parser hands it on: with its macros replaced, and nothing evaluated."""
+    """Parse a config file: macros are replaced, but nothing is evaluated."""
     parser = ConfigParser(ConfigParser.load_config_file(path))
     parser.parse()
     return parser.get()
 
 
 def differing(config: Mapping[str, Any], defaults: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    """Return the entries of a config that differ from the defaults, as ``a#b``: as they are written, not evaluated."""
+    """Return the entries of a config that differ from the defaults, by keys such as ``a#b``, without evaluation."""
     found: dict[str, Any] = {}
     for key, value in config.items():
         default = defaults.get(key)

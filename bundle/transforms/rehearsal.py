@@ -1,9 +1,9 @@
-"""How long what surrounds the cascade takes on this machine, measured on a stand-in of a few slices.
+"""Measure how long the steps around the cascade take on this machine, on a synthetic image of a few slices.
 
 ::
 
-    image, its header alone     stand-in: a body of its shape, few slices     the run's own steps, one by one
-    [. . . . . . . . . . .] --> [. . .] in a temporary folder             --> seconds of each, times slices
+    header of the image         a few synthetic slices of its shape          the steps of a run, one by one
+    [. . . . . . . . . . .] --> [. . .] in a temporary folder            --> seconds of each, times slices
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ from bundle.transforms.input_scores import SLICES, input_scores
 from bundle.transforms.prepare import PrepareImaged, collate
 from monai.data import decollate_batch
 
-#: Voxels of a stand-in, at least one slice.
+#: Voxels of the synthetic image, which has at least one slice.
 STAND_IN = 2**20
-#: Bytes that are hashed to learn how fast that is.
+#: Bytes that are hashed to measure the speed.
 HASHED = 2**24
-#: Voxel size in mm of slices in which a kernel is fitted.
+#: Voxel size in mm of the slices to which a kernel is fitted.
 PIXEL = (1.4, 1.4, 2.0)
 IMAGE, PRED = "image", "pred"
 
 
 class Rehearsal:
-    """Seconds of a run but for its cascade, measured once for each format and shape of slices.
+    """Estimate the duration of a run without its cascade, measured once for each format and slice shape.
 
     Args:
-        preparing: of the run.
-        finishing: of the run.
+        preparing: the run's preparation.
+        finishing: the run's finishing.
     """
 
     def __init__(self, preparing: PrepareImaged, finishing: FinishImaged) -> None:
@@ -57,12 +57,12 @@ class Rehearsal:
         self._rates: dict[Any, dict[str, float]] = {}
 
     def seconds(self, image: Opened, result: Path, on_disk: bool, opened: float) -> dict[str, float]:
-        """Return the seconds of an image's steps, by their names.
+        """Return the seconds of each step of an image, by name.
 
         Args:
-            image: that is to be translated.
-            result: the path of what is to be written.
-            on_disk: whether its scales lie on disk.
+            image: image to translate.
+            result: path of its result.
+            on_disk: whether its scales are kept on disk.
             opened: seconds that opening it took.
         """
         kind = suffix(image.path), suffix(result), image.shape[:2], on_disk
@@ -78,7 +78,7 @@ class Rehearsal:
         one = rate["read"] * voxels / volume[2]
         if suffix(image.path) in PLAIN:
             again, checked = (2 * flat + 3 * edge) * one, looked * one
-        else:  # which is unpacked from its start each time
+        else:  # each read unpacks the file from its start
             again, checked = 3 * bool(fits) * one * volume[2], bool(looked) * one * volume[2]
         steps = {
             "open": opened * (1 if on_disk else 2) + rate["refused"],
@@ -96,12 +96,12 @@ class Rehearsal:
         return steps
 
     def of_seed(self, seed: int, shape: tuple[int, ...], result: Path) -> dict[str, float]:
-        """Return the seconds of an image that is generated: of its noise, and of writing it.
+        """Return the seconds of each step of a generated image: making its noise, and writing the result.
 
         Args:
-            seed: of the noise.
-            shape: of the image.
-            result: the path of what is to be written.
+            seed: seed of the noise.
+            shape: shape of the image.
+            result: path of its result.
         """
         kind, acted = suffix(result), self.preparing.preprocessing
         if kind not in self._rates:
@@ -117,7 +117,7 @@ class Rehearsal:
         return {step: rate * math.prod(shape) for step, rate in self._rates[kind].items()}
 
     def _measured(self, image: Opened, result: Path, on_disk: bool) -> dict[str, float]:
-        """Return seconds a voxel, or a slice that is looked at, of each step."""
+        """Return the seconds of each step, per voxel or per sampled slice."""
         found = dict.fromkeys(("check", "flat", "edge", "fit", "density", "stored"), 0.0)
         with tempfile.TemporaryDirectory() as folder:
             acted, place = stand_in(image), Path(folder)
@@ -145,13 +145,13 @@ class Rehearsal:
 
     @cached_property
     def _fit(self) -> float:
-        """Seconds of a fit to what a CT shows: at slices of ordinary size, or there would be too little to see."""
+        """Seconds of one kernel fit, on slices of ordinary size: smaller ones would show too little."""
         seen = torch.from_numpy(body((2, 256, 256))).movedim(0, -1)
         noise, edge = flat_noise(seen, PIXEL), edge_spread(seen, PIXEL)
         return timed(lambda: fitted_kernel(noise, edge.transfer()))
 
     def _transformed(self, show: Callable[[], Any], voxels: int) -> tuple[np.ndarray, float, float]:
-        """Run the transforms before and after the cascade; return the result and the seconds a voxel of both."""
+        """Run the transforms before and after the cascade; return the result and the seconds per voxel of both."""
         begun = time.perf_counter()
         shown = show()
         between = time.perf_counter()
@@ -162,7 +162,7 @@ class Rehearsal:
         return made, (between - begun) / voxels, (time.perf_counter() - between) / voxels
 
     def _looked_at(self, loaded: Opened, result: Path) -> dict[str, float]:
-        """Return the seconds of what looks at a CT."""
+        """Return the seconds of the steps that analyse a CT: check, kernel search and densitometry."""
         volume, found = Volume(loaded), {}
         if self.preparing.check.action != "off":
             found["check"] = timed(lambda: input_scores(loaded)) / len(spread_slices(volume.shape[2], SLICES))
@@ -179,9 +179,9 @@ class Rehearsal:
 
 
 def stand_in(image: Opened) -> Opened:
-    """Return an image in memory with an image's header and slices of its shape, few of them, that show a body.
+    """Return a synthetic image in memory that shows a body, with an image's header and slice shape but few slices.
 
-    A picture has all its pixels, and noise in them.
+    A 2D picture keeps its size and contains noise.
     """
     if len(image.shape) == 2:
         levels = np.random.default_rng(0).integers(0, 2 ** (image.bits or 8), image.shape)
@@ -195,7 +195,7 @@ def stand_in(image: Opened) -> Opened:
 
 
 def body(shape: tuple[int, ...]) -> np.ndarray:
-    """Return slices, `(slices, x, y)` in HU, that show a disc of soft tissue with two lungs, and noise."""
+    """Return slices, `(slices, x, y)` in HU, with a disc of soft tissue, two lungs, and noise."""
     x, y = np.meshgrid(*(np.linspace(-1, 1, size) for size in shape[1:]), indexing="ij")
     slice_ = np.where(x**2 + y**2 < 0.7, 40.0, -1000.0)
     slice_[(np.abs(x) - 0.4) ** 2 + y**2 < 0.06] = -850.0
@@ -204,20 +204,20 @@ def body(shape: tuple[int, ...]) -> np.ndarray:
 
 
 def save(path: Path, like: Opened, voxels: np.ndarray, dtype: np.dtype) -> None:
-    """Write an image, as a run does."""
+    """Write an image as a run does."""
     with create_image(path, like, dtype, Derivation()) as write:
         write(tuple(slice(0, size) for size in voxels.shape), voxels)
 
 
 def stored(folder: Path, shape: tuple[int, ...]) -> None:
-    """Write an image to scratch, and read it."""
+    """Write an image to scratch, and read it back."""
     slabs = Slabs(folder, shape, [0])
     slabs.write((0, shape[-1]), np.zeros(shape, np.float32))
     slabs[tuple(slice(0, size) for size in shape)]
 
 
 def timed(work: Callable[[], object]) -> float:
-    """Return the seconds that it takes."""
+    """Return the seconds that a function takes."""
     begun = time.perf_counter()
     work()
     return time.perf_counter() - begun

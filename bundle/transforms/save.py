@@ -32,27 +32,27 @@ from torch import Tensor
 
 
 class SaveImageAsSourced(SaveImaged):
-    """Save an image in the format of its source; it appears under its name only when whole.
+    """Save an image in the format of its source; it appears under its name only when it is complete.
 
     Args:
-        keys: what to save, `(1, *spatial)`; the name comes from the metadata.
-        output_dir: folder, made where missing.
-        output_postfix: what the name gets.
+        keys: images to save, `(1, *spatial)`; the file name comes from the metadata.
+        output_dir: output folder, created if missing.
+        output_postfix: text that is added to the name.
         output_ext: such as ``.nii.gz``; empty for the source's own, see `bundle.images.result_path`.
-        output_dtype: voxel type of the file. Images that have a depth keep it (`bundle.images.bit_depth`), another PNG
-            gets 8 or 16 bits, as many as its values need; a CT series of DICOM has int16.
+        output_dtype: voxel type of the file. Images with a bit depth keep it (`bundle.images.bit_depth`), other PNGs
+            get 8 or 16 bits, depending on their values; a DICOM CT series has int16.
         allow_missing_keys: do not raise if a key is missing.
-        weights: the checkpoint that made the image, which a derived series names by its SHA-256; or nothing.
-        series_description: what a derived series is said to be.
+        weights: the checkpoint that made the image, which a derived series identifies by its SHA-256; or empty.
+        series_description: description of a derived series.
         root: folder whose subfolders results keep, see `bundle.images.result_path`.
-        densitometry: what measures the lungs in source and result once that is written; null for nothing.
-        provenance: what is written beside a result about how it was made; null for nothing.
-        overwrite: "own" to replace results of this bundle from the same image alone, "all" to replace whatever lies
-            there but the source.
-        report: what tells of source and result (`bundle.report.Report`), when all images are done; null for nothing.
+        densitometry: measures the lungs in source and result after writing; null to skip.
+        provenance: writes a file beside each result about how it was made; null to skip.
+        overwrite: "own" to replace only results of this bundle from the same image, "all" to replace any file except
+            the source.
+        report: writes a report on source and result (`bundle.report.Report`) after all images; null to skip.
 
     Raises:
-        ValueError: If the extension is not that of a format that can be written, or ``overwrite`` is neither.
+        ValueError: If no format with this extension can be written, or ``overwrite`` has an unknown value.
     """
 
     def __init__(
@@ -80,13 +80,13 @@ class SaveImageAsSourced(SaveImaged):
         self.output_ext, self.root, self.densitometry = output_ext, root, densitometry
 
     def set_options(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing to set: the format follows from each image."""
+        """Do nothing: the format follows from each image."""
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Write the images under the keys and tell their paths.
+        """Write the images under the keys and print their paths.
 
         Raises:
-            ValueError: If a format cannot hold the values, or an image does not lie on its DICOM series' grid.
+            ValueError: If a format cannot hold the values, or an image is not on the grid of its DICOM series.
         """
         for key in self.key_iterator(dict(data)):
             image = data[key]
@@ -97,10 +97,10 @@ class SaveImageAsSourced(SaveImaged):
 
     @contextmanager
     def created(self, source: Opened) -> Iterator[Write]:
-        """What takes the windows of a result, see `bundle.images.create_image`; tells its path when it is whole.
+        """Yield a function that writes windows of a result, see `bundle.images.create_image`; print its path when done.
 
         Raises:
-            FileExistsError: If something lies there that must not be replaced.
+            FileExistsError: If its path is taken by a file that must not be replaced.
         """
         named = self.output_postfix, self.output_ext, self.root
         path = result_path(source.path, self.output_dir, *named, files=source.files)
@@ -125,7 +125,7 @@ class SaveImageAsSourced(SaveImaged):
                 afterwards(partial(self.report, source.path, path, **facts))
 
     def derivation(self, path: Path, source: Opened) -> Derivation | None:
-        """What a derived DICOM image tells of how it was made; nothing for other formats."""
+        """Return how a derived DICOM image was made; None for other formats."""
         if suffix(path) not in ("", ".dcm"):
             return None
         weights = file_hash(self.weights) if self.weights else ""
@@ -133,14 +133,14 @@ class SaveImageAsSourced(SaveImaged):
         return Derivation(self.series_description, weights=weights, kernels=kernels, kernels_told=told, kernel=kernel)
 
     def sealed(self, path: Path, source: Opened, replaced: Own | None) -> AbstractContextManager[None]:
-        """What writes the provenance of a result before the result gets its name, and replaces another."""
+        """Return a context that writes the provenance just before the result gets its name or replaces another one."""
         if self.provenance is None:
             return nullcontext()
         return sealing(partial(self.provenance, path, source, replaced))
 
 
 def source_of(image: Any, voxels: np.ndarray) -> Opened:
-    """The source of an image in memory, by its metadata; on the image's own grid if that is another one."""
+    """Return the source file of an image in memory, or the image itself if there is none or its grid differs."""
     meta = getattr(image, "meta", {})
     affine = to_affine_nd(3, np.asarray(torch.as_tensor(getattr(image, "affine", torch.eye(4))), float))
     told = {key: meta[key] for key in ("bits", "series_uid", *KERNELS) if key in meta}

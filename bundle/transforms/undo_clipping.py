@@ -1,4 +1,4 @@
-"""Restore in the mean what a scanner clipped at -1024 HU, where no kernel is matched."""
+"""Restore the mean of voxels that a scanner clipped at -1024 HU, when no kernel is matched."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from torch import Tensor
 
 
 class UndoClippingd(MapTransform):
-    """Restore voxels at -1024 HU in the mean (`bundle.scanner.unclipped`); `MatchKerneld` does so by itself.
+    """Restore the mean of voxels at -1024 HU (`bundle.scanner.unclipped`); `MatchKerneld` does so by itself.
 
-    The noise of a low dose makes clipped air and dark lung too bright, which no network can tell from the truth.
+    With the noise of a low dose, clipping makes air and dark lung too bright, which no network can recognize.
 
     Args:
         keys: CTs in HU, `(1, x, y, z)`, slices in the first two axes.

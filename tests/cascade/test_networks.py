@@ -92,6 +92,16 @@ def test_a_strided_network_that_looks_in_other_windows_takes_the_whole_image(spa
     assert measure_strided_reach(windowed, 2, spatial_dims, 2) == ()
 
 
+def test_networks_that_return_nan_are_refused():
+    class Roots(nn.Module):
+        def forward(self, x):
+            return x[:, :1].sqrt()
+
+    with pytest.raises(ValueError, match="differ by up to nan"):
+        measure_reach(Roots(), 2, 2)
+    assert measure_reach(nn.Conv2d(2, 1, 3), 2, 2)
+
+
 def test_networks_of_zeros_are_probed_all_the_same():
     network = nn.Sequential(WindowMeans(2), nn.Conv2d(1, 1, 1))
     nn.init.zeros_(network[1].weight)

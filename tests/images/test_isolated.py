@@ -48,7 +48,7 @@ def test_an_image_is_the_same(tmp_path, limited, end):
     here = open_image(path)
     limited()
     there = open_image(path)
-    for name in ("path", "shape", "dtype", "units", "files", "meta", "spacing"):
+    for name in ("path", "shape", "dtype", "units", "files", "meta", "spacing", "kept"):
         assert getattr(there, name) == getattr(here, name), name
     assert np.array_equal(there.affine, here.affine)
     assert np.array_equal(there.whole(), here.whole())

@@ -1,4 +1,4 @@
-"""Translate medical images of any size, such as CTs of a sharp kernel, from Python or by one command.
+"""Translate medical images of any size, such as CTs with a sharp kernel, from Python or the command line.
 
 ::
 
@@ -8,7 +8,7 @@
     soft = translate(sharp, affine=affine)                    # an array; also nibabel, ITK and MetaTensor images
     t2 = translate(t1, experiment="brain_t1_t2")
 
-The command is ``ct-kernel-translation``. Nothing heavy is imported before an image is translated.
+The command is ``ct-kernel-translation``. Heavy packages are imported only when an image is translated.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __version__ = version()
 
 
 def __getattr__(name: str) -> Any:
-    """Import what translates when it is asked for."""
+    """Import the translating functions on first access."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from ct_kernel_translation_gan import translating

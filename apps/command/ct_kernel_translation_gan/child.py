@@ -1,4 +1,4 @@
-"""Translate by the command, in a process of its own: where this one has loaded another package called ``bundle``."""
+"""Translate in a child process, for when this process has already loaded another package called ``bundle``."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-#: How the command tells of a result.
+#: Prefix of the lines in which the command prints its results.
 WRITTEN = "written: "
 
 
 def by_child(source: str | Path, result: str | Path, overlays: Sequence[str], keys: Mapping[str, Any]) -> list[Path]:
-    """Run the command ``translate``, and return the paths of the results, sorted.
+    """Run the command ``translate`` and return the paths of the results, sorted.
 
     Args:
         source: the images.
-        result: folder of their results.
-        overlays: config files that follow the first.
-        keys: of the config, and their values.
+        result: folder of the results.
+        overlays: config files that follow the base config.
+        keys: keys of the config and their values.
 
     Raises:
-        ValueError: With its last line, if the command fails.
+        ValueError: If the command fails; the message is its last line.
     """
     options = [f"--{key}={value}" for key, value in keys.items()]
     options += [f"--experiment={','.join(overlays)}"] if overlays else []

@@ -28,13 +28,13 @@ INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command, and return its exit status; what fails in a run is told by its last line.
+    """Run the command and return its exit status; if a run fails, its last line tells why.
 
     Args:
-        arguments: of the process; null for this one's.
+        arguments: command line arguments; null for those of this process.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")  # what Apple's GPUs lack is computed by the processor
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")  # compute on the CPU what Apple's GPUs lack
     try:
         root = put_first()
         given, options = split(words, flags(root))
@@ -65,9 +65,9 @@ def run(words: Sequence[str], quiet: bool = True, own: bool = False) -> None:
     """Run ``python -m monai.bundle`` in this process.
 
     Args:
-        words: that follow.
-        quiet: do not print what MONAI logs about its arguments, nor the code that warns.
-        own: whether configs of the user's own are among them, of which MONAI warns that they are run as code.
+        words: arguments of ``monai.bundle``.
+        quiet: do not print MONAI's log of its arguments, nor the source lines of warnings.
+        own: whether the user's own configs are among them, so that MONAI's warning that configs run as code is shown.
 
     Raises:
         UsageError: If a key is in none of the configs.
@@ -93,7 +93,7 @@ def run(words: Sequence[str], quiet: bool = True, own: bool = False) -> None:
 
 
 def _monai_words(named: str, given: Sequence[str], options: dict[str, str]) -> list[str]:
-    """Return the words of MONAI's command for a verb, or for the default one if none is named."""
+    """Return the arguments of MONAI's command for a verb, or for the default verb if none is given."""
     name = named or DEFAULT
     verb = VERBS[name]
     misspelt = not named and given and not Path(given[0]).exists() and _near(given[0])
@@ -112,19 +112,19 @@ def _monai_words(named: str, given: Sequence[str], options: dict[str, str]) -> l
 
 
 def _count(name: str, names: Sequence[str], given: Sequence[str]) -> str:
-    """Say what a verb has to be given; a misspelt verb looks like something given."""
+    """Return a message about the arguments that a verb needs; a misspelt verb looks like an argument."""
     near = _near(given[0]) if given else ""
     advice = f" Did you mean {near}?" if near else ""
     return f"{name} takes {' '.join(names)}; it was given {' '.join(map(repr, given)) or 'nothing'}.{advice}"
 
 
 def _near(word: str) -> str:
-    """Return the verb that a word may be meant for, or nothing."""
+    """Return the verb that a misspelt word is close to; an empty string if there is none."""
     return next(iter(get_close_matches(word, (*VERBS, *OTHERS), 1, 0.7)), "")
 
 
 def _other(name: str, given: Sequence[str], options: dict[str, str]) -> None:
-    """Do what needs no config."""
+    """Run a verb that needs no config."""
     names = OTHERS[name][1]
     if options:
         raise UsageError(f"{name} knows no option --{next(iter(options))}.")
@@ -144,7 +144,7 @@ def _other(name: str, given: Sequence[str], options: dict[str, str]) -> None:
 
 
 def write_phantom(image: str) -> str:
-    """Write a noisy thorax phantom, and return its path.
+    """Write a noisy thorax phantom and return its path.
 
     Args:
         image: path of a NIfTI file, ``.nii`` or ``.nii.gz``.
@@ -155,17 +155,17 @@ def write_phantom(image: str) -> str:
 
 
 def judge(before: str, after: str, folder: str, phantom: str = "catphan504") -> str:
-    """Judge a phantom before and after by pylinac, in an environment of its own, and return what it says.
+    """Measure a phantom before and after translation by pylinac, in a separate environment, and return its report.
 
     Args:
         before: folder with the DICOM series of a phantom.
         after: folder with its translation.
-        folder: where figures and a picture are written.
-        phantom: what was scanned.
+        folder: folder for the measurements and a picture.
+        phantom: name of the phantom.
 
     Raises:
         FileNotFoundError: If pylinac is not installed.
-        SystemExit: With the status of the judgement, if it is not 0.
+        SystemExit: With the exit status of the comparison, if it is not 0.
     """
     from apps.qa.environment import command
 
@@ -178,7 +178,7 @@ def judge(before: str, after: str, folder: str, phantom: str = "catphan504") -> 
 
 
 def draw(source: str, result: str, picture: str) -> str:
-    """Draw source, result and difference side by side, and return the picture's path.
+    """Draw source, result and difference side by side and return the picture's path.
 
     Args:
         source: the image that was translated.

@@ -1,4 +1,4 @@
-"""The help that ``--help`` prints, and the lists of kernels and experiments."""
+"""Texts that ``--help`` prints, and the lists of kernels and experiments."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ For research only. Not for clinical use, not for diagnosis, and not a medical de
 
 
 def options() -> str:
-    """Return the list of options, by what they are about."""
+    """Return the list of options, grouped by topic."""
     lines = []
     for title, keys in OPTIONS.items():
         lines.append(f"{title}:")
@@ -68,7 +68,7 @@ def experiments() -> str:
 
 
 def kernels() -> str:
-    """Return the catalogue of kernels, a line each, with the frequency at which its gain is a half."""
+    """Return the catalogue of kernels, one per line, with its half-gain frequency."""
     put_first()
     import numpy as np
 

@@ -1,4 +1,4 @@
-"""Images in memory as files, and results as images of the same kind.
+"""Convert images in memory to files, and results back to the same kind of image.
 
 ::
 
@@ -17,24 +17,24 @@ import torch
 from nibabel.spatialimages import SpatialImage
 from PIL import Image
 
-#: Makes an image of the kind that was given, from the path of a result.
+#: A function that reads a result as the same kind of image as the input.
 Back = Callable[[Path], Any]
-#: What files have no place for, and what holds the same values.
+#: Types that NIfTI files cannot store, and types that hold their values.
 WIDER = {"bool": np.uint8, "float16": np.float32, "int64": np.int32, "uint64": np.uint32}
 
 
 def as_file(image: Any, folder: Path, affine: Any = None) -> tuple[Path, Back]:
-    """Write an image to a file, and return its path and what makes a result the same kind of image.
+    """Write an image to a file; return its path and a function that reads a result as the same kind of image.
 
     Args:
-        image: a numpy array or torch tensor, `(x, y, z)`, or `(row, column)` of a picture; a MetaTensor, which may have
-            a channel before; a nibabel image; an ITK image.
-        folder: where the file is written.
-        affine: from voxels to mm in RAS, `(4, 4)`, of an array of three axes.
+        image: a NumPy array or torch tensor, `(x, y, z)`, or `(row, column)` of a picture; a MetaTensor, which may have
+            a leading channel axis; a nibabel image; an ITK image.
+        folder: folder to write to.
+        affine: affine from voxels to mm in RAS, `(4, 4)`, of an array with three axes.
 
     Raises:
-        TypeError: If it is not such an image.
-        ValueError: If an affine is missing or not asked for, or the image has no two or three axes.
+        TypeError: If the image is of another kind.
+        ValueError: If an affine is missing or unexpected, or the image does not have two or three axes.
     """
     if isinstance(image, (np.ndarray, torch.Tensor)):
         return _array(image, folder, affine)
@@ -82,7 +82,7 @@ def _picture(voxels: np.ndarray, folder: Path) -> Path:
 
 
 def _volume(voxels: np.ndarray, affine: Any, folder: Path) -> Path:
-    """Write a volume, as float32 or an integer type that files have."""
+    """Write a volume as float32 or an integer type that files support."""
     affine = np.asarray(affine, float)
     if affine.shape != (4, 4):
         raise ValueError(f"affine has the shape {affine.shape}; give the 4 x 4 matrix from voxels to mm (RAS).")
@@ -100,7 +100,7 @@ def _volume(voxels: np.ndarray, affine: Any, folder: Path) -> Path:
 
 
 def _voxels(path: Path) -> np.ndarray:
-    """Read voxels whole, so that the file can be removed on every system."""
+    """Read all voxels into memory, so that the file can be removed on every system."""
     return np.asarray(cast(SpatialImage, nibabel.load(path, mmap=False)).dataobj)
 
 

@@ -1,4 +1,4 @@
-"""Where the bundle lies: inside of the installed package, or around it in a clone."""
+"""Find the bundle: inside the installed package, or around it in a clone."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import json
 import sys
 from pathlib import Path
 
-#: The private folder of an installed package; so the generic name `bundle` stays out of site-packages.
+#: Private folder of the installed package, which keeps the generic name `bundle` out of site-packages.
 PRIVATE = "_bundle"
-#: From this file to the top of a clone.
+#: Levels from this file up to the top of a clone.
 UP = 3
 
 
 def bundle_root() -> Path:
-    """Return the bundle's folder, which has ``bundle/``, ``configs/`` and ``models/`` in it.
+    """Return the bundle's folder, which contains ``bundle/``, ``configs/`` and ``models/``.
 
     Raises:
         FileNotFoundError: If there is none.
@@ -26,13 +26,13 @@ def bundle_root() -> Path:
 
 
 def version() -> str:
-    """Return the version, without importing the bundle."""
+    """Return the version without importing the bundle."""
     metadata = bundle_root() / "configs" / "metadata.json"
     return str(json.loads(metadata.read_text(encoding="utf-8"))["version"])
 
 
 def is_ours_or_free() -> bool:
-    """Whether this process can import the bundle: no other package of the name ``bundle`` is loaded in it."""
+    """Return whether this process can import the bundle: no other package called ``bundle`` is loaded."""
     loaded = sys.modules.get("bundle")
     if loaded is None:
         return True
@@ -41,7 +41,7 @@ def is_ours_or_free() -> bool:
 
 
 def put_first() -> Path:
-    """Put the bundle's folder first on the path of this process, and return it."""
+    """Put the bundle's folder first on this process's search path and return it."""
     root = bundle_root()
     if str(root) not in sys.path:
         sys.path.insert(0, str(root))

@@ -1,4 +1,4 @@
-"""Translate images from Python, in this process, or in one of its own where another package is called ``bundle``."""
+"""Translate images from Python, in this process, or in a child process if another package is called ``bundle``."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from ct_kernel_translation_gan.root import bundle_root, is_ours_or_free, put_fir
 from ct_kernel_translation_gan.verbs import VERBS
 from ct_kernel_translation_gan.words import config_files
 
-#: What a translation of an image in memory is told besides: its files are temporary.
+#: Further keys for the translation of an image in memory, whose files are temporary.
 IN_MEMORY = {"provenance": False, "overwrite": "all", "output_postfix": "translated", "output_ext": ""}
-#: Keys that write files beside results.
+#: Keys that write files next to results.
 BESIDE = ("densitometry", "report")
 
 
 def translate(
     image: Any, result: str | Path | None = None, *, affine: Any = None, experiment: str = "", **keys: Any
 ) -> Any:
-    """Translate an image, and return the result as the same kind of image, on the same grid.
+    """Translate an image and return the result as the same kind of image, on the same grid.
 
     Args:
-        image: a path (of an image, a DICOM folder, or a folder of images), a numpy array or torch tensor with its
+        image: a path (of an image, a DICOM folder, or a folder of images), a NumPy array or torch tensor with its
             affine, or an image of nibabel, ITK or MONAI.
-        result: of a path, the folder of results; images in memory have none.
-        affine: of an array `(x, y, z)`: from voxels to mm in RAS, `(4, 4)`.
+        result: folder of the results, if ``image`` is a path; not allowed for images in memory.
+        affine: affine of an array `(x, y, z)` from voxels to mm in RAS, `(4, 4)`.
         experiment: another translation, such as "low_dose"; see ``ct-kernel-translation experiments``.
-        keys: of configs/inference.json, such as ``target_kernel="B30f"``.
+        keys: keys of configs/inference.json, such as ``target_kernel="B30f"``.
 
     Returns:
-        For a path, the paths of the results; else an image of the kind that was given.
+        For a path, the paths of the results; otherwise an image of the same kind as the input.
 
     Raises:
-        TypeError: If the image is of no known kind.
-        ValueError: If a key is unknown or has no such value, or the image is refused.
+        TypeError: If the image is of an unknown kind.
+        ValueError: If a key is unknown or has an invalid value, or the image is refused.
         FileNotFoundError: If there is no image at the path.
     """
     translator = Translator(experiment, **keys)
@@ -50,11 +50,11 @@ def translate(
 
 
 class Translator:
-    """Translates many images by a network that is loaded once.
+    """Translate many images with a network that is loaded once.
 
     Args:
         experiment: another translation, such as "low_dose".
-        keys: of configs/inference.json.
+        keys: keys of configs/inference.json.
 
     Raises:
         ValueError: If the experiment or a key is unknown.
@@ -73,10 +73,10 @@ class Translator:
             check_keys(keys, self.configs)
 
     def __call__(self, image: Any, affine: Any = None) -> Any:
-        """Return the result of an image in memory, see `translate`.
+        """Return the result for an image in memory, see `translate`.
 
         Raises:
-            ValueError: If a key asks for files beside the result, of which there are none.
+            ValueError: If a key would write files next to the result, which are not kept.
         """
         if asked := [key for key in BESIDE if self.keys.get(key)]:
             raise ValueError(f"{asked[0]} writes a file beside each result; give the path of an image, and a result.")
@@ -89,7 +89,7 @@ class Translator:
         source.mkdir(exist_ok=True)
         path, back = as_file(image, source, affine)
         try:
-            with redirect_stdout(StringIO()):  # the printed path is temporary
+            with redirect_stdout(StringIO()):  # hide the printed path, which is temporary
                 self._translate_in_memory(path, results)
             (result,) = (found for found in results.iterdir() if not found.name.startswith("."))
             made = back(result)
@@ -99,11 +99,11 @@ class Translator:
             path.unlink(missing_ok=True)
 
     def files(self, source: str | Path, result: str | Path | None) -> list[Path]:
-        """Translate files, and return the paths of their results, sorted.
+        """Translate files and return the paths of their results, sorted.
 
         Raises:
             ValueError: If the folder of results is missing.
-            RuntimeError: If some of several images failed; they are told by lines of the standard error.
+            RuntimeError: If some of several images failed; standard error tells which.
         """
         if result is None:
             raise ValueError("result is missing; give the folder in which the results are to lie.")
@@ -129,18 +129,18 @@ class Translator:
                 self._evaluator, self._loaders = (parser.get_parsed_content(name) for name in ("evaluator", "handlers"))
             self._evaluator.data_loader.dataset.data = [{"image": str(path)}]
             run_each(self._evaluator)
-            while self._loaders:  # the weights are there now
+            while self._loaders:  # the weights are loaded now
                 self._evaluator.remove_event_handler(self._loaders.pop(), Events.STARTED)
 
     def _parser(self, source: str | Path, result: str | Path, more: dict[str, Any] | None = None) -> Any:
-        """Return the config with its keys set, its settings checked."""
+        """Return the config with its keys set and its settings checked."""
         from monai.bundle import ConfigParser
 
         from bundle.images import isolate
 
         parser = ConfigParser()
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "parsing config_file", UserWarning)  # they are the package's own
+            warnings.filterwarnings("ignore", "parsing config_file", UserWarning)  # the configs are the package's own
             parser.read_config(self.configs)
         keys = {"bundle_root": str(bundle_root()), "dataset_dir": str(source), "output_dir": str(result)}
         parser.update({**self.keys, **keys, **(more or {})})
@@ -152,7 +152,7 @@ class Translator:
 
 @contextmanager
 def _apart() -> Iterator[None]:
-    """Keep the caller's random numbers, log warnings alone, and raise causes, not what MONAI puts around them."""
+    """Keep the caller's random state, log only warnings, and raise the causes of errors that MONAI wraps."""
     import torch
 
     from bundle.runtime.errors import cause_of

@@ -1,4 +1,4 @@
-"""The verbs of the command: what each does, what it is given, and which config and run id do it."""
+"""Verbs of the command: what each does, its arguments, and its config and run id."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ class Verb:
     """A verb that a config runs.
 
     Args:
-        summary: what it does, in one line.
-        names: of what it is given, as people read them; those in brackets may be left out.
-        keys: of the config that take these, one each.
+        summary: one-line summary.
+        names: names of its arguments as shown in the help; those in brackets are optional.
+        keys: keys of the config that take the arguments, one each.
         configs: base config and overlays, by name.
-        run_id: what MONAI runs.
+        run_id: id that MONAI runs.
         details: further lines of its help.
     """
 
@@ -27,11 +27,11 @@ class Verb:
 
 
 def fits(names: tuple[str, ...], count: int) -> bool:
-    """Whether a verb may be given so many words; names in brackets may be left out."""
+    """Return whether a verb accepts this number of arguments; names in brackets are optional."""
     return sum(not name.startswith("[") for name in names) <= count <= len(names)
 
 
-#: What does nothing but translate need not be named.
+#: Verb that is used if none is given.
 DEFAULT = "translate"
 VERBS = {
     "translate": Verb(
@@ -88,14 +88,14 @@ VERBS = {
     ),
 }
 
-#: The paper's other experiments: overlays on inference.json that are chosen by name.
+#: The paper's other experiments: overlays on inference.json that are selected by name.
 EXPERIMENTS = {
     "low_dose": "thorax CT: low dose to high dose",
     "brain_t1_t2": "brain MRI without skull: T1 to T2",
     "xray_2d": "chest X-rays, generated from their edges",
 }
 
-#: What the command says itself, without a config.
+#: Verbs without a config.
 OTHERS = {
     "view": ("draw source, result and difference as a picture", ("SOURCE", "RESULT", "PICTURE")),
     "phantom": ("write a small thorax phantom, to try the command with", ("IMAGE",)),
@@ -104,7 +104,7 @@ OTHERS = {
     "experiments": ("list what --experiment knows", ()),
 }
 
-#: Keys that users set, and what they mean; ``--KEY VALUE``. All others of the configs can be set as well.
+#: Keys that users commonly set by ``--KEY VALUE``, and their meanings. All other keys of the configs can be set, too.
 OPTIONS = {
     "Which network": {
         "experiment": "another translation: " + ", ".join(EXPERIMENTS) + ", or your own overlay, a .json file",

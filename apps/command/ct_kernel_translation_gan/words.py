@@ -1,4 +1,4 @@
-"""The words of a command: what is given, and what it is set to."""
+"""Parse the command line into arguments and options, and find the config files of a run."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from pathlib import Path
 
 from ct_kernel_translation_gan.verbs import EXPERIMENTS
 
-#: What is printed, and how much: of the command, not of the configs.
+#: Flags of the command itself, not of the configs.
 OWN_FLAGS = ("help", "debug", "version")
 TRUTHS = ("True", "False")
 
 
 class UsageError(ValueError):
-    """The command is wrong: a word, an option or a verb."""
+    """A wrong argument, option or verb on the command line."""
 
 
 def flags(root: Path) -> set[str]:
-    """Return the keys that are True or False, and may stand alone on the command line."""
+    """Return the boolean keys, which may be given without a value on the command line."""
     config = json.loads((root / "configs" / "inference.json").read_text(encoding="utf-8"))
     return {*config["checking"]["flags"], "amp", *OWN_FLAGS}
 
 
 def split(words: Sequence[str], alone: Collection[str]) -> tuple[list[str], dict[str, str]]:
-    """Return what is given, in order, and the options with their values, as they were typed.
+    """Return the positional arguments in order, and the options with their values as typed.
 
     Args:
-        words: of the command; after ``--`` all are what is given.
+        words: words of the command; all words after ``--`` are positional.
         alone: names of options that need no value: ``--densitometry`` is ``--densitometry True``.
 
     Raises:
-        UsageError: If an option has no value, or comes twice.
+        UsageError: If an option has no value, or is given twice.
     """
     given: list[str] = []
     options: dict[str, str] = {}
@@ -64,8 +64,8 @@ def config_files(root: Path, names: Sequence[str], experiment: str = "") -> list
 
     Args:
         root: folder of the bundle.
-        names: of the base config, and of overlays that come last.
-        experiment: a name of `EXPERIMENTS`, or the path of an overlay; several are joined by commas.
+        names: names of the base config and of overlays that come last.
+        experiment: a name in `EXPERIMENTS`, or the path of an overlay; several are separated by commas.
 
     Raises:
         UsageError: If the experiment is neither.

@@ -1,8 +1,7 @@
-"""Let torchvision's wheel for CUDA be imported beside a PyTorch without: MONAI Label imports it, for nothing used here.
+"""Make torchvision's CUDA wheel importable with a PyTorch without CUDA; MONAI Label imports it without using it here.
 
-The wheel's compiled part, which declares these operators, cannot be loaded then, and torchvision stops where it
-describes them. Declared here they stay without a body. Python runs this file at its start, where its folder is on
-``PYTHONPATH``.
+Its compiled part, which declares these operators, then cannot be loaded, and torchvision fails where it describes them.
+Here they are declared without implementation. Python runs this file at startup if its folder is on ``PYTHONPATH``.
 """
 
 from importlib.metadata import PackageNotFoundError, version
@@ -14,7 +13,7 @@ OPERATORS = (
 
 
 def alike() -> bool:
-    """Whether PyTorch and torchvision are of the same build, or one of them is not there."""
+    """Return whether PyTorch and torchvision are of the same build, or one of them is not installed."""
     try:
         builds = [version(name).partition("+")[2] for name in ("torch", "torchvision")]
     except PackageNotFoundError:

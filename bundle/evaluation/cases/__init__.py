@@ -1,6 +1,6 @@
-"""The pairs to compare.
+"""Prepare the pairs to evaluate.
 
-`pairs`: real ones, on disk; `simulated`: simulated from one CT; `find`: those that a config asks for.
+`pairs`: real pairs; `simulated`: pairs simulated from one CT; `find`: find the pairs for a config.
 """
 
 from bundle.evaluation.cases.find import find_cases, tuning_cases

@@ -28,10 +28,10 @@ def find_cases(
         source: sharp image, or a folder of them.
         target: soft image of the same acquisition, or a folder with files of the same names; the same as ``source``
             if images are reconstructed from their own sketch.
-        dataset_dir: folder of soft CTs for simulated pairs, one for each kernel.
-        kernels: their simulated acquisitions.
-        fold: which part of ``dataset_dir`` to take, split as in training: the part that this fold does not train on.
-        num_folds: number of parts; 1 takes all.
+        dataset_dir: folder of soft CTs for simulated pairs, one pair for each acquisition.
+        kernels: simulated acquisitions.
+        fold: fold of ``dataset_dir`` to evaluate, split as in training: the images that this fold does not train on.
+        num_folds: number of folds; 1 takes all images.
         held_out: names in ``dataset_dir`` to leave out before it is split, as in `configs/train.json`.
         names: names in ``source`` to take, with or without suffix; null for all.
         patients: see `bundle.training.data.partition_by_patient`.
@@ -75,9 +75,9 @@ def tuning_cases(
 
     Args:
         tuning_dir: folder of soft CTs; null for no cases.
-        seed: of the drawn values.
-        side: voxels in x and y of the central part to take.
-        places: positions in z, from 0 to 1; one pair each.
+        seed: seed of the drawn values.
+        side: side of the central part to take in x and y, in voxels.
+        places: positions in z, from 0 to 1; each gives one pair.
 
     Raises:
         FileNotFoundError: If the folder holds no image.
@@ -85,7 +85,7 @@ def tuning_cases(
     if tuning_dir is None:
         return []
     paths = find("tuning_dir", tuning_dir)
-    drawn = Acquisition("drawn", seed=100_000 + seed)  # not those that are evaluated
+    drawn = Acquisition("drawn", seed=100_000 + seed)  # other draws than those evaluated
     return [
         SimulatedCase(path, drawn.drawn(len(places) * i + k), side, at, "tuning")
         for i, path in enumerate(paths)
@@ -94,7 +94,7 @@ def tuning_cases(
 
 
 def select(paths: Sequence[str], names: Sequence[str] | None) -> list[str]:
-    """Return the paths of some names, with or without suffix; all paths if names is null.
+    """Return the paths with the given names, with or without suffix; all paths if ``names`` is null.
 
     Raises:
         FileNotFoundError: If a name has no path.
@@ -107,7 +107,7 @@ def select(paths: Sequence[str], names: Sequence[str] | None) -> list[str]:
 
 
 def find(key: str, path: str) -> list[str]:
-    """Return the images at the path of a config's key (`bundle.images.find_images`)."""
+    """Find the images at the path that a config key holds (`bundle.images.find_images`)."""
     try:
         return find_images(path)
     except FileNotFoundError as error:

@@ -1,4 +1,4 @@
-"""A pair: a sharp source and its soft target, uncompressed on disk; and real pairs."""
+"""Pairs of a sharp source and its soft target, uncompressed on disk; preparation of real pairs."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ class Pair:
 
 
 class Case(Protocol):
-    """A source of pairs."""
+    """Something that can be prepared as a pair."""
 
     def prepare(self, folder: Path, slices: int | None) -> Pair:
-        """Write the central slices of the pair into a folder; all of them for None."""
+        """Write the central slices of the pair into a folder; all slices for None."""
 
 
 @dataclass(frozen=True)
 class RealCase:
-    """Two reconstructions of one acquisition, two images of a patient, or one image to reconstruct from its sketch."""
+    """A real pair: two reconstructions of one acquisition, two images of a patient, or one image and its sketch."""
 
     source: str
     target: str
     kind: str = "real"
 
     def prepare(self, folder: Path, slices: int | None) -> Pair:
-        """Copy the central slices of both.
+        """Copy the central slices of both images.
 
         Raises:
-            ValueError: If the two do not lie on one grid.
+            ValueError: If the images do not lie on one grid.
         """
         a, b = Volume(self.source), Volume(self.target)
         if a.shape != b.shape or not np.allclose(
@@ -63,7 +63,7 @@ class RealCase:
 
 
 def central(size: int, wanted: int | None, at: float = 0.5) -> tuple[int, int]:
-    """Return start and stop of a number of slices, or voxels, in the middle or elsewhere; of all for None."""
+    """Return start and stop of a number of slices or voxels, centred or at another position; of all for None."""
     if wanted is not None and wanted < 1:
         raise ValueError(f"slices {wanted} must be at least 1; null takes all.")
     start = int((size - wanted) * at) if wanted and wanted < size else 0
@@ -71,7 +71,7 @@ def central(size: int, wanted: int | None, at: float = 0.5) -> tuple[int, int]:
 
 
 def shift_affine(affine: np.ndarray, origin: Sequence[int]) -> np.ndarray:
-    """Return the affine of a part that starts at a voxel."""
+    """Return the affine of a crop that starts at voxel ``origin``."""
     shifted = affine.copy()
     shifted[:3, 3] += affine[:3, :3] @ np.asarray(origin)
     return shifted

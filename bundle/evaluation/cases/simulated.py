@@ -1,4 +1,4 @@
-"""Simulated pairs: soft CTs passed through the simulated scanner, slab by slab."""
+"""Simulate pairs: pass soft CTs through the simulated scanner, slab by slab."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from bundle import scanner
 from bundle.evaluation.cases.pairs import Pair, central, pair_in, shift_affine
 from bundle.images import Volume, create, slabs, stem
 
-DOSES = (15.0, 1000.0)  # range of a drawn dose, log-uniform; 100 is the calibration scan
+DOSES = (15.0, 1000.0)  # range of drawn doses, log-uniform; 100 is the dose of the calibration scan
 
 
 @dataclass(frozen=True)
 class Acquisition:
-    """How a soft CT is passed through the simulated scanner (`bundle.scanner.acquire`).
+    """Settings of the simulated scanner for a soft CT (`bundle.scanner.acquire`).
 
     Args:
-        name: shown in the table.
-        kernel: of the source; null draws one.
-        dose: null draws one, log-uniformly from 15 to 1000.
-        seed: of the drawn values, and of the noise.
+        name: name shown in the table.
+        kernel: kernel of the source; null draws one.
+        dose: dose of the scan; null draws one, log-uniformly from 15 to 1000.
+        seed: seed of the drawn values and of the noise.
         slice_thickness: odd number of slices to average.
-        clean: whether the target is the CT itself, of a higher dose than the source, not an equally noisy acquisition.
+        clean: whether the target is the CT itself, without added noise, instead of an acquisition of the source's dose.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Acquisition:
     clean: bool = False
 
     def drawn(self, index: int) -> Acquisition:
-        """Return the same with all values set, different ones for every scan."""
+        """Return a copy with all values set; drawn values differ between scans."""
         generator = torch.Generator().manual_seed(1000 * self.seed + index)
         kernel = scanner.Kernel.random(generator)
         low, high = DOSES
@@ -46,14 +46,14 @@ class Acquisition:
 
 @dataclass(frozen=True)
 class SimulatedCase:
-    """A soft CT and the same acquired with a sharp kernel.
+    """A simulated pair: a soft CT acquired with a soft and a sharp kernel.
 
     Args:
-        path: the soft CT.
-        acquisition: with all values set, see `Acquisition.drawn`.
-        side: voxels in x and y of the central part to take; all of them for None.
+        path: path of the soft CT.
+        acquisition: acquisition with all values set, see `Acquisition.drawn`.
+        side: side of the central part to take in x and y, in voxels; None for the whole slices.
         at: position of the slices in z, from 0 to 1.
-        kind: names the table of the pair.
+        kind: kind of the pair, which selects its table.
     """
 
     path: str
@@ -63,7 +63,7 @@ class SimulatedCase:
     kind: str = "simulated"
 
     def prepare(self, folder: Path, slices: int | None) -> Pair:
-        """Acquire the pair slab by slab: the noise is a function of position, so the slabs are those of the whole."""
+        """Acquire the pair slab by slab; noise depends only on position, so the result equals that of the whole CT."""
         image, how = Volume(self.path), self.acquisition
         assert how.kernel is not None and how.dose is not None
         plane = [central(size, self.side) for size in image.shape[:2]]

@@ -1,8 +1,8 @@
-"""The methods to compare.
+"""Methods to compare.
 
-- `method`: the interface; `cost`: seconds and memory of one;
-- `cascades`: ours, and the paper's baselines; `filters`, `radial`, `bands`: baselines without a network, with their
-  `tuning`.
+- `method`: the interface; `cost`: running time and peak memory of a method;
+- `cascades`: our cascade and the paper's baselines; `filters`, `radial`, `bands`: baselines without a network;
+  `tuning`: tune a baseline's parameter.
 """
 
 from bundle.evaluation.methods.bands import BandEnergies, reference_energies

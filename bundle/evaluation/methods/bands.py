@@ -1,10 +1,10 @@
-"""Energies of frequency bands normalized to those of reference scans.
+"""Baseline: normalize the energies of frequency bands to those of reference scans.
 
-After Gallardo-Estrella et al., Eur Radiol 26 (2016) 478. A slice is the sum of differences of Gaussians and of what the
-widest leaves. The energy of a band is its deviation within the lungs. Each band is scaled so that its energy is the
-mean of scans of the target kernel; since bands overlap, this is repeated until no band changes by more than 5 %. The
-paper's bands are of 1, 2, 4, 8 and 16 voxels, here in the slice. Only the lungs change: for the bands, what lies
-outside is their mean, since the chest wall is not texture. An image without lungs is left as it is.
+After Gallardo-Estrella et al., Eur Radiol 26 (2016) 478. A slice is the sum of differences of Gaussians and a low-pass
+residual. The energy of a band is its standard deviation within the lungs. Each band is scaled so that its energy equals
+the mean over scans of the target kernel; since bands overlap, this is repeated until no band changes by more than 5 %.
+The paper's bands have widths of 1, 2, 4, 8 and 16 voxels; here the filters are 2D. Only the lungs change: outside, the
+lungs' mean is filled in before filtering, since the chest wall is not texture. An image without lungs is left as it is.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from torch import Tensor
 
 SIGMAS = (1.0, 2.0, 4.0, 8.0, 16.0)  # voxels
 TOLERANCE = 0.05
-STEPS = 10  # most repetitions
-LEAST = 20000  # voxels of lung that are needed
-SLICES = 16  # most slices of an image in which energies are measured
+STEPS = 10  # largest number of repetitions
+LEAST = 20000  # smallest number of lung voxels
+SLICES = 16  # largest number of slices of an image in which energies are measured
 
 
 @dataclass(frozen=True)
 class BandEnergies(Filter):
-    """Scale each frequency band to the energy that it has in scans of the target kernel.
+    """Scale each frequency band to its energy in scans of the target kernel.
 
     Args:
-        energies: in HU, of each band, from the finest on; null: to be measured on the targets of tuning pairs, whose
-            sources are not looked at.
-        scales: of the bands, one after the other; `settled` finds them.
+        energies: energy of each band in HU, from fine to coarse; null: measured on the targets of tuning pairs, without
+            using their sources.
+        scales: factors of the bands for each repetition; found by `settled`.
     """
 
     energies: tuple[float, ...] | None = None
@@ -51,7 +51,7 @@ class BandEnergies(Filter):
         return reference_energies([Volume(pair.target) for pair in pairs])
 
     def settled(self, image: Slabs) -> BandEnergies:
-        """Return the filter with the scales for one image."""
+        """Return the filter with the scales of one image."""
         assert self.energies is not None
         slices, masks = _judged(image)
         scales: list[tuple[float, ...]] = []
@@ -75,12 +75,12 @@ class BandEnergies(Filter):
 
 
 def reference_energies(images: Sequence[Slabs]) -> tuple[float, ...]:
-    """Return the mean energies of the bands over scans of one kernel, in HU."""
+    """Return the mean energy of each band over scans of one kernel, in HU."""
     return tuple(float(energy) for energy in np.mean([_energies(*_judged(image)) for image in images], 0))
 
 
 def scaled(image: np.ndarray, mask: np.ndarray, scales: Sequence[float]) -> np.ndarray:
-    """Return a slice whose bands are scaled within a mask."""
+    """Scale the bands of a slice within a mask."""
     if not mask.any():
         return image
     parts, rest = _bands(image, mask)
@@ -94,7 +94,7 @@ def _bands(image: np.ndarray, mask: np.ndarray) -> tuple[list[np.ndarray], np.nd
 
 
 def _judged(image: Slabs) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Return some slices with the masks of their lungs."""
+    """Return some slices of an image and their lung masks."""
     slices = [
         image.slab(z, z + 1)[..., 0].float().clamp(*FILTER_RANGE).numpy() for z in spread_slices(image.shape[2], SLICES)
     ]
@@ -102,7 +102,7 @@ def _judged(image: Slabs) -> tuple[list[np.ndarray], list[np.ndarray]]:
 
 
 def _energies(slices: Sequence[np.ndarray], masks: Sequence[np.ndarray]) -> list[float]:
-    """Return the deviation of each band within the masks."""
+    """Return the standard deviation of each band within the masks."""
     squares, count = np.zeros(len(SIGMAS)), 0
     for image, mask in zip(slices, masks, strict=True):
         if mask.any():

@@ -1,6 +1,6 @@
-"""This bundle as a method, run by its own inference config, and the paper's baselines on the same path.
+"""The bundle's cascade as a method, run by the inference config, and the paper's baselines run in the same way.
 
-The baselines differ from ours only in their weights or in their inferer.
+The baselines differ from ours only in their weights or their inferer.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Translation:
-    """The settings of inference.
+    """Settings of inference.
 
     Args:
-        config: the inference config, or several; later ones are overlays.
+        config: the inference config, or several; later ones override earlier ones.
         bundle_root: folder of the bundle.
-        device: of the networks.
-        weights: the checkpoint; null for the config's.
-        tile_size: voxels a side of the tiles; null for the memory budget's.
-        keys: other keys of the config, and their values.
+        device: device of the networks.
+        weights: the checkpoint; null for that of the config.
+        tile_size: side of the tiles in voxels; null to choose it by the memory budget.
+        keys: other keys of the config and their values.
     """
 
     config: str | Sequence[str]
@@ -44,7 +44,7 @@ class Translation:
     keys: Mapping[str, Any] = field(default_factory=dict)
 
     def parser(self) -> ConfigParser:
-        """Return the config with its keys set; nothing is built yet."""
+        """Return the config with its keys set, before anything is instantiated."""
         parser = ConfigParser()
         parser.read_config([self.config] if isinstance(self.config, str) else list(self.config))
         keys = {"bundle_root": self.bundle_root, "device": self.device, "tile_size": self.tile_size}
@@ -56,10 +56,10 @@ class Translation:
 
 @dataclass(frozen=True)
 class Ours(Method):
-    """The cascade as inference runs it.
+    """The cascade, run as in inference.
 
     Args:
-        translation: the settings of inference.
+        translation: settings of inference.
     """
 
     translation: Translation
@@ -74,7 +74,7 @@ class Ours(Method):
         return "" if Path(path).exists() else f"its weights {str(path)!r} do not exist"
 
     def job(self, source: Path, destination: Path) -> Callable[[], None]:
-        """Build the networks; the returned function translates one file as ``run inference`` does."""
+        """Build the networks and return a function that translates one file as ``run inference`` does."""
         destination.parent.mkdir(parents=True, exist_ok=True)
         folder = tempfile.TemporaryDirectory(dir=destination.parent, prefix=".part_")
         parser = self.translation.parser()
@@ -85,7 +85,7 @@ class Ours(Method):
         evaluator = parser.get_parsed_content("evaluator")
 
         def work() -> None:
-            with folder, redirect_stdout(StringIO()):  # the printed path is temporary
+            with folder, redirect_stdout(StringIO()):  # hide the printed path, which is temporary
                 evaluator.run()
                 (result,) = Path(folder.name).iterdir()
                 result.replace(destination)
@@ -102,7 +102,7 @@ class Ours(Method):
 
 @dataclass(frozen=True)
 class Small(Ours):
-    """Scale 0 alone, upsampled: the paper's small network, which needs no tiles."""
+    """Scale 0 alone, upsampled: the paper's small network. It needs no tiles."""
 
     title: ClassVar[str] = "small: scale 0, upsampled"
 
@@ -117,7 +117,7 @@ class Small(Ours):
 
 @dataclass(frozen=True)
 class Windowed(Ours):
-    """The same cascade by MONAI's sliding window: windows are translated alone, and averaged where they overlap."""
+    """The same cascade with MONAI's sliding window: windows are translated alone and averaged where they overlap."""
 
     title: ClassVar[str] = "MONAI's sliding window"
     side: ClassVar[int] = 96
@@ -125,7 +125,7 @@ class Windowed(Ours):
 
     @property
     def name(self) -> str:
-        """The title with side and overlap."""
+        """Title with side and overlap."""
         return f"{self.title}, {self.side} voxels, {self.overlap} overlap"
 
     def modify(self, parser: ConfigParser) -> None:
@@ -138,13 +138,13 @@ class Windowed(Ours):
         return cascade(window, spacing=spacing)
 
     def windows(self, shape: Sequence[int]) -> list[list[tuple[int, int]]]:
-        """Return the windows that are averaged."""
+        """Return the sliding windows."""
         return grid(shape, self.side, self.side - self.overlap)
 
 
 @dataclass(frozen=True)
 class Patch(Windowed):
-    """The finest generator alone, trained without a previous scale, patch by patch: the paper's patch baseline."""
+    """The finest generator alone, trained without a previous scale, run patch by patch: the paper's patch baseline."""
 
     title: ClassVar[str] = "patch: finest scale alone"
     side: ClassVar[int] = 32
@@ -152,14 +152,14 @@ class Patch(Windowed):
 
     @staticmethod
     def translate(window: Tensor, cascade: Any, spacing: list[float]) -> Tensor:  # noqa: ARG004 - there is no pyramid
-        """Translate one batch of patches, with their borders repeated and a previous scale of zeros."""
+        """Translate one batch of patches, with replicated borders and zeros as the previous scale."""
         finest = cascade.num_scales - 1
         both = torch.cat([window, torch.zeros_like(window)], 1)
         return cascade(extend(both, cascade.reach[finest], cascade.reach[finest]), finest)
 
 
 class CoarsestInferer(Inferer):
-    """Scale 0 of a cascade, upsampled step by step to the image's grid."""
+    """Run scale 0 of a cascade and upsample the result step by step to the image's grid."""
 
     def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
         """Translate `(batch, 1, *spatial)`."""
@@ -172,12 +172,12 @@ class CoarsestInferer(Inferer):
 
 
 class WindowInferer(Inferer):
-    """MONAI's `SlidingWindowInferer` around a cascade; windows are not larger than the image.
+    """Run a cascade by MONAI's `SlidingWindowInferer`, with windows no larger than the image.
 
     Args:
-        side: voxels a side of a window.
-        overlap: voxels that neighbours share.
-        translate: from windows, cascade and voxel size to translated windows.
+        side: side of a window in voxels.
+        overlap: overlap of neighbouring windows in voxels.
+        translate: function of windows, cascade and voxel spacing that returns the translated windows.
     """
 
     def __init__(self, side: int, overlap: int, translate: Callable[[Tensor, Any, list[float]], Tensor]) -> None:

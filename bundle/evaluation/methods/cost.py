@@ -1,4 +1,4 @@
-"""Seconds and peak memory of a method, each in a fresh process, so that none inherits the memory of another."""
+"""Measure running time and peak memory of methods, each in a fresh process, so that memory is not shared."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Cost:
-    """The cost of a translation, from file to file.
+    """Cost of a translation, from file to file.
 
     Args:
         seconds: wall time, without starting Python and building networks.
-        gibibytes: peak resident memory of the whole process, with Python and its libraries; NaN if not known.
+        gibibytes: peak resident memory of the whole process, including Python and its libraries; NaN if not known.
     """
 
     seconds: float
@@ -38,7 +38,8 @@ def measured(method: Method, source: Path, destination: Path, fresh: bool = True
         method: the method to run.
         source: image to translate.
         destination: path of the result.
-        fresh: run in its own process, with as many threads as this one; otherwise here, without measuring memory.
+        fresh: run in a fresh process with as many threads as this one; otherwise in this process, without measuring
+            memory.
     """
     if not fresh:
         return Cost(timed(method, source, destination), math.nan)
@@ -49,8 +50,8 @@ def alone(function: Callable[..., T], *arguments: Any) -> T:
     """Call a function in a fresh process, with as many threads as this one, and return what it returns.
 
     Args:
-        function: at the top level of a module, so that the process finds it.
-        arguments: must be picklable.
+        function: function at the top level of a module, so that the process can import it.
+        arguments: its arguments, which must be picklable.
     """
     with ProcessPoolExecutor(
         1, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(torch.get_num_threads(),)
@@ -59,7 +60,7 @@ def alone(function: Callable[..., T], *arguments: Any) -> T:
 
 
 def timed(method: Method, source: Path, destination: Path) -> float:
-    """Run a method on a file and return the seconds."""
+    """Run a method on a file and return the wall time in seconds."""
     work = method.job(source, destination)
     start = perf_counter()
     work()
@@ -67,7 +68,7 @@ def timed(method: Method, source: Path, destination: Path) -> float:
 
 
 def peak_memory() -> float:
-    """Return the peak memory of this process in bytes; NaN where the system does not tell it."""
+    """Return the peak memory of this process in bytes; NaN if the system does not provide it."""
     return float(host_memory.peak_memory() or math.nan)
 
 

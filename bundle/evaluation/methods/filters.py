@@ -1,4 +1,4 @@
-"""The baselines without a network: Gaussians, non-local means, and the matched noise spectrum."""
+"""Baselines without a network: Gaussian filters, non-local means, and noise spectrum matching."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Gaussian(Filter):
     """Smooth each slice by a Gaussian.
 
     Args:
-        sigma: in mm, which is the same on every scanner, unlike a number of voxels; null: to be tuned.
+        sigma: standard deviation in mm, which, unlike voxels, means the same on every scanner; null: to be tuned.
     """
 
     sigma: float | None = None
@@ -31,7 +31,7 @@ class Gaussian(Filter):
     label: ClassVar[str] = ", sigma {:g} mm"
 
     def fit(self, pairs: Sequence[Pair]) -> float:
-        """Return the sigma of the highest SSIM."""
+        """Return the sigma with the highest SSIM."""
         return best_value(Gaussian, (0.1, 2.5), pairs)
 
     def filtered(self, slab: Tensor, spacing: Sequence[float]) -> Tensor:
@@ -43,10 +43,10 @@ class Gaussian(Filter):
 
 @dataclass(frozen=True)
 class FixedGaussian(Filter):
-    """Smooth each slice by a Gaussian of a fixed width: the cheapest rival, which nothing is tuned for.
+    """Smooth each slice by a Gaussian of fixed width: the simplest baseline, without tuning.
 
     Args:
-        sigma: in pixels.
+        sigma: standard deviation in pixels.
     """
 
     sigma: float
@@ -54,7 +54,7 @@ class FixedGaussian(Filter):
 
     @property
     def name(self) -> str:
-        """The title with the width."""
+        """Title with the width."""
         return f"{self.title} of {self.sigma:g} px, fixed"
 
     def filtered(self, slab: Tensor, spacing: Sequence[float]) -> Tensor:  # noqa: ARG002 - it works in pixels
@@ -64,7 +64,7 @@ class FixedGaussian(Filter):
 
 @dataclass(frozen=True)
 class NonLocalMeans(Filter):
-    """Denoise by non-local means in 3D: patches of 3 voxels a side, searched up to 5 voxels away, in the fast mode.
+    """Denoise by non-local means in 3D, in fast mode, with patches of 3 voxels per side and a search distance of 5.
 
     Args:
         strength: the filter's ``h``, in HU; null: to be tuned.
@@ -76,15 +76,15 @@ class NonLocalMeans(Filter):
     label: ClassVar[str] = ", h {:g} HU"
     patch: ClassVar[int] = 3
     distance: ClassVar[int] = 5
-    depth: ClassVar[int] = 64  # many at once, because the halo is computed twice
+    depth: ClassVar[int] = 64  # thick slabs, because the halo is computed twice
     halo: ClassVar[int] = distance + patch // 2
 
     def fit(self, pairs: Sequence[Pair]) -> float:
-        """Return the strength of the highest SSIM."""
+        """Return the strength with the highest SSIM."""
         return best_value(NonLocalMeans, (5.0, 150.0), pairs)
 
     def filtered(self, slab: Tensor, spacing: Sequence[float]) -> Tensor:  # noqa: ARG002 - it works in voxels
-        """Denoise; the border of few slices is repeated for the patches."""
+        """Denoise; with few slices, border slices are repeated to fit the patches."""
         assert self.strength is not None
         image = slab.numpy()
         return torch.from_numpy(denoise_nl_means(image, self.patch, self.distance, h=self.strength, fast_mode=True))
@@ -92,11 +92,11 @@ class NonLocalMeans(Filter):
 
 @dataclass(frozen=True)
 class SpectrumMatch(Filter):
-    """Find the scan's kernel from its noise and filter it into the soft one: blind, without tuning.
+    """Estimate the scan's kernel from its noise and filter it to the soft kernel, without tuning.
 
     Args:
-        kernel: of the scan; null: to be found in the image.
-        blind: whether it was not found, so that the image is left unchanged.
+        kernel: kernel of the scan; null: to be estimated from the image.
+        blind: whether no kernel was found, so that the image is left unchanged.
     """
 
     kernel: scanner.Kernel | None = None
@@ -104,7 +104,7 @@ class SpectrumMatch(Filter):
     title: ClassVar[str] = "noise spectrum matched, blind"
 
     def settled(self, image: Volume) -> SpectrumMatch:
-        """Return the filter with the kernel of an image."""
+        """Return the filter with the kernel estimated from an image."""
         if self.kernel:
             return self
         kernel = scanner.find_kernel(image, image.spacing)

@@ -1,4 +1,4 @@
-"""A method turns one image file into another; a filter is a method that works slab by slab, in HU."""
+"""Interface of methods: a method turns one image file into another; a filter does so slab by slab, in HU."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from torch import Tensor
 
 
 class Method(ABC):
-    """One row of the table."""
+    """A method to compare: one row of the table."""
 
     title: ClassVar[str]
 
     @property
     def name(self) -> str:
-        """The title of the row, with its own parameters."""
+        """Title of the row, with the method's parameters."""
         return self.title
 
     @abstractmethod
     def job(self, source: Path, destination: Path) -> Callable[[], None]:
-        """Prepare the translation of one image; the returned function runs it, and is what is timed."""
+        """Prepare the translation of one image; return a function that runs it, which is timed."""
 
     @property
     def needs_tuning(self) -> bool:
-        """Whether it has parameters that must be tuned first."""
+        """Whether the method has parameters that must be tuned first."""
         return False
 
     def tuned(self, pairs: Sequence[Pair]) -> Method:  # noqa: ARG002 - most have nothing to tune
@@ -43,28 +43,28 @@ class Method(ABC):
         return self
 
     def missing(self) -> str:
-        """Return why the method cannot run; empty if it can."""
+        """Return why the method cannot run; an empty string if it can."""
         return ""
 
     def windows(self, shape: Sequence[int]) -> list[list[tuple[int, int]]]:
-        """Return start and stop of the windows that make up a result, per axis; by default one for the whole image."""
+        """Return start and stop of the windows that make up a result, per axis; by default the whole image."""
         return [[(0, size)] for size in shape]
 
 
 @dataclass(frozen=True)
 class Filter(Method):
-    """A filter in HU, before windowing; at most one of its fields is tuned."""
+    """A filter of HU values, before windowing; at most one of its fields is tuned."""
 
-    #: The field to tune if it is null, empty for none; and how its value is shown after the title.
+    #: Name of the field to tune if it is null, empty for none; and the format of its value in the title.
     parameter: ClassVar[str] = ""
     label: ClassVar[str] = ""
-    #: Slices that are filtered together, and those around them that are needed.
+    #: Number of slices that are filtered together, and of neighbouring slices needed on each side.
     depth: ClassVar[int] = SLAB
     halo: ClassVar[int] = 0
 
     @property
     def name(self) -> str:
-        """The title, with the value of the tuned field."""
+        """Title with the value of the tuned field."""
         value = getattr(self, self.parameter, None)
         return self.title + (self.label.format(value) if value else "")
 
@@ -101,29 +101,29 @@ class Filter(Method):
 
 @dataclass(frozen=True)
 class OnGrid:
-    """An image on the grid of another one, which a subclass computes while it is read: its ``slab``."""
+    """An image on the grid of another one, computed while it is read: subclasses implement ``slab``."""
 
     image: Slabs
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Voxels per axis."""
+        """Number of voxels per axis."""
         return self.image.shape
 
     @property
     def spacing(self) -> tuple[float, ...]:
-        """Voxel size in mm per axis."""
+        """Voxel spacing in mm per axis."""
         return self.image.spacing
 
     @property
     def affine(self) -> np.ndarray:
-        """From voxels to mm."""
+        """Affine matrix from voxels to mm."""
         return self.image.affine
 
 
 @dataclass(frozen=True)
 class Filtered(OnGrid):
-    """An image that is filtered while it is read; padding and metal, which would smear, are clipped first."""
+    """An image that is filtered while it is read; padding and metal are clipped first, because they would smear."""
 
     filter: Filter
 
@@ -136,7 +136,7 @@ class Filtered(OnGrid):
 
 @dataclass(frozen=True)
 class Ceiling(Method):
-    """A method tuned on the measured pair itself, including its target: not available to users, and the best possible.
+    """A method tuned on the evaluated pair itself, target included: an upper bound that users cannot reach.
 
     Args:
         method: a method that needs tuning.
@@ -146,7 +146,7 @@ class Ceiling(Method):
 
     @property
     def name(self) -> str:
-        """The method's name, marked as a ceiling."""
+        """Name of the method, marked as a ceiling."""
         return f"{self.method.name}, tuned on the very pair (ceiling)"
 
     def job(self, source: Path, destination: Path) -> Callable[[], None]:  # noqa: ARG002 - there is nothing to run

@@ -1,4 +1,4 @@
-"""The best isotropic linear filter: cross spectrum over power spectrum, by radial frequency.
+"""Baseline: the best isotropic linear filter, the ratio of cross spectrum to power spectrum by radial frequency.
 
 gain(f) = mean of Re(conj(S) T) / mean of |S|^2      S, T: spectra of source and target slices; the Wiener filter
 """
@@ -18,9 +18,9 @@ from bundle.scanner import FILTER_RANGE, frequencies
 from torch import Tensor
 from torch.nn import functional as F
 
-WIDTH = 0.02  # cycles/mm, of a bin
+WIDTH = 0.02  # cycles/mm, width of a bin
 BINS = 100
-PAD = 32  # voxels by which the border is repeated before filtering by FFT
+PAD = 32  # voxels of replicated border for filtering by FFT
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class RadialFilter(Filter):
         return fitted_gains(pairs)
 
     def filtered(self, slab: Tensor, spacing: Sequence[float]) -> Tensor:
-        """Filter each slice with its border repeated."""
+        """Filter each slice, with replicated borders."""
         assert self.gains is not None
         slices = F.pad(slab.movedim(-1, 0)[:, None], (PAD,) * 4, mode="replicate")[:, 0]
         size = tuple(slices.shape[1:])
@@ -52,7 +52,7 @@ class RadialFilter(Filter):
 
 
 def fitted_gains(pairs: Sequence[Pair]) -> tuple[float, ...]:
-    """Return the gains that bring the sources closest to their targets, in HU; the last one is kept beyond the data."""
+    """Return the gains that bring the sources closest to their targets in HU; the last gain is kept beyond the data."""
     cross, power = np.zeros(BINS), np.zeros(BINS)
     for pair in pairs:
         source, target = Volume(pair.source), Volume(pair.target)

@@ -1,4 +1,4 @@
-"""Tune one free parameter on pairs: the value of the highest mean SSIM."""
+"""Tune one free parameter on pairs: find the value with the highest mean SSIM."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from bundle.evaluation.metrics import compare
 from bundle.images import Volume
 from scipy.optimize import minimize_scalar
 
-PRECISION = 0.05  # of the logarithm: the value is found within about 5 percent
+PRECISION = 0.05  # tolerance of the logarithm; the value is found within about 5 percent
 
 
 def best_value(make: Callable[[float], Filter], bounds: tuple[float, float], pairs: Sequence[Pair]) -> float:
     """Return the value within bounds for which a filter's mean SSIM over the pairs is highest.
 
     Args:
-        make: the filter for a value.
+        make: function that returns the filter for a value.
         bounds: smallest and largest value, positive; searched on a logarithmic scale.
-        pairs: all with the same weight.
+        pairs: pairs of source and target, equally weighted.
     """
 
     def loss(logarithm: float) -> float:

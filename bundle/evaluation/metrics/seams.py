@@ -1,13 +1,13 @@
-"""The seam metric: how much larger the jumps across the faces of tiles are than the jumps beside them.
+"""Seam metric: how much larger the jumps across the faces of tiles are than the jumps next to them.
 
-A face is compared with the jumps two voxels to either side, not with the whole image; and the ratio is divided by that
-of the target at the same positions. So anatomy cancels, and 1.00 means invisible::
+The jump across a face is compared with the jumps two voxels to either side, not with the whole image, and the ratio is
+divided by that of the target at the same positions. Anatomy thus cancels, and 1.00 means that no seam is visible::
 
     voxels    . . . . | . . . .
     jumps      - b -  f  - b -       f across a face, b beside it
 
-Two voxels, not one: a result upsampled from a scale of half the size has larger jumps between the voxels of that scale
-than within them, everywhere, and most tiles begin at such a voxel.
+The distance is two voxels, not one: a result upsampled from a scale of half the size has larger jumps between the
+voxels of that scale than within them, everywhere, and most tiles begin at such a voxel.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ BESIDE = 2  # voxels
 
 
 def jumps(image: Slabs, window: IntensityWindow = LUNG) -> list[np.ndarray]:
-    """Return the mean absolute difference of neighbouring voxels, in a window, at every position between two, per axis.
+    """Return, per axis, the mean absolute windowed difference between neighbouring voxels at each position.
 
-    Entry ``i`` of an axis lies between voxels ``i`` and ``i + 1``.
+    Entry ``i`` of an axis is the difference between voxels ``i`` and ``i + 1``.
     """
     x, y, z = image.shape
     sums = [np.zeros(x - 1), np.zeros(y - 1), np.zeros(z - 1)]
     for start, stop in slabs(z):
-        # one more slice: the jump to the next slab
+        # one more slice, for the jump to the next slab
         slab = windowed(image.slab(start, min(stop + 1, z)), window).double()
         own = slab[..., : stop - start]
         sums[0] += torch.diff(own, dim=0).abs().sum((1, 2)).numpy()
@@ -41,12 +41,12 @@ def jumps(image: Slabs, window: IntensityWindow = LUNG) -> list[np.ndarray]:
 
 
 def seam(result: Sequence[np.ndarray], target: Sequence[np.ndarray], faces: Sequence[Sequence[int]]) -> float:
-    """Return a result's jumps across faces, relative to those beside and to the target's; NaN without faces.
+    """Return a result's jumps across faces, relative to those next to them and to the target's; NaN without faces.
 
     Args:
         result: the result's `jumps`.
         target: the target's `jumps`.
-        faces: per axis, the first voxel behind each face.
+        faces: per axis, the first voxel after each face.
 
     Returns:
         The mean over the axes that have faces.
@@ -59,7 +59,7 @@ def seam(result: Sequence[np.ndarray], target: Sequence[np.ndarray], faces: Sequ
 
 
 def contrast(axis: np.ndarray, places: Sequence[int]) -> float:
-    """Return the mean jump at places, divided by that beside them; NaN without places."""
+    """Return the mean jump at some places, divided by that next to them; NaN without places."""
     at = {place - 1 for place in places if 0 < place <= len(axis)}
     near = {place + step for place in at for step in (-BESIDE, BESIDE)} & set(range(len(axis))) - at
     beside = axis[sorted(near)].sum() / max(len(near), 1)
@@ -67,7 +67,7 @@ def contrast(axis: np.ndarray, places: Sequence[int]) -> float:
 
 
 def faces_of(windows: Sequence[Sequence[tuple[int, int]]], shape: Sequence[int]) -> list[list[int]]:
-    """Return where windows, start and stop, begin and end inside an image, per axis."""
+    """Return, per axis, where windows (start, stop) begin or end inside an image."""
     return [
         sorted({edge for window in axis for edge in window if 0 < edge < size})
         for axis, size in zip(windows, shape, strict=True)
@@ -75,7 +75,7 @@ def faces_of(windows: Sequence[Sequence[tuple[int, int]]], shape: Sequence[int])
 
 
 def grid(shape: Sequence[int], side: int, step: int | None = None) -> list[list[tuple[int, int]]]:
-    """Return windows of one side, a step apart, the last one moved back into the image, per axis."""
+    """Return, per axis, windows of equal side at a regular step; the last one is shifted back into the image."""
     step = step or side
     return [
         [(min(a, max(size - side, 0)), min(a + side, size)) for a in range(0, max(size - side, 0) + step, step)]

@@ -1,6 +1,6 @@
-"""SSIM, MAE and MSE in a window, slice by slice and block by block, in the memory of one slab.
+"""SSIM, MAE and MSE in an intensity window, per slice and per block, with the memory of one slab.
 
-On a volume that fits they equal MONAI's `SSIMMetric` (2D), `MAEMetric` and `MSEMetric` of its slices.
+On volumes that fit into memory they equal MONAI's `SSIMMetric` (2D), `MAEMetric` and `MSEMetric` of the slices.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from torch.nn import functional as F
 IntensityWindow = Sequence[float]
 LUNG = (-1000.0, 200.0)  # HU, scaled to 0..1
 NAMES = ("ssim", "mae", "mse")
-#: Voxels of a block. Blocks do not overlap; incomplete ones are left out.
+#: Size of a block in voxels. Blocks do not overlap; incomplete ones are left out.
 BLOCK = (64, 64, SLAB)
-SIDE, SIGMA = 11, 1.5  # of the SSIM's Gaussian window, MONAI's defaults
+SIDE, SIGMA = 11, 1.5  # Gaussian window of the SSIM, MONAI's defaults
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A result against its target; each metric's values by its name.
+    """Comparison of a result with its target: the values of each metric, by its name.
 
     Args:
         slices: one value per slice.
@@ -36,17 +36,17 @@ class Comparison:
     blocks: dict[str, np.ndarray]
 
     def mean(self, name: str) -> float:
-        """Return the mean over the slices, which is that over the image."""
+        """Return the mean over the slices, which is the mean over the image."""
         return float(self.slices[name].mean())
 
 
 def compare(result: Slabs, target: Slabs, window: IntensityWindow = LUNG) -> Comparison:
-    """Compare two images of one grid, slab by slab.
+    """Compare two images on one grid, slab by slab.
 
     Args:
         result: the image to measure.
         target: the reference.
-        window: intensities that are scaled to 0..1, in the images' units.
+        window: intensity window that is scaled to 0..1, in the images' units.
 
     Raises:
         ValueError: If the shapes differ, or a slice is too small for the SSIM's window.
@@ -67,14 +67,14 @@ def compare(result: Slabs, target: Slabs, window: IntensityWindow = LUNG) -> Com
 
 
 def windowed(image: Tensor, window: IntensityWindow = LUNG) -> Tensor:
-    """Scale a window to 0..1, clipped beyond it."""
+    """Scale an intensity window to 0..1, and clip values beyond it."""
     return (image.clamp(*window) - window[0]) / (window[1] - window[0])
 
 
 def maps(result: Tensor, target: Tensor, window: IntensityWindow) -> tuple[Tensor, Tensor, Tensor]:
-    """Return SSIM, absolute and squared error of every voxel of two slabs, `(x, y, z)`: three maps `(z, x, y)`.
+    """Return maps of SSIM, absolute and squared error of two slabs, `(x, y, z)`: three maps `(z, x, y)`.
 
-    The SSIM is not-a-number near the border, where its window does not fit.
+    The SSIM is NaN near the border, where its window does not fit.
     """
     a, b = (windowed(image, window).movedim(-1, 0)[:, None] for image in (result, target))
     ssim, _ = compute_ssim_and_cs(a, b, 2, (SIDE, SIDE), (SIGMA, SIGMA), data_range=1.0)
@@ -84,7 +84,7 @@ def maps(result: Tensor, target: Tensor, window: IntensityWindow) -> tuple[Tenso
 
 
 def block_means(values: Tensor) -> np.ndarray:
-    """Return the means of the blocks of a map, `(z, x, y)`, one block thick; a smaller image is one block."""
+    """Return the mean of each block of a map, `(z, x, y)`, one block thick; a smaller image is one block."""
     sides = [min(side, size) for side, size in zip(BLOCK, values.shape[1:], strict=False)]
     cut = values.double().unfold(1, sides[0], sides[0]).unfold(2, sides[1], sides[1])
     return cut.nanmean((0, 3, 4)).flatten().numpy()

@@ -1,6 +1,6 @@
-"""The slices of an image in its planes, as grey pictures for a network: read slab by slab, in the memory of one batch.
+"""Read the slices of an image's planes as grey pictures for a network, with the memory of one batch.
 
-A volume has three planes, a 2D image one. Slices are evenly spaced, and oriented as for radiologists::
+A volume has three planes, a 2D image one. Slices are evenly spaced, and oriented as in radiology::
 
     4 of 12 along an axis    . o . . o . . o . . o .
 """
@@ -15,20 +15,20 @@ from torch import Tensor
 
 
 def planes(image: Slabs, window: Sequence[float], slices: int) -> list[Iterator[Tensor]]:
-    """Return the pictures of each plane: sagittal, coronal and axial of a volume, one of a 2D image or a single slice.
+    """Return the pictures of each plane: sagittal, coronal and axial for a volume, one for a 2D image or single slice.
 
     A sagittal or coronal batch takes one pass over the image.
 
     Args:
         image: `(x, y, z)` or `(x, y)`, in its own units.
         window: lowest and highest value, which become 0 and 1; values beyond are clipped.
-        slices: at most so many of each plane.
+        slices: largest number of slices of each plane.
 
     Returns:
         For each plane its batches of at most `SLAB` slices, `(batch, 1, rows, columns)`, float32.
 
     Raises:
-        ValueError: If the window is empty, or slices is below 1.
+        ValueError: If the window is empty, or ``slices`` is below 1.
     """
     low, high = window
     if not low < high:
@@ -48,13 +48,13 @@ def planes(image: Slabs, window: Sequence[float], slices: int) -> list[Iterator[
 
 
 def spread(size: int, wanted: int) -> list[int]:
-    """Return at most so many positions, in the middle of equal parts of a size."""
+    """Return at most ``wanted`` positions, the midpoints of equal parts of a size."""
     count = min(size, wanted)
     return [int((i + 0.5) * size / count) for i in range(count)]
 
 
 def cut(image: Slabs, axis: int, places: Sequence[int]) -> Tensor:
-    """Return the slices at some positions along an axis, `(places, *others)`; only these and one slab are held."""
+    """Return the slices at some positions along an axis, `(places, *others)`; only these and one slab are in memory."""
     if len(image.shape) == 2:
         return image.slab(0, image.shape[1])[None]
     if axis == 2:

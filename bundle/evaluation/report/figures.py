@@ -1,4 +1,4 @@
-"""The report's figures: a slice and its differences, noise power spectra, and the spread over blocks."""
+"""Draw the report's figures: a slice and its differences, noise power spectra, and the spread over blocks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bundle.evaluation.metrics import LUNG, IntensityWindow, flat_places, noise_
 from bundle.images import Slabs
 from matplotlib.figure import Figure
 
-SPAN = 1 / 6  # of the window: limit of the difference's colours
+SPAN = 1 / 6  # limit of the colour scale of differences, as a fraction of the window
 DPI = 110
 
 
@@ -20,14 +20,14 @@ def draw_slices(
 ) -> None:
     """Draw the middle slice of each image in a window, and below it the difference to the target.
 
-    The patient is seen from the feet, as in radiology; a 2D image as it is.
+    The patient is seen from the feet, as in radiology; a 2D image is shown as it is.
 
     Args:
-        path: the PNG.
-        images: on one grid, by name, the target last.
-        target: name of the image with which the others are compared.
-        window: black and white.
-        unit: of the images.
+        path: PNG file to write.
+        images: images on one grid, by name, the target last.
+        target: name of the image that the others are compared with.
+        window: values shown as black and white.
+        unit: unit of the images.
     """
     span = SPAN * (window[1] - window[0])
     turn = orientation_of(images[target])
@@ -60,16 +60,16 @@ def orientation_of(image: Slabs) -> Callable[[np.ndarray], np.ndarray]:
 def draw_enlarged(
     path: Path, result: Slabs, target: Slabs, faces: Sequence[Sequence[int]], window: IntensityWindow = LUNG
 ) -> None:
-    """Draw the middle slice of a result, and a part across tile borders enlarged beside that of the target.
+    """Draw the middle slice of a result, and an enlarged detail across tile borders next to that of the target.
 
-    The part lies around the crossing of borders with the largest contrast in the target; ticks at its edges mark them.
+    The detail lies around the crossing of tile borders with the largest contrast in the target; ticks mark the borders.
 
     Args:
-        path: the PNG.
+        path: PNG file to write.
         result: an image that was computed tile by tile.
-        target: on the same grid.
+        target: target on the same grid.
         faces: where tiles begin, per axis (see `bundle.evaluation.metrics.faces_of`).
-        window: black and white.
+        window: values shown as black and white.
     """
     turn, z = orientation_of(target), target.shape[2] // 2
     whole, truth = (image.slab(z, z + 1)[..., 0].numpy() for image in (result, target))
@@ -103,7 +103,7 @@ def draw_enlarged(
 
 
 def draw_spectra(path: Path, images: Mapping[str, Slabs], target: str = "target") -> bool:
-    """Draw the noise power spectrum of each image at the target's flat places; return false if there is none."""
+    """Draw the noise power spectrum of each image at the target's flat places; return False if there are none."""
     places = flat_places(images[target])
     if not places:
         return False
@@ -121,7 +121,7 @@ def draw_spectra(path: Path, images: Mapping[str, Slabs], target: str = "target"
 
 
 def draw_boxes(path: Path, blocks: Mapping[str, Sequence[float] | np.ndarray]) -> None:
-    """Draw the spread of the blocks' SSIM for each method: quartiles, and the 5th to the 95th percentile."""
+    """Draw a box plot of the blocks' SSIM for each method: quartiles, and the 5th and 95th percentile."""
     figure = Figure((6.4, 0.38 * len(blocks) + 1.1), layout="constrained")
     axes = figure.subplots()
     names = [name.replace("*", "") for name in blocks]

@@ -1,4 +1,4 @@
-"""The results, as a Markdown table of means and as a CSV file of every case."""
+"""Write the results as a Markdown table of means and as a CSV file of all cases."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Record:
-    """One method on one pair.
+    """Measurements of one method on one pair.
 
     Args:
-        kind: of the pair.
-        case: its name.
-        key: of the method.
-        name: of the method; with the parameters that differ from case to case, if any.
+        kind: kind of the pair.
+        case: name of the pair.
+        key: key of the method.
+        name: name of the method, with parameters that differ between cases, if any.
         comparison: SSIM, MAE and MSE.
-        lung: its density.
-        truth: the same of the target.
+        lung: lung density of the result.
+        truth: lung density of the target.
         seam: see `bundle.evaluation.metrics.seams`.
-        cost: seconds and memory.
+        cost: running time and memory.
     """
 
     kind: str
@@ -60,11 +60,11 @@ class Record:
 
 
 def markdown(records: Sequence[Record], titles: Mapping[str, str], ours: str = "ours") -> str:
-    """Return the table of one kind of pairs: a row for each method, means over all cases.
+    """Return the table of one kind of pairs: a row for each method, with means over all cases.
 
     Args:
-        records: of one kind.
-        titles: of the rows, by key of the method, in their order.
+        records: records of one kind.
+        titles: titles of the rows in order, by key of the method.
         ours: key of the method that the others are tested against.
     """
     lines = ["| " + " | ".join(HEAD) + " |", "|" + "---|" * len(HEAD)]
@@ -78,7 +78,7 @@ def markdown(records: Sequence[Record], titles: Mapping[str, str], ours: str = "
 
 
 def cells(rows: Sequence[Record], base: Sequence[Record]) -> list[str]:
-    """Return one row of the table without its title."""
+    """Return the cells of one row of the table, without its title."""
     scores = []
     for name, digits in zip(NAMES, (4, 5, 6), strict=True):
         values = np.concatenate([row.comparison.slices[name] for row in rows])
@@ -96,7 +96,7 @@ def cells(rows: Sequence[Record], base: Sequence[Record]) -> list[str]:
 
 
 def largest_p(base: Sequence[Record], rows: Sequence[Record]) -> tuple[float, float]:
-    """Return the largest p of SSIM, MAE and MSE: over cases, and over blocks."""
+    """Return the largest p value of SSIM, MAE and MSE: over cases, and over blocks."""
     if not base:
         return math.nan, math.nan
     by_case, by_block = [], []
@@ -112,9 +112,9 @@ def notes(records: Sequence[Record], window: IntensityWindow = LUNG, unit: str =
     """Return the notes below the table, with the numbers of cases and blocks.
 
     Args:
-        records: of one kind.
-        window: intensities that were compared.
-        unit: of the images.
+        records: records of one kind.
+        window: intensity window of the comparison.
+        unit: unit of the images.
     """
     one = [record for record in records if record.key == records[0].key]
     cases, slices = len(one), sum(len(record.comparison.slices["ssim"]) for record in one)
@@ -138,7 +138,7 @@ def notes(records: Sequence[Record], window: IntensityWindow = LUNG, unit: str =
 
 
 def as_csv(records: Sequence[Record]) -> str:
-    """Return every case of every method as CSV."""
+    """Return the results of every method on every case as CSV."""
     file = StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -152,11 +152,11 @@ def as_csv(records: Sequence[Record]) -> str:
 
 
 def mean(values: Iterable[float]) -> float:
-    """Return the mean without NaN; NaN if there is nothing else."""
+    """Return the mean of the values that are not NaN; NaN if there are none."""
     known = [value for value in values if not math.isnan(value)]
     return float(np.mean(known)) if known else math.nan
 
 
 def number(value: float, form: str) -> str:
-    """Return a number as text for the table, a dash for NaN."""
+    """Format a number for the table; NaN becomes a dash."""
     return "-" if math.isnan(value) else form.format(value)

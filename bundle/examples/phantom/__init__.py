@@ -1,6 +1,6 @@
-"""ThoraxPhantom: an analytic thorax CT in HU, of any size, any window of it computed without the rest.
+"""ThoraxPhantom: an analytic thorax CT in HU of any size, whose windows are computed without the rest.
 
-`bodies` (ellipsoids and tubes) are laid out by `anatomy`, roughened by `grain`, and painted by `thorax`.
+`bodies` defines ellipsoids and tubes, `anatomy` arranges them, `grain` adds noise and texture, `thorax` paints windows.
 ``python -m bundle.examples.phantom OUT.nii.gz`` writes one.
 """
 

@@ -8,7 +8,7 @@ import numpy as np
 from bundle.examples.phantom import ThoraxPhantom
 from bundle.images import create_image, held
 
-SLICES = 16  # painted at a time
+SLICES = 16  # slices painted at a time
 
 
 def write(
@@ -18,10 +18,10 @@ def write(
     seed: int = 0,
     noise: float = 0.0,
 ) -> str:
-    """Write a phantom as int16 NIfTI (.nii or .nii.gz) and return its path; arguments as of `ThoraxPhantom`.
+    """Write a phantom as int16 NIfTI (.nii or .nii.gz) and return its path; for the arguments see `ThoraxPhantom`.
 
     Raises:
-        ValueError: If the path is of another format, or `ThoraxPhantom` raises it.
+        ValueError: If the path has another suffix, or `ThoraxPhantom` raises it.
     """
     if not path.endswith((".nii", ".nii.gz")):
         raise ValueError(f"path {path!r} is not a NIfTI name; end it in .nii or .nii.gz.")

@@ -1,4 +1,4 @@
-"""Anatomy: the bodies of a thorax in the order of painting, in millimetres and HU.
+"""Anatomy of the thorax phantom: its bodies in the order of painting, in millimetres and HU.
 
 Axes as in DICOM: x to the patient's left, y to the back, z to the head; (0, 0, 0) is the middle of the chest.
 """
@@ -14,17 +14,17 @@ from bundle.examples.phantom.bodies import Body, Ellipsoid, Tube
 FIELD_MM = (380.0, 292.0, 300.0)  # the whole thorax
 FAT, SOFT, MUSCLE, BLOOD, LUNG, EMPHYSEMA, LUMEN = -100, 40, 55, 45, -860, -970, -990
 MARROW, CORTEX, PROCESS, DISC = 220, 620, 420, 90
-# centre and half axes; right, then left
+# centre and semi-axes; right, then left
 LUNGS = (((-76, 2, 0), (65, 93, 150)), ((76, 2, 0), (63, 93, 150)))
 DOMES = (((-76, 5, -165), (88, 118, 98)), ((76, 8, -178), (88, 118, 94)))  # liver and spleen push the diaphragm up
 HEART = ((28, -34, -38), (60, 46, 66))
-TILT = (0.88, 0.47)  # of the heart: cosine and sine
+TILT = (0.88, 0.47)  # cosine and sine of the heart's tilt
 TRACHEA = ((0, 6, 400), (0, 16, 46))
-VESSEL_ENDS, AIRWAY_ENDS = 600, 40  # of each tree in each lung
+VESSEL_ENDS, AIRWAY_ENDS = 600, 40  # number of ends of each tree in each lung
 
 
 def thorax(seed: int) -> list[Body]:
-    """All bodies, each painted over the ones before it."""
+    """Return all bodies; each is painted over the ones before it."""
     rng = np.random.default_rng(seed)
     lungs = [[*emphysema(rng, side), *vessels(rng, side), nodule(rng, side)] for side in (0, 1)]
     airways = [*airway_tree(rng, 0), *airway_tree(rng, 1), Tube(*TRACHEA, (9, 9), LUMEN)]
@@ -32,7 +32,7 @@ def thorax(seed: int) -> list[Body]:
 
 
 def chest_wall() -> Iterator[Body]:
-    """Fat, muscle, shoulder blades, ribs, and the space of the lungs."""
+    """Yield fat, muscle, shoulder blades, ribs, and the space of the lungs."""
     yield Ellipsoid((0, 2, 0), (182, 138, 900), FAT, 0.5)
     yield Ellipsoid((0, 3, 0), (170, 124, 800), MUSCLE, 0.5)
     for side in (-1, 1):
@@ -44,7 +44,7 @@ def chest_wall() -> Iterator[Body]:
 
 
 def ribs() -> Iterator[Body]:
-    """Pairs of ribs that fall towards the front, each a ring of tubes: dense bone around marrow."""
+    """Yield pairs of ribs that slope down towards the front, each a ring of tubes: dense bone around marrow."""
     angle = np.linspace(0.16, 2.45, 15)
     for pair in range(14):
         top = 172.0 - 26.0 * pair
@@ -57,7 +57,7 @@ def ribs() -> Iterator[Body]:
 
 
 def spine() -> Iterator[Body]:
-    """Vertebrae with discs between them, arches and processes, and the canal."""
+    """Yield vertebrae with discs between them, arches and processes, and the spinal canal."""
     yield Tube((0, 76, -400), (0, 76, 400), (15.5, 15.5), DISC)
     for z in range(-192, 193, 24):
         for inner, value in ((0.0, PROCESS), (2.0, MARROW)):
@@ -72,7 +72,7 @@ def spine() -> Iterator[Body]:
 
 
 def middle() -> Iterator[Body]:
-    """Diaphragm, the mediastinum's fat, breastbone, heart, great vessels, oesophagus and the wall of the trachea."""
+    """Yield diaphragm, mediastinal fat, breastbone, heart, great vessels, oesophagus and the wall of the trachea."""
     for centre, radii in DOMES:
         yield Ellipsoid(centre, radii, SOFT + 15, 0.3)
     yield Ellipsoid((0, 18, 10), (30, 84, 260), FAT + 15, 0.4)
@@ -91,7 +91,7 @@ def middle() -> Iterator[Body]:
 
 
 def points_in_lung(rng: np.random.Generator, side: int, count: int, margin: float) -> np.ndarray:
-    """Return random points of one lung (0 right, 1 left), at least ``margin`` mm from its borders; `(count, 3)`."""
+    """Return random points in one lung (0 right, 1 left), at least ``margin`` mm from its borders; `(count, 3)`."""
     centre, radii = LUNGS[side]
     points = rng.uniform(-1, 1, (40 * count, 3)) * np.array(radii) + np.array(centre)
     keep = Ellipsoid(centre, radii, LUNG, 0.45).inside(points, margin) & (np.abs(points[:, 0]) > 26 + margin)
@@ -101,20 +101,20 @@ def points_in_lung(rng: np.random.Generator, side: int, count: int, margin: floa
 
 
 def emphysema(rng: np.random.Generator, side: int) -> Iterator[Body]:
-    """Holes in the lung's tissue, larger in the upper lobe."""
+    """Yield holes in the lung tissue, larger in the upper lobe."""
     for centre in points_in_lung(rng, side, 80, 11.0):
         size = rng.uniform(1.2, 7.5) * (1.0 if centre[2] > 20 else 0.5)
         yield Ellipsoid(tuple(centre), tuple(size * rng.uniform(0.8, 1.3, 3)), EMPHYSEMA)
 
 
 def nodule(rng: np.random.Generator, side: int) -> Body:
-    """One round nodule of 7 to 17 mm."""
+    """Return a round nodule of 7 to 17 mm."""
     centre = points_in_lung(rng, side, 1, 16.0)[0]
     return Ellipsoid(tuple(centre), tuple(rng.uniform(3.5, 8.0) * rng.uniform(0.9, 1.1, 3)), SOFT - 10)
 
 
 def vessels(rng: np.random.Generator, side: int) -> Iterator[Body]:
-    """Arteries and veins of one lung."""
+    """Yield arteries and veins of one lung."""
     sign = 2 * side - 1
     for shift in (np.array([0, -6, 4]), np.array([0, 8, -10])):
         root = [np.array([12 * sign, 4, 6]) + shift, np.array([42 * sign, 4, 2]) + shift]
@@ -123,7 +123,7 @@ def vessels(rng: np.random.Generator, side: int) -> Iterator[Body]:
 
 
 def airway_tree(rng: np.random.Generator, side: int) -> Iterator[Body]:
-    """Bronchi of one lung: the walls of all, then the lumina of all."""
+    """Yield the bronchi of one lung: first all walls, then all lumina."""
     sign = 2 * side - 1
     root = [np.array(TRACHEA[1]), np.array([20 * sign, 14, 24]), np.array([40 * sign, 10, 8])]
     branches = list(tree(rng, root, points_in_lung(rng, side, AIRWAY_ENDS, 28.0), 1.1, 6.0))
@@ -136,10 +136,11 @@ def airway_tree(rng: np.random.Generator, side: int) -> Iterator[Body]:
 def tree(
     rng: np.random.Generator, root: Sequence[np.ndarray], ends: np.ndarray, leaf: float, trunk: float
 ) -> Iterator[tuple[tuple[float, ...], tuple[float, ...], tuple[float, float]]]:
-    """Join points to a branching tree and yield each branch's start, end and radii there.
+    """Join points into a branching tree; yield start, end and the radii at both for each branch.
 
-    Every end, the nearest first, joins the node that is near it and near the root, with a bend half-way. Radii follow
-    Murray's law (the cube of a parent's is the sum of its children's), from ``leaf`` at the ends up to ``trunk`` mm.
+    Ends are joined one by one, nearest first, to a node close to both the end and the root, with a bend halfway. Radii
+    follow Murray's law (a parent's radius cubed is the sum of its children's), from ``leaf`` at the ends up to
+    ``trunk`` mm.
     """
     nodes, parent, path = list(root), [max(i - 1, 0) for i in range(len(root))], [0.0] * len(root)
     for end in ends[np.argsort(((ends - root[-1]) ** 2).sum(1))]:

@@ -1,7 +1,7 @@
-"""Bodies: ellipsoids and tubes in millimetres, with the share of each voxel that they fill.
+"""Ellipsoids and tubes in millimetres, with the fraction of each voxel that they fill.
 
-A border is one voxel wide in its own direction. Only sums, products, quotients and roots, which round alike
-everywhere, so that a voxel's value does not depend on the window in which it is computed.
+A border is one voxel wide along its normal. Only sums, products, quotients and roots are used, because they round in
+the same way everywhere, so that a voxel's value does not depend on the window in which it is computed.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ TINY = np.float32(1e-6)
 
 @dataclass(frozen=True)
 class Ellipsoid:
-    """A body ``f < 1`` with ``f = u^2 + v^2 + w^2 - square u^2 v^2``, where u, v, w are offsets over the half axes.
+    """A body ``f < 1`` with ``f = u^2 + v^2 + w^2 - square u^2 v^2``, where u, v, w are offsets over the semi-axes.
 
     Args:
-        centre: in mm.
-        radii: half axes in mm.
+        centre: centre in mm.
+        radii: semi-axes in mm.
         value: HU inside.
         square: from 0, an ellipsoid, towards 1, a box with round edges in the axial plane.
-        turn: cosine and sine of a turn in the axial plane.
+        turn: cosine and sine of a rotation in the axial plane.
         lung: whether texture and gravity are added to ``value``.
     """
 
@@ -44,16 +44,16 @@ class Ellipsoid:
         return np.array(self.centre) + 1.02 * np.array([-extent, extent])
 
     def inside(self, points: np.ndarray, margin: float = 0.0) -> np.ndarray:
-        """Return which of the `(n, 3)` points in mm lie inside, ``margin`` mm from the border; turns are ignored."""
+        """Return which of the `(n, 3)` points in mm lie inside, ``margin`` mm from the border; ``turn`` is ignored."""
         u, v, w = ((points - np.array(self.centre)) / (np.array(self.radii) - margin)).T ** 2
         return u + v + w - self.square * u * v < 1
 
     def cover(self, grid: Sequence[np.ndarray], voxel: Sequence[float]) -> np.ndarray:
-        """Return the share of each voxel that the body fills, 0 to 1: half less the distance from the border in voxels.
+        """Return the filled fraction of each voxel, 0 to 1: 1/2 minus the signed distance to the border in voxels.
 
         Args:
             grid: the voxels' x, y and z in mm, float32, shaped to broadcast.
-            voxel: its sides in mm.
+            voxel: sides of a voxel in mm.
         """
         x, y, z = (axis - np.float32(c) for axis, c in zip(grid, self.centre, strict=True))
         a, b, c = (np.float32(r) for r in self.radii)
@@ -71,12 +71,12 @@ class Ellipsoid:
 
 @dataclass(frozen=True)
 class Tube:
-    """A straight tube with round ends; its radius goes evenly from ``radii[0]`` at the start to ``radii[1]``.
+    """A straight tube with round ends; its radius changes linearly from ``radii[0]`` at the start to ``radii[1]``.
 
     Args:
-        start: in mm.
-        end: in mm.
-        radii: in mm; a tube thinner than a voxel fills it in part.
+        start: start in mm.
+        end: end in mm.
+        radii: radii in mm; a tube thinner than a voxel fills part of it.
         value: HU inside.
     """
 
@@ -92,7 +92,7 @@ class Tube:
         return np.array([ends.min(0) - radius, ends.max(0) + radius])
 
     def cover(self, grid: Sequence[np.ndarray], voxel: Sequence[float]) -> np.ndarray:
-        """Return the share of each voxel that the tube fills, 0 to 1; arguments as of `Ellipsoid.cover`."""
+        """Return the filled fraction of each voxel, 0 to 1; for the arguments see `Ellipsoid.cover`."""
         way = [np.float32(e - s) for s, e in zip(self.start, self.end, strict=True)]
         x, y, z = (axis - np.float32(s) for axis, s in zip(grid, self.start, strict=True))
         length2 = np.float32(sum(float(w) ** 2 for w in way)) + TINY

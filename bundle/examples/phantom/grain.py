@@ -1,6 +1,6 @@
-"""Grain: noise and texture as functions of the seed and the position, so that every window of an image gets the same.
+"""Noise and texture as functions of seed and position, so that all windows of an image agree.
 
-Random bits are hashes of the coordinates, never a stream; all sums are of integers or in a fixed order, so that windows
+Random bits are hashes of the coordinates, not a stream; all sums are of integers or in a fixed order, so that windows
 agree to the last bit.
 """
 
@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from bundle.geometry import STEP, splitmix64
 
-HIGHEST = 2**16 - 1  # of each of the four numbers whose sum is a voxel's white noise
-DEVIATION = ((5**2 + 4) * 4 * (2**32 - 1) / 12) ** 0.5  # of `sharp_noise` before it is scaled to 1
+HIGHEST = 2**16 - 1  # largest value of each of the four numbers whose sum is a voxel's white noise
+DEVIATION = ((5**2 + 4) * 4 * (2**32 - 1) / 12) ** 0.5  # standard deviation of `sharp_noise` before scaling
 
 
 def hash_grid(axes: Sequence[np.ndarray], seed: int) -> np.ndarray:
-    """Return 64 random bits for every point of the grid of integer axes (within +-2^20); shape: their lengths."""
+    """Return 64 random bits for each point of a grid of integer axes (within +-2^20); shape: the axes' lengths."""
     counter = np.zeros((), np.int64)
     for i, axis in enumerate(axes):
         counter = counter | along((axis.astype(np.int64) + 2**20) << 21 * i, i, len(axes))
@@ -25,14 +25,15 @@ def hash_grid(axes: Sequence[np.ndarray], seed: int) -> np.ndarray:
 
 
 def along(values: np.ndarray, dim: int, ndim: int) -> np.ndarray:
-    """Reshape the values of one axis so that they broadcast along ``dim`` of a grid of ``ndim`` axes."""
+    """Reshape the values of one axis to broadcast along ``dim`` of a grid of ``ndim`` axes."""
     return values.reshape(-1, *[1] * (ndim - 1 - dim))
 
 
 def sharp_noise(axes: Sequence[np.ndarray], seed: int) -> np.ndarray:
-    """Return noise of mean 0 and deviation 1 as of a sharp kernel: stronger at high frequencies in the first two axes.
+    """Return noise as of a sharp kernel, with mean 0 and standard deviation 1.
 
-    White noise minus its neighbours in their plane; ``axes`` hold the voxels' indices, each without gaps::
+    High frequencies along the first two axes are stronger: white noise is filtered in their plane with the mask below.
+    ``axes`` hold the voxels' indices, each without gaps::
 
               -1
         -1     5    -1
@@ -48,7 +49,7 @@ def sharp_noise(axes: Sequence[np.ndarray], seed: int) -> np.ndarray:
 
 
 def texture(axes: Sequence[np.ndarray], cell: float, seed: int) -> np.ndarray:
-    """Return smooth random texture from -1 to 1 over a lattice of ``cell`` mm; ``axes`` in mm; shape: their lengths."""
+    """Return smooth random texture, -1 to 1, on a lattice of ``cell`` mm; ``axes`` in mm; shape: their lengths."""
     cells = [np.floor(axis / cell).astype(np.int64) for axis in axes]
     lattice = [np.arange(index[0], index[-1] + 2) for index in cells]
     field = (hash_grid(lattice, seed) >> np.uint64(40)).astype(np.float32) / np.float32(2**23) - 1

@@ -1,4 +1,4 @@
-"""ThoraxPhantom: the anatomy painted into an image of any size, window by window.
+"""ThoraxPhantom: paint the anatomy into an image of any size, window by window.
 
 array:  axis 0 to the patient's left, axis 1 to the back, axis 2 to the head; its middle is the middle of the chest
 2D:     the axial slice through that middle
@@ -15,8 +15,8 @@ from bundle.examples.phantom.grain import along, sharp_noise, texture
 from bundle.scanner import HU_RANGE
 
 BACKGROUND = -1000  # HU, air
-GRAVITY = 0.35  # HU by which lung tissue gets denser with every mm towards the back
-TEXTURES = ((14.0, 14.0), (4.0, 16.0))  # of lung tissue: size in mm, strength in HU
+GRAVITY = 0.35  # HU/mm, increase of lung density towards the back
+TEXTURES = ((14.0, 14.0), (4.0, 16.0))  # texture of lung tissue: size in mm, strength in HU
 
 
 Bounds = Sequence[tuple[int, int]]
@@ -26,16 +26,17 @@ class ThoraxPhantom:
     """A thorax CT of any size whose windows are computed on demand: ``phantom[window]`` is int16, in HU.
 
     ``phantom[window]`` equals ``phantom[...][window]`` for every window, bit for bit: a value depends only on the seed
-    and on the voxel's position in the whole.
+    and on the voxel's position in the whole image.
 
     Args:
-        shape: voxels along each of two or three axes.
-        spacing: mm between voxels, one or one per axis; None spreads the thorax over the array, less shows a part.
-        seed: chooses vessels, airways, emphysema, nodules, texture and noise.
+        shape: number of voxels along each of two or three axes.
+        spacing: voxel spacing in mm, one value or one per axis; None spreads the thorax over the array, smaller values
+            show a part of it.
+        seed: seed of vessels, airways, emphysema, nodules, texture and noise.
         noise: standard deviation in HU of noise as of a sharp kernel; 0 for none.
 
     Raises:
-        ValueError: If shape, spacing or noise is impossible for an image.
+        ValueError: If shape, spacing or noise is invalid.
 
     Example:
         >>> ThoraxPhantom((160, 128, 96))[40:104, 40:104, 48].shape
@@ -70,7 +71,7 @@ class ThoraxPhantom:
 
     @property
     def affine(self) -> np.ndarray:
-        """From index to millimetres in NIfTI's axes (right, front, head), `(4, 4)`."""
+        """Affine matrix from index to millimetres in NIfTI's axes (right, front, head), `(4, 4)`."""
         affine = np.diag([-1.0, -1.0, 1.0, 1.0])
         for dim, (size, side) in enumerate(zip(self.shape, self.spacing, strict=True)):
             affine[dim, 3] = -affine[dim, dim] * side * (size - 1) / 2
@@ -78,10 +79,10 @@ class ThoraxPhantom:
         return affine
 
     def __getitem__(self, window: object) -> np.ndarray:
-        """Compute a window given by integers, slices of step 1 and ``...``, as in numpy; int16, in HU.
+        """Compute a window given by integers, slices of step 1 and ``...``, as in NumPy; int16, in HU.
 
         Raises:
-            IndexError: If the window has another step, lies outside of the image, or has more axes.
+            IndexError: If the window has another step, lies outside the image, or has more axes.
         """
         bounds, dropped = self._bounds(window)
         bounds, dropped = [*bounds, (0, 1)][:3], [*dropped, True][:3]
@@ -95,7 +96,7 @@ class ThoraxPhantom:
         return image[tuple(0 if drop else slice(None) for drop in dropped)]
 
     def _paint(self, values: np.ndarray, bounds: Bounds) -> None:
-        """Paint all bodies that reach into the window over its ``values``."""
+        """Paint all bodies that reach into the window onto its ``values``."""
         low, high = np.array(bounds).T
         reached = (self._extents[:, 0] < high) & (self._extents[:, 1] > low)
         for i in np.flatnonzero(reached.all(1)):
@@ -107,7 +108,7 @@ class ThoraxPhantom:
             view += cover * (self._filling(self._bodies[i], axes) - view)
 
     def _filling(self, body: Body, axes: Sequence[np.ndarray]) -> np.ndarray:
-        """Return the HU of a body at the positions ``axes`` (mm): its value; lungs are uneven, denser at the back."""
+        """Return the HU of a body at positions ``axes`` (mm); lungs have texture and are denser at the back."""
         filling: np.ndarray = np.asarray(body.value, np.float32)
         if isinstance(body, Ellipsoid) and body.lung:
             filling = filling + np.float32(GRAVITY) * along(axes[1].astype(np.float32), 1, 3)
@@ -116,16 +117,16 @@ class ThoraxPhantom:
         return filling
 
     def _position(self, dim: int, start: int, stop: int) -> np.ndarray:
-        """Return the positions of the voxels from ``start`` to ``stop`` along an axis, in mm."""
+        """Return the positions in mm of the voxels from ``start`` to ``stop`` along an axis."""
         return (np.arange(start, stop) - (self._shape[dim] - 1) / 2) * self._spacing[dim]
 
     def _extent(self, body: Body) -> np.ndarray:
-        """Return the first voxel along each axis that a body can touch, and the one after the last; `(2, 3)`."""
+        """Return start and stop of the voxels that a body can touch, per axis; `(2, 3)`."""
         first, last = body.box / np.array(self._spacing) + (np.array(self._shape) - 1) / 2
         return np.clip([np.floor(first) - 1, np.ceil(last) + 2], 0, self._shape).astype(int)
 
     def _bounds(self, window: object) -> tuple[list[tuple[int, int]], list[bool]]:
-        """Return start and stop along every axis, and whether an integer drops the axis."""
+        """Return start and stop along each axis, and whether an integer drops the axis."""
         parts: list = list(window) if isinstance(window, tuple) else [window]
         if Ellipsis in parts:
             at = parts.index(Ellipsis)

@@ -1,7 +1,7 @@
-"""Derived DICOM images: a translated CT or X-ray as DICOM beside what it was made from, of the same patient and place.
+"""Write derived DICOM images: a translated CT or X-ray as DICOM, of the same patient and position as its source.
 
-`image`: what becomes of a source image's header, whatever its kind; `ct`: a slice in HU; `series`: the folder of all of
-them, written slice by slice; `xray`: a single X-ray.
+`image`: derive a header from that of a source image of any kind; `ct`: derive a slice in HU; `series`: write the folder
+of a derived series slice by slice; `xray`: write a single X-ray.
 """
 
 from bundle.images.derived.ct import is_ct

@@ -1,4 +1,4 @@
-"""Derived CT image: a slice's header around new voxels in HU (DICOM PS3.3, A.3 CT Image IOD)."""
+"""Derive a CT image: a slice's header with new voxels in HU (DICOM PS3.3, A.3 CT Image IOD)."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from monai.utils import ensure_tuple
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.uid import CTImageStorage
 
-#: HU; what lies below can be padding but no tissue.
+#: HU; values below can be padding but not tissue.
 AIR = -1024
-#: What holds for the source's stored values or kernel, of which there are new ones.
+#: Attributes that hold only for the source's stored values or kernel.
 GONE = re.compile(".*LUTSequence|RealWorldValueMappingSequence|ConvolutionKernel(Group)?")
-#: A kernel's name that Convolution Kernel can hold (SH, PS3.5, 6.2), and no character set has to be named for.
+#: A kernel name that fits into Convolution Kernel (SH, PS3.5, 6.2) and needs no Specific Character Set.
 SHORT = re.compile(r"(?! )[ -\[\]-~]{1,16}(?<! )")
-#: What a CT image has to have besides, if empty (type 2 in the modules of A.3).
+#: Further attributes that a CT image must have, possibly empty (type 2 in the modules of A.3).
 TYPE_2 = ("PatientPosition", "PositionReferenceIndicator", "AcquisitionNumber", "SliceThickness", "KVP")
 
 
 def is_ct(file: str | Path) -> bool:
-    """Whether a DICOM file is a single-frame CT image in HU, of which a series can be derived."""
+    """Return whether a DICOM file is a single-frame CT image in HU, from which a series can be derived."""
     header = read_header(file, ("SOPClassUID", "RescaleType"))
     return header.get("SOPClassUID") == CTImageStorage and (header.get("RescaleType") or "US") in ("HU", "US")
 
 
 def derived_slice(header: Dataset, pixels: bytes, derivation: Derivation) -> FileDataset:
-    """The slice that a source's header and new pixels make, see `bundle.images.derived.image.derived_image`.
+    """Return the derived slice of a source's header and new pixels, see `bundle.images.derived.image.derived_image`.
 
     Args:
-        header: of the source image.
-        pixels: HU in signed 16 bits, little endian, row after row.
-        derivation: what made them.
+        header: header of the source image.
+        pixels: HU in signed 16 bits, little endian, row by row.
+        derivation: how they were made.
     """
     kernel = ", ".join(ensure_tuple(header.get("ConvolutionKernel") or "not named"))
     derived = derived_image(header, pixels, derivation, f"reconstruction kernel of the source: {kernel}", TYPE_2)
@@ -48,7 +48,7 @@ def derived_slice(header: Dataset, pixels: bytes, derivation: Derivation) -> Fil
 
 
 def _set_pixels(derived: Dataset, source: Dataset, pixels: bytes) -> None:
-    """HU as they are, in signed 16 bits (C.8.2.1), and the source's padding where it is not a tissue's value."""
+    """Set unscaled HU in signed 16 bits (C.8.2.1), and the source's padding if it is not a value of tissue."""
     derived.SamplesPerPixel, derived.PhotometricInterpretation = 1, "MONOCHROME2"
     derived.BitsAllocated, derived.BitsStored, derived.HighBit, derived.PixelRepresentation = 16, 16, 15, 1
     derived.RescaleIntercept, derived.RescaleSlope, derived.RescaleType = 0, 1, "HU"

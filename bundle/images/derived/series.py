@@ -1,4 +1,4 @@
-"""Derived series: the folder of derived images, written slice by slice and there only when whole."""
+"""Write a derived CT series slice by slice; its folder appears only when it is complete."""
 
 from __future__ import annotations
 
@@ -21,32 +21,34 @@ from bundle.images.readback import check_tail, least_bytes
 from bundle.runtime.files import atomic, stamp
 from pydicom.uid import UID
 
-#: What names a slice, the series and the study; an archive takes none without them.
+#: Attributes that identify a slice and its study; image archives reject files without them.
 NAMES = ("SOPInstanceUID", "StudyInstanceUID")
-#: A result may lie this far off its source's grid, in shares of the smaller pixel side.
+#: Largest distance of a result from its source's grid, as a share of the smaller pixel side.
 GRID_TOLERANCE = 0.01
 
 
 class DerivedSeries:
-    """Write a CT series that is derived from another one, slice by slice; it appears under its name only when whole.
+    """Write a CT series derived from another one, slice by slice; it appears under its name only when it is complete.
 
-    To be used in a ``with`` statement: at its end the folder is moved to its place; after an error nothing is left. One
-    slice at a time is held in memory.
+    Use it in a ``with`` statement: at its end the folder is moved to its final path; after an error nothing is left.
+    Only one slice at a time is held in memory.
 
-    The same slices give the same files, byte for byte, so that sending a series twice changes nothing: an image's UID
-    is a hash of its source's UID, its pixels and what made it, the series' UID one of its images' UIDs. DICOM asks of
-    a UID that it never names two different things (PS3.5, section 9), which such a hash keeps: what differs has another
-    one. For the same reason no time of writing is noted.
+    The same slices give the same files, byte for byte, so sending a series twice changes nothing: an image's UID is a
+    hash of its source's UID, its pixels and its derivation, and the series' UID is a hash of its images' UIDs. DICOM
+    requires that a UID never identifies two different things (PS3.5, section 9); a hash ensures this, as different
+    contents have different hashes. For the same reason no time of writing is stored.
 
     Args:
-        source: files of the series it is derived from, in the order of their position
-            (`bundle.images.dicom_series.series_files`). folder: where it goes; an earlier result there is replaced.
-            shape: of the whole result, `(columns, rows, slices)`. affine: of the whole result, `(4, 4)`, from voxels to
-            mm to the patient's right, front and head, as in NIfTI. derivation: what made it.
+        source: files of the source series, in the order of their position
+            (`bundle.images.dicom_stack.series_files`).
+        folder: folder of the result; an earlier result there is replaced.
+        shape: shape of the whole result, `(columns, rows, slices)`.
+        affine: affine of the whole result to RAS in mm, `(4, 4)`, as in NIfTI.
+        derivation: how it was made.
 
     Raises:
-        ValueError: If the source is not a CT in HU, `check_source` refuses it, or the result does not lie on its grid.
-        FileExistsError: If the folder holds the source itself, or anything that is no ``.dcm`` file.
+        ValueError: If the source is not a CT in HU, `check_source` refuses it, or the result is not on its grid.
+        FileExistsError: If the folder holds the source itself, or anything but ``.dcm`` files.
     """
 
     def __init__(
@@ -70,15 +72,15 @@ class DerivedSeries:
         self._uids: dict[int, UID] = {}  # of the images written so far
 
     def write(self, index: int, image: Any) -> None:
-        """Write one slice; they may come in any order.
+        """Write one slice; slices may come in any order.
 
         Args:
-            index: its place in the source.
-            image: `(columns, rows)`, as `volume[..., index]` is, in HU; rounded, and clipped to 16 bits.
+            index: its index in the source.
+            image: `(columns, rows)`, like `volume[..., index]`, in HU; it is rounded, and clipped to 16 bits.
 
         Raises:
-            IndexError: If the source has no such slice, or it is written already.
-            ValueError: If the slice is not of the source's shape, or a voxel is not a finite number.
+            IndexError: If the source has no such slice, or it was written already.
+            ValueError: If the slice does not have the source's shape, or a voxel is not finite.
         """
         if not 0 <= index < len(self.source) or index in self._uids:
             rule = "is written already" if index in self._uids else f"is none of the source's {len(self.source)}"
@@ -115,7 +117,7 @@ class DerivedSeries:
             self._finish()
 
     def _finish(self) -> None:
-        """Name the series after its images."""
+        """Set the series' UID, which depends on those of its images."""
         missing = [index for index in range(len(self.source)) if index not in self._uids]
         if missing:
             raise ValueError(
@@ -129,7 +131,7 @@ class DerivedSeries:
                 stream.write(uid.encode())
 
     def _verify(self, part: Path) -> None:
-        """Refuse a folder that does not hold every slice, or one that has been put in its place meanwhile."""
+        """Refuse a folder that lacks slices, or a final folder that meanwhile holds anything else."""
         if len(list(part.iterdir())) != len(self.source):
             raise OSError(errno.EIO, f"{len(self.source)} slices were written and others read back")
         self._check_folder()
@@ -147,20 +149,20 @@ class DerivedSeries:
 
 
 def check_source(source: Sequence[str | Path]) -> None:
-    """Refuse files of which no derived series can be made, before any work is done on them.
+    """Refuse files from which no derived series can be made, before any other work.
 
     Args:
         source: files of a CT series in HU.
 
     Raises:
-        ImageError: If a slice has no name of its own or is of another study, or its header cannot be written again.
+        ImageError: If a slice has no UID of its own or belongs to another study, or its header cannot be written again.
     """
     _check_files(tuple(map(stamp, source)))
 
 
 @lru_cache(maxsize=2)
 def _check_files(files: tuple[tuple[str, int, int], ...]) -> None:
-    """Check files once, as long as they do not change: before the work, and when it is done."""
+    """Check files only once while they do not change: it is called before and after translation."""
     seen: dict[str, Path] = {}
     study = ""
     for file in (Path(name) for name, *_ in files):
@@ -176,7 +178,7 @@ def _check_files(files: tuple[tuple[str, int, int], ...]) -> None:
         seen[uid] = file
         try:
             derived_slice(header, b"\0\0", Derivation()).save_as(BytesIO())
-        except Exception as error:  # whatever pydicom makes of a value that is none of its kind
+        except Exception as error:  # pydicom raises many kinds on invalid values
             raise _refused(
                 file, f"has a header that cannot be written again ({' '.join(str(error).split())})"
             ) from error
@@ -190,7 +192,7 @@ def _refused(file: Path, rule: str) -> ImageError:
 
 
 def _check_grid(source: Sequence[Path], shape: tuple[int, ...], affine: np.ndarray) -> None:
-    """Refuse a result whose voxels do not lie where those of the source's files do (C.7.6.2.1.1)."""
+    """Refuse a result whose voxels do not coincide with those of the source's files (C.7.6.2.1.1)."""
     first, last = (read_header(file) for file in (source[0], source[-1]))
     own = (first.Columns, first.Rows, len(source))
     if shape != own:

@@ -1,7 +1,7 @@
-"""Derived X-ray: the header of a CR, DX or other single image around new pixels of the same kind, written as one file.
+"""Write a derived X-ray: the header of a CR, DX or other single image with new pixels, as one file.
 
-Its stored values mean what the source's did: class, bits, photometric interpretation, rescaling, LUTs and display
-window stay (DICOM PS3.3, A.2 CR and A.26 DX Image IOD).
+Its stored values have the same meaning as the source's: class, bits, photometric interpretation, rescaling, LUTs and
+display window are kept (DICOM PS3.3, A.2 CR and A.26 DX Image IOD).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from bundle.images.dicom_levels import stored_of
 from bundle.images.readback import check_tail
 from bundle.runtime.files import atomic
 
-#: What these images have to have besides, if empty (type 2), by modality.
+#: Further attributes that these images must have, possibly empty (type 2), by modality.
 DIGITAL = (
     "PatientOrientation",
     "DetectorType",
@@ -28,18 +28,18 @@ TYPE_2 = {"CR": ("PatientOrientation", "BodyPartExamined", "ViewPosition"), "DX"
 
 
 def write_derived_xray(source: str | Path, path: str | Path, levels: Any, derivation: Derivation) -> None:
-    """Write the X-ray that is derived from another; it appears under its name only when whole.
+    """Write an X-ray derived from another; it appears under its name only when it is complete.
 
-    The images derived of one series by one derivation are one series again.
+    The images that one derivation makes from one series form one series.
 
     Args:
-        source: file of the X-ray it is derived from.
-        path: where it goes; an earlier result there is replaced.
-        levels: `(columns, rows)`, whole numbers from 0, as dark as air, to 2 ** BitsStored - 1 (`bundle.images.xray`).
-        derivation: what made them.
+        source: file of the source X-ray.
+        path: file to create; an earlier result there is replaced.
+        levels: `(columns, rows)`, integers from 0, as dark as air, to 2 ** BitsStored - 1 (`bundle.images.xray`).
+        derivation: how they were made.
 
     Raises:
-        ValueError: If the levels are not on the source's grid, or more than it can store.
+        ValueError: If the levels do not have the source's shape, or exceed the range that it can store.
         FileExistsError: If the path is the source itself.
     """
     source, path, values = Path(source), Path(path), np.asarray(levels)

@@ -1,10 +1,10 @@
-"""Training patches: a window of an image, a sharp and a soft pair of it, and both pooled to the scale to train.
+"""Make training patches: cut a window of an image, make a sharp and a soft pair of it, and pool both to one scale.
 
-`packing` puts images on disk so that windows are read quickly (`packed_image`), `noise` takes their noise off and makes
-new noise in projections, `folds` divides them by patient. Then MONAI dictionary transforms, used one after the other in
-`configs/train.json`: `patches` and `whole_image` cut (`windows` has what both need), `simulated_pairs` simulates two
-kernels and `dose_pairs` two doses, `generated_previous` adds what the scales before made, `conditions` pools,
-`contrast` bends grey values. `heads` makes further heads of the training's, as other scanners give them.
+`packing` stores images so that windows are read quickly (`packed_image`), `noise` removes their noise and makes new
+noise in projections, `folds` splits them by patient. The other modules hold MONAI dictionary transforms, which
+`configs/train.json` applies one after the other: `patches` and `whole_image` cut (`windows` has what both share),
+`simulated_pairs` simulates two kernels and `dose_pairs` two doses, `generated_previous` adds results of the previous
+scales, `conditions` pools, `contrast` shifts grey values. `heads` augments head images to look like other scanners'.
 """
 
 from bundle.training.data.conditions import ScaleConditionsd

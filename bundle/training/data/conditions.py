@@ -1,4 +1,4 @@
-"""A pair pooled to the scale to train, the previous scale beside it."""
+"""Pool a pair to the scale to train and add the previous scale."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from torch import Tensor
 
 
 class ScaleConditionsd(MapTransform):
-    """Pool a windowed pair down to one scale, and put the previous scale of the target beside it.
+    """Pool a windowed pair down to one scale, and add the previous scale of the target.
 
     Args:
-        keys: source, `(1, *spatial)`, and target, the same, as `RandScalePatchd` or `RandWholeImaged` cut them; each is
-            replaced by its image of the scale.
-        coarse_key: key of the upsampled previous scale: the target's, or what the scales before made of the source
-            (`RandGeneratedd`); absent at scale 0.
+        keys: source and target, each `(1, *spatial)`, as `RandScalePatchd` or `RandWholeImaged` cut them; each is
+            replaced by its image at that scale.
+        coarse_key: key of the upsampled previous scale: the target's, or the result of the previous scales for the
+            source (`RandGeneratedd`); absent at scale 0.
         scale: the scale to train.
         num_scales: number of scales of the cascade.
         patch_size: as in `RandScalePatchd`.
         margin: as in `RandScalePatchd`; source and previous scale keep it, the target does not.
         crop_margin: as in `RandScalePatchd`.
-        previous: give the previous scale; otherwise zeros stand for it, as in a network of patches alone.
+        previous: provide the previous scale; otherwise zeros replace it, as in a network trained on patches alone.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class ScaleConditionsd(MapTransform):
         self.crop_margin = ensure_tuple_rep(crop_margin, len(self.margin))
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Replace source and target, add the previous scale."""
+        """Replace source and target, and add the previous scale."""
         out = dict(data)
         factors, origin = out.pop("factors"), out.pop("origin")
         out.pop("spacing")
@@ -61,7 +61,7 @@ class ScaleConditionsd(MapTransform):
             out[source_key], out[target_key] = read_window(images[source_key], margin)[0], images[target_key][0]
             return out
         factor = list(factors[self.steps - self.scale])
-        # The outermost voxels of the upsampled image saw no neighbour: they are the window's border, not the image's.
+        # The outermost upsampled voxels were computed without neighbours outside the window, so they are cropped.
         grown = [self.patch_size + 2 * m for m in self.margin]
         if generated is None:
             coarse = _middle(upsample(pool(images[target_key], factor), factor), grown)
@@ -81,13 +81,13 @@ class ScaleConditionsd(MapTransform):
 
 
 def previous_window(previous: PackedImage, first: Sequence[int], sides: Sequence[int], factor: Sequence[int]) -> Tensor:
-    """A window of a scale, of the result of the scale before: `(1, 1, *sides)`."""
+    """Return a window of the previous scale's result, upsampled to the current scale: `(1, 1, *sides)`."""
     window = tuple(slice(a, a + side) for a, side in zip(first, sides, strict=True))
     return upsampled_window(lambda bounds: previous.window(bounds)[None], window, factor)
 
 
 def _middle(image: Tensor, size: Sequence[int]) -> Tensor:
-    """The middle of an image."""
+    """Return the central part of an image."""
     for axis, side in enumerate(size):
         image = image.narrow(axis + 2, (image.shape[axis + 2] - side) // 2, side)
     return image

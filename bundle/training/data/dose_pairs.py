@@ -1,8 +1,8 @@
-"""A low-dose source and its target of a higher dose: one kernel, and noise that depends on the object.
+"""Simulate a low-dose source and its higher-dose target: the same kernel, and noise that depends on the object.
 
     target = T (image + n1)        source = T (image + n1 + n2)        variance of n ~ 1 / dose
 
-The source has all of the target's noise and more, as scans of which a part of the dose is taken away afterwards.
+The source has all of the target's noise and more, like scans whose dose is reduced retrospectively.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform, Randomizable
 from torch import Tensor
 
-#: HU below which some programs write nothing.
+#: Lowest HU that some programs write.
 NO_LOWER = -1000.0
 
 
 @dataclass(frozen=True)
 class DoseScan:
-    """Two doses of one patient.
+    """Two simulated scans of one patient at different doses.
 
     Args:
-        kernel: of both.
-        dose: of the source, of slices as they are averaged (see `bundle.scanner.acquire`).
-        ratio: how many times the target has the dose; `math.inf`: the target is the image itself.
+        kernel: reconstruction kernel of both.
+        dose: dose of the source, after slices are averaged (see `bundle.scanner.acquire`).
+        ratio: dose of the target divided by that of the source; with `math.inf` the target is the image itself.
         slices: number of slices that are averaged, odd.
-        anatomy: kernel that the image is taken to have; a softer one leaves its edges sharper.
-        turn: angle in radians that mixes the two draws of noise, so that every scan has noise of its own.
-        digital: round and clip both to the 12 bits of a scanner; then the source's clipping is undone, as in inference.
+        anatomy: kernel that the image is assumed to have; a softer one makes its edges sharper.
+        turn: angle in radians that mixes the two draws of noise, so that each scan has its own noise.
+        digital: round and clip both to the 12 bits of a scanner; the source's clipping is then undone as in inference.
         clipped: clip both at -1000 HU, as some programs do.
     """
 
@@ -50,12 +50,12 @@ class DoseScan:
     clipped: bool = False
 
     def pair(self, image: Tensor, spacing: Sequence[float], noise: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Return source and target of an image, each smaller by `kernel_pair_reach` voxels a side.
+        """Return source and target of an image, each `kernel_pair_reach` voxels smaller on each side.
 
         Args:
             image: `(x, y, z)` in HU.
-            spacing: voxel size in mm.
-            noise: two draws of its noise, of its shape (`bundle.training.data.noise`).
+            spacing: voxel spacing in mm.
+            noise: two draws of noise of the image's shape (`bundle.training.data.noise`).
         """
         extra = (MOST_SLICES - self.slices) // 2
         image, *draws = (each[..., extra : each.shape[2] - extra] for each in (image, *noise))
@@ -76,17 +76,17 @@ class DoseScan:
 
 
 class RandDosePaird(Randomizable, MapTransform):
-    """Simulate a low dose and a higher one from a CT and its noise.
+    """Simulate a low-dose and a higher-dose scan from a CT and its noise.
 
     Args:
-        keys: the CT in HU, `(1, x, y, z)`; replaced by the source, `kernel_pair_reach` voxels smaller a side.
-        label_key: key of the target; a real one that is present is kept.
+        keys: the CT in HU, `(1, x, y, z)`; replaced by the source, `kernel_pair_reach` voxels smaller on each side.
+        label_key: key of the target; a real target is kept.
         dose: range of the source's dose, drawn log-uniformly.
         ratio: range of the target's dose over the source's, drawn log-uniformly.
         clean_prob: probability that the target is the image itself.
         thickness: range of the slice thickness in mm, drawn log-uniformly; up to ``MOST_SLICES`` are averaged.
         half: range of the kernel's half-gain frequency in cycles/mm, drawn log-uniformly (see `bundle.scanner.Kernel`).
-        anatomy: range of the half-gain frequency of the kernel that the CT is taken to have, drawn uniformly.
+        anatomy: range of the half-gain frequency of the kernel that the CT is assumed to have, drawn uniformly.
         quantize_prob: probability that both are rounded and clipped to the 12 bits of a scanner.
         clip_prob: probability that both are clipped at -1000 HU.
     """
@@ -126,7 +126,7 @@ class RandDosePaird(Randomizable, MapTransform):
         return out
 
     def acquisition(self, spacing: Sequence[float], _: torch.Generator | None = None) -> DoseScan:
-        """Draw a scan."""
+        """Draw the parameters of a pair of scans."""
         wanted = float(np.exp(self.R.uniform(*np.log(self.thickness)))) / spacing[2]
         kernel = scanner.Kernel(
             half=float(np.exp(self.R.uniform(*np.log(self.half)))),

@@ -1,4 +1,4 @@
-"""Folds: images split for cross-validation, with each patient in one fold."""
+"""Split images into folds for cross-validation, with all images of a patient in the same fold."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from monai.data import partition_dataset
 def partition_by_patient(
     data: Sequence[Mapping[str, Any]], num_folds: int, patients: str | Path | None = None
 ) -> list[list[Mapping[str, Any]]]:
-    """Split images into folds, the same ones every time (Uzunova et al. 2019, section 3.2).
+    """Split images into folds, reproducibly (Uzunova et al. 2019, section 3.2).
 
     Args:
         data: images, each with its path as ``image``.
         num_folds: number of folds.
-        patients: a CSV file with the columns ``file`` and ``patient``, files with any suffix; an image without patient,
-            or of patient ``unknown``, counts as a patient of its own. Null: every image does.
+        patients: a CSV file with the columns ``file`` (with any suffix) and ``patient``; an image without a patient, or
+            with patient ``unknown``, counts as its own patient. Null: every image does.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If the CSV file does not exist.
         ValueError: If it lacks a column, or there are more folds than patients.
     """
     known = _known(Path(patients)) if patients else {}
@@ -38,7 +38,7 @@ def partition_by_patient(
 
 
 def _known(file: Path) -> dict[str, str]:
-    """The patient of each file."""
+    """Read the patient of each file."""
     if not file.exists():
         raise FileNotFoundError(f"patients {str(file)!r} does not exist; give a CSV file with columns file, patient.")
     with file.open(newline="", encoding="utf-8") as text:

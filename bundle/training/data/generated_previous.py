@@ -1,7 +1,7 @@
-"""Results of the scales before on simulated scans: the previous scale as in inference, with its errors.
+"""Run the previous scales on simulated scans, so that a scale trains on previous scales with their errors.
 
-The noise of a simulated scan is a function of seed and position (`bundle.scanner`), so that a patch that is cut later
-is a part of the scan that the scales before have seen.
+The noise of a simulated scan is a function of seed and position (`bundle.scanner`), so a patch that is cut later
+belongs to the same scan that the previous scales translated.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform, Randomizable
 from torch import Tensor
 
-#: What a scan is simulated from.
+#: Keys of the images that a scan is simulated from.
 SCANNED = ("image", *FIELDS)
 
 
 @dataclass(frozen=True)
 class Generated:
-    """A simulated scan of an image, null for the image itself, and the result of the scale before, on its own grid.
+    """A simulated scan of an image and the result of the previous scale, on that scale's grid.
 
     Args:
-        acquisition: the scan.
-        seed: of the noise.
-        previous: the result.
-        part: first slice and number of slices, if one slice was taken for the image; null for the whole.
+        acquisition: the simulated scan; null if the previous scale translated the image itself.
+        seed: seed of the noise.
+        previous: result of the previous scale.
+        part: first slice and number of slices, if a single slice was used as the image; null for the whole volume.
     """
 
     acquisition: SimulatedScan | DoseScan | None
@@ -50,14 +50,15 @@ class Generated:
 
 
 class RandOneSliced(Randomizable, MapTransform):
-    """Randomly take one slice of a volume for an image of its own: not every scan that is sent is a volume.
+    """Randomly replace a volume by one of its slices, because not every input in practice is a volume.
 
-    Beyond it, the border is repeated, as in inference. As thick as some slices, it is their mean.
+    The slice is the mean of one or several slices of the volume. As in inference, it is repeated beyond its borders.
 
     Args:
-        keys: the volume, a `PackedImage`, and its noise. One that comes with a slice's previous scale is that slice.
+        keys: the volume, a `PackedImage`, and its noise. If the previous scale was made from a slice, that slice is
+            taken.
         prob: fraction of the patches.
-        most: most slices that are averaged.
+        most: largest number of slices to average.
     """
 
     def __init__(self, keys: KeysCollection, prob: float, most: int = 3) -> None:
@@ -76,17 +77,17 @@ class RandOneSliced(Randomizable, MapTransform):
         return out
 
     def draw(self, image: PackedImage) -> tuple[int, int]:
-        """Draw the first slice, and the number of slices."""
+        """Draw the first slice and the number of slices."""
         number = int(self.R.randint(1, self.most + 1))
         return int(self.R.randint(image.shape[3] - number + 1)), number
 
 
 class RandGeneratedd(Randomizable, MapTransform):
-    """Randomly choose a simulated scan for which there is a result of the previous scale, as ``generated``.
+    """Randomly choose a simulated scan that the previous scale has translated, and add it as ``generated``.
 
     Args:
         keys: the image, a `PackedImage`.
-        folder: folder that `generate` has written to; an image without results is left as it is.
+        folder: folder that `generate` has written to; images without results are left as they are.
         scale: the scale to train.
         prob: fraction of the patches.
     """
@@ -96,7 +97,7 @@ class RandGeneratedd(Randomizable, MapTransform):
         self.folder, self.scale, self.prob = Path(folder), scale, prob
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Choose one."""
+        """Choose a scan."""
         out = dict(data)
         for key in self.key_iterator(out):
             wanted = self.R.rand() < self.prob
@@ -112,7 +113,7 @@ class RandGeneratedd(Randomizable, MapTransform):
 
 
 def restored(facts: Mapping[str, Any]) -> SimulatedScan | DoseScan:
-    """The acquisition that `dataclasses.asdict` turned into a dictionary."""
+    """Restore an acquisition from the dictionary made by `dataclasses.asdict`."""
     kernels = {
         name: Kernel(**facts[name]) if facts[name] else None for name in ("kernel", "found", "anatomy") if name in facts
     }
@@ -133,22 +134,22 @@ def generate(
     unseen: Callable[[str], Iterable[torch.nn.Module]] | None = None,
     one_slice: RandOneSliced | None = None,
 ) -> None:
-    """Send every image through the simulated scanner and the scales before, a few times; results that exist are kept.
+    """Simulate scans of each image and translate them by the previous scales; existing results are kept.
 
     Args:
         data: training images.
         opening: opens an image as a `PackedImage` under ``image``.
-        pairing: draws the scans; null: the scales before translate the images themselves, once.
+        pairing: draws the scans; null: the previous scales translate the images themselves, once.
         windowing: maps the image's units to the network's, under ``image`` and ``label``.
-        inferer: a `bundle.cascade.CascadeInferer` for the scales before.
+        inferer: a `bundle.cascade.CascadeInferer` for the previous scales.
         network: the cascade, with these scales trained.
         folder: folder to write to.
-        scale: the scale to train; nothing is done for 0.
-        number: number of scans for each image and cascade.
+        scale: the scale to train; for 0 there is nothing to do.
+        number: number of scans per image and cascade.
         seed: seed of the scans.
-        unseen: cascades for an image's path, which are used instead of ``network`` if there are any
+        unseen: returns the cascades for an image's path; if there are any, they are used instead of ``network``
             (`bundle.training.CrossFitting`).
-        one_slice: takes one slice of a volume for every other scan; null: all are of the whole image.
+        one_slice: takes one slice of the volume for every other scan; null: all scans use the whole image.
     """
     folder = Path(folder)
     turns = number if pairing else min(number, 1)

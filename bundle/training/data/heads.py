@@ -1,4 +1,4 @@
-"""Heads as other scanners give them: thick slices, pixels of another size, and without a skull."""
+"""Augment head images to look like other scanners': thick slices, other pixel sizes, and stripped skulls."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from scipy.ndimage import binary_fill_holes, distance_transform_edt, gaussian_fi
 from skimage.filters import threshold_otsu
 from torch import Tensor
 
-#: Full width at half maximum of a Gaussian, in standard deviations.
+#: Full width at half maximum of a Gaussian in standard deviations.
 WIDTH = 2 * float(np.sqrt(2 * np.log(2)))
-#: A head has slices if its voxels are so many times as long as wide; other slices are not laid through it.
+#: Ratio of longest to shortest voxel side above which an image counts as sliced; its slice axis is then kept.
 SLICED = 1.5
-#: mm: how much is taken off to part brain and scalp, which no bridge of this thickness may join; how deep a groove
-#: between two gyri is filled.
+#: In mm: depth of the erosion that separates the brain from the scalp, and depth of the closing that fills the grooves
+#: between gyri.
 BRIDGE, GROOVE = 9.0, 6.0
-#: Grey value, mean of T1 and T2, that background and its noise do not exceed.
+#: Largest grey value, mean of T1 and T2, of background with noise.
 BACKGROUND = 40.0
 
 
 class RandThickSlicesd(Randomizable, MapTransform):
-    """Randomly make images of one grid what a scanner with thicker slices and another pixel size gives.
+    """Randomly resample images of one grid as if scanned with thicker slices and another pixel size.
 
-    Each voxel becomes the mean over a Gaussian slice profile, whose full width at half maximum is the new voxel size
-    (less what the voxel spans already), at the places of the new grid. Slices lie across an axis that is drawn, or, if
-    there are slices already, across that of these.
+    Each voxel of the new grid is the mean over a Gaussian slice profile, whose full width at half maximum is the new
+    voxel size (minus the original one, in quadrature). The slice axis is drawn, unless the images already have thick
+    slices, whose axis is kept.
 
     Args:
         keys: images of one grid, `(1, x, y, z)`, with an affine.
         prob: fraction of the images.
         thickness: range of the slice thickness in mm, drawn uniformly; slices never become thinner.
-        pixel: range of the pixel size, times that of the image.
+        pixel: range of the factor on the pixel size.
         allow_missing_keys: do not raise if a key is missing.
     """
 
@@ -56,7 +56,7 @@ class RandThickSlicesd(Randomizable, MapTransform):
         self.prob, self.thickness, self.pixel = prob, thickness, pixel
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Resample all images alike."""
+        """Resample all images in the same way."""
         out = dict(data)
         keys = list(self.key_iterator(out))
         if self.R.rand() >= self.prob:
@@ -70,7 +70,7 @@ class RandThickSlicesd(Randomizable, MapTransform):
         return out
 
     def draw(self, native: Sequence[float]) -> list[float]:
-        """Draw the new voxel size per axis, in mm."""
+        """Draw the new voxel size in mm per axis."""
         axis = int(np.argmax(native)) if max(native) > SLICED * min(native) else int(self.R.randint(3))
         pixel = float(np.exp(self.R.uniform(*np.log(np.asarray(self.pixel)))))
         sides = [size * pixel for size in native]
@@ -79,7 +79,7 @@ class RandThickSlicesd(Randomizable, MapTransform):
 
 
 class RandSkullStripd(Randomizable, MapTransform):
-    """Randomly set all but the brain to 0, in images of one head.
+    """Randomly set everything but the brain to 0 in the images of a head.
 
     Args:
         keys: T1 and T2, `(1, x, y, z)` on one grid, background 0 and brightest tissue about 1000.
@@ -91,7 +91,7 @@ class RandSkullStripd(Randomizable, MapTransform):
         self.prob = prob
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Strip all images alike."""
+        """Strip all images with the same mask."""
         out = dict(data)
         if self.R.rand() < self.prob:
             t1, t2 = (out[key] for key in self.keys)
@@ -101,19 +101,19 @@ class RandSkullStripd(Randomizable, MapTransform):
 
 
 def brain_mask(t1: Tensor, t2: Tensor, spacing: Sequence[float]) -> Tensor:
-    """The brain and its fluid in a head, with or without skull.
+    """Segment the brain and its fluid in a head, with or without skull.
 
-    Tissue is what is bright in the mean of T1 and T2: brain in both, fluid in T2; bone in neither. Fat, far brighter in
-    T1 than the middle of the head, is none. What then is left of 9 mm taken off, its largest piece, is the brain, and
-    is grown back. Grooves are filled. Below, it ends somewhere in the neck, if the image does not end before.
+    Tissue is bright in the mean of T1 and T2: brain in both, fluid in T2; bone in neither. Fat, which is much brighter
+    in T1 than the middle of the head, is excluded. The tissue is eroded by 9 mm; its largest component is the brain and
+    is grown back. Grooves are filled. The lower end lies somewhere in the neck, unless the image ends above.
 
     Args:
         t1: `(1, x, y, z)`, background 0 and brightest tissue about 1000.
         t2: the same head on the same grid.
-        spacing: voxel size per axis in mm.
+        spacing: voxel spacing per axis in mm.
 
     Returns:
-        `(1, x, y, z)`, bool; all true where nothing is left of a small head.
+        Boolean mask, `(1, x, y, z)`; all true if the erosion leaves nothing of a small head.
     """
     first, second = (gaussian_filter(_voxels(image), [1.0 / size for size in spacing]) for image in (t1, t2))
     both = (first + second) / 2
@@ -134,15 +134,15 @@ def brain_mask(t1: Tensor, t2: Tensor, spacing: Sequence[float]) -> Tensor:
 def with_drawn(
     data: Sequence[Mapping[str, str]], transform: Compose, folder: str | Path, number: int, seed: int = 0
 ) -> list[dict[str, str]]:
-    """Training images, and as many more as wanted that a random transform has made of each; files that exist are kept.
+    """Return the training images and randomly transformed copies of each; existing files are kept.
 
     Args:
         data: paths of images under any keys, such as ``image`` and ``label``.
         transform: a random dictionary transform of whole images, `(1, *spatial)`.
-        folder: folder to write to; the images of each key go into a subfolder, under the name that ``image`` has and
-            ``_drawn_`` with a number.
-        number: images made of each.
-        seed: seed of the first.
+        folder: folder to write to; the images of each key go into a subfolder, named like ``image`` with the suffix
+            ``_drawn_`` and a number.
+        number: number of copies of each image.
+        seed: base seed of the copies.
     """
     made = [dict(item) for item in data]
     for place, item in enumerate(data):
@@ -159,10 +159,10 @@ def with_drawn(
 
 
 def _within(mask: np.ndarray, depth: float, spacing: Sequence[float]) -> np.ndarray:
-    """The voxels of a mask that lie more than a depth in mm inside of it."""
+    """Erode a mask: keep the voxels that lie more than a depth in mm inside it."""
     return np.asarray(distance_transform_edt(mask, sampling=spacing) > depth)
 
 
 def _voxels(image: Tensor) -> np.ndarray:
-    """Voxels `(x, y, z)`, 0 to 1000."""
+    """Return the voxels, `(x, y, z)`, clipped to 0..1000."""
     return torch.as_tensor(image).as_subclass(Tensor)[0].float().clamp(0, 1000).numpy()

@@ -1,7 +1,7 @@
-"""Packed CTs without their own noise, and noise for them, made in projections; all are read by windows.
+"""Denoise packed CTs and simulate new noise for them in projections; both are stored for reading by windows.
 
-``python -m monai.bundle run pairs --config_file configs/train.json`` makes them beforehand for all images; otherwise a
-training makes them when it first opens an image.
+``python -m monai.bundle run pairs --config_file configs/train.json`` does this in advance for all images; otherwise a
+training does it when it first opens an image.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from scipy.ndimage import gaussian_filter
 from skimage.restoration import denoise_nl_means
 from torch import Tensor
 
-#: Keys of the two independent draws.
+#: Keys of the two independent draws of noise.
 FIELDS = ("noise_0", "noise_1")
 PARTS = ("clean", *FIELDS)
-STEP = 0.125  # HU of a stored number; 16 bits then reach 4096 HU
-KEPT = 0.25  # of what the filter takes from a CT: fine anatomy is in it, too
-STRENGTH = 0.8  # of the filter, in deviations of the noise
-BRIGHT = 400.0  # HU: brighter voxels are bone and metal, which keep their values
-TISSUE = (-100.0, 120.0)  # HU, where the noise is measured
+STEP = 0.125  # HU per stored unit; 16 bits then cover 4096 HU on either side of 0
+KEPT = 0.25  # fraction of the removed signal that is added back, because it contains fine anatomy, too
+STRENGTH = 0.8  # filter strength in standard deviations of the noise
+BRIGHT = 400.0  # HU; brighter voxels are bone and metal and keep their values
+TISSUE = (-100.0, 120.0)  # HU range in which the noise is measured
 
 
 class OpenNoised(MapTransform):
-    """Replace a packed CT by one without its own noise, and open two draws of noise as ``noise_0`` and ``noise_1``.
+    """Replace a packed CT by its denoised version, and open two draws of noise as ``noise_0`` and ``noise_1``.
 
-    What does not exist is made. A CT with a target of its own, a real pair, is left as it is.
+    Missing files are made. A CT that has a target, a real pair, is left as it is.
 
     Args:
         keys: the CT, a `PackedImage` of a volume.
-        seed: of the noise.
+        seed: seed of the noise.
         label_key: key of the target.
     """
 
@@ -50,7 +50,7 @@ class OpenNoised(MapTransform):
         self.seed, self.label_key = seed, label_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Replace the CT, and add the noise."""
+        """Replace the CT and add the noise."""
         out = dict(data)
         for key in self.key_iterator(out):
             if self.label_key not in out:
@@ -60,17 +60,17 @@ class OpenNoised(MapTransform):
 
 
 def pack_noise(image: PackedImage, seed: int = 0) -> list[Path]:
-    """Write a CT without its own noise, and two draws of noise for it, beside it; files that exist are kept.
+    """Write the denoised CT and two draws of noise next to the image; existing files are kept.
 
-    Slices that an interrupted run has made are kept, too.
+    Slices made by an interrupted run are kept, too.
 
     Args:
         image: a volume, its slices in the first two axes.
-        seed: of the beam and of the noise.
+        seed: seed of the beam and of the noise.
 
     Returns:
-        The paths, of 16-bit NIfTI files on the image's grid: the CT in HU, and noise in HU before the kernel, at dose
-        100 (`bundle.scanner.projection_noise`).
+        Paths of 16-bit NIfTI files on the image's grid: the CT in HU, and two draws of noise in HU before the kernel,
+        at dose 100 (`bundle.scanner.projection_noise`).
 
     Raises:
         ValueError: If the image is not a volume.
@@ -94,19 +94,19 @@ def pack_noise(image: PackedImage, seed: int = 0) -> list[Path]:
             stored[1:, ..., z] = np.clip(np.round(noise.numpy() / STEP), -32767, 32767)
     for index, file in enumerate(files):
         _write(file, stored[index], np.asarray(image.affine), STEP if index else 1)
-    del stored  # or Windows would keep the file
+    del stored  # Windows cannot delete a file that is still mapped
     begun.unlink()
     return files
 
 
 def mixed(one: Tensor, other: Tensor, turn: float) -> tuple[Tensor, Tensor]:
-    """Turn two independent draws into two others, as independent and as strong, by an angle in radians."""
+    """Rotate two independent draws of noise by an angle in radians into two new ones, independent and as strong."""
     a, b = math.cos(turn), math.sin(turn)
     return a * one + b * other, a * other - b * one
 
 
 def denoised(image: np.ndarray) -> np.ndarray:
-    """Return a slice, `(x, y)` in HU, with most of its noise taken off by non-local means; bone keeps its values."""
+    """Remove most of the noise of a slice, `(x, y)` in HU, by non-local means; bone keeps its values."""
     rough = image - gaussian_filter(image, 2.0)
     smooth = gaussian_filter(image, 3.0)
     tissue = (smooth > TISSUE[0]) & (smooth < TISSUE[1])
@@ -119,12 +119,12 @@ def denoised(image: np.ndarray) -> np.ndarray:
 
 
 def pack_all(data: Sequence[Mapping[str, str]], opening: MapTransform, seed: int = 0) -> None:
-    """Make what `pack_noise` makes of all training images.
+    """Run `pack_noise` on all training images.
 
     Args:
         data: training images.
         opening: opens an image as a `PackedImage` under ``image``.
-        seed: of the noise.
+        seed: seed of the noise.
     """
     for item in data:
         for file in pack_noise(opening({"image": item["image"]})["image"], seed):
@@ -139,7 +139,7 @@ def _write(file: Path, voxels: np.ndarray, affine: np.ndarray, step: float) -> N
 
 
 def _opened(path: Path, shape: tuple[int, ...]) -> np.memmap:
-    """Open the file of a run that was interrupted, or a new one of zeros."""
+    """Open the file of an interrupted run, or a new file of zeros."""
     if path.exists():
         return np.lib.format.open_memmap(path, mode="r+")
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""An image packed for training, of which windows are read."""
+"""Read windows of an image packed for training."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 class PackedImage:
-    """A one-channel image in a plain ``.nii`` file. Windows are read from disk; the image is never held in memory.
+    """A one-channel image in an uncompressed ``.nii`` file; windows are read from disk, so it is never fully in memory.
 
     Args:
         path: an uncompressed NIfTI file, see `bundle.training.data.packing.pack`.
@@ -28,22 +28,22 @@ class PackedImage:
         self.affine = torch.as_tensor(header.affine)
 
     def __getitem__(self, index: Any) -> Tensor:
-        """The voxels at an index over `(1, *spatial)`, float32; the index must begin with 0 or an ellipsis."""
+        """Return the voxels at an index into `(1, *spatial)`, float32; the index must begin with 0 or an ellipsis."""
         index = index[1:] if isinstance(index, tuple) and index[0] == 0 else index
         return torch.from_numpy(np.array(nibabel.Nifti1Image.from_filename(self.path).dataobj[index], np.float32))
 
     def slice(self, first: int, number: int = 1) -> PackedSlice:
-        """One slice as an image of its own: the mean of some slices, from the first on."""
+        """Return a single-slice image: the mean of ``number`` slices from ``first`` on."""
         return PackedSlice(self.path, first, number)
 
     def window(self, bounds: Sequence[tuple[int, int]]) -> Tensor:
-        """A window that may reach over the border, which is repeated there: `(1, *(stop - start))`, float32."""
+        """Return a window, `(1, *(stop - start))`, float32; beyond the image its border is repeated."""
         inside, padding = clip_window(bounds, self.shape[1:])
         return repeat_border(self[region(inside)][None, None], padding)[0]
 
 
 class PackedSlice(PackedImage):
-    """One slice of a packed volume, as thick as some of its slices: their mean, `(1, x, y, 1)`.
+    """Mean of adjacent slices of a packed volume, as an image of one thicker slice, `(1, x, y, 1)`.
 
     Args:
         path: an uncompressed NIfTI file of a volume.
@@ -59,7 +59,7 @@ class PackedSlice(PackedImage):
         self.affine[:, 2] *= number
 
     def __getitem__(self, index: Any) -> Tensor:
-        """The voxels at an index over `(1, x, y, 1)`, float32; the index must begin with 0 or an ellipsis."""
+        """Return the voxels at an index into `(1, x, y, 1)`, float32; the index must begin with 0 or an ellipsis."""
         index = index[1:] if isinstance(index, tuple) else ()
         x, y, z = index if len(index) == 3 else (slice(None),) * 3
         return super().__getitem__((0, x, y, self.slices)).mean(-1, keepdim=True)[..., z]

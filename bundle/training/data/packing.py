@@ -1,6 +1,6 @@
-"""Images packed for training: each is written once, oriented, as a plain file that windows are read from.
+"""Pack images for training: write each one once, oriented and uncompressed, so that windows are read quickly.
 
-``python -m bundle.training.data.packing FOLDER DESTINATION --limit 50MB`` packs a data set small enough to travel.
+``python -m bundle.training.data.packing FOLDER DESTINATION --limit 50MB`` packs a data set into a limited size.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from torch import Tensor
 
 
 class OpenPackedd(MapTransform):
-    """Open images for reading by windows. An image is packed the first time that it is opened.
+    """Open images for reading by windows. An image is packed when it is first opened.
 
     Args:
         keys: paths of images that `bundle.images.find_images` finds.
         folder: folder of the packed images.
-        steps: number of pyramid steps that they are pooled.
-        limits: range that they are clipped to before pooling, as the cascade's input is; null for none.
+        steps: number of pyramid steps by which they are pooled.
+        limits: range that they are clipped to before pooling, like the cascade's input; null for none.
         allow_missing_keys: do not raise if a key is missing.
     """
 
@@ -60,12 +60,12 @@ class OpenPackedd(MapTransform):
 def find_pairs(
     images: str | Path, labels: str | Path | None = None, held_out: Sequence[str] = ()
 ) -> list[dict[str, str]]:
-    """Training images, each with its target if there is a folder of targets.
+    """Find the training images, each with its target if there is a folder of targets.
 
     Args:
         images: a path, as for `bundle.images.find_images`.
         labels: folder of the targets, with the same names and grids; null for images alone.
-        held_out: names of images that are left out, with or without suffix.
+        held_out: names of images to leave out, with or without suffix.
 
     Raises:
         FileNotFoundError: If there is no image, or an image has no target.
@@ -85,12 +85,12 @@ def find_pairs(
 
 
 def read(path: str | Path) -> Tensor:
-    """Read an image `(1, *spatial)` with its affine; a volume in RAS, so that the first two axes span a slice.
+    """Read an image, `(1, *spatial)`, with its affine; volumes are in RAS, so that the first two axes span a slice.
 
     X-rays, which have a bit depth, are read as grey values, 0 to 255 (`bundle.images.bit_depth`).
 
     Raises:
-        ValueError: If it has more than one channel.
+        ValueError: If the image has more than one channel.
     """
     image = EnsureChannelFirst()(load_image(path))
     bits = depth_of(image)
@@ -101,16 +101,17 @@ def read(path: str | Path) -> Tensor:
 
 
 def pack(path: str | Path, folder: str | Path, steps: int = 0, limits: tuple[float, float] | None = None) -> Path:
-    """Write an image as an uncompressed ``.nii``, whole numbers as 16 bits. A file that exists is kept.
+    """Write an image as an uncompressed ``.nii``, integers with 16 bits. An existing file is kept.
 
     Args:
-        path: the image. The packed file's name depends on its path, size and time of change: a changed image is new.
-        folder: folder to write to, made if missing; pooled images go into a subfolder.
-        steps: number of pyramid steps that the image is pooled, for the training of a coarser scale.
+        path: the image. The packed file's name depends on its path, size and modification time, so that a changed image
+            is packed again.
+        folder: folder to write to, created if missing; pooled images go into a subfolder.
+        steps: number of pyramid steps by which the image is pooled, for training a coarser scale.
         limits: range that it is clipped to before pooling; null for none.
 
     Raises:
-        FileNotFoundError: If there is no such image.
+        FileNotFoundError: If the image does not exist.
         ValueError: If it has more than one channel.
     """
     path, folder = Path(path), Path(folder) / (f"pooled_{steps}" if steps else "")
@@ -137,7 +138,7 @@ def _pooled(image: Tensor, steps: int, limits: tuple[float, float] | None) -> Te
 
 
 def write_packed(image: Tensor, path: Path) -> None:
-    """Write voxels and affine; the file appears only when it is whole."""
+    """Write voxels and affine atomically: the file appears only when it is complete."""
     voxels = torch.as_tensor(image)[0].as_subclass(Tensor).numpy()
     limits = np.iinfo(np.int16)
     if np.array_equal(voxels, np.clip(np.round(voxels), limits.min, limits.max)):
@@ -149,15 +150,16 @@ def write_packed(image: Tensor, path: Path) -> None:
 
 
 def shrink(folder: str | Path, destination: str | Path, limit: str | int = "50MB", air: float = AIR) -> None:
-    """Pack the images of a folder into compressed files of a limited total size: bodies cropped, slices left out.
+    """Pack a folder of images into compressed files of a limited total size by cropping and leaving out slices.
 
-    Every image keeps the same fraction of its slices, a stack in its middle: the largest with which all images fit.
+    Images are cropped to the body. Each keeps the same fraction of its slices, centred: the largest of a few fractions
+    with which all images fit.
 
     Args:
         folder: folder of images.
-        destination: folder to write to, made if missing.
-        limit: total size in bytes, a number or text such as ``50MB``.
-        air: value that air does not exceed; what lies above is body.
+        destination: folder to write to, created if missing.
+        limit: total size in bytes, a number or a string such as ``50MB``.
+        air: largest value of air; higher values are body.
 
     Raises:
         ValueError: If not even a tenth of the slices fits.

@@ -1,4 +1,4 @@
-"""A window of an image at full resolution, large enough for one patch of a scale above 0."""
+"""Cut a window of an image at full resolution, large enough for one patch of a scale above 0."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform, Randomizable
 from monai.utils import ensure_tuple_rep
 
-#: How often another place is drawn for a patch whose centre is not in the body.
+#: Largest number of draws for a patch whose centre has to lie in the body.
 TRIES = 20
 
 
@@ -22,18 +22,18 @@ class RandScalePatchd(Randomizable, MapTransform):
     The scales above 0 are trained on patches (Uzunova et al. 2019, section 2.1); `RandWholeImaged` cuts for scale 0.
 
     Args:
-        keys: images of one grid, `(1, *spatial)`, in memory or a `PackedImage`, of which the window is read.
+        keys: images of one grid, `(1, *spatial)`, in memory or as `PackedImage`; only the window is read.
         scale: the scale to train, 1 or above.
         num_scales: number of scales of the cascade.
-        patch_size: voxels a side of the patch, at that scale.
-        margin: voxels a side that the network needs around the patch, at that scale (``Cascade.reach``).
-        crop_margin: voxels a side that a later transform crops, at full resolution (`kernel_pair_reach`).
-        foreground: share of patches whose centre must lie above ``air``, and so inside the body.
+        patch_size: side of the patch in voxels of that scale.
+        margin: voxels that the network needs on each side of the patch, at that scale (``Cascade.reach``).
+        crop_margin: voxels that a later transform crops on each side, at full resolution (`kernel_pair_reach`).
+        foreground: fraction of patches whose centre must lie above ``air``, and so inside the body.
         air: the largest value of air and background, in the images' units.
         pixel_size_range: range of pixel sizes in mm, drawn log-uniformly for each patch. If the image's pixels are
             larger, the window is enlarged in the slice, since a kernel changes fine pixels more than coarse ones.
-            Null leaves them.
-        max_zoom: the most that a window is enlarged.
+            Null keeps the pixel size.
+        max_zoom: largest factor by which a window is enlarged.
         allow_missing_keys: do not raise if a key is missing.
 
     Raises:
@@ -64,10 +64,10 @@ class RandScalePatchd(Randomizable, MapTransform):
         self.foreground, self.air = foreground, air
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Cut the window; put ``spacing``, ``origin`` and the ``factors`` of the pyramid beside it.
+        """Cut the window, and add ``spacing``, ``origin`` and the ``factors`` of the pyramid.
 
-        A window for which the scales before have a result (`RandGeneratedd`) is not enlarged, and begins where their
-        voxels begin.
+        If the previous scales have translated the image (`RandGeneratedd`), the window is not enlarged and is aligned
+        with their voxels.
 
         Raises:
             ValueError: If the images differ in shape.
@@ -97,7 +97,7 @@ class RandScalePatchd(Randomizable, MapTransform):
         return out | {"origin": starts, "spacing": spacing_after(native, bounds, sides), "factors": factors}
 
     def draw_centre(self, image: Any, shape: Sequence[int]) -> list[int]:
-        """Draw the voxel in the middle of the window."""
+        """Draw the central voxel of the window."""
         for _ in range(TRIES):
             centre = [int(self.R.randint(size)) for size in shape]
             if self.R.rand() > self.foreground or float(image[(0, *centre)]) > self.air:
@@ -106,8 +106,8 @@ class RandScalePatchd(Randomizable, MapTransform):
 
 
 def window_side(patch_size: int, margin: int) -> int:
-    """Voxels of a scale that a window spans along one axis.
+    """Return the length of a window along one axis, in voxels of its scale.
 
-    A multiple of two, and at least two voxels more a side than patch and margin, for the upsampling.
+    The length is even and exceeds patch and margin by at least two voxels on each side, for the upsampling.
     """
     return (patch_size + 2 * margin + 5) // 2 * 2

@@ -1,4 +1,4 @@
-"""A sharp source and its soft target: a simulated scan, drawn for every patch, or a real pair."""
+"""Make pairs of a sharp source and its soft target: simulated anew for each patch, or real."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform, Randomizable
 from torch import Tensor
 
-#: Most slices that are averaged into a thicker one.
+#: Largest number of slices that are averaged into a thicker one.
 MOST_SLICES = 5
 
 
 @dataclass(frozen=True)
 class SimulatedScan:
-    """One simulated scan of one patient.
+    """One simulated scan of a patient.
 
     Args:
         kernel: kernel of the source; that of the target is `scanner.SOFT`.
         dose: see `bundle.scanner.acquire`.
         slices: number of slices that are averaged, odd.
         digital: round the source and clip it to the 12 bits of a scanner.
-        found: kernel that is taken for the source's when the source is matched; null if none was found.
-        turn: angle in radians that mixes two draws of noise, so that every scan has noise of its own.
+        found: kernel that was estimated for the source, and is used to match it; null if none was found.
+        turn: angle in radians that mixes two draws of noise, so that each scan has its own noise.
     """
 
     kernel: scanner.Kernel
@@ -48,14 +48,14 @@ class SimulatedScan:
         origin: Sequence[int] | None = None,
         noise: Sequence[Tensor] = (),
     ) -> tuple[Tensor, Tensor]:
-        """Source and target of an image, each smaller by `kernel_pair_reach` voxels a side.
+        """Return source and target of an image, each `kernel_pair_reach` voxels smaller on each side.
 
         Args:
             image: `(*spatial)` in HU.
-            spacing: voxel size in mm.
-            seed: of noise that is equally strong everywhere.
-            origin: of such noise, see `bundle.scanner.acquire`.
-            noise: two draws of noise made in projections (`bundle.training.data.noise`), in its place.
+            spacing: voxel spacing in mm.
+            seed: seed of stationary noise.
+            origin: origin of stationary noise, see `bundle.scanner.acquire`.
+            noise: two draws of noise made in projections (`bundle.training.data.noise`), used instead.
         """
         if image.ndim == 3:
             extra = (MOST_SLICES - self.slices) // 2
@@ -78,17 +78,17 @@ class SimulatedScan:
 class RandKernelPaird(Randomizable, MapTransform):
     """Simulate a sharp source and its soft target from a soft-kernel CT.
 
-    Kernel, dose, slice thickness and noise are drawn for every image, so that the network does not depend on the
-    scanner. The source is matched to the soft kernel as in inference (`bundle.scanner.matched_window`), with the errors
-    that estimating a kernel makes, and sometimes not at all. If a target is present, the pair is a real one, and is
-    only matched. Noise that comes with the CT (`bundle.training.data.noise`) is taken in place of drawn noise.
+    Kernel, dose, slice thickness and noise are drawn for each image, so that the network does not depend on the
+    scanner. The source is matched to the soft kernel as in inference (`bundle.scanner.matched_window`), with typical
+    errors of kernel estimation, and sometimes not at all. If a target is present, the pair is real and only the source
+    is matched. Noise that comes with the CT (`bundle.training.data.noise`) replaces drawn noise.
 
     Args:
-        keys: the CT in HU, `(1, *spatial)`; replaced by the source, `kernel_pair_reach` voxels smaller a side.
+        keys: the CT in HU, `(1, *spatial)`; replaced by the source, `kernel_pair_reach` voxels smaller on each side.
         label_key: key of the target.
         dose: range of the dose, drawn log-uniformly (see `bundle.scanner.acquire`).
         thickness: range of the slice thickness in mm, drawn log-uniformly; up to ``MOST_SLICES`` are averaged.
-        same_kernel_prob: probability that source and target have the same kernel, so that a soft image is left alone.
+        same_kernel_prob: probability that source and target share a kernel, which teaches to leave soft images alone.
         quantize_prob: probability that the source is rounded and clipped to the 12 bits of a scanner.
         found_prob: probability that the source's kernel was found, so that the source is matched.
         found_error: standard deviation of the found kernel's parameters, relative to the true ones (see `misjudged`).
@@ -113,7 +113,7 @@ class RandKernelPaird(Randomizable, MapTransform):
         self.found_prob, self.found_error, self.wrong_prob = found_prob, found_error, wrong_prob
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Replace the CT by source and target; of a real pair, replace both."""
+        """Replace the CT by source and target; replace both images of a real pair."""
         out = dict(data)
         spacing = tuple(out["spacing"])
         noise = [out.pop(field)[0] for field in FIELDS if field in out]
@@ -136,7 +136,7 @@ class RandKernelPaird(Randomizable, MapTransform):
         return out
 
     def acquisition(self, spacing: Sequence[float], generator: torch.Generator) -> SimulatedScan:
-        """Draw a scan."""
+        """Draw the parameters of a scan."""
         kernel = scanner.SOFT if self.R.rand() < self.same_kernel_prob else scanner.Kernel.random(generator)
         slices = 1
         if len(spacing) == 3:
@@ -152,7 +152,7 @@ class RandKernelPaird(Randomizable, MapTransform):
         )
 
     def misjudge(self, kernel: scanner.Kernel, generator: torch.Generator) -> scanner.Kernel:
-        """The kernel as it might be estimated from its noise: slightly wrong, sometimes wrong altogether."""
+        """Return a kernel as it might be estimated from noise: slightly wrong, sometimes completely wrong."""
         drawn = misjudged(kernel, self.found_error, self.R)
         return scanner.Kernel.random(generator) if self.R.rand() < self.wrong_prob else drawn
 
@@ -161,7 +161,7 @@ class FindKerneld(MapTransform):
     """Estimate the kernel of real source images from their noise, and add it as ``kernel``.
 
     Args:
-        keys: the source, a `PackedImage`; estimated only if there is a target, once for each file.
+        keys: the source, a `PackedImage`; its kernel is estimated once per file, and only if there is a target.
         label_key: key of the target.
     """
 
@@ -171,7 +171,7 @@ class FindKerneld(MapTransform):
         self.known: dict[str, scanner.Kernel | None] = {}
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Add the kernel, if there is a target and enough flat tissue."""
+        """Add the kernel if there is a target; null without enough flat tissue."""
         out = dict(data)
         for key in self.key_iterator(out):
             image: PackedImage = out[key]
@@ -183,13 +183,13 @@ class FindKerneld(MapTransform):
 
 
 def kernel_pair_reach(spatial_dims: int, kernel_pairs: bool = True) -> tuple[int, ...]:
-    """Voxels that `RandKernelPaird` crops at each side, per axis; zeros without kernel pairs."""
+    """Return the voxels that `RandKernelPaird` crops on each side, per axis; zeros without kernel pairs."""
     sides = (2 * scanner.RADIUS, 2 * scanner.RADIUS, MOST_SLICES // 2) if kernel_pairs else (0, 0, 0)
     return sides[:spatial_dims]
 
 
 def as_shown(sharp: Tensor, spacing: Sequence[float], found: scanner.Kernel | None) -> Tensor:
-    """The source as the cascade sees it in inference, `RADIUS` voxels smaller a side in the slice."""
+    """Return the source as the cascade sees it in inference, cropped by `RADIUS` voxels on each side of the slice."""
     if found is None:
         return _inner(sharp)
     volume = sharp[..., None] if sharp.ndim == 2 else sharp
@@ -198,7 +198,10 @@ def as_shown(sharp: Tensor, spacing: Sequence[float], found: scanner.Kernel | No
 
 
 def misjudged(kernel: scanner.Kernel, error: float, random: np.random.RandomState) -> scanner.Kernel:
-    """A slightly wrong kernel: half and position by ``error``, order and edge, which noise tells less well, by more."""
+    """Return a slightly wrong kernel: half and position are off by ``error``, order and edge by more.
+
+    Noise determines the order and the edge less precisely.
+    """
     half, order, edge, position = random.normal(size=4) * error
     return scanner.Kernel(
         half=kernel.half * float(np.exp(half)),
@@ -210,5 +213,5 @@ def misjudged(kernel: scanner.Kernel, error: float, random: np.random.RandomStat
 
 
 def _inner(image: Tensor) -> Tensor:
-    """The image without `RADIUS` voxels a side in the slice."""
+    """Crop `RADIUS` voxels on each side of the slice."""
     return image[scanner.RADIUS : -scanner.RADIUS, scanner.RADIUS : -scanner.RADIUS]

@@ -1,4 +1,4 @@
-"""An image at full resolution, or a large part of it, for scale 0."""
+"""Cut an image at full resolution, or a large part of it, for training scale 0."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ class RandWholeImaged(Randomizable, MapTransform):
     Scale 0 is trained on whole images (Uzunova et al. 2019, section 2.1); `RandScalePatchd` cuts for the others.
 
     Args:
-        keys: images of one grid, `(1, *spatial)`, in memory or a `PackedImage`.
+        keys: images of one grid, `(1, *spatial)`, in memory or as `PackedImage`.
         num_scales: number of scales of the cascade.
-        patch_size: the least voxels a side that are kept, at scale 0.
-        crop_margin: voxels a side that a later transform crops, at full resolution (`kernel_pair_reach`).
-        crop_fraction: the least fraction of each axis that is kept, drawn for each image and axis; 1 keeps all.
+        patch_size: smallest side that is kept, in voxels of scale 0.
+        crop_margin: voxels that a later transform crops on each side, at full resolution (`kernel_pair_reach`).
+        crop_fraction: smallest fraction of each axis that is kept; the fraction is drawn for each image and axis. 1
+            keeps all.
         zoom_range: range of factors by which each axis is zoomed, drawn log-uniformly for each image and axis; null
             for none.
-        resize_to: voxels a side, at scale 0, that every image is resized to; null keeps its own.
+        resize_to: side, in voxels of scale 0, that each image is resized to; null keeps its size.
         allow_missing_keys: do not raise if a key is missing.
     """
 
@@ -46,7 +47,7 @@ class RandWholeImaged(Randomizable, MapTransform):
         self.crop_fraction, self.zoom_range, self.resize_to = crop_fraction, zoom_range, resize_to
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Cut the image; put ``spacing``, ``origin`` and the ``factors`` of the pyramid beside it.
+        """Cut the image, and add ``spacing``, ``origin`` and the ``factors`` of the pyramid.
 
         Raises:
             ValueError: If the images differ in shape.

@@ -1,4 +1,4 @@
-"""What cutting a patch and cutting a whole image have in common: windows of full resolution, and their resampling."""
+"""Cut and resample windows at full resolution, for patches and whole images."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from bundle.training.data.packed_image import PackedImage
 from torch import Tensor
 from torch.nn import functional as F
 
-#: HU that air does not exceed, noise included; what lies above is body.
+#: Largest HU of air, including noise; higher values are body.
 AIR = -950.0
 
 
 def shape_of_all(images: Mapping[Hashable, Any]) -> tuple[int, ...]:
-    """The shape that all images have, `(*spatial)`.
+    """Return the common shape of all images, `(*spatial)`.
 
     Raises:
         ValueError: If their shapes differ.
@@ -28,7 +28,7 @@ def shape_of_all(images: Mapping[Hashable, Any]) -> tuple[int, ...]:
 
 
 def voxels_per_step(factors: Sequence[Sequence[int]], steps: int) -> list[int]:
-    """Voxels of full resolution in one voxel after the first steps of a pyramid, per axis."""
+    """Return the number of full-resolution voxels per voxel after the first steps of a pyramid, per axis."""
     step = [1] * len(factors[0])
     for factor in factors[:steps]:
         step = [a * b for a, b in zip(step, factor, strict=True)]
@@ -36,19 +36,19 @@ def voxels_per_step(factors: Sequence[Sequence[int]], steps: int) -> list[int]:
 
 
 def cut(image: Tensor | PackedImage, bounds: Sequence[tuple[int, int]]) -> Tensor:
-    """A window of an image `(1, *spatial)`, from memory or disk; the border is repeated beyond it."""
+    """Return a window of an image, `(1, *spatial)`, from memory or disk; beyond the image its border is repeated."""
     if isinstance(image, PackedImage):
         return image.window(bounds)
     return read_window(torch.as_tensor(image).as_subclass(Tensor).float()[None], bounds)[0]
 
 
 def spacing_after(spacing: Sequence[float], bounds: Sequence[tuple[int, int]], sides: Sequence[int]) -> list[float]:
-    """Voxel size in mm of a window that was resampled to a number of voxels per axis."""
+    """Return the voxel spacing in mm of a window that was resampled to a number of voxels per axis."""
     return [size * (stop - start) / side for size, (start, stop), side in zip(spacing, bounds, sides, strict=True)]
 
 
 def enlarge(image: Tensor, size: Sequence[int]) -> Tensor:
-    """Interpolate the slices of an image, `(1, x, y)` or `(1, x, y, z)`, to a size; cubic, to keep them as sharp."""
+    """Resize the slices of an image, `(1, x, y)` or `(1, x, y, z)`; bicubic, to keep them sharp."""
     if tuple(image.shape[1:3]) == tuple(size):
         return image
     slices = image[0].reshape(*image.shape[1:3], -1).movedim(-1, 0)[None]
@@ -57,5 +57,5 @@ def enlarge(image: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def resize(image: Tensor, size: Sequence[int]) -> Tensor:
-    """Interpolate an image, `(1, *spatial)`, linearly to a size."""
+    """Resize an image, `(1, *spatial)`, by linear interpolation."""
     return F.interpolate(image[None], tuple(size), mode="trilinear" if len(size) == 3 else "bilinear")[0]

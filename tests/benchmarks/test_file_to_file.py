@@ -1,0 +1,24 @@
+"""Each source is translated in memory and on disk, and compared with the networks in memory."""
+
+import pytest
+
+from benchmarks import file_to_file
+
+
+@pytest.mark.bench
+@pytest.mark.slow
+def test_a_row_for_each_source_and_way(tmp_path, capsys):
+    small = {"tile_size": 16, "check_input": "off", "network_def#fine#blocks": [1, 1, 1], "handlers": []}
+    file_to_file.main(side=24, sources=["volume.nii.gz", "series"], folder=str(tmp_path), **small)
+    *_, head, _, first, second, third, fourth, last = capsys.readouterr().out.splitlines()
+    rows = [[cell.strip() for cell in row.strip("|").split("|")] for row in (first, second, third, fourth)]
+    assert [row[:2] for row in rows] == [
+        ["volume.nii.gz", "in memory"],
+        ["volume.nii.gz", "on disk"],
+        ["series", "in memory"],
+        ["series", "on disk"],
+    ]
+    assert "times the networks" in head and last.startswith("networks alone, in memory: ")
+    for *_, seconds, before, cascade, after, _, ratio in rows:
+        assert float(ratio) > 1 and abs(float(seconds) - float(before) - float(cascade) - float(after)) < 0.2
+    assert not list(tmp_path.iterdir())
