@@ -16,17 +16,16 @@ from functools import lru_cache
 import numpy as np
 import torch
 from bundle.scanner.clipping import unclipped
-from bundle.scanner.filters import RADIUS, filter_taps, filtered, with_border
+from bundle.scanner.filters import RADIUS, filter_taps, filtered, parts, with_border
 from bundle.scanner.flat import FILTER_RANGE
 from bundle.scanner.kernel import frequencies
-from bundle.scanner.matching import AT_ONCE
 from bundle.scanner.transfer import Transfer
 from monai.networks.layers import gaussian_1d
 from torch import Tensor
 from torch.nn import functional as F
 
 SMOOTHING = 1.4  # mm: standard deviation of the in-slice Gaussian that smooths the values at which levels are looked up
-REACH = 2 * RADIUS  # voxels on each side, in the slice, on which a result depends
+REACH = 3 * RADIUS  # voxels on each side, in the slice, on which a result depends: for clipping, filter and levels
 
 
 @dataclass(frozen=True)
@@ -64,14 +63,13 @@ def converted(image: Tensor, spacing: Sequence[float], conversion: Conversion) -
     """
     image = image.to(torch.float32)
     out = torch.empty_like(image)
-    step = max(1, AT_ONCE // (image.shape[0] * image.shape[1]))
     taps = _taps(conversion.filter, (float(spacing[0]), float(spacing[1])))
-    for z in range(0, image.shape[2], step):
-        slices = filtered(with_border(prepared(image[..., z : z + step])), taps)
+    for rows, slices, read in parts(image.shape, REACH):
+        shown = filtered(with_border(prepared(image[read, :, slices])), taps)
         if conversion.levels:
-            shift = np.interp(smoothed(slices, spacing).numpy(), conversion.levels, conversion.shifts)
-            slices = slices + torch.from_numpy(shift).to(torch.float32)
-        out[..., z : z + step] = slices
+            shift = np.interp(smoothed(shown, spacing).numpy(), conversion.levels, conversion.shifts)
+            shown = shown + torch.from_numpy(shift).to(torch.float32)
+        out[rows, :, slices] = shown[rows.start - read.start :][: rows.stop - rows.start]
     return out
 
 

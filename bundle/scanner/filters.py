@@ -8,6 +8,7 @@ A filter has `RADIUS` taps on each side; only voxels with all their neighbours a
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 import torch
@@ -16,6 +17,7 @@ from scipy.fft import next_fast_len
 from torch import Tensor
 from torch.nn import functional as F
 
+AT_ONCE = 2**20  # most voxels filtered at once, whole slices or rows of one, to bound the memory
 RADIUS = 12  # voxels; up to 0.9 Nyquist, the taps follow the transfer function within 3 %
 
 
@@ -47,6 +49,24 @@ def spectrum(taps: Tensor, shape: tuple[int, int], device: torch.device) -> Tens
 def with_border(image: Tensor) -> Tensor:
     """Repeat the border of an image, `(x, y, z)`, by `RADIUS` voxels on each side of the first two axes."""
     return F.pad(image.movedim(-1, 0)[:, None], (RADIUS,) * 4, mode="replicate")[:, 0].movedim(0, -1)
+
+
+def parts(shape: Sequence[int], reach: int) -> Iterator[tuple[slice, slice, slice]]:
+    """Yield the parts in which to filter a CT: whole slices, or rows of one slice if it is too large for `AT_ONCE`.
+
+    Args:
+        shape: `(x, y, z)` of the CT.
+        reach: rows on each side on which a result depends.
+
+    Yields:
+        Rows and slices of the part, and the rows to read: ``reach`` more on each side, where the CT has them.
+    """
+    x, y, z = shape
+    rows, step = (x, max(AT_ONCE // (x * y), 1)) if x * y <= AT_ONCE else (max(AT_ONCE // y - 2 * reach, reach), 1)
+    for row in range(0, x, rows):
+        part = slice(row, min(row + rows, x))
+        for first in range(0, z, step):
+            yield part, slice(first, min(first + step, z)), slice(max(row - reach, 0), min(part.stop + reach, x))
 
 
 def filtered(image: Tensor, taps: Tensor) -> Tensor:

@@ -10,12 +10,12 @@ from functools import lru_cache
 
 import torch
 from bundle.scanner.clipping import unclipped
-from bundle.scanner.filters import filter_taps, filtered, with_border
+from bundle.scanner.filters import RADIUS, filter_taps, filtered, parts, with_border
 from bundle.scanner.flat import FILTER_RANGE
 from bundle.scanner.kernel import SOFT, Kernel, frequencies, ratio
 from torch import Tensor
 
-AT_ONCE = 2**20  # most voxels filtered at once, in whole slices, to bound the memory
+REACH = 2 * RADIUS  # voxels on each side, in the slice, on which a result depends: for clipping, and for the filter
 
 
 def matched(image: Tensor, spacing: Sequence[float], kernel: Kernel, target: Kernel = SOFT) -> Tensor:
@@ -31,10 +31,10 @@ def matched(image: Tensor, spacing: Sequence[float], kernel: Kernel, target: Ker
     """
     image = image.to(torch.float32)
     out = torch.empty_like(image)
-    step = max(1, AT_ONCE // (image.shape[0] * image.shape[1]))
-    for z in range(0, image.shape[2], step):
-        restored = unclipped(image[..., z : z + step].movedim(-1, 0)).movedim(0, -1)
-        out[..., z : z + step] = matched_window(with_border(restored), spacing, kernel, target)
+    for rows, slices, read in parts(image.shape, REACH):
+        restored = unclipped(image[read, :, slices].movedim(-1, 0)).movedim(0, -1)
+        shown = matched_window(with_border(restored), spacing, kernel, target)
+        out[rows, :, slices] = shown[rows.start - read.start :][: rows.stop - rows.start]
     return out
 
 

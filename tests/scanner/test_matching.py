@@ -6,7 +6,21 @@ import pytest
 import torch
 
 from bundle import scanner
-from bundle.scanner import SHARP, SOFT, Kernel, acquire, find_kernel, frequencies, matched, matched_window, ratio
+from bundle.scanner import (
+    SHARP,
+    SOFT,
+    Conversion,
+    Kernel,
+    Transfer,
+    acquire,
+    converted,
+    filters,
+    find_kernel,
+    frequencies,
+    matched,
+    matched_window,
+    ratio,
+)
 
 SPACING = (0.7, 0.7, 2.0)
 
@@ -84,3 +98,17 @@ def test_frequencies_and_filters_agree():
     shown = matched(wave.float(), SPACING, SHARP)
     gain = float(shown[60:140, 20].abs().max() / 100)
     assert gain == pytest.approx(float(ratio(SOFT, SHARP, f)), rel=0.03) and taps.shape == (25, 25)
+
+
+@pytest.mark.parametrize("levels", [(), (-1000.0, -500.0, 100.0)], ids=["filter", "filter and levels"])
+def test_rows_of_a_large_slice_give_the_numbers_of_the_whole(monkeypatch, levels):
+    """Also where voxels were clipped, whose neighbourhood counts; so the memory does not grow with the slice."""
+    torch.manual_seed(0)
+    image = (torch.randn(150, 60, 3) * 60 - 960).round().clamp(min=-1024)
+    conversion = Conversion(Transfer((0.0, 0.3, 0.8), (1.0, 0.6, 0.1)), levels, (3.0, -2.0, 1.0)[: len(levels)])
+    whole = matched(image, SPACING, SHARP), converted(image, SPACING, conversion)
+    monkeypatch.setattr(filters, "AT_ONCE", 100 * 60)
+    assert len({rows.start for rows, _, _ in filters.parts(image.shape, 2 * scanner.RADIUS)}) > 1
+    in_rows = matched(image, SPACING, SHARP), converted(image, SPACING, conversion)
+    for one, other in zip(whole, in_rows, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-3, rtol=0)
