@@ -46,7 +46,7 @@ class Upload:
         file.seek(position)
         if not _WHOLE.get(end, _no_other)(head):
             raise ValueError(
-                f"{name}: file {show(last)} is no {end or 'DICOM'} file with header and voxels in one; send it as such."
+                f"{name}: file {show(last)} is not a {end or 'DICOM'} file with header and voxels in one; send one."
             )
 
 

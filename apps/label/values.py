@@ -157,7 +157,7 @@ class Text:
         if value == "" and self.empty:
             return
         if not isinstance(value, str) or len(value) > self.longest or not re.fullmatch(self.pattern, value):
-            raise ValueError(f"{name} {show(value)} is no {self.like}.")
+            raise ValueError(f"{name} {show(value)} is not a {self.like}.")
 
 
 @dataclass(frozen=True)
