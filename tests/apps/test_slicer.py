@@ -157,7 +157,7 @@ def test_a_server_that_is_away_is_told_in_one_sentence(slicer, source):
 @pytest.mark.parametrize(
     "info, error, message",
     [
-        (b"<html>", None, "no MONAI Label server"),
+        (b"<html>", None, "not a MONAI Label server"),
         ({"models": {"spleen": {}}}, None, "serves spleen, and not ct_kernel_translation_gan"),
         (INFO, (500, {"detail": "conditioning 'edges' is not known"}), "refused: conditioning 'edges' is not known"),
         (INFO, (500, b"Internal Server Error"), r"Internal Server Error \(HTTP 500\)"),

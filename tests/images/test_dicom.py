@@ -417,7 +417,7 @@ def test_only_ct_in_hounsfield_units_is_derived_from(tmp_path, name, value, ct):
     (file,) = write_series(tmp_path / "source", hounsfield((4, 3, 1)), edit=lambda ds, **_: setattr(ds, name, value))
     assert is_ct(file) == ct
     if not ct:
-        with pytest.raises(ValueError, match="no CT image in HU; take output_ext"):
+        with pytest.raises(ValueError, match="not a CT image in HU; take output_ext"):
             DerivedSeries([file], tmp_path / "result", (4, 3, 1), np.eye(4))
 
 

@@ -173,7 +173,9 @@ def test_several_frames_are_told_with_the_way_out(tmp_path, modality):
     ds.PerFrameFunctionalGroupsSequence = [Dataset()]
     ds.save_as(tmp_path / "enhanced.dcm")
     assert find_images(tmp_path) == [str(tmp_path / "enhanced.dcm")]
-    with pytest.raises(ImageError, match=r"enhanced\.dcm' has 3 frames; a volume of several frames is not read: write"):
+    with pytest.raises(
+        ImageError, match=r"enhanced\.dcm' has 3 frames; a volume of several frames is not read: convert"
+    ):
         open_image(tmp_path / "enhanced.dcm")
 
 

@@ -74,7 +74,7 @@ def test_other_images_get_what_applies():
 
 
 def test_only_slices_are_read():
-    """Of a CT whose densities are known, one by one and as many, however large it is: memory does not grow with it."""
+    """Of a CT whose densities are known, at most three at once, and as many, however large it is: memory does not grow."""
     thickness = []
 
     def read(window):
@@ -87,7 +87,7 @@ def test_only_slices_are_read():
         thickness.clear()
         image = replace(held(np.broadcast_to(np.int16(0), (96, 96, depth)), np.eye(4)), read=read)
         assert facts_of(Volume(image), Volume(image), True, densities=known)["noise"]["patches"] == 200
-        assert set(thickness) == {1}
+        assert set(thickness) == {1, 3}  # an edge is looked at with the slices beside it
         counts.append(len(thickness))
     assert counts[1] <= 1.1 * counts[0] < 2000
 

@@ -50,12 +50,12 @@ def test_a_quotient_is_bounded():
     ("change", "message"),
     [
         ({"version": 2}, "version is not 1"),
-        ({"kernels": "$__import__('os')"}, "no list of at most"),
+        ({"kernels": "$__import__('os')"}, "not a list of at most"),
         ({"kernels": [{"name": "x", "knots": [0, 1], "gains": [1, "$1"]}]}, "holds what is not a number"),
         ({"kernels": [{"name": "x", "knots": [0, 1], "gains": [1, 1e9]}]}, "holds what is not a number"),
         ({"kernels": [{"name": "x", "knots": [0, 1], "gains": [1, float("nan")]}]}, "NaN is not a number of JSON"),
         ({"kernels": [{"name": "x", "knots": list(range(300)), "gains": [1]}]}, "at most 256 numbers"),
-        ({"kernels": [{"name": "\x1b[2J", "knots": [0, 1], "gains": [1, 1]}]}, "no printable text"),
+        ({"kernels": [{"name": "\x1b[2J", "knots": [0, 1], "gains": [1, 1]}]}, "not printable text"),
         ({"kernels": [{"name": "x", "knots": [1, 0], "gains": [1, 1]}]}, "do not increase from 0"),
     ],
 )

@@ -43,7 +43,7 @@ RULES = {
     "white noise of 300 HU": "is noise",
     "uniform noise, -1000 to 1000": "is noise",
     "colours, three slices": "has values from 0 up",
-    "NaN at a corner": "no finite numbers",
+    "NaN at a corner": "not finite numbers",
 }
 
 
