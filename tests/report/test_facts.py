@@ -74,7 +74,7 @@ def test_other_images_get_what_applies():
 
 
 def test_only_slices_are_read():
-    """Of a CT whose densities are known, at most three at once, and as many, however large it is: memory does not grow."""
+    """Of a CT whose densities are known, three at most at once, and as many, however large it is."""
     thickness = []
 
     def read(window):
