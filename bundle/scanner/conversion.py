@@ -16,7 +16,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 from bundle.scanner.clipping import unclipped
-from bundle.scanner.filters import RADIUS, filter_taps, filtered, parts, with_border
+from bundle.scanner.filters import RADIUS, filter_taps, filtered, in_parts, with_border
 from bundle.scanner.flat import FILTER_RANGE
 from bundle.scanner.kernel import frequencies
 from bundle.scanner.transfer import Transfer
@@ -61,16 +61,16 @@ def converted(image: Tensor, spacing: Sequence[float], conversion: Conversion) -
         spacing: voxel spacing in mm, of the first two axes.
         conversion: the calibrated conversion.
     """
-    image = image.to(torch.float32)
-    out = torch.empty_like(image)
     taps = _taps(conversion.filter, (float(spacing[0]), float(spacing[1])))
-    for rows, slices, read in parts(image.shape, REACH):
-        shown = filtered(with_border(prepared(image[read, :, slices])), taps)
-        if conversion.levels:
-            shift = np.interp(smoothed(shown, spacing).numpy(), conversion.levels, conversion.shifts)
-            shown = shown + torch.from_numpy(shift).to(torch.float32)
-        out[rows, :, slices] = shown[rows.start - read.start :][: rows.stop - rows.start]
-    return out
+
+    def change(part: Tensor) -> Tensor:
+        shown = filtered(with_border(prepared(part)), taps)
+        if not conversion.levels:
+            return shown
+        shift = np.interp(smoothed(shown, spacing).numpy(), conversion.levels, conversion.shifts)
+        return shown + torch.from_numpy(shift).to(torch.float32)
+
+    return in_parts(image, REACH, change)
 
 
 def prepared(image: Tensor) -> Tensor:
@@ -80,11 +80,16 @@ def prepared(image: Tensor) -> Tensor:
 
 def smoothed(image: Tensor, spacing: Sequence[float]) -> Tensor:
     """Return the smoothed image at which the shift of levels is looked up, `(x, y, z)`."""
+    return filtered(with_border(image), _smoothing(float(spacing[0]), float(spacing[1])))
+
+
+@lru_cache(maxsize=64)
+def _smoothing(*spacing: float) -> Tensor:
     x, y = (
         gaussian_1d(torch.tensor(SMOOTHING / mm), RADIUS * mm / SMOOTHING, approx="sampled", normalize=True)
-        for mm in spacing[:2]
+        for mm in spacing
     )
-    return filtered(with_border(image), torch.outer(_centred(x), _centred(y)))
+    return torch.outer(_centred(x), _centred(y))
 
 
 def _centred(taps: Tensor) -> Tensor:

@@ -48,6 +48,7 @@ KNOTS = tuple(round(0.04 * k, 2) for k in range(41))  # 0 to 1.6 cycles/mm
 UNDERSHOOTS = 12  # iterations that predict the undershoot; each halves what is missing
 PADDED = 4096  # length of a line spread function for its Fourier transform
 _EDGES = np.arange(-13.0, 13.0 + STEP / 2, STEP)
+_SHAPE = (2 * SECTORS, len(_EDGES) - 1)
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,8 @@ class EdgeSpread:
         surface: what the profiles cross.
     """
 
-    total: np.ndarray = field(default_factory=lambda: np.zeros((2 * SECTORS, len(_EDGES) - 1)))
-    count: np.ndarray = field(default_factory=lambda: np.zeros((2 * SECTORS, len(_EDGES) - 1)))
+    total: np.ndarray = field(default_factory=lambda: np.zeros(_SHAPE))
+    count: np.ndarray = field(default_factory=lambda: np.zeros(_SHAPE))
     profiles: int = 0
     upright: bool = True
     surface: str = "the skin"
@@ -134,9 +135,8 @@ def _edges(image: Slices, spacing: Sequence[float], surface: str, threads: int) 
         bins = np.digitize(position, _EDGES) - 1
         ok = (bins >= 0) & (bins < len(_EDGES) - 1)
         at = ((2 * sector + z % 2)[:, None] * (len(_EDGES) - 1) + bins)[ok]
-        shape = (2 * SECTORS, len(_EDGES) - 1)
-        total = np.bincount(at, values[ok], math.prod(shape)).reshape(shape)
-        count = np.bincount(at, minlength=math.prod(shape)).reshape(shape)
+        total = np.bincount(at, values[ok], math.prod(_SHAPE)).reshape(_SHAPE)
+        count = np.bincount(at, minlength=math.prod(_SHAPE)).reshape(_SHAPE)
         return EdgeSpread(total, count, len(sector), bool(beside), surface)
 
     each = side_by_side(inner or [0], read, crossed, at_once(image.shape, threads))

@@ -8,7 +8,7 @@ A filter has `RADIUS` taps on each side; only voxels with all their neighbours a
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 
 import torch
@@ -17,7 +17,7 @@ from scipy.fft import next_fast_len
 from torch import Tensor
 from torch.nn import functional as F
 
-AT_ONCE = 2**20  # most voxels filtered at once, whole slices or rows of one, to bound the memory
+AT_ONCE = 2**20  # most voxels filtered or searched at once, whole slices or rows of one, to bound the memory
 RADIUS = 12  # voxels; up to 0.9 Nyquist, the taps follow the transfer function within 3 %
 
 
@@ -69,6 +69,22 @@ def parts(shape: Sequence[int], reach: int) -> Iterator[tuple[slice, slice, slic
             yield part, slice(first, min(first + step, z)), slice(max(row - reach, 0), min(part.stop + reach, x))
 
 
+def in_parts(image: Tensor, reach: int, change: Callable[[Tensor], Tensor]) -> Tensor:
+    """Change a CT part by part, in memory that does not grow with it: the same shape, float32.
+
+    Args:
+        image: `(x, y, z)`.
+        reach: rows on each side on which a result depends.
+        change: returns a part of the CT, changed.
+    """
+    image = image.to(torch.float32)
+    out = torch.empty_like(image)
+    for rows, slices, read in parts(image.shape, reach):
+        changed = change(image[read, :, slices])
+        out[rows, :, slices] = changed[rows.start - read.start :][: rows.stop - rows.start]
+    return out
+
+
 def filtered(image: Tensor, taps: Tensor) -> Tensor:
     """Filter an image, `(x, y, z)`, slice by slice with centred taps: `(x - 2 RADIUS, y - 2 RADIUS, z)`, float32."""
     slices = image.to(torch.float32).movedim(-1, 0)
@@ -78,6 +94,6 @@ def filtered(image: Tensor, taps: Tensor) -> Tensor:
     return whole[:, RADIUS : x - RADIUS, RADIUS : y - RADIUS].movedim(0, -1)
 
 
-@lru_cache(maxsize=2)  # all slabs are filtered with the same taps: those of the matching and those of `clipping`
+@lru_cache(maxsize=8)  # all slabs are filtered with the same taps: those of the matching and those of `clipping`
 def _spectrum(taps: Tensor, shape: tuple[int, int], device: torch.device) -> Tensor:
     return spectrum(taps.to(torch.float32), shape, device)

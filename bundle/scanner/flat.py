@@ -5,18 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from bundle.runtime import one_thread, side_by_side
+from bundle.scanner.filters import AT_ONCE
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 SIDE = 24  # voxels a side of a patch
 TISSUE = (-60.0, 160.0)  # HU: allowed range of the smoothed values of a patch
-AT_ONCE = 2**20  # most voxels processed at once, in whole slices
 SLICES = 48  # most slices to search, if they have 512 x 512 voxels or fewer
 FILTER_RANGE = (-1200.0, 2000.0)  # HU: range to clip to before filtering, as padding and metal would ring
 FEWEST_FLATTEST = 200  # fewest patches to use, if available, even if that is more than a third of them
@@ -105,24 +106,23 @@ def flat_noise(image: Slices, spacing: Sequence[float]) -> FlatNoise:
         spacing: voxel spacing in mm of at least the first two axes.
     """
     pixel = (float(spacing[0]), float(spacing[1]))
-    numbers, power, patches, first = searched_slices(image.shape), [], [], 0
+    numbers = searched_slices(image.shape)
     with one_thread() as threads:
-        looked_at = side_by_side(
-            numbers, lambda z: _clipped(image[..., z]), tissue_patches, at_once(image.shape, threads)
-        )
-        found = list(looked_at)
+        found = list(side_by_side(numbers, partial(_piece, image), tissue_patches, at_once(image.shape, threads)))
         order = np.argsort(np.concatenate([ranges for _, ranges in found]), kind="stable")
         chosen = np.zeros(len(order), bool)
         chosen[order[: max(FEWEST_FLATTEST, len(order) // 3)]] = True
-        for z, (corners, _) in zip(numbers, found, strict=True):
+        power, patches, first = torch.zeros(len(numbers), SIDE, SIDE, dtype=torch.float64), [], 0
+        for k, (z, (corners, _)) in enumerate(zip(numbers, found, strict=True)):
             flat = corners[chosen[first : first + len(corners)]]
             first += len(corners)
-            piece = _clipped(image[..., z]) if len(flat) else np.zeros((0, 0))
-            cut = [patch for i, j in flat if np.ptp(patch := piece[i : i + SIDE, j : j + SIDE])]  # padding: no noise
+            piece = _piece(image, z) if len(flat) else np.zeros((0, 0))
+            cut = [patch for i, j in flat if np.ptp(patch := piece[i : i + SIDE, j : j + SIDE])]  # padding has no noise
             patches.append(len(cut))
-            rows = torch.from_numpy(np.stack(cut).reshape(len(cut), -1)) if cut else torch.zeros(1, SIDE * SIDE)
-            power.append(mean_power(rows.double(), pixel) * len(cut))
-    return FlatNoise(torch.stack(power), torch.tensor(patches, dtype=torch.float64), pixel)
+            if cut:
+                rows = torch.from_numpy(np.stack(cut).reshape(len(cut), -1))
+                power[k] = mean_power(rows, pixel) * len(cut)
+    return FlatNoise(power, torch.tensor(patches, dtype=torch.float64), pixel)
 
 
 def mean_power(patches: Tensor, spacing: Sequence[float]) -> Tensor:
@@ -141,5 +141,5 @@ def mean_power(patches: Tensor, spacing: Sequence[float]) -> Tensor:
     return torch.fft.fft2(noise * window).abs().square().mean(0) / window.square().sum() * math.prod(spacing[:2])
 
 
-def _clipped(piece: Tensor) -> np.ndarray:
-    return np.clip(piece.numpy().astype(np.float64), *FILTER_RANGE)
+def _piece(image: Slices, z: int) -> np.ndarray:
+    return np.clip(image[..., z].numpy().astype(np.float64), *FILTER_RANGE)

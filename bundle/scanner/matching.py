@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
-import torch
 from bundle.scanner.clipping import unclipped
-from bundle.scanner.filters import RADIUS, filter_taps, filtered, parts, with_border
+from bundle.scanner.filters import RADIUS, filter_taps, filtered, in_parts, with_border
 from bundle.scanner.flat import FILTER_RANGE
 from bundle.scanner.kernel import SOFT, Kernel, frequencies, ratio
 from torch import Tensor
@@ -29,13 +28,12 @@ def matched(image: Tensor, spacing: Sequence[float], kernel: Kernel, target: Ker
         kernel: the kernel of the image.
         target: the kernel of the result.
     """
-    image = image.to(torch.float32)
-    out = torch.empty_like(image)
-    for rows, slices, read in parts(image.shape, REACH):
-        restored = unclipped(image[read, :, slices].movedim(-1, 0)).movedim(0, -1)
-        shown = matched_window(with_border(restored), spacing, kernel, target)
-        out[rows, :, slices] = shown[rows.start - read.start :][: rows.stop - rows.start]
-    return out
+
+    def change(part: Tensor) -> Tensor:
+        restored = unclipped(part.movedim(-1, 0)).movedim(0, -1)
+        return matched_window(with_border(restored), spacing, kernel, target)
+
+    return in_parts(image, REACH, change)
 
 
 def matched_window(image: Tensor, spacing: Sequence[float], kernel: Kernel, target: Kernel = SOFT) -> Tensor:

@@ -6,7 +6,8 @@ from collections.abc import Hashable, Mapping
 from typing import Any
 
 import torch
-from bundle.scanner import unclipped
+from bundle.scanner import RADIUS, unclipped
+from bundle.scanner.filters import in_parts
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from torch import Tensor
@@ -22,13 +23,11 @@ class UndoClippingd(MapTransform):
     """
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Restore each CT, slice by slice."""
+        """Restore each CT."""
         out = dict(data)
         for key in self.key_iterator(out):
             image = out[key]
-            voxels = torch.as_tensor(image).as_subclass(Tensor)[0].float()
-            shown = torch.empty_like(voxels)
-            for z in range(voxels.shape[-1]):
-                shown[..., z] = unclipped(voxels[None, ..., z])[0]
+            voxels = torch.as_tensor(image).as_subclass(Tensor)[0]
+            shown = in_parts(voxels, RADIUS, lambda part: unclipped(part.movedim(-1, 0)).movedim(0, -1))
             out[key] = MetaTensor(shown[None], meta=image.meta, applied_operations=image.applied_operations)
         return out
