@@ -18,7 +18,7 @@ from bundle.cascade.noise import WhiteNoised, sample_name, steps_of
 from bundle.cascade.pace import Pace, scratch_bytes
 from bundle.cascade.scratch import ScratchImage, check_zarr, create_array, open_group, pending_tiles
 from bundle.cascade.sketch import Sketch
-from bundle.cascade.slabs import Slabs
+from bundle.cascade.slabs import SlabFiles
 from bundle.cascade.tile_plan import TilePlan, plan_tiles
 
 __all__ = [
@@ -32,7 +32,7 @@ __all__ = [
     "ResidualBlock",
     "ScratchImage",
     "Sketch",
-    "Slabs",
+    "SlabFiles",
     "TilePlan",
     "WhiteNoised",
     "check_zarr",

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from bundle.cascade.slabs import Slabs
+from bundle.cascade.slabs import SlabFiles
 from bundle.geometry import Tile, Window, region
 from bundle.runtime import first, rank, wait, world
 from bundle.runtime.files import telling_space
@@ -55,7 +55,7 @@ class ScratchImage:
         slabs: slabs that hold the voxels; null for an existing zarr array.
     """
 
-    def __init__(self, folder: str | Path, name: str, affine: Tensor, slabs: Slabs | None = None) -> None:
+    def __init__(self, folder: str | Path, name: str, affine: Tensor, slabs: SlabFiles | None = None) -> None:
         self.folder, self.name, self.affine, self.slabs = Path(folder), name, affine, slabs
         self._array: Any = slabs
         if slabs is None:

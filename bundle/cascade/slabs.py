@@ -22,7 +22,7 @@ from numpy.lib.format import header_data_from_array_1_0, write_array_header_1_0
 Slices = tuple[int, int]
 
 
-class Slabs:
+class SlabFiles:
     """An image on disk, `(*spatial)`, read like an array; the file of a slab gets its name only when it is complete.
 
     Args:

@@ -13,10 +13,9 @@ from functools import lru_cache
 
 import torch
 from bundle.scanner.acquisition import HU_RANGE
-from bundle.scanner.filters import RADIUS, filtered
+from bundle.scanner.filters import RADIUS, filtered, with_border
 from monai.networks.layers import gaussian_1d
 from torch import Tensor
-from torch.nn import functional as F
 
 FLOOR = float(HU_RANGE[0])
 NEAR = 400.0  # HU above the floor: brighter voxels are neither air nor lung, and are ignored
@@ -29,7 +28,7 @@ def unclipped(image: Tensor) -> Tensor:
     """Replace each voxel at the floor by its expected value; all others are unchanged.
 
     Args:
-        image: `(slices, x, y)`, float32, in HU.
+        image: `(x, y, slices)`, float32, in HU.
 
     Returns:
         The same shape. The image is unchanged near values below the floor, as it was not clipped there.
@@ -37,7 +36,7 @@ def unclipped(image: Tensor) -> Tensor:
     at_floor = (image == FLOOR).nonzero(as_tuple=True)
     if not len(at_floor[0]):
         return image
-    around = F.pad(image[:, None], (RADIUS,) * 4, mode="replicate")[:, 0]
+    around = with_border(image)
     above = around - FLOOR
     near = above < NEAR
     nearby, floor, excess = (means[at_floor] for means in _blurred(near, above == 0, above.clamp(min=0) * near))
@@ -57,7 +56,8 @@ def unclipped(image: Tensor) -> Tensor:
 
 def _blurred(*parts: Tensor) -> tuple[Tensor, ...]:
     """Return weighted means over the neighbourhood in the slice; the inputs include a margin of RADIUS voxels."""
-    return filtered(torch.cat(parts).movedim(0, -1), _neighbourhood()).movedim(-1, 0).chunk(len(parts))
+    slices = torch.cat([part.movedim(-1, 0) for part in parts])
+    return filtered(slices.movedim(0, -1), _neighbourhood()).chunk(len(parts), -1)
 
 
 @lru_cache(maxsize=1)

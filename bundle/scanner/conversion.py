@@ -75,7 +75,7 @@ def converted(image: Tensor, spacing: Sequence[float], conversion: Conversion) -
 
 def prepared(image: Tensor) -> Tensor:
     """Restore, in the mean, values clipped at -1024 HU, and clip padding and metal, which would ring: `(x, y, z)`."""
-    return unclipped(image.to(torch.float32).movedim(-1, 0)).movedim(0, -1).clamp(*FILTER_RANGE)
+    return unclipped(image.to(torch.float32)).clamp(*FILTER_RANGE)
 
 
 def smoothed(image: Tensor, spacing: Sequence[float]) -> Tensor:

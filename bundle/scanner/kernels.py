@@ -66,8 +66,9 @@ class Kernels:
         return None
 
     def conversion(self, source: str, target: str) -> Conversion | None:
-        """Return the calibrated conversion between two kernel names; None if there is none."""
-        return next((found for a, b, found in self.conversions if (a, b) == (source, target)), None)
+        """Return the calibrated conversion between two kernel names, case-insensitive; None if there is none."""
+        wanted = source.lower(), target.lower()
+        return next((found for a, b, found in self.conversions if (a.lower(), b.lower()) == wanted), None)
 
     def extended(self, own: Kernels) -> Kernels:
         """Return these kernels combined with a user's own, which replace kernels of the same name.

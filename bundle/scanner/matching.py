@@ -30,7 +30,7 @@ def matched(image: Tensor, spacing: Sequence[float], kernel: Kernel, target: Ker
     """
 
     def change(part: Tensor) -> Tensor:
-        restored = unclipped(part.movedim(-1, 0)).movedim(0, -1)
+        restored = unclipped(part)
         return matched_window(with_border(restored), spacing, kernel, target)
 
     return in_parts(image, REACH, change)

@@ -64,7 +64,7 @@ class KeepBest:
         """Save if the metric is the lowest so far, or at every validation with ``save_last``."""
         metric = float(engine.state.metrics[vars(engine.state)["key_metric_name"]])
         if metric < self.best or self.save_last:
-            self.best = metric
+            self.best = min(self.best, metric)
             if distributed.get_rank() > 0:
                 return
             state = self.network.state_dict()

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from bundle.cascade import ScratchImage, Slabs
+from bundle.cascade import ScratchImage, SlabFiles
 from bundle.geometry import Tile, Window, region, tiles
 from bundle.images import Opened, Volume
 from bundle.runtime import first, prefetch, trim_malloc, wait
@@ -147,15 +147,15 @@ class FinishImaged(MapTransform):
             for _ in trim_malloc(prefetch(walk, read, restored, lambda tile, voxels: write(tile.write, voxels))):
                 pass
 
-    def _slabs(self, result: ScratchImage, start: int, stop: int) -> Slabs:
+    def _slabs(self, result: ScratchImage, start: int, stop: int) -> SlabFiles:
         """Return the slabs of a row of finished slices."""
         shape = result.shape[2:]
-        return Slabs(result.folder / FINISHED, (*shape[:-1], stop), range(start, stop, slab_depth(shape)))
+        return SlabFiles(result.folder / FINISHED, (*shape[:-1], stop), range(start, stop, slab_depth(shape)))
 
-    def _all_finished(self, result: ScratchImage) -> Slabs:
+    def _all_finished(self, result: ScratchImage) -> SlabFiles:
         """Return all finished slabs."""
         folder = result.folder / FINISHED
-        return Slabs(folder, result.shape[2:], sorted(int(file.stem) for file in folder.glob("*.npy")))
+        return SlabFiles(folder, result.shape[2:], sorted(int(file.stem) for file in folder.glob("*.npy")))
 
 
 def turned(voxels: np.ndarray, volume: Volume, back: bool = False) -> np.ndarray:

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from bundle.cascade import ScratchImage, Slabs, open_group
+from bundle.cascade import ScratchImage, SlabFiles, open_group
 from bundle.cascade.scratch import NOTE, Finisher
 from bundle.geometry import even
 from bundle.images import ImageError, Opened, Volume, level_type, open_image, result_path, stem, suffix
@@ -224,7 +224,7 @@ class PrepareImaged(MapTransform):
             return torch.as_tensor(shown).as_subclass(Tensor)[0].float().cpu().numpy()
 
         starts = range(0, shape[-1], slab_depth(shape))
-        slabs = Slabs(group / "image", shape, starts, read, show, self.is_kept(image))
+        slabs = SlabFiles(group / "image", shape, starts, read, show, self.is_kept(image))
         scratch = ScratchImage(group, "image", torch.from_numpy(volume.affine), slabs)
         source = replace(image, meta={**image.meta, **chosen.told()})
         scratch.about = {"source": source, "volume": volume, "lock": self._lock}

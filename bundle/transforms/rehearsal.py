@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from bundle.cascade import Slabs
+from bundle.cascade import SlabFiles
 from bundle.images import ImageError, Opened, Volume, create_image, held, open_image, result_path, suffix
 from bundle.images.derived import Derivation
 from bundle.images.formats import check_creatable
@@ -211,7 +211,7 @@ def save(path: Path, like: Opened, voxels: np.ndarray, dtype: np.dtype) -> None:
 
 def stored(folder: Path, shape: tuple[int, ...]) -> None:
     """Write an image to scratch, and read it back."""
-    slabs = Slabs(folder, shape, [0])
+    slabs = SlabFiles(folder, shape, [0])
     slabs.write((0, shape[-1]), np.zeros(shape, np.float32))
     slabs[tuple(slice(0, size) for size in shape)]
 

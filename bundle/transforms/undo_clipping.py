@@ -28,6 +28,6 @@ class UndoClippingd(MapTransform):
         for key in self.key_iterator(out):
             image = out[key]
             voxels = torch.as_tensor(image).as_subclass(Tensor)[0]
-            shown = in_parts(voxels, RADIUS, lambda part: unclipped(part.movedim(-1, 0)).movedim(0, -1))
+            shown = in_parts(voxels, RADIUS, unclipped)
             out[key] = MetaTensor(shown[None], meta=image.meta, applied_operations=image.applied_operations)
         return out

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("zarr", minversion="3", reason="streaming needs zarr 3, which needs Python 3.11")
 
-from bundle.cascade import CascadeInferer, ScratchImage, Slabs, open_group, rows
+from bundle.cascade import CascadeInferer, ScratchImage, SlabFiles, open_group, rows
 from bundle.geometry import region, tiles
 from tests.cascade.test_scratch import drawn_case
 from tests.laws import TOLERANCE, image, tiny_cascade
@@ -26,7 +26,7 @@ def on_disk(voxels, folder, depth=4, kept=False, finisher=None):
         made.append(part[0])
         return voxels[0, 0, ..., part[0] : part[1]].numpy()
 
-    slabs = Slabs(group / "image", shape, range(0, shape[-1], depth), read, np.asarray, kept)
+    slabs = SlabFiles(group / "image", shape, range(0, shape[-1], depth), read, np.asarray, kept)
     out = ScratchImage(group, "image", torch.eye(voxels.ndim - 1), slabs)
     out.finisher = finisher
     return out, made
@@ -84,7 +84,7 @@ def test_slabs_are_made_once_and_again_after_they_were_forgotten(tmp_path):
 
 def test_a_slab_that_nothing_can_make_is_missed(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"4\.npy"):
-        Slabs(tmp_path, (3, 8), [0, 4])[slice(0, 3), slice(5, 6)]
+        SlabFiles(tmp_path, (3, 8), [0, 4])[slice(0, 3), slice(5, 6)]
 
 
 def test_half_a_slab_is_none(tmp_path):

@@ -91,3 +91,11 @@ def test_a_data_set_is_shrunk_to_a_limit(scan, tmp_path, capsys):
     assert "1 images" in capsys.readouterr().out
     with pytest.raises(ValueError, match="limit 100"):
         shrink(scan.parent, tmp_path / "none", 100)
+    assert not list((tmp_path / "none").iterdir())
+
+
+def test_a_data_set_is_not_shrunk_in_place(scan):
+    before = scan.read_bytes()
+    with pytest.raises(ValueError, match="is the folder of the images"):
+        shrink(scan.parent, scan.parent, "1MB")
+    assert scan.read_bytes() == before

@@ -474,6 +474,14 @@ def test_the_best_weights_stay_when_a_resumed_training_gets_worse(tmp_path):
     assert (tmp_path / "scale_1.pt").stat().st_mtime_ns == before
 
 
+def test_the_best_metric_stays_where_every_validation_is_saved(tmp_path):
+    keeper = KeepBest(tiny_cascade(2), tmp_path / "scale_1.pt", 1, save_last=True)
+    for error in (0.5, 0.6, float("nan")):
+        (tmp_path / "scale_1.pt").unlink(missing_ok=True)
+        keeper(SimpleNamespace(state=SimpleNamespace(metrics={"error": error}, key_metric_name="error")))
+        assert (tmp_path / "scale_1.pt").exists() and keeper.state_dict() == {"best": 0.5}
+
+
 def test_one_scale_is_replaced_in_the_joined_weights(tmp_path):
     """For MONAI Label, whose next inference takes them."""
     cascade, older = tiny_cascade(2), tiny_cascade(2)

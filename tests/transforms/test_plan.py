@@ -119,7 +119,7 @@ def test_tiles_and_scratch_are_those_of_the_run(tmp_path, scan, streaming, keep,
     monkeypatch.setattr(rows, "ROW", 1)
     monkeypatch.setattr(rows, "prefetch", one_by_one)
     monkeypatch.setattr(prepare, "SLAB", 4 * 56 * 48 * 7)
-    for kind, name in ((scratch.ScratchImage, "__setitem__"), (slabs.Slabs, "write")):
+    for kind, name in ((scratch.ScratchImage, "__setitem__"), (slabs.SlabFiles, "write")):
         monkeypatch.setattr(kind, name, watched(getattr(kind, name)))
     told, ok = planned(scan, tmp_path / "out", **keys)
     (image,) = told["images"]

@@ -21,7 +21,7 @@ from monai.bundle import ConfigWorkflow
 from monai.transforms import Compose, Orientationd
 from PIL import Image
 
-from bundle.cascade import Slabs
+from bundle.cascade import SlabFiles
 from bundle.cascade.scratch import write_tile
 from bundle.examples.phantom import ThoraxPhantom
 from bundle.images import Volume, create_image, held, open_image
@@ -160,7 +160,7 @@ def test_a_run_that_ends_in_the_middle_of_finishing_goes_on(tmp_path, voxels, mo
     monkeypatch.setattr("bundle.transforms.prepare.SLAB", 4 * SHAPE[0] * SHAPE[1] * 4)
     path, keys = scan(tmp_path / "source", ".nii", voxels, np.diag([0.8, 0.8, 2.5, 1])), {"tile_size": [22, 20, 6]}
     memory, finest, slabs = translate(path, tmp_path / "memory", **keys), [], []
-    write, read, store = Slabs.write, Slabs.__getitem__, write_tile
+    write, read, store = SlabFiles.write, SlabFiles.__getitem__, write_tile
 
     def dying(self, part, given):
         if self.folder.name == "finished":
@@ -179,8 +179,8 @@ def test_a_run_that_ends_in_the_middle_of_finishing_goes_on(tmp_path, voxels, mo
         finest.extend([tile] * (out.name == "result_3"))
         store(out, tile, given)
 
-    monkeypatch.setattr(Slabs, "write", dying)
-    monkeypatch.setattr(Slabs, "__getitem__", read_dying if last == 10 else read)
+    monkeypatch.setattr(SlabFiles, "write", dying)
+    monkeypatch.setattr(SlabFiles, "__getitem__", read_dying if last == 10 else read)
     monkeypatch.setattr("bundle.cascade.rows.write_tile", counted)
     with pytest.raises(KeyboardInterrupt):
         translate(path, tmp_path / "out", streaming=True, **keys)

@@ -70,7 +70,7 @@ class DoseScan:
             source, target = (each.round().clamp(*scanner.HU_RANGE) for each in (source, target))
         if self.clipped:
             source, target = (each.clamp(min=NO_LOWER) for each in (source, target))
-        source = scanner.unclipped(source.movedim(-1, 0)).movedim(0, -1)
+        source = scanner.unclipped(source)
         inner = slice(scanner.RADIUS, -scanner.RADIUS)
         return source[inner, inner], target[inner, inner]
 

@@ -162,9 +162,11 @@ def shrink(folder: str | Path, destination: str | Path, limit: str | int = "50MB
         air: largest value of air; higher values are body.
 
     Raises:
-        ValueError: If not even a tenth of the slices fits.
+        ValueError: If not even a tenth of the slices fits, or the destination is the folder itself.
     """
     allowed, target = parse_bytes(limit), Path(destination)
+    if target.resolve() == Path(folder).resolve():
+        raise ValueError(f"destination {str(target)!r} is the folder of the images; give another one.")
     for share in (1.0, 0.85, 0.7, 0.55, 0.4, 0.3, 0.2, 0.1):
         files = []
         for path in find_images(folder):
@@ -181,6 +183,8 @@ def shrink(folder: str | Path, destination: str | Path, limit: str | int = "50MB
         if (total := sum(file.stat().st_size for file in files)) <= allowed:
             print(f"packed: {len(files)} images, {share:.0%} of their slices, {total / 1e6:.1f} MB in {target}")
             return
+        for file in files:
+            file.unlink()
     raise ValueError(f"limit {limit} is less than a tenth of the slices of {folder} needs; give more, or fewer images.")
 
 
