@@ -98,6 +98,7 @@ CASES = [
     Case("low_dose_streamed", "thorax.nii", "low_dose", "nii", STREAMED, "low_dose"),
     Case("low_dose", "thorax.nii", "low_dose", "nii", overlay="low_dose"),
     Case("brain", "head.nii.gz", "brain", "brain", TILED, "brain_t1_t2"),
+    Case("head", "head.nii.gz", "head", "brain", TILED, "head_t1_t2"),
     Case("png", "chest.png", "xray_8", "png", **XRAY),
     Case("png_streamed", "chest.png", "xray_8", "png", STREAMED, **XRAY),
     Case("tiff", "chest.tif", "xray_16", "tiff", **XRAY),

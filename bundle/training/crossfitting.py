@@ -24,21 +24,24 @@ class CrossFitting:
         folders: folders of other trainings, each with weights and records of the previous scales; empty for no
             cross-fitting.
         scale: the scale to train.
+        own: whether the cascade itself makes previous scales as well. It has seen every image; but if the other
+            trainings had few images of a kind, their results are far worse than its own will be on a new image, and a
+            scale that learns only from them trusts its previous scale too little.
     """
 
-    def __init__(self, cascade: Cascade, folders: Sequence[str | Path], scale: int) -> None:
-        self.cascade, self.scale = cascade, scale
+    def __init__(self, cascade: Cascade, folders: Sequence[str | Path], scale: int, own: bool = False) -> None:
+        self.cascade, self.scale, self.own = cascade, scale, own
         self.seen = {Path(folder): images_of(Path(folder), scale) for folder in folders}
 
     def unseen(self, image: str | Path) -> list[Path]:
         """Return the folders of the trainings that have not seen an image; none if no folders were given.
 
         Raises:
-            ValueError: If every training has seen it.
+            ValueError: If every training has seen it, unless the cascade itself counts as well.
         """
         name = Path(image).name
         folders = [folder for folder, names in self.seen.items() if name not in names]
-        if self.seen and not folders:
+        if self.seen and not folders and not self.own:
             raise ValueError(
                 f"cross_fitting {[str(folder) for folder in self.seen]}: each of them was trained on {name}; add a "
                 "training that was not (--held_out, or another --fold)."
@@ -46,11 +49,13 @@ class CrossFitting:
         return folders
 
     def __call__(self, image: str | Path) -> Iterator[Cascade]:
-        """Yield the cascades of the trainings that have not seen an image."""
+        """Yield the cascades of the trainings that have not seen an image, and the cascade itself if it counts."""
         for folder in self.unseen(image):
             cascade = deepcopy(self.cascade)
             load_trained(cascade, folder, self.scale, "")
             yield cascade
+        if self.seen and self.own:
+            yield self.cascade
 
 
 def images_of(folder: Path, scales: int) -> set[str]:

@@ -20,39 +20,49 @@ from monai.data import MetaTensor
 from monai.transforms import FillHoles, MapTransform
 from torch import Tensor
 
-#: The value of the upper percentile, and the largest value.
-TOP, MOST = 1000.0, 1200.0
+#: The value of the upper percentile, and the largest value; if the median sets the scale, fat may be far brighter.
+TOP, MOST, BRIGHTEST = 1000.0, 1200.0, 2000.0
+#: Fraction of the upper percentile that is brighter than noise in air.
+NOISE = 0.03
 #: Smallest value that is not background: dark regions inside the head are raised to it.
 LEAST = 1.0
 #: Most voxels that are sampled, at regular steps.
 SEEN = 4_000_000
 
 
-def percentile_window(image: Tensor, lower: float = 1.0, upper: float = 99.5) -> tuple[float, float]:
+def percentile_window(
+    image: Tensor, lower: float = 1.0, upper: float = 99.5, median: float | None = None
+) -> tuple[float, float]:
     """Return the values that become 0 and 1000: a percentile of all voxels, and one of the voxels above it.
 
     The second one is taken from the foreground only, so that it does not depend on the amount of air around the head.
+    In T1, however, the brightest tissue is fat in a head with skull and white matter in one without, and how bright fat
+    is depends on the sequence. With ``median``, brain is about as bright in both.
 
     Args:
         image: of any shape.
         lower: percent of all voxels that lie at or below the background.
         upper: percent of the voxels above the background.
+        median: value that the median of the foreground becomes, such as 500; null: the upper percentile becomes 1000.
 
     Raises:
-        ValueError: If a percentile is out of range, or nothing lies above the background.
+        ValueError: If a percentile or the median is out of range, or nothing lies above the background.
     """
-    if not 0 <= lower < 100 or not 0 < upper <= 100:
-        raise ValueError(f"percentiles {lower} and {upper} must lie between 0 and 100, such as 1 and 99.5.")
+    _check(lower, upper, median)
     flat = torch.as_tensor(image).as_subclass(Tensor).flatten()
     voxels = flat[:: -(-flat.numel() // SEEN)].double().numpy()
     low = float(np.percentile(voxels, lower))
     above = voxels[voxels > low]
     if not len(above):
         raise ValueError(f"the image holds nothing above its background, {low:g}; give one that shows something.")
-    return low, float(np.percentile(above, upper))
+    high = float(np.percentile(above, upper))
+    if median is None:
+        return low, high
+    tissue = above[above >= low + NOISE * (high - low)]
+    return low, low + (float(np.median(tissue)) - low) * TOP / median
 
 
-def scaled(image: Tensor, window: tuple[float, float]) -> Tensor:
+def scaled(image: Tensor, window: tuple[float, float], most: float = MOST) -> Tensor:
     """Scale a window to 0..1000 and clip to 0..1200; voxels below 1 that brighter ones enclose are raised to 1.
 
     So only the surroundings of the head are background, not fluid, which may be as dark in T1.
@@ -60,9 +70,10 @@ def scaled(image: Tensor, window: tuple[float, float]) -> Tensor:
     Args:
         image: channel first.
         window: the values that become 0 and 1000.
+        most: the largest value.
     """
     low, high = window
-    levels = ((image - low) * (TOP / (high - low))).clamp(0, MOST)
+    levels = ((image - low) * (TOP / (high - low))).clamp(0, most)
     head = torch.as_tensor(FillHoles(connectivity=1)((levels >= LEAST).to(torch.uint8))).bool()
     return torch.where(head, levels.clamp(min=LEAST), levels)
 
@@ -74,14 +85,24 @@ class ScalePercentilesd(MapTransform):
         keys: whole images.
         lower: see `percentile_window`.
         upper: see `percentile_window`.
+        median: see `percentile_window`; with it, values are clipped to 0..2000.
         allow_missing_keys: do not raise if a key is missing.
+
+    Raises:
+        ValueError: If a percentile or the median is out of range.
     """
 
     def __init__(
-        self, keys: KeysCollection, lower: float = 1.0, upper: float = 99.5, allow_missing_keys: bool = False
+        self,
+        keys: KeysCollection,
+        lower: float = 1.0,
+        upper: float = 99.5,
+        median: float | None = None,
+        allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.lower, self.upper = lower, upper
+        _check(lower, upper, median)
+        self.lower, self.upper, self.median = lower, upper, median
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Scale each image.
@@ -92,22 +113,25 @@ class ScalePercentilesd(MapTransform):
         out = dict(data)
         for key in self.key_iterator(out):
             image = out[key]
-            window = percentile_window(image, self.lower, self.upper)
-            out[key] = scaled(image, window)
+            window = percentile_window(image, self.lower, self.upper, self.median)
+            out[key] = scaled(image, window, _most(self.median))
             if isinstance(out[key], MetaTensor):
                 out[key].meta["percentiles"] = window
         return out
 
 
-def store(image: str | Path, destination: str | Path, lower: float = 1.0, upper: float = 99.5) -> None:
+def store(
+    image: str | Path, destination: str | Path, lower: float = 1.0, upper: float = 99.5, median: float | None = None
+) -> None:
     """Scale an image by its percentiles and write it completely or not at all; or each image of a folder into another.
 
     Args:
         image: any image that `bundle.images.find_images` finds, of two or three axes; or a folder.
-        destination: a ``.nii`` or ``.nii.gz`` of 16-bit numbers, 0 to 1000; for a 2D image also an 8-bit ``.png``, in
+        destination: a ``.nii`` or ``.nii.gz`` of 16-bit numbers, 0 to 1200; for a 2D image also an 8-bit ``.png``, in
             which these are black and white. For a folder, a folder: ``.png`` for 2D images, ``.nii.gz`` for volumes.
         lower: see `percentile_window`.
         upper: see `percentile_window`.
+        median: see `ScalePercentilesd`.
 
     Raises:
         FileNotFoundError: If there is no image.
@@ -116,7 +140,7 @@ def store(image: str | Path, destination: str | Path, lower: float = 1.0, upper:
     if Path(image).is_dir() and not Path(destination).suffix:
         for path in find_images(image):
             end = ".png" if suffix(path) in PHOTO else ".nii.gz"
-            store(path, Path(destination) / f"{stem(path)}{end}", lower, upper)
+            store(path, Path(destination) / f"{stem(path)}{end}", lower, upper, median)
         return
     name, grey = str(destination), suffix(destination) == ".png"
     if not grey and not name.endswith(NIFTI):
@@ -124,14 +148,27 @@ def store(image: str | Path, destination: str | Path, lower: float = 1.0, upper:
     voxels = load_image(image)
     if grey and voxels.ndim != 2:
         raise ValueError(f"destination {name!r} must end in .nii or .nii.gz: {str(image)!r} is a volume.")
-    window = percentile_window(voxels, lower, upper)
-    whole = scaled(voxels[None], window)[0].as_subclass(Tensor)
+    window = percentile_window(voxels, lower, upper, median)
+    whole = scaled(voxels[None], window, _most(median))[0].as_subclass(Tensor)
     if grey:
         whole = (whole * (WHITE / TOP)).clamp(max=WHITE)
     stored = whole.round().to(torch.uint8 if grey else torch.int16).numpy()
     with create_image(name, held(stored, voxels.affine, meta={"bits": 8} if grey else {}), stored.dtype) as write:
         write(tuple(slice(0, size) for size in stored.shape), stored)
     print(f"written: {name}; {window[0]:g} became 0, {window[1]:g} became {WHITE if grey else TOP:g}")
+
+
+def _check(lower: float, upper: float, median: float | None) -> None:
+    """Raise ValueError if a percentile or the median is out of range."""
+    if not 0 <= lower < 100 or not 0 < upper <= 100:
+        raise ValueError(f"percentiles {lower} and {upper} must lie between 0 and 100, such as 1 and 99.5.")
+    if median is not None and not 0 < median <= TOP:
+        raise ValueError(f"median {median} must be above 0 and at most {TOP:g}, such as 500, or null.")
+
+
+def _most(median: float | None) -> float:
+    """Return the largest value that is kept."""
+    return MOST if median is None else BRIGHTEST
 
 
 if __name__ == "__main__":

@@ -37,6 +37,22 @@ def test_a_training_comes_after_those_that_it_builds_on(tmp_path):
         done.add((training.folder, training.scale))
 
 
+@pytest.mark.parametrize("patient", ["openms_long_p041", "openms_long_p121"])
+def test_previous_scales_of_heads_with_skull_come_from_a_training_without_any(patient, tmp_path):
+    plan = list(trainings(NAMES, PATIENTS[patient], tmp_path / patient, "weights.pt"))
+    for training in plan:
+        for folder in training.keys.get("cross_fitting", []):
+            (other,) = {each.held_out for each in plan if str(each.folder) == folder}
+            assert {name for name in NAMES if name.startswith("openms_long")} == set(other)
+            before = plan[: plan.index(training)]
+            assert all(any(str(e.folder) == folder and e.scale == s for e in before) for s in range(training.scale))
+
+
+def test_weights_that_have_seen_a_patient_are_not_started_from(tmp_path):
+    with pytest.raises(ValueError, match="take one of openms_long_p041, openms_long_p121"):
+        main(str(tmp_path), str(tmp_path / "out"), only="openms_p07", start="weights.pt")
+
+
 def test_what_is_finished_is_not_trained_again(tmp_path):
     training = next(trainings(NAMES, PATIENTS["openms_p07"], tmp_path))
     training.folder.mkdir()

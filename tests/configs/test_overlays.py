@@ -237,6 +237,17 @@ def test_shipped_weights_are_evaluated(overlay):
     assert Path(weights).is_file()
 
 
+def test_heads_with_skull_differ_in_scale_and_weights_alone():
+    brain, head = (json.loads((ROOT / "configs" / f"{name}_t1_t2.json").read_text()) for name in ("brain", "head"))
+    changed = {key: value for key, value in head.items() if brain.get(key, "") != value}
+    weights = brain["weights"].replace("model_t1_t2", "model_t1_t2_head")
+    assert changed == {"source#limits": [1.0, 2000.0], "median": 500.0, "weights": weights}
+    assert not set(brain) - set(head)
+    found = parser("evaluate", ROOT / "configs" / "head_t1_t2.json").get_parsed_content("translation").parser()
+    assert found["median"] == 500 and found["percentiles"]
+    assert Path(found.get_parsed_content("weights")).is_file()
+
+
 def test_weights_of_a_conditioning_are_evaluated():
     found = parser("evaluate", BRAIN, overrides={"percentiles": None, "conditioning": "sketch"})
     keys = found.get_parsed_content("translation").parser()

@@ -3,7 +3,7 @@
 import pytest
 from monai.data import partition_dataset
 
-from bundle.training.data import partition_by_patient
+from bundle.training.data import partition_by_patient, sampling_weights
 
 DATA = [{"image": f"folder/{name}.png"} for name in "abcdefgh"]
 LINES = "file,patient\na.png,1\nb.png,1\nc.png,1\nd.png,2\ne.png,2\nf.png,unknown\ng.png,unknown\n"
@@ -45,3 +45,11 @@ def test_a_file_that_tells_no_patients(tmp_path, text, error, message):
         (tmp_path / "patients.csv").write_text(text)
     with pytest.raises(error, match=message):
         partition_by_patient(DATA, 2, tmp_path / "patients.csv")
+
+
+def test_images_of_a_kind_are_sampled_as_often_as_told():
+    data = [{"image": f"folder/{name}.nii.gz"} for name in ("one_1", "one_2_drawn_0", "other")]
+    assert sampling_weights(data, {}) == [1, 1, 1]
+    assert sampling_weights(data, {"one": 2, "one_2": 5, "ther": 7}) == [2, 5, 1]
+    with pytest.raises(ValueError, match="above 0"):
+        sampling_weights(data, {"one": 0})

@@ -689,3 +689,14 @@ def test_an_image_that_all_trainings_have_seen_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"scale_2\.pt is missing; train scale 2 there first"):
         CrossFitting(cascade, [tmp_path], 3)
     assert list(CrossFitting(cascade, [], 2)("seen_1.nii.gz")) == []
+
+
+def test_the_cascade_itself_may_make_previous_scales_beside_others(tmp_path):
+    cascade = tiny_cascade(2)
+    torch.save(tiny_cascade(2).state_dict(), tmp_path / "scale_0.pt")
+    write_record(tmp_path / "scale_0.json", {"trained_on": ["seen.nii.gz"]})
+    fitting = CrossFitting(cascade, [tmp_path], 1, own=True)
+    assert list(fitting("seen.nii.gz")) == [cascade]
+    other, itself = fitting("new.nii.gz")
+    assert itself is cascade and other is not cascade
+    assert list(CrossFitting(cascade, [], 1, own=True)("new.nii.gz")) == []

@@ -36,6 +36,40 @@ def test_scaled_once_is_scaled_for_good():
     assert percentile_window(stored) == pytest.approx((0, TOP), abs=1e-3)
 
 
+def with_fat(image, brightness):
+    """The ball in a shell of fat, and faint noise in the air around it."""
+    grid = torch.stack(torch.meshgrid(*[torch.linspace(-1, 1, side) for side in image.shape[1:]], indexing="ij"))
+    radius = grid.norm(dim=0) * image.shape[1] / 24
+    noise = 4 * torch.rand(radius.shape, generator=torch.Generator().manual_seed(0))
+    return torch.where((radius >= 1) & (radius < 1.1), torch.full((), brightness), image[0].maximum(noise))[None]
+
+
+def test_the_brightness_of_fat_does_not_matter_to_the_median():
+    """The upper percentile takes fat as its measure, and the brain beside bright fat becomes dark."""
+    dim, bright = (with_fat(head(), brightness) for brightness in (500.0, 1500.0))
+    by_median, by_fat = (
+        [
+            float(scaled(image, percentile_window(image, median=median), 2 * TOP)[0, 16, 22, 22])
+            for image in (dim, bright)
+        ]
+        for median in (500, None)
+    )
+    assert by_median[0] == pytest.approx(by_median[1], rel=0.02) and by_fat[0] > 2 * by_fat[1]
+
+
+def test_the_median_of_what_is_not_noise_is_set():
+    image = with_fat(head(air=60), 600.0)
+    made = ScalePercentilesd("image", median=400)({"image": image})["image"]
+    assert float(made[made > 30].median()) == pytest.approx(400, rel=0.01)
+    assert percentile_window(made, median=400) == pytest.approx((0, TOP), rel=0.01, abs=3)
+
+
+@pytest.mark.parametrize("median", [0, -1, 1001, float("nan")])
+def test_a_median_out_of_range_is_told_before_an_image_is_read(median):
+    with pytest.raises(ValueError, match="such as 500"):
+        ScalePercentilesd("image", median=median)
+
+
 def test_fluid_as_dark_as_the_background_is_none_of_it():
     """A dark ventricle becomes 1; a dark groove, which opens to the outside, stays 0, as the air does."""
     image = head()

@@ -250,7 +250,7 @@ def test_a_dicom_series_and_what_is_skipped(tmp_path, capsys):
     assert sorted((tmp_path / "out").rglob("*")) == before
 
 
-@pytest.mark.parametrize("overlay", ["low_dose", "xray_2d", "brain_t1_t2", "generate"])
+@pytest.mark.parametrize("overlay", ["low_dose", "xray_2d", "brain_t1_t2", "head_t1_t2", "generate"])
 def test_every_experiment_can_be_planned(tmp_path, scan, overlay):
     source, keys = scan, {}
     if overlay == "xray_2d":

@@ -92,6 +92,7 @@ VERBS = {
 EXPERIMENTS = {
     "low_dose": "thorax CT: low dose to high dose",
     "brain_t1_t2": "brain MRI without skull: T1 to T2",
+    "head_t1_t2": "MRI of a head with skull: T1 to T2",
     "xray_2d": "chest X-rays, generated from their edges",
 }
 

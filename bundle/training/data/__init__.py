@@ -10,7 +10,7 @@ scales, `conditions` pools, `contrast` shifts grey values. `heads` augments head
 from bundle.training.data.conditions import ScaleConditionsd
 from bundle.training.data.contrast import RandContrastd
 from bundle.training.data.dose_pairs import DoseScan, RandDosePaird
-from bundle.training.data.folds import partition_by_patient
+from bundle.training.data.folds import partition_by_patient, sampling_weights
 from bundle.training.data.generated_previous import RandGeneratedd, RandOneSliced, generate, restored
 from bundle.training.data.heads import RandSkullStripd, RandThickSlicesd, with_drawn
 from bundle.training.data.noise import OpenNoised, pack_all
@@ -39,6 +39,7 @@ __all__ = [
     "pack_all",
     "partition_by_patient",
     "restored",
+    "sampling_weights",
     "window_side",
     "with_drawn",
 ]

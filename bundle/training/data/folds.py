@@ -37,6 +37,23 @@ def partition_by_patient(
     return [[item for group in part for item in group] for part in parts]
 
 
+def sampling_weights(data: Sequence[Mapping[str, Any]], often: Mapping[str, float]) -> list[float]:
+    """Return how often to sample each image, so that few images of a kind are not lost among many others.
+
+    Args:
+        data: images, each with its path as ``image``.
+        often: weights by how the file name begins; the longest beginning counts. Others have weight 1.
+
+    Raises:
+        ValueError: If a weight is not above 0.
+    """
+    if bad := {name: weight for name, weight in often.items() if not weight > 0}:
+        raise ValueError(f"often {bad} must be above 0; leave images out by held_out.")
+    names = [Path(item["image"]).name for item in data]
+    known = sorted(often, key=len)
+    return [next((float(often[key]) for key in reversed(known) if name.startswith(key)), 1.0) for name in names]
+
+
 def _known(file: Path) -> dict[str, str]:
     """Read the patient of each file."""
     if not file.exists():

@@ -1,0 +1,78 @@
+"""T1 to T2 of heads with skull, as they are and with the skull stripped first: the tables of `docs/brain.md`.
+
+    python -m benchmarks.stripped_heads DATA OUTPUT [--names NAME,NAME]
+
+DATA holds ``NAME_T1.nii.gz`` and ``NAME_T2.nii.gz``. The brain is segmented on T1 and T2 together (`brain_mask`), as no
+tool for T1 alone comes with this project. The shipped weights translate both heads.
+"""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import fire
+import nibabel
+import numpy as np
+import torch
+
+from bundle.training.data.heads import brain_mask
+from bundle.transforms.percentiles import store
+
+NAMES = ("openms_long_p041", "openms_long_p121", "openms_long_p122")
+EVALUATE = "['configs/evaluate.json','configs/brain_t1_t2_evaluate.json']"
+
+
+def strip(t1: Path, t2: Path, destinations: Sequence[Path]) -> None:
+    """Write T1 and T2 with everything but the brain set to 0.
+
+    Args:
+        t1: T1, background 0 and brightest tissue about 1000.
+        t2: T2 on the same grid.
+        destinations: files of T1 and T2 to write.
+    """
+    images = [nibabel.load(path) for path in (t1, t2)]
+    voxels = [torch.from_numpy(np.asarray(image.dataobj, np.float32))[None] for image in images]
+    mask = brain_mask(*voxels, spacing=[float(size) for size in images[0].header.get_zooms()])
+    for image, each, path in zip(images, voxels, destinations, strict=True):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        nibabel.Nifti1Image((each * mask)[0].numpy().astype(np.int16), image.affine).to_filename(path)
+
+
+def main(data: str, output: str, names: Sequence[str] = NAMES) -> None:
+    """Store the heads, strip them, translate both, and print the rows: SSIM, MAE, MSE.
+
+    Args:
+        data: folder of the images.
+        output: folder to write to.
+        names: the heads.
+    """
+    names = [names] if isinstance(names, str) else list(names)
+    root = Path(output)
+    for name in names:
+        for contrast in ("T1", "T2"):
+            store(Path(data) / f"{name}_{contrast}.nii.gz", root / "whole" / contrast / f"{name}.nii.gz")
+        whole, cut, stripped = (
+            [root / folder / contrast / f"{name}.nii.gz" for contrast in ("T1", "T2")]
+            for folder in ("whole", "cut", "stripped")
+        )
+        strip(*whole, cut)
+        for source, destination in zip(cut, stripped, strict=True):  # without fat, the brain is the brightest
+            store(source, destination)
+    for folder in ("whole", "stripped"):
+        keys = {"source": root / folder / "T1", "target": root / folder / "T2", "cases#names": names}
+        keys |= {"evaluation#only": ["small", "ours"], "output_dir": root / folder / "evaluation"}
+        settings = [text for key, value in keys.items() for text in (f"--{key}", str(value))]
+        command = [sys.executable, "-m", "monai.bundle", "run", "evaluating", "--config_file", EVALUATE, *settings]
+        subprocess.run(command, check=True)
+        with (root / folder / "evaluation" / "table.csv").open(newline="", encoding="utf-8") as text:
+            for row in csv.DictReader(text):
+                values = " / ".join(row[metric] for metric in ("ssim", "mae", "mse"))
+                print(f"{folder}, {row['case']}, {row['method']}: {values}", flush=True)
+
+
+if __name__ == "__main__":
+    fire.Fire(main)
