@@ -161,7 +161,7 @@ def _train(training: Training, root: Path, minutes: float) -> None:
     keys: dict[str, Any] = {"dataset_dir": root / "t1_median", "label_dir": root / "t2", "output_dir": training.folder}
     keys |= {"weights": training.folder / "model.pt"}  # does not exist: no scale uses the shipped weights
     keys |= {"scale": training.scale, "held_out": list(training.held_out), "max_minutes": minutes, "amp": True}
-    _run("training", TRAIN, keys | training.keys)
+    run_config("training", TRAIN, keys | training.keys)
 
 
 def _evaluate(root: Path, patient: str) -> Iterator[str]:
@@ -182,13 +182,18 @@ def _evaluate(root: Path, patient: str) -> Iterator[str]:
             "overlay": OVERLAY,
         }
         keys |= {"weights": weights, "patch_weights": folder / "patch" / "scale_2.pt", "output_dir": table.parent}
-        _run("evaluating", EVALUATE, keys)
+        run_config("evaluating", EVALUATE, keys)
+    yield from rows(table)
+
+
+def rows(table: Path) -> Iterator[str]:
+    """Yield the rows of a table: case, method, SSIM, MAE, MSE."""
     with table.open(newline="", encoding="utf-8") as text:
         for row in csv.DictReader(text):
             yield f"{row['case']}, {row['method']}: " + " / ".join(row[name] for name in ("ssim", "mae", "mse"))
 
 
-def _run(run_id: str, config: str, keys: dict) -> None:
+def run_config(run_id: str, config: str, keys: dict) -> None:
     """Run a config of the bundle in a child process."""
     settings = [text for key, value in keys.items() for text in (f"--{key}", str(value))]
     subprocess.run(

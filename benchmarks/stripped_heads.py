@@ -8,17 +8,16 @@ tool for T1 alone comes with this project. The shipped weights translate both he
 
 from __future__ import annotations
 
-import csv
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import fire
 import nibabel
 import numpy as np
 import torch
 
+from benchmarks.heads import rows, run_config
 from bundle.training.data.heads import brain_mask
 from bundle.transforms.percentiles import store
 
@@ -63,15 +62,11 @@ def main(data: str, output: str, names: Sequence[str] = NAMES) -> None:
         for source, destination in zip(cut, stripped, strict=True):  # without fat, the brain is the brightest
             store(source, destination)
     for folder in ("whole", "stripped"):
-        keys = {"source": root / folder / "T1", "target": root / folder / "T2", "cases#names": names}
+        keys: dict[str, Any] = {"source": root / folder / "T1", "target": root / folder / "T2", "cases#names": names}
         keys |= {"evaluation#only": ["small", "ours"], "output_dir": root / folder / "evaluation"}
-        settings = [text for key, value in keys.items() for text in (f"--{key}", str(value))]
-        command = [sys.executable, "-m", "monai.bundle", "run", "evaluating", "--config_file", EVALUATE, *settings]
-        subprocess.run(command, check=True)
-        with (root / folder / "evaluation" / "table.csv").open(newline="", encoding="utf-8") as text:
-            for row in csv.DictReader(text):
-                values = " / ".join(row[metric] for metric in ("ssim", "mae", "mse"))
-                print(f"{folder}, {row['case']}, {row['method']}: {values}", flush=True)
+        run_config("evaluating", EVALUATE, keys)
+        for row in rows(root / folder / "evaluation" / "table.csv"):
+            print(f"{folder}, {row}", flush=True)
 
 
 if __name__ == "__main__":

@@ -92,7 +92,7 @@ def test_keys_of_tables_exist(page):
 
 
 def test_keys_of_blocks_that_pages_name_exist():
-    names = ("train", "inference", "evaluate", "train,configs/low_dose_train")
+    names = ("train", "inference", "evaluate", "train,configs/low_dose_train", "train,configs/brain_t1_t2_train")
     bases = [configs(",".join(f"configs/{part}.json" for part in name.split(",configs/"))) for name in names]
     named = {
         key for page in PAGES for key in re.findall(r"`([a-z_0-9]+(?:#[a-z_0-9]+)+)`", page.read_text(encoding="utf-8"))

@@ -8,6 +8,7 @@ cascade, because a tile knows neither an image's percentiles nor whether a dark 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -159,11 +160,15 @@ def store(
 
 
 def _check(lower: float, upper: float, median: float | None) -> None:
-    """Raise ValueError if a percentile or the median is out of range."""
-    if not 0 <= lower < 100 or not 0 < upper <= 100:
-        raise ValueError(f"percentiles {lower} and {upper} must lie between 0 and 100, such as 1 and 99.5.")
-    if median is not None and not 0 < median <= TOP:
-        raise ValueError(f"median {median} must be above 0 and at most {TOP:g}, such as 500, or null.")
+    """Raise ValueError if a percentile or the median is not a number, or out of range."""
+    if not _is_number(lower) or not _is_number(upper) or not 0 <= lower < 100 or not 0 < upper <= 100:
+        raise ValueError(f"percentiles {lower!r} and {upper!r} must lie between 0 and 100, such as 1 and 99.5.")
+    if median is not None and (not _is_number(median) or not 0 < median <= TOP):
+        raise ValueError(f"median {median!r} must be above 0 and at most {TOP:g}, such as 500, or null.")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _most(median: float | None) -> float:

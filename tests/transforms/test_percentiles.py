@@ -64,7 +64,7 @@ def test_the_median_of_what_is_not_noise_is_set():
     assert percentile_window(made, median=400) == pytest.approx((0, TOP), rel=0.01, abs=3)
 
 
-@pytest.mark.parametrize("median", [0, -1, 1001, float("nan")])
+@pytest.mark.parametrize("median", [0, -1, 1001, float("nan"), "abc", True])
 def test_a_median_out_of_range_is_told_before_an_image_is_read(median):
     with pytest.raises(ValueError, match="such as 500"):
         ScalePercentilesd("image", median=median)
@@ -106,6 +106,7 @@ def test_it_is_stored_on_the_same_grid(tmp_path):
         (torch.zeros(4, 4), (1, 99.5), "nothing above its background"),
         (torch.rand(4, 4), (-1, 99.5), "must lie between 0 and 100"),
         (torch.rand(4, 4), (1, 101), "must lie between 0 and 100"),
+        (torch.rand(4, 4), ("one", 99), "'one' and 99 must lie between 0 and 100"),
     ],
 )
 def test_what_has_no_window_is_told(image, percentiles, message):
