@@ -13,32 +13,29 @@ from pathlib import Path
 from typing import Any
 
 import fire
-import nibabel
-import numpy as np
-import torch
 
 from benchmarks.heads import rows, run_config
+from bundle.geometry import spacing_of
 from bundle.training.data.heads import brain_mask
+from bundle.training.data.packing import read, write_packed
 from bundle.transforms.percentiles import store
 
 NAMES = ("openms_long_p041", "openms_long_p121", "openms_long_p122")
 EVALUATE = "['configs/evaluate.json','configs/brain_t1_t2_evaluate.json']"
 
 
-def strip(t1: Path, t2: Path, destinations: Sequence[Path]) -> None:
+def strip(sources: Sequence[Path], destinations: Sequence[Path]) -> None:
     """Write T1 and T2 with everything but the brain set to 0.
 
     Args:
-        t1: T1, background 0 and brightest tissue about 1000.
-        t2: T2 on the same grid.
+        sources: files of T1 and T2 on one grid, background 0 and brightest tissue about 1000.
         destinations: files of T1 and T2 to write.
     """
-    images = [nibabel.load(path) for path in (t1, t2)]
-    voxels = [torch.from_numpy(np.asarray(image.dataobj, np.float32))[None] for image in images]
-    mask = brain_mask(*voxels, spacing=[float(size) for size in images[0].header.get_zooms()])
-    for image, each, path in zip(images, voxels, destinations, strict=True):
+    t1, t2 = images = [read(path) for path in sources]
+    mask = brain_mask(t1, t2, spacing_of(t1, 3))
+    for image, path in zip(images, destinations, strict=True):
         path.parent.mkdir(parents=True, exist_ok=True)
-        nibabel.Nifti1Image((each * mask)[0].numpy().astype(np.int16), image.affine).to_filename(path)
+        write_packed(image * mask, path)
 
 
 def main(data: str, output: str, names: Sequence[str] = NAMES) -> None:
@@ -58,7 +55,7 @@ def main(data: str, output: str, names: Sequence[str] = NAMES) -> None:
             [root / folder / contrast / f"{name}.nii.gz" for contrast in ("T1", "T2")]
             for folder in ("whole", "cut", "stripped")
         )
-        strip(*whole, cut)
+        strip(whole, cut)
         for source, destination in zip(cut, stripped, strict=True):  # without fat, the brain is the brightest
             store(source, destination)
     for folder in ("whole", "stripped"):

@@ -22,7 +22,7 @@ def test_only_the_brain_is_kept(tmp_path, monkeypatch):
     for name, voxels in zip(names, images, strict=True):
         nibabel.Nifti1Image(voxels, affine).to_filename(tmp_path / name)
     made = [tmp_path / "cut" / name for name in names]
-    stripped_heads.strip(*(tmp_path / name for name in names), made)
+    stripped_heads.strip([tmp_path / name for name in names], made)
     for key, path, voxels in zip(("t1", "t2"), made, images, strict=True):
         image = nibabel.load(path)
         assert np.allclose(image.affine, affine) and np.array_equal(given[key][0], voxels)
