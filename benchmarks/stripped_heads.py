@@ -14,13 +14,13 @@ from typing import Any
 
 import fire
 
-from benchmarks.heads import rows, run_config
+from benchmarks.heads import PATIENTS, SKULL, rows, run_config
 from bundle.geometry import spacing_of
 from bundle.training.data.heads import brain_mask
 from bundle.training.data.packing import read, write_packed
 from bundle.transforms.percentiles import store
 
-NAMES = ("openms_long_p041", "openms_long_p121", "openms_long_p122")
+NAMES = [name for group in PATIENTS.values() for name in group if name.startswith(SKULL)]
 EVALUATE = "['configs/evaluate.json','configs/brain_t1_t2_evaluate.json']"
 
 

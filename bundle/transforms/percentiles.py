@@ -115,7 +115,7 @@ class ScalePercentilesd(MapTransform):
         for key in self.key_iterator(out):
             image = out[key]
             window = percentile_window(image, self.lower, self.upper, self.median)
-            out[key] = scaled(image, window, _most(self.median))
+            out[key] = scaled(image, window, MOST if self.median is None else BRIGHTEST)
             if isinstance(out[key], MetaTensor):
                 out[key].meta["percentiles"] = window
         return out
@@ -149,8 +149,8 @@ def store(
     voxels = load_image(image)
     if grey and voxels.ndim != 2:
         raise ValueError(f"destination {name!r} must end in .nii or .nii.gz: {str(image)!r} is a volume.")
-    window = percentile_window(voxels, lower, upper, median)
-    whole = scaled(voxels[None], window, _most(median))[0].as_subclass(Tensor)
+    made = ScalePercentilesd("image", lower, upper, median)({"image": voxels[None]})["image"]
+    window, whole = made.meta["percentiles"], made[0].as_subclass(Tensor)
     if grey:
         whole = (whole * (WHITE / TOP)).clamp(max=WHITE)
     stored = whole.round().to(torch.uint8 if grey else torch.int16).numpy()
@@ -169,11 +169,6 @@ def _check(lower: float, upper: float, median: float | None) -> None:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)
-
-
-def _most(median: float | None) -> float:
-    """Return the largest value that is kept."""
-    return MOST if median is None else BRIGHTEST
 
 
 if __name__ == "__main__":
