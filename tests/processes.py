@@ -1,11 +1,17 @@
-"""Processes of tests: several on a machine that cannot resolve its own name, and one that dies.
+"""Processes of tests: programs that start at once, those of a machine without a name, and one that dies.
 
-Such a machine is a container without `/etc/hosts`.
+A machine that cannot resolve its own name is a container without `/etc/hosts`.
 """
 
+import atexit
+import multiprocessing
 import os
+import runpy
 import sys
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from subprocess import CompletedProcess, TimeoutExpired
 
 ROOT = Path(__file__).parents[1]
 
@@ -56,3 +62,66 @@ def nameless(folder: Path) -> dict[str, str]:
     (folder / "sitecustomize.py").write_text(NAMELESS)
     path = os.pathsep.join((str(folder), str(ROOT)))
     return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": ""}
+
+
+# Where there is none, a process imports everything itself.
+_HOW = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+_PROCESSES = multiprocessing.get_context(_HOW)
+_PROCESSES.set_forkserver_preload(["tests.preloaded"])
+
+
+def ran(
+    *words: str, cwd: Path = ROOT, env: Mapping[str, str] | None = None, seconds: float = 600.0
+) -> CompletedProcess[str]:
+    """What ``python WORDS...`` gives, in a process of its own that has imported MONAI and the bundle already.
+
+    A new Python takes seconds to import them. For tests of what a program does; those of how it starts (what it
+    imports, where it finds its modules, which variables are read at import) start a Python.
+
+    Args:
+        words: ``-m MODULE ...`` or ``-c CODE ...``.
+        cwd: the process's folder.
+        env: its environment; by default, that of this process.
+        seconds: after so many it is killed.
+
+    Raises:
+        TimeoutExpired: If it takes longer.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        streams = [str(Path(name, stream)) for stream in ("stdout", "stderr")]
+        variables = dict(os.environ if env is None else env)
+        process = _PROCESSES.Process(target=_run, args=(words, str(cwd), variables, streams))
+        process.start()
+        process.join(seconds)
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+            raise TimeoutExpired([sys.executable, *words], seconds)
+        out, err = (Path(path).read_text(encoding="utf-8") for path in streams)
+    return CompletedProcess([sys.executable, *words], process.exitcode, out, err)
+
+
+def _run(words: tuple[str, ...], cwd: str, env: dict[str, str], streams: list[str]) -> None:
+    """Become ``python WORDS...``: its streams, folder, variables and arguments, and its way of ending."""
+    for number, path in enumerate(streams, 1):
+        stream = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(stream, number)
+        os.close(stream)
+    os.environ.clear()
+    os.environ.update(env)
+    os.chdir(cwd)
+    sys.path.insert(0, cwd)
+    how, program, *rest = words
+    sys.argv = [how, *rest]
+    try:
+        if how == "-m":
+            runpy.run_module(program, run_name="__main__", alter_sys=True)
+        else:
+            exec(compile(program, "<string>", "exec"), {"__name__": "__main__"})
+    except SystemExit:
+        raise
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        sys.exit(1)
+    finally:
+        atexit._run_exitfuncs()

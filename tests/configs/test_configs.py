@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import subprocess
-import sys
 from pathlib import Path
 from pydoc import locate
 
@@ -22,6 +20,7 @@ from bundle.examples.phantom.__main__ import write
 from bundle.images import ScanReader
 from tests.dicom_series import write_series
 from tests.laws import image
+from tests.processes import ran
 from tests.results import results_in
 
 ROOT = Path(__file__).parents[2]
@@ -242,8 +241,7 @@ def test_as_monai_label_runs_it(scans, device):
 
 
 def run(*arguments, cwd=ROOT):
-    command = [sys.executable, "-m", "monai.bundle", "run", *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    return ran("-m", "monai.bundle", "run", *arguments, cwd=cwd)
 
 
 def read(path):

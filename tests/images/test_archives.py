@@ -4,8 +4,6 @@ import io
 import os
 import stat
 import struct
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from bundle.runtime import fingerprint
 from bundle.runtime.files import NotWrittenError
 from bundle.runtime.job import place_of
 from bundle.runtime.origins import archive_of, in_words, origin_of
+from tests.processes import ran
 
 ROOT = Path(__file__).parents[2]
 
@@ -267,8 +266,7 @@ def test_nothing_stays_of_a_process_that_ends(tmp_path, how):
     """One that is killed leaves it to the next one, which does not touch what is in use."""
     path, out = write(tmp_path / "s.zip", [("a", b"1")]), tmp_path / "out"
     used = Unpacked(path, out)
-    command = [sys.executable, "-c", KILLED, str(path), str(out), how]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    ended = ran("-c", KILLED, str(path), str(out), how)
     assert ended.returncode == {"ends": 0, "fails": 1, "killed": 9}[how], ended.stderr
     left = Path(ended.stdout.strip())
     assert left.exists() == (how == "killed")

@@ -1,8 +1,6 @@
 """A good series of which one value is made wrong: read rightly, or refused by file, value, rule and way out."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +18,7 @@ from bundle.images.dicom_headers import is_wrapped, name_of, padding_in_hu
 from bundle.runtime.errors import cause_of, last_line
 from tests.dicom_series import hounsfield, write_series
 from tests.images.ways import through
+from tests.processes import ran
 
 #: pydicom's own words on such values
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -276,9 +275,9 @@ def test_a_run_ends_in_one_line_and_status_1(tmp_path, streaming):
     for name, edit in (("empty", None), ("nan", raw("ImagePositionPatient", "nan\\1\\1"))):
         files = write(tmp_path / name, edit or without(), (0,))
         (tmp_path / name / files[0]).write_bytes((tmp_path / name / files[0]).read_bytes() if edit else b"")
-        command = [sys.executable, "-m", "monai.bundle", "run", "inference", "--config_file", "configs/inference.json"]
+        command = ["-m", "monai.bundle", "run", "inference", "--config_file", "configs/inference.json"]
         command += ["--dataset_dir", str(tmp_path / name), "--output_dir", str(tmp_path / "out")]
-        done = subprocess.run([*command, "--streaming", str(streaming)], cwd=ROOT, capture_output=True, text=True)
+        done = ran(*command, "--streaming", str(streaming))
         last = done.stderr.splitlines()[-1]
         assert done.returncode == 1 and not list((tmp_path / "out").glob("*"))
         assert last.startswith("error: DICOM f") and files[0] in last and last.endswith(".")

@@ -24,6 +24,7 @@ from bundle.runtime.errors import last_line
 from bundle.runtime.files import NotWrittenError, atomic, check_space
 from bundle.transforms import FinishImaged, LoadImageOrSeriesd, PrepareImaged, SaveImageAsSourced
 from tests.dicom_series import write_series
+from tests.processes import ran
 from tests.results import results_in
 from tests.xray_files import write_xray
 
@@ -429,7 +430,7 @@ def test_the_command_ends_with_status_1_and_one_line(sources, tmp_path, request,
         pytest.importorskip("zarr", minversion="3")
     out = request.getfixturevalue("small_disk") if what == "disk" else tmp_path / "out"
     given = sources / ("none.nii" if what == "input" else "scan.nii")
-    command = [sys.executable, "-m", "monai.bundle", "run", "inference", "--config_file", "configs/inference.json"]
+    command = ["-m", "monai.bundle", "run", "inference", "--config_file", "configs/inference.json"]
     command += ["--dataset_dir", str(given), "--output_dir", str(out), "--streaming", str(streaming)]
     command += ["--tile_size", "64", "--match_kernel", "False", "--memory_budget", "1GiB", *NOISE]
 
@@ -438,8 +439,11 @@ def test_the_command_ends_with_status_1_and_one_line(sources, tmp_path, request,
 
     if what == "limit" and resource is None:
         pytest.skip("this system has no limit on the size of files")
-    before = limited if what == "limit" else None
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, preexec_fn=before)
+    if what == "limit":
+        python = [sys.executable, *command]
+        done = subprocess.run(python, cwd=ROOT, capture_output=True, text=True, preexec_fn=limited)
+    else:
+        done = ran(*command)
     last = done.stderr.splitlines()[-1]
     assert done.returncode == 1
     assert "written:" not in done.stdout
@@ -459,14 +463,14 @@ def test_a_damaged_image_does_not_end_the_others(sources, tmp_path):
     for name in ("a", "c"):
         shutil.copy(sources / "scan.nii", folder / f"{name}.nii")
     (folder / "b.nii").write_bytes(b"damaged" * 99)
-    command = [sys.executable, "-m", "monai.bundle", "run", "inference", "--config_file", "configs/inference.json"]
+    command = ["-m", "monai.bundle", "run", "inference", "--config_file", "configs/inference.json"]
     command += ["--dataset_dir", str(folder), "--output_dir", str(out), "--match_kernel", "False", "--tile_size", "64"]
     command += NOISE
-    done = subprocess.run([*command, "--tile_sise", "32"], cwd=ROOT, capture_output=True, text=True)
+    done = ran(*command, "--tile_sise", "32")
     assert done.returncode == 1
     assert "did you mean --tile_size?" in done.stderr.splitlines()[-1]
     assert not out.exists()
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = ran(*command)
     assert done.returncode == 1
     *_, failed, last = done.stderr.splitlines()
     assert re.match(r"failed: image '.*b\.nii' cannot be read", failed)

@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from bundle.images import ImageError
 from bundle.images.provenance import read_provenance
 from bundle.runtime.job import place_of
 from tests.dicom_series import write_series
-from tests.processes import DYING, nameless, torchrun
+from tests.processes import DYING, nameless, ran, torchrun
 from tests.results import results_in
 
 ROOT = Path(__file__).parents[2]
@@ -123,9 +122,8 @@ def test_an_error_before_the_first_image_leaves_nothing(disc, tmp_path):
     """At the latest when the process ends."""
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "brain_translated.nii.gz").touch()
-    command = [sys.executable, "-m", "monai.bundle", "run", "inference", "--config_file", "configs/inference.json"]
-    command += ["--dataset_dir", f"{disc}.zip", "--output_dir", str(tmp_path / "out")]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    command = ["-m", "monai.bundle", "run", "inference", "--config_file", "configs/inference.json"]
+    ended = ran(*command, "--dataset_dir", f"{disc}.zip", "--output_dir", str(tmp_path / "out"))
     last = ended.stderr.strip().splitlines()[-1]
     assert ended.returncode == 1
     assert re.match(rf"error: result '.*' of '{disc}\.zip/brain\.nii\.gz' exists already, and is not known as", last), (
@@ -140,8 +138,7 @@ def test_a_killed_run_resumes_from_the_same_zip_and_leaves_nothing(tmp_path):
     path = f"{packed(tmp_path / 'scan')}.zip"
 
     def start(out, last):
-        command = [sys.executable, "-c", DYING, path, str(tmp_path / out), str(last)]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        return ran("-c", DYING, path, str(tmp_path / out), str(last))
 
     whole = start("whole", -1)
     assert whole.returncode == 0, whole.stderr

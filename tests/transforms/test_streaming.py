@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import itk
@@ -31,7 +30,7 @@ from bundle.scanner import SHARP, acquire
 from bundle.transforms import FinishImaged, LoadImageOrSeriesd, PrepareImaged
 from tests.dicom_series import write_series
 from tests.images.ways import through
-from tests.processes import DYING, nameless, torchrun
+from tests.processes import DYING, nameless, ran, torchrun
 from tests.results import results_in
 
 ROOT = Path(__file__).parents[2]
@@ -323,12 +322,11 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, voxels):
     path = scan(tmp_path / "source", ".nii", voxels)
     whole = read(translate(path, tmp_path / "whole", streaming=True))[0]
     out = tmp_path / "out"
-    command = [sys.executable, "-c", DYING, str(path), str(out)]
-    told = {"cwd": ROOT, "capture_output": True, "text": True, "env": {**os.environ, "OMP_NUM_THREADS": "1"}}
-    first = subprocess.run([*command, "12"], **told)
+    command = ["-c", DYING, str(path), str(out)]
+    first = ran(*command, "12")
     assert first.returncode == 9, first.stderr[-2000:]
     assert {entry.name[:11] for entry in out.iterdir()} == {".part_scan_"}  # its folder, and its lock
-    second = subprocess.run([*command, "-1"], **told)
+    second = ran(*command, "-1")
     assert second.returncode == 0, second.stderr[-2000:]
     made = json.loads(second.stdout.splitlines()[-1])["made"]
     assert [path.name for path in results_in(out)] == ["scan_translated.nii"]

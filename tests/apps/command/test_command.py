@@ -16,6 +16,7 @@ import pytest
 from bundle.examples.phantom import ThoraxPhantom
 from ct_kernel_translation_gan.command import main
 from ct_kernel_translation_gan.verbs import OTHERS, VERBS
+from tests.processes import ran
 
 ROOT = Path(__file__).parents[3]
 
@@ -29,27 +30,29 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def run(
-    *words: str, module: str = "ct_kernel_translation_gan", folder: Path = ROOT
-) -> subprocess.CompletedProcess[str]:
-    """The command in a process of its own, as a user starts it."""
+def run(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    return ran("-m", "ct_kernel_translation_gan", *words, cwd=folder, env=environment)
+
+
+def started(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """The command as a user starts it, by a Python that has imported nothing."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
     environment |= {"PYTHONPATH": str(ROOT / "apps" / "command"), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", module, *words]
+    command = [sys.executable, "-m", "ct_kernel_translation_gan", *words]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
 def test_same_voxels_as_monai_run(source: Path, tmp_path: Path) -> None:
     """From another folder, with options of its own."""
-    done = run(str(source), "1e5", "--tile_size", "32", "--output_ext=.nii", folder=tmp_path)
+    done = started(str(source), "1e5", "--tile_size", "32", "--output_ext=.nii", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "written: 1e5/1001_translated.nii\n"
     assert not {"INFO", "parsing config_file", "UserWarning"} & set(done.stderr.split())
     words = ["--config_file", "configs/inference.json", "--dataset_dir", str(source), "--tile_size", "32"]
-    other = run(
-        *("run", "inference", *words, "--output_ext", ".nii", "--output_dir", str(tmp_path / "monai")),
-        module="monai.bundle",
-    )
+    words += ["--output_ext", ".nii", "--output_dir", str(tmp_path / "monai")]
+    other = ran("-m", "monai.bundle", "run", "inference", *words)
     assert other.returncode == 0, other.stderr
     hashes = {
         hashlib.sha256((tmp_path / folder / "1001_translated.nii").read_bytes()).hexdigest()
