@@ -26,7 +26,7 @@ from bundle.images.image import ImageError
 from bundle.runtime.files import stamp
 
 #: Attributes that tell the kind of a file.
-KIND = ("SOPClassUID", "SeriesInstanceUID", "SeriesDescription", "ImageType", *SIZE)
+SORTING = ("SOPClassUID", "SeriesInstanceUID", "SeriesDescription", "ImageType", *SIZE)
 #: Attributes that must agree in all slices that have them: else positions or values cannot be compared.
 SHARED = ("SOPClassUID", "FrameOfReferenceUID", "RescaleType")
 #: Attributes in which slices at the same position may differ.
@@ -66,7 +66,7 @@ def series_files(folder: str | Path, series_uid: str = "") -> list[str]:
 @lru_cache(maxsize=2)
 def _series_files(folder: str, series_uid: str, _: tuple[tuple[str, int, int], ...]) -> tuple[str, ...]:
     """Sort out a folder only once while it does not change: it is asked for by naming, reading and writing."""
-    entries, series, others = _sorted_out(folder, (*PLACE, *PIXELS, *KIND, *SHARED, *MOMENT))
+    entries, series, others = _sorted_out(folder, (*PLACE, *PIXELS, *SORTING, *SHARED, *MOMENT))
     where = f"DICOM folder {str(folder)!r}"
     if "" in series and len(series) > 1:
         raise ImageError(
@@ -94,7 +94,7 @@ def series_in(folder: str | Path) -> dict[str, list[str]]:
     Raises:
         ImageError: If a file cannot be read, or may be a lost slice, see `series_files`.
     """
-    entries, series, others = _sorted_out(folder, (*PLACE, *KIND))
+    entries, series, others = _sorted_out(folder, (*PLACE, *SORTING))
     if len(series) > 1:
         for slices in series.values():
             _check_files(f"DICOM folder {str(folder)!r}", entries, slices, others)
@@ -104,7 +104,7 @@ def series_in(folder: str | Path) -> dict[str, list[str]]:
 def is_localizer(file: str | Path) -> bool:
     """Return whether a DICOM file is a scout, which is not a slice of a volume; false if it cannot be read."""
     try:
-        return _lacks(read_header(file, (*PLACE, *KIND))) == LOCALIZER
+        return _lacks(read_header(file, (*PLACE, *SORTING))) == LOCALIZER
     except ImageError:
         return False
 

@@ -27,6 +27,8 @@ def check_settings(
     ranges: Mapping[str, Any] | None = None,
     flags: Mapping[str, Any] | None = None,
     report: Any = "",
+    percentiles: Any = None,
+    median: Any = None,
 ) -> None:
     """Refuse values that would fail later or produce something unintended.
 
@@ -40,6 +42,8 @@ def check_settings(
         ranges: pairs of numbers, the lower one first, by key; blocks of such pairs are checked too.
         flags: values that must be True, False or null, by key.
         report: formats of a report, see `report_formats`.
+        percentiles: whether, and by which, images are scaled by percentiles; null or empty if they are not.
+        median: value that the median becomes where they are; null for none.
 
     Raises:
         ValueError: If a value has the wrong type or is out of range; the message names key, value, rule and remedy.
@@ -58,6 +62,11 @@ def check_settings(
         raise ValueError(f"output_dtype {output_dtype!r} is not a voxel type of files; take one of {', '.join(TYPES)}.")
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
         raise ValueError(f"seed {seed!r} is not a whole number from 0 to {2**32 - 1}; take one.")
+    if median is not None and not percentiles:
+        raise ValueError(
+            f"median {median!r} changes nothing without percentiles; take percentiles too, such as [1.0, 99.5], or no "
+            "median."
+        )
     if "sr" in report_formats(report):
         check_highdicom()
     _check_device(device)

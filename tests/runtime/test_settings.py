@@ -31,6 +31,7 @@ WRONG = [
     ({"report": "html,,doc"}, "report 'doc' is not a format"),
     ({"report": ["html", 3]}, r"report \['html', 3\] is not a list of formats"),
     ({"report": True}, "report True is not a list of formats"),
+    ({"median": 500.0}, "median 500.0 changes nothing without percentiles; take percentiles too"),
 ]
 
 
@@ -47,6 +48,7 @@ def test_right_values_pass():
         3, 96, "64MiB", "cpu", "float32", 7, {"source": {"window": [0, 1.5]}}, {"streaming": None, "a": True}
     )
     check_settings(2, [64, 80], 10**8)
+    check_settings(percentiles=[1.0, 99.5], median=500.0)
 
 
 def test_formats_of_a_report_are_listed_in_any_way():
