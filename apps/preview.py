@@ -28,7 +28,7 @@ def read(path: str) -> tuple[np.ndarray, tuple[float, ...]]:
     """
     from monai.transforms import EnsureChannelFirst, Orientation
 
-    from bundle.images import load_image
+    from bundle.images.reader import load_image
 
     if not Path(path).exists():
         raise FileNotFoundError(f"there is no image at {path!r}; give a file, or a folder with one DICOM series.")

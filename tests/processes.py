@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from subprocess import CompletedProcess, TimeoutExpired
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 
@@ -66,7 +67,7 @@ def nameless(folder: Path) -> dict[str, str]:
 
 # Where there is none, a process imports everything itself.
 _HOW = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-_PROCESSES = multiprocessing.get_context(_HOW)
+_PROCESSES: Any = multiprocessing.get_context(_HOW)
 _PROCESSES.set_forkserver_preload(["tests.preloaded"])
 
 

@@ -2,21 +2,20 @@
 
 - finding: `finding` (list the images at a path), `folder` (those directly in one folder), `archives` (unpack zips);
 - opening: `image` (the interface of all formats), `formats` (the table of formats; one module each: `nifti`,
-  `metaimage`, `nrrd`, `mgz`, `ome_zarr`, `raster`, `xray`, `dicom_series`), `reader` (read a whole image for MONAI),
-  `volume` (read axial slices), `bit_depth` (stored pixel values of X-rays);
+  `metaimage`, `nrrd`, `mgz`, `ome_zarr`, `raster`, `xray`, `dicom_series`), `volume` (read axial slices), `bit_depth`
+  (stored pixel values of X-rays), `reader` (read a whole image for MONAI; imported by name, as only it needs MONAI);
 - writing: `results` (name the results), `provenance` (record how they were made), `derived` (derived DICOM series and
   X-rays);
 - untrusted files: `claims` (refuse headers that claim too much), `isolated`, `decoder` (decode in a separate process).
 """
 
-from bundle.images.bit_depth import WHITE, GreyToLevelsd, LevelsToGreyd, depth_of, level_type, to_grey, to_levels
+from bundle.images.bit_depth import WHITE, depth_of, level_type, to_grey, to_levels
 from bundle.images.dicom_stack import series_files
 from bundle.images.finding import Sources, find_images, find_sources
 from bundle.images.formats import FORMATS, NIFTI, PHOTO, create_image, is_series, open_image, stem, suffix
 from bundle.images.image import ImageError, LazyImage, Opened, Write, held
 from bundle.images.isolated import isolate
 from bundle.images.nifti import HEADER
-from bundle.images.reader import ScanReader, load_image
 from bundle.images.results import check_extension, plan_results, result_path
 from bundle.images.volume import SLAB, Slabs, Volume, create, slabs, write
 
@@ -27,12 +26,9 @@ __all__ = [
     "PHOTO",
     "SLAB",
     "WHITE",
-    "GreyToLevelsd",
     "ImageError",
     "LazyImage",
-    "LevelsToGreyd",
     "Opened",
-    "ScanReader",
     "Slabs",
     "Sources",
     "Volume",
@@ -47,7 +43,6 @@ __all__ = [
     "is_series",
     "isolate",
     "level_type",
-    "load_image",
     "open_image",
     "plan_results",
     "result_path",

@@ -11,6 +11,7 @@ import pydicom
 from bundle.images.image import ImageError
 from pydicom.dataset import Dataset
 from pydicom.misc import is_dicom as has_preamble
+from pydicom.multival import MultiValue
 from pydicom.uid import (
     UID,
     CTImageStorage,
@@ -107,6 +108,14 @@ def value_of(header: Dataset, keyword: str, part: Dataset | None = None) -> Any:
             f"DICOM file {str(header.filename)!r}: its {keyword} cannot be read ({said}); fetch the file again, or "
             "correct the value, for instance with dcmodify."
         ) from error
+
+
+def values_of(header: Dataset, keyword: str) -> list[Any]:
+    """Return all values of an attribute; an empty list if it is absent or empty."""
+    value = header.get(keyword)
+    if isinstance(value, MultiValue):
+        return list(value)
+    return [value] if value else []
 
 
 def is_cut(header: Dataset) -> bool:

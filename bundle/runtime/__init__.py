@@ -25,7 +25,6 @@ from bundle.runtime.patterns import root_of
 from bundle.runtime.precision import has_bfloat16, in_bfloat16
 from bundle.runtime.prefetch import prefetch
 from bundle.runtime.ranks import first, of_first, rank, shutdown, wait, world
-from bundle.runtime.resolver import deferred
 from bundle.runtime.threads import one_thread, side_by_side
 from bundle.runtime.typed import typed_path
 
@@ -35,7 +34,6 @@ __all__ = [
     "all_images",
     "begin_notes",
     "choose",
-    "deferred",
     "fault",
     "faults",
     "file_hash",

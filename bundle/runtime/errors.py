@@ -11,7 +11,6 @@ from types import TracebackType
 from bundle.runtime.origins import in_words
 from bundle.runtime.ranks import EndedError, tell_launcher
 from bundle.runtime.system import print_any_name
-from monai.utils import MONAIEnvVars
 
 #: Beginnings of the errors in which MONAI wraps the error of a transform, an expression or a component.
 WRAPPERS = ("applying transform ", "Failed to evaluate ", "Failed to instantiate ")
@@ -40,6 +39,8 @@ def end_in_one_line() -> None:
     before = sys.excepthook
 
     def told(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        from monai.utils import MONAIEnvVars  # a process that only decodes an image starts without MONAI
+
         if not isinstance(error, Exception) or MONAIEnvVars.debug():
             before(kind, error, trace)
         elif path := _logged(kind, error, trace):

@@ -6,8 +6,8 @@ from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
-from bundle.images import ScanReader, open_image
-from bundle.images.reader import quiet_readers
+from bundle.images import open_image
+from bundle.images.reader import ScanReader, quiet_readers
 from bundle.transforms.check_input import CheckInput
 from monai.config import KeysCollection
 from monai.transforms import LoadImaged

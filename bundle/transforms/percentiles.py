@@ -15,7 +15,8 @@ from typing import Any
 import fire
 import numpy as np
 import torch
-from bundle.images import NIFTI, PHOTO, WHITE, create_image, find_images, held, load_image, stem, suffix
+from bundle.images import NIFTI, PHOTO, WHITE, create_image, find_images, held, stem, suffix
+from bundle.images.reader import load_image
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import FillHoles, MapTransform

@@ -17,7 +17,7 @@ import pytest
 from apps.label.__main__ import settings
 from apps.label.folder import NAME, lay_out
 from bundle.examples.phantom import ThoraxPhantom
-from bundle.images import ScanReader
+from bundle.images.reader import ScanReader
 from tests.label_server import ROOT, STORED, copy_bundle, guarded, make_studies, needs_label, stock
 from tests.results import results_in
 from tests.slicer_stub import Volume, geometry, load

@@ -23,7 +23,7 @@ from apps.qa.measured import PERCENT, Measured
 from apps.qa.phantom import AIR, Bar, Disk
 from apps.qa.phantoms import PHANTOMS, acr464
 from apps.qa.simulate import reconstruct, simulate
-from bundle.images import load_image
+from bundle.images.reader import load_image
 from bundle.scanner import SHARP, SOFT
 
 ROOT = Path(__file__).parents[2]

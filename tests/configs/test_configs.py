@@ -17,7 +17,7 @@ from PIL import Image
 from bundle.cascade import CONDITIONINGS, CascadeInferer
 from bundle.examples.phantom import ThoraxPhantom
 from bundle.examples.phantom.__main__ import write
-from bundle.images import ScanReader
+from bundle.images.reader import ScanReader
 from tests.dicom_series import write_series
 from tests.laws import image
 from tests.processes import ran

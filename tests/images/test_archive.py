@@ -7,7 +7,7 @@ import pydicom
 import pytest
 
 from bundle.examples.phantom import ThoraxPhantom
-from bundle.images import load_image
+from bundle.images.reader import load_image
 from tests.dicom_series import oblique, write_series
 from tests.golden_run import run_job
 from tests.results import results_in

@@ -14,8 +14,9 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian, RLELossless
 
 from bundle import __version__
-from bundle.images import ScanReader, series_files
+from bundle.images import series_files
 from bundle.images.derived import Derivation, DerivedSeries, image, is_ct
+from bundle.images.reader import ScanReader
 from tests.dicom_series import SHAPE, backwards, hounsfield, oblique, write_series
 from tests.dicom_syntaxes import RAMP, encode
 

@@ -7,7 +7,8 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset, FileDataset
 
-from bundle.images import ImageError, find_images, load_image, open_image, series_files
+from bundle.images import ImageError, find_images, open_image, series_files
+from bundle.images.reader import load_image
 from tests.dicom_series import CT, backwards, dataset, hounsfield, oblique, write_series
 from tests.images.ways import both_ways, through
 from tests.xray_files import levels, write_xray

@@ -12,9 +12,10 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 from pydicom.uid import CTImageStorage
 
-from bundle.images import find_images, load_image, open_image
+from bundle.images import find_images, open_image
 from bundle.images.derived import check_source
 from bundle.images.dicom_headers import is_wrapped, name_of, padding_in_hu
+from bundle.images.reader import load_image
 from bundle.runtime.errors import cause_of, last_line
 from tests.dicom_series import hounsfield, write_series
 from tests.images.ways import through

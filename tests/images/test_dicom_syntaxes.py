@@ -8,9 +8,10 @@ import pytest
 from pydicom.encaps import encapsulate
 from pydicom.uid import MPEG2MPML, JPEG2000Lossless, JPEGLSLossless, RLELossless
 
-from bundle.images import ImageError, load_image, open_image
+from bundle.images import ImageError, open_image
 from bundle.images.codestreams import Grid, fragments, grid_of
 from bundle.images.dicom_rle import decode_rle
+from bundle.images.reader import load_image
 from bundle.runtime.errors import last_line
 from tests.dicom_series import write_series
 from tests.dicom_syntaxes import CODE_STREAMS, RAMP, TRANSFER_SYNTAXES, encode

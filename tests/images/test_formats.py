@@ -13,8 +13,9 @@ from PIL import Image
 from pydicom.uid import MPEG2MPML
 
 from bundle.geometry import read_window, spacing_of
-from bundle.images import ScanReader, find_images, is_series, suffix
+from bundle.images import find_images, is_series, suffix
 from bundle.images.formats import check_not_source
+from bundle.images.reader import ScanReader
 from tests.dicom_series import SHAPE, SPACING, backwards, hounsfield, oblique, write_series
 from tests.dicom_syntaxes import RAMP, TRANSFER_SYNTAXES, encode
 

@@ -14,8 +14,9 @@ from pydicom.dataset import Dataset
 from pydicom.uid import MediaStorageDirectoryStorage
 
 from apps.preview import read as read_preview
-from bundle.images import ScanReader, Volume, create_image, find_images, held, load_image, open_image
+from bundle.images import Volume, create_image, find_images, held, open_image
 from bundle.images.headers import check_references
+from bundle.images.reader import ScanReader, load_image
 from bundle.training.data.packing import read as read_packed
 from bundle.transforms import LoadImageOrSeriesd
 from tests.dicom_series import dataset, hounsfield, write_series

@@ -2,6 +2,9 @@
 
 import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -66,6 +69,12 @@ def test_a_compressed_series_is_the_same(tmp_path, limited):
     here = open_image(tmp_path / "ct").whole()
     limited()
     assert np.array_equal(open_image(tmp_path / "ct").whole(), here)
+
+
+def test_the_process_starts_without_monai():
+    """Whose import takes longer than all else that it does."""
+    program = "import sys, bundle.images.decoder; sys.exit('monai' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parents[2], check=True)
 
 
 def test_an_error_is_that_of_the_image(tmp_path, limited):

@@ -7,7 +7,8 @@ import nibabel
 import numpy as np
 import pytest
 
-from bundle.images import ImageError, Volume, create_image, held, load_image, open_image, packed
+from bundle.images import ImageError, Volume, create_image, held, open_image, packed
+from bundle.images.reader import load_image
 from tests.images.ways import both_ways, through
 
 SHAPE = (9, 8, 7)

@@ -7,7 +7,8 @@ pytest.importorskip("zarr", minversion="3", reason="zarr 3 needs Python 3.11")
 
 import zarr
 
-from bundle.images import ImageError, create_image, held, load_image, open_image
+from bundle.images import ImageError, create_image, held, open_image
+from bundle.images.reader import load_image
 from tests.images.ways import both_ways, through
 
 VOXELS = np.random.default_rng(0).integers(-1000, 1000, (9, 8, 7), dtype=np.int16)

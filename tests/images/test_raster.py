@@ -17,7 +17,8 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import MPEG2MPML, RLELossless
 
 from bundle.geometry import spacing_of
-from bundle.images import find_images, is_series, load_image, open_image, to_grey, to_levels
+from bundle.images import find_images, is_series, open_image, to_grey, to_levels
+from bundle.images.reader import load_image
 from bundle.training.data.packing import PackedImage, pack, read
 from bundle.transforms import LoadImageOrSeriesd
 from tests.configs.test_configs import INFERENCE, ROOT

@@ -16,11 +16,12 @@ from bundle.cascade import pace, rows, scratch, slabs
 from bundle.cascade.scratch import stored_bytes
 from bundle.examples.phantom import ThoraxPhantom
 from bundle.images import open_image
-from bundle.runtime import deferred, prefetch
+from bundle.runtime import prefetch
 from bundle.runtime.errors import last_line
 from bundle.runtime.files import atomic, trying
 from bundle.runtime.host_memory import resident_memory
 from bundle.runtime.process import age
+from bundle.runtime.resolver import deferred
 from bundle.transforms import plan, prepare, rehearsal
 from bundle.transforms.plan_table import as_json, duration, lines, size, total
 from tests.dicom_series import write_series

@@ -6,8 +6,7 @@ import re
 from pathlib import Path
 
 from bundle.images.derived.image import Derivation, derived_image
-from bundle.images.dicom_headers import padding_in_hu, read_header
-from monai.utils import ensure_tuple
+from bundle.images.dicom_headers import padding_in_hu, read_header, values_of
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.uid import CTImageStorage
 
@@ -35,7 +34,7 @@ def derived_slice(header: Dataset, pixels: bytes, derivation: Derivation) -> Fil
         pixels: HU in signed 16 bits, little endian, row by row.
         derivation: how they were made.
     """
-    kernel = ", ".join(ensure_tuple(header.get("ConvolutionKernel") or "not named"))
+    kernel = ", ".join(values_of(header, "ConvolutionKernel") or ["not named"])
     derived = derived_image(header, pixels, derivation, f"reconstruction kernel of the source: {kernel}", TYPE_2)
     for keyword in [element.keyword for element in derived if GONE.fullmatch(element.keyword)]:
         delattr(derived, keyword)

@@ -23,7 +23,7 @@ from typing import Any
 
 import pydicom
 from bundle import __version__
-from monai.utils import ensure_tuple
+from bundle.images.dicom_headers import values_of
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import PYDICOM_IMPLEMENTATION_UID, UID, ExplicitVRLittleEndian, generate_uid
 
@@ -122,7 +122,7 @@ def derived_image(
     kernels = f" ({ascii_text(derivation.kernels)})" if derivation.kernels else ""
     described = derivation.description + kernels.replace("\\", "/")
     derived.SeriesDescription = ": ".join(filter(None, (described, header.get("SeriesDescription"))))[:64]
-    derived.ImageType = ["DERIVED", "SECONDARY", *ensure_tuple(header.get("ImageType") or ())[2:]]
+    derived.ImageType = ["DERIVED", "SECONDARY", *values_of(header, "ImageType")[2:]]
     _set_derivation(derived, header, derivation, told)
     _set_equipment(derived, header, derivation)
     derived.remove_private_tags()

@@ -15,8 +15,9 @@ import nibabel
 import numpy as np
 import torch
 from bundle.geometry import coarser_affine, pool, pyramid, spacing_of
-from bundle.images import depth_of, find_images, load_image, stem, to_grey
+from bundle.images import depth_of, find_images, stem, to_grey
 from bundle.images.readback import check_nifti, least_bytes
+from bundle.images.reader import load_image
 from bundle.runtime import parse_bytes
 from bundle.runtime.files import atomic
 from bundle.training.data.packed_image import PackedImage
