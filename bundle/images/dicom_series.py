@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from bundle.geometry import Window
 from bundle.images.derived import Derivation, DerivedSeries, is_ct
-from bundle.images.dicom_headers import file_kind, is_dicom, is_wrapped, padding_in_hu, read_header
+from bundle.images.dicom_headers import file_kind, is_dicom, is_wrapped, padding_in_hu, read_header, values_of
 from bundle.images.dicom_pixels import read_stored
 from bundle.images.dicom_rules import number
 from bundle.images.dicom_stack import series_files
@@ -70,8 +70,7 @@ def open(path: Path, series_uid: str = "", **_: Any) -> Opened:
 
 def kernel_of(header: Dataset) -> dict[str, str]:
     """Return what a header says about the reconstruction kernel; multiple values are joined by a backslash."""
-    found = {key: header.get(name) for key, name in KERNEL.items()}
-    texts = {key: value if isinstance(value, str) else "\\".join(value) for key, value in found.items() if value}
+    texts = {key: "\\".join(values_of(header, name)) for key, name in KERNEL.items()}
     return {key: text for key, text in texts.items() if text}
 
 

@@ -18,8 +18,6 @@ from bundle.runtime.job import place_of
 from bundle.runtime.origins import archive_of, in_words, origin_of
 from tests.processes import ran
 
-ROOT = Path(__file__).parents[2]
-
 
 def write(path, members, method=zipfile.ZIP_DEFLATED):
     """A zip of members: names, or what describes them, and their content."""

@@ -1,7 +1,6 @@
 """A good series of which one value is made wrong: read rightly, or refused by file, value, rule and way out."""
 
 import re
-from pathlib import Path
 
 import numpy as np
 import pydicom
@@ -24,7 +23,6 @@ from tests.processes import ran
 #: pydicom's own words on such values
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
-ROOT = Path(__file__).parents[2]
 SHAPE = (9, 8, 5)
 #: Which slices of five are made wrong: the first, one between, the last, all.
 PLACES = [(0,), (2,), (4,), (0, 1, 2, 3, 4)]

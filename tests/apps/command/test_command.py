@@ -30,16 +30,19 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def without_python() -> dict[str, str]:
+    """This process's environment without what a developer's shell tells Python."""
+    return {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+
+
 def run(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """The command in a process of its own."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
-    return ran("-m", "ct_kernel_translation_gan", *words, cwd=folder, env=environment)
+    return ran("-m", "ct_kernel_translation_gan", *words, cwd=folder, env=without_python())
 
 
 def started(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """The command as a user starts it, by a Python that has imported nothing."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
-    environment |= {"PYTHONPATH": str(ROOT / "apps" / "command"), "OMP_NUM_THREADS": "1"}
+    environment = without_python() | {"PYTHONPATH": str(ROOT / "apps" / "command"), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "ct_kernel_translation_gan", *words]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
