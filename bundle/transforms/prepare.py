@@ -43,7 +43,7 @@ except ImportError:  # zarr 3 needs Python 3.11
     zarr = None  # type: ignore[assignment]
 
 #: Bytes of a float32 slab; processing one takes a few times as much.
-SLAB = "32MiB"
+SLAB = "16MiB"
 #: Slices of the image and of its result that are on disk in float32 if neither is kept: about two rows of tiles.
 ROWS = 256
 #: Peak memory of an image in memory, including its scales and results, in bytes per voxel, measured.

@@ -323,6 +323,9 @@ def test_an_onnx_file_that_computes_something_else_is_refused(submission):
 )
 def test_code_that_the_zoo_s_tools_refuse_is_refused(submission, breaks, message):
     pytest.importorskip("black")
+    for path in (submission.folder / "bundle").rglob("*.py"):  # the rest, which passes, would take three times as long
+        if path.name != "lungs.py":
+            path.unlink()
     breaks(submission.folder)
     with pytest.raises(CheckFailed, match=f"-m {message} "):
         style.form(submission)

@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("zarr", minversion="3", reason="streaming needs zarr 3, which needs Python 3.11")
 
 from benchmarks import large_volume
-from benchmarks.large_volume import Run, finished, main, on_disk, one, watched
+from benchmarks.large_volume import Run, finished, main, named, on_disk, one, shapes_of, watched
 from bundle.examples.phantom.__main__ import write
 
 
@@ -18,7 +18,7 @@ from bundle.examples.phantom.__main__ import write
 def test_a_killed_run_is_resumed_and_all_files_are_gone(tmp_path, monkeypatch):
     """The first go ends where it is said, whoever is busy; its result is that of one go, or it is refused."""
     monkeypatch.setattr(large_volume, "PAUSE", 0.01)
-    runs = one(72, "500MiB", 12, 0.1, False, tmp_path)
+    runs = one((72,) * 3, (True, "500MiB", 12), 0.1, False, tmp_path)
     assert [run.killed for run in runs] == [True, False]
     assert all(2**27 < run.memory < 2**32 for run in runs)
     assert all(run.scratch > 0 and run.disk >= run.scratch + 2 * 72**3 for run in runs)
@@ -28,13 +28,13 @@ def test_a_killed_run_is_resumed_and_all_files_are_gone(tmp_path, monkeypatch):
 def test_a_run_that_fails_is_told(tmp_path):
     (tmp_path / "scan.nii").write_bytes(b"none")
     with pytest.raises(ValueError, match=r"scan\.nii"):
-        watched(tmp_path / "scan.nii", tmp_path / "out", ("500MiB", 12, False), 1)
+        watched(tmp_path / "scan.nii", tmp_path / "out", ((True, "500MiB", 12), False), 1)
 
 
 def test_without_room_nothing_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: namedtuple("Usage", "total used free")(0, 0, 10**9))
     with pytest.raises(RuntimeError, match=r"2048\^3 voxels need about 55834574848 bytes of disk, and 1000000000 are"):
-        one(2048, "500MiB", 128, 0.5, False, tmp_path)
+        one((2048,) * 3, (True, "500MiB", 128), 0.5, False, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -75,3 +75,9 @@ def test_memory_that_grows_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(large_volume, "measured", lambda *_: (0.0, 0.0, 0.0))
     with pytest.raises(SystemExit, match="memory differs by more than 10%"):
         main((64, 128), folder=str(tmp_path / "out"))
+
+
+def test_a_volume_need_not_be_a_cube():
+    assert shapes_of(512) == [(512, 512, 512)]
+    assert shapes_of((64, "32x16x8")) == shapes_of("64,32x16x8") == [(64, 64, 64), (32, 16, 8)]
+    assert [named(shape) for shape in shapes_of("64,32x16x8")] == ["64^3", "32 x 16 x 8"]
