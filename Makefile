@@ -56,6 +56,12 @@ help: ## Show this list
 
 venv: $(VENV)/.run ## Make the environment from requirements.txt
 
+# $(call install,FILE): install packages, and compile them on all cores; pip uses one. Some hold templates that do not compile.
+define install
+$(PY) -m pip install --disable-pip-version-check --quiet --no-compile -r $(1)
+@$(PY) -m compileall -q -j 0 "$$($(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" >/dev/null 2>&1 || true
+endef
+
 # A half-made environment (interrupted, or made where Python lacks pip) is made anew.
 $(VENV)/.pip:
 	@test -n "$(PYTHON)" || { echo "error: found no Python 3.10 to 3.13; install one, or say make PYTHON=/path/to/python3.12"; exit 1; }
@@ -64,19 +70,19 @@ $(VENV)/.pip:
 	@touch $@
 
 $(VENV)/.run: requirements.txt | $(VENV)/.pip
-	$(PY) -m pip install --disable-pip-version-check --quiet -r requirements.txt
+	$(call install,requirements.txt)
 	@touch $@
 
 $(VENV)/.zoo: requirements/zoo.txt requirements.txt | $(VENV)/.pip
-	$(PY) -m pip install --disable-pip-version-check --quiet -r requirements/zoo.txt
+	$(call install,requirements/zoo.txt)
 	@touch $@ $(VENV)/.run
 
 $(VENV)/.dev: requirements/dev.txt requirements.txt | $(VENV)/.pip
-	$(PY) -m pip install --disable-pip-version-check --quiet -r requirements/dev.txt
+	$(call install,requirements/dev.txt)
 	@touch $@ $(VENV)/.run
 
 $(VENV)/.viewer: requirements/viewer.txt requirements/dev.txt requirements.txt | $(VENV)/.pip
-	$(PY) -m pip install --disable-pip-version-check --quiet -r requirements/viewer.txt
+	$(call install,requirements/viewer.txt)
 	@touch $@ $(VENV)/.dev $(VENV)/.run
 
 $(DEPLOY)/.ready: requirements/deploy.txt apps/deploy/requirements.txt

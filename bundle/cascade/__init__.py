@@ -2,8 +2,9 @@
 
 Read `cascade`, the specification, first, then `inferer`, which computes the same numbers tile by tile.
 
-- networks: `sketch` (edges of an image), `generators` (networks of the finer scales), `noise` (input for generation
-  from scratch), `conditioned` (selects the network for the requested conditioning);
+- networks: `sketch` (edges of an image), `generators` (networks of the finer scales), `slice_wise` (a 2D network for
+  volumes), `noise` (input for generation from scratch), `conditioned` (selects the network for the requested
+  conditioning);
 - tiling: `receptive_field` (measures a network's reach), `tile_plan` (cuts each scale into tiles), `memory` (counts the
   bytes of a tile), `outputs` (output shapes for that count), `scratch` (scales on disk), `slabs` (images that are
   recomputed rather than kept), `rows` (processes tiles row by row), `pace` (predicts run time and disk space).
@@ -19,6 +20,7 @@ from bundle.cascade.pace import Pace, scratch_bytes
 from bundle.cascade.scratch import ScratchImage, check_zarr, create_array, open_group, pending_tiles
 from bundle.cascade.sketch import Sketch
 from bundle.cascade.slabs import SlabFiles
+from bundle.cascade.slice_wise import SliceWise
 from bundle.cascade.tile_plan import TilePlan, plan_tiles
 
 __all__ = [
@@ -33,6 +35,7 @@ __all__ = [
     "ScratchImage",
     "Sketch",
     "SlabFiles",
+    "SliceWise",
     "TilePlan",
     "WhiteNoised",
     "check_zarr",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from bundle.geometry import channels_last, crop, pool
 from monai.networks.blocks import Convolution
+from monai.networks.layers import Pool
 from monai.utils import ensure_tuple_rep
 from torch import Tensor, nn
 
@@ -70,9 +71,11 @@ class ResNetGenerator(nn.Module):
             the slice, as a reconstruction kernel does, and runs on the slices as a batch of 2D images, which is much
             faster.
         act: activation, by its MONAI name.
+        detail: odd side, in voxels, of the square or cube whose mean is taken off the output around each voxel, so that
+            the network adds detail and leaves larger structures to the previous scale; null takes nothing off.
 
     Raises:
-        ValueError: If a kernel size is even.
+        ValueError: If a kernel size or ``detail`` is even.
     """
 
     def __init__(
@@ -84,8 +87,11 @@ class ResNetGenerator(nn.Module):
         blocks: int = 4,
         kernel_size: Sequence[int] | int = 3,
         act: str | tuple = ("RELU", {"inplace": True}),
+        detail: int | None = None,
     ) -> None:
         super().__init__()
+        if detail is not None and not detail % 2:
+            raise ValueError(f"detail {detail} is even; a mean around a voxel needs an odd side, such as 9.")
         kernel = ensure_tuple_rep(kernel_size, spatial_dims)
         if not all(side % 2 for side in kernel):
             raise ValueError(f"kernel_size {kernel} has an even side; an unpadded network needs odd ones, such as 3.")
@@ -98,6 +104,7 @@ class ResNetGenerator(nn.Module):
             Convolution(dims, in_channels, channels, kernel_size=kernel, padding=0, norm=None, act=act),
             *(ResidualBlock(channels, kernel, act) for _ in range(blocks)),
             Convolution(dims, channels, out_channels, kernel_size=kernel, padding=0, conv_only=True),
+            *([Detail(dims, detail)] if detail else []),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -108,12 +115,31 @@ class ResNetGenerator(nn.Module):
         return slices.unflatten(0, (x.shape[0], x.shape[4])).movedim(1, 4)
 
 
+class Detail(nn.Module):
+    """Take the mean around each voxel off an image.
+
+    Args:
+        spatial_dims: 2 or 3.
+        side: odd side of the square or cube of the mean, in voxels.
+    """
+
+    def __init__(self, spatial_dims: int, side: int) -> None:
+        super().__init__()
+        self.mean = Pool["AVG", spatial_dims](side, stride=1)
+        self.margin = [side // 2] * spatial_dims
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `(batch, channels, *spatial)` to the same shape less ``margin`` voxels on every side."""
+        return crop(x, self.margin) - self.mean(x)
+
+
 def residual_generators(
     spatial_dims: int,
     in_channels: int,
     blocks: Sequence[int],
     channels: int = 16,
     kernel_sizes: Sequence[Sequence[int] | int] | None = None,
+    detail: int | None = None,
 ) -> list[ResNetGenerator]:
     """Return one `ResNetGenerator` for each of the scales 1 to n.
 
@@ -123,6 +149,7 @@ def residual_generators(
         blocks: number of residual blocks of each scale, coarsest first.
         channels: number of feature channels at every scale.
         kernel_sizes: kernel size of each scale; null for 3 everywhere.
+        detail: see `ResNetGenerator`.
 
     Raises:
         ValueError: If ``kernel_sizes`` and ``blocks`` differ in length.
@@ -131,7 +158,7 @@ def residual_generators(
     if len(sizes) != len(blocks):
         raise ValueError(f"kernel_sizes {list(sizes)} must be as many as blocks {list(blocks)}: one per scale.")
     return [
-        ResNetGenerator(spatial_dims, in_channels, channels=channels, blocks=number, kernel_size=size)
+        ResNetGenerator(spatial_dims, in_channels, channels=channels, blocks=number, kernel_size=size, detail=detail)
         for number, size in zip(blocks, sizes, strict=True)
     ]
 

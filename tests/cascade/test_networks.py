@@ -23,6 +23,34 @@ def test_reach_is_found_axis_by_axis():
     assert measure_reach(ResNetGenerator(3, 2, channels=4, blocks=2, kernel_size=(3, 5, 1)), 2, 3) == (6, 12, 0)
 
 
+@pytest.mark.parametrize("kernel_size, axes", [(3, 3), ((3, 3, 1), 2)])
+@torch.no_grad()
+def test_detail_is_what_differs_from_the_mean_around_a_voxel(kernel_size, axes):
+    """So no mean is added, and the reach is greater by half the side."""
+    torch.manual_seed(0)
+    plain, detailed = (
+        ResNetGenerator(3, 2, channels=4, blocks=1, kernel_size=kernel_size, detail=d) for d in (None, 5)
+    )
+    detailed.load_state_dict(plain.state_dict())
+    grown = [2] * axes + [0] * (3 - axes)
+    reach = measure_reach(plain, 2, 3)
+    assert measure_reach(detailed, 2, 3) == tuple(a + b for a, b in zip(reach, grown, strict=True))
+    volume = torch.randn(1, 2, 21, 20, 19)
+    made, fine = plain(volume), detailed(volume)
+    sides = [2 * side + 1 for side in grown]
+    means = torch.nn.functional.avg_pool3d(made, sides, 1)
+    torch.testing.assert_close(fine, crop(made, grown) - means, rtol=0, atol=1e-6)
+    for generator in (plain, detailed):
+        generator.layers[2].conv.bias += 7.0
+    torch.testing.assert_close(detailed(volume), fine, rtol=0, atol=1e-5)
+    assert (plain(volume) - made).mean() > 6.9
+
+
+def test_detail_within_an_even_side_is_refused():
+    with pytest.raises(ValueError, match="detail 8 is even; a mean around a voxel needs an odd side"):
+        ResNetGenerator(2, 2, detail=8)
+
+
 def test_reach_of_padded_networks_is_found_too():
     network = nn.Sequential(nn.Conv2d(2, 4, 5, padding=2), nn.ReLU(), nn.Conv2d(4, 1, 3, padding=1))
     assert measure_reach(network, 2, 2) == (3, 3)

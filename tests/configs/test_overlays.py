@@ -21,6 +21,7 @@ from tests.results import results_in
 ROOT = Path(__file__).parents[2]
 OVERLAYS = [ROOT / "configs" / f"{name}.json" for name in ("xray_2d", "brain_t1_t2", "low_dose", "generate")]
 XRAY, BRAIN, LOW_DOSE, GENERATE = OVERLAYS
+HEAD = BRAIN.with_name("head_t1_t2.json")
 BASES = ("inference", "train", "evaluate")
 overlays = pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.stem)
 bases = pytest.mark.parametrize("base", BASES)
@@ -32,7 +33,8 @@ SMALL = {"train#dataloader#num_workers": 0, "validate#dataset#number": 2, "patch
 def files(base, overlay):
     """The configs of a run: what inference needs, and what training or evaluation needs besides or instead."""
     own = overlay.with_name(f"{overlay.stem}_{base}.json")
-    after = {"inference": [overlay], "train": [overlay, own], "evaluate": [own]}[base]
+    shared = [BRAIN.with_name("brain_t1_t2_train.json")] if overlay == HEAD else []
+    after = {"inference": [overlay], "train": [overlay, *shared, own], "evaluate": [own]}[base]
     return [str(ROOT / "configs" / f"{base}.json"), *map(str, after)]
 
 
@@ -164,8 +166,8 @@ def test_training_on_pictures(tmp_path, overlay, scale):
     assert sorted(len(fold) for fold in folds) == [1, 2]
 
 
-@pytest.mark.parametrize("scale", [0, 2])
-def test_training_from_real_pairs(tmp_path, scale):
+@pytest.mark.parametrize(("overlay", "scale"), [(BRAIN, 0), (BRAIN, 2), (HEAD, 0), (HEAD, 1)])
+def test_training_from_real_pairs(tmp_path, overlay, scale):
     for folder, gain in (("t1", 1), ("t2", -1)):
         (tmp_path / folder).mkdir()
         for seed, name in enumerate(("a", "b")):
@@ -174,7 +176,7 @@ def test_training_from_real_pairs(tmp_path, scale):
                 tmp_path / folder / f"{name}.nii"
             )
     run(
-        "train", BRAIN, "training", dataset_dir=str(tmp_path / "t1"), label_dir=str(tmp_path / "t2"),
+        "train", overlay, "training", dataset_dir=str(tmp_path / "t1"), label_dir=str(tmp_path / "t2"),
         output_dir=str(tmp_path / "out"), scale=scale, max_epochs=1, iterations_per_epoch=2, batch_size=1,
         progress=False, weights=str(tmp_path / "none.pt"), **SMALL,
     )  # fmt: skip
@@ -237,12 +239,13 @@ def test_shipped_weights_are_evaluated(overlay):
     assert Path(weights).is_file()
 
 
-def test_heads_with_skull_differ_in_scale_and_weights_alone():
+def test_heads_with_skull_differ_in_scale_networks_and_weights_alone():
     brain, head = (json.loads((ROOT / "configs" / f"{name}_t1_t2.json").read_text()) for name in ("brain", "head"))
-    changed = {key: value for key, value in head.items() if brain.get(key, "") != value}
-    weights = brain["weights"].replace("model_t1_t2", "model_t1_t2_head")
-    assert changed == {"source#limits": [1.0, 2000.0], "median": 500.0, "weights": weights}
-    assert not set(brain) - set(head)
+    changed = {key for key, value in head.items() if brain.get(key, "") != value}
+    fine = {f"network_def#fine#{name}" for name in ("blocks", "kernel_sizes", "detail")}
+    assert changed == {"source#limits", "median", "weights", "network_def#coarse"} | fine
+    assert set(brain) - set(head) == {f"mode#options#image#coarse_{name}" for name in ("channels", "strides")}
+    assert head["weights"] == brain["weights"].replace("model_t1_t2", "model_t1_t2_head")
     found = parser("evaluate", ROOT / "configs" / "head_t1_t2.json").get_parsed_content("translation").parser()
     assert found["median"] == 500 and found["percentiles"]
     assert Path(found.get_parsed_content("weights")).is_file()

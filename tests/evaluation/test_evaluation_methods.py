@@ -230,6 +230,14 @@ def test_patches_are_made_alone_and_averaged(translation, chest, tmp_path):
     assert made.shape == (40, 34, 6) and made.isfinite().all()
 
 
+def test_patches_alone_are_more_than_detail(translation):
+    """There is no previous scale that detail could be added to."""
+    parser = replace(translation, keys={**translation.keys, "network_def#fine#detail": 3}).parser()
+    assert parser["network_def#fine#detail"] == 3
+    Patch(translation).modify(parser)
+    assert parser["network_def#fine#detail"] is None
+
+
 def test_the_windows_of_ours_are_its_tiles(translation):
     assert Ours(translation).windows((40, 34, 6)) == [[(0, 20), (20, 40)], [(0, 17), (17, 34)], [(0, 6)]]
     assert Ours(replace(translation, tile_size=None)).windows((40, 34, 6)) == [[(0, 40)], [(0, 34)], [(0, 6)]]

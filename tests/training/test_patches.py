@@ -221,6 +221,22 @@ def test_pixels_that_are_fine_already_are_left_alone(spatial_dims):
     assert out["spacing"] == pytest.approx(SPACING[:spatial_dims])
 
 
+def test_at_scale_0_a_few_slices_suffice_for_a_network_that_works_slice_by_slice():
+    """`depth` counts voxels of scale 0, here two slices each; across, all is as without it."""
+    volume = ct(3)
+    window = RandWholeImaged("image", NUM_SCALES, 2, crop_fraction=0.9, depth=3).set_random_state(0)
+    places = set()
+    for _ in range(10):
+        out = window({"image": volume})
+        *across, depth = out["image"].shape[1:]
+        assert depth == 6
+        assert all(side >= 0.9 * size - 1 for side, size in zip(across, volume.shape[1:3], strict=True))
+        places.add(out["origin"][2])
+    assert len(places) > 1
+    thin = RandWholeImaged("image", NUM_SCALES, 2, depth=100)({"image": volume})
+    assert torch.equal(thin["image"], torch.as_tensor(volume))
+
+
 def test_at_scale_0_a_drawn_share_of_the_image_is_kept(spatial_dims):
     """Every axis at least that share and a patch, not always the same, and the parts lie all over the image."""
     image = ct(spatial_dims)

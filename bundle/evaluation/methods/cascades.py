@@ -150,6 +150,12 @@ class Patch(Windowed):
     side: ClassVar[int] = 32
     overlap: ClassVar[int] = 5
 
+    def modify(self, parser: ConfigParser) -> None:
+        """Replace the inferer; without a previous scale, the generator makes the whole image, not detail alone."""
+        super().modify(parser)
+        if parser.get("network_def#fine#detail"):
+            parser["network_def#fine#detail"] = None
+
     @staticmethod
     def translate(window: Tensor, cascade: Any, spacing: list[float]) -> Tensor:  # noqa: ARG004 - there is no pyramid
         """Translate one batch of patches, with replicated borders and zeros as the previous scale."""

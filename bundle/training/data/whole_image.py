@@ -28,6 +28,8 @@ class RandWholeImaged(Randomizable, MapTransform):
         zoom_range: range of factors by which each axis is zoomed, drawn log-uniformly for each image and axis; null
             for none.
         resize_to: side, in voxels of scale 0, that each image is resized to; null keeps its size.
+        depth: number of voxels of scale 0 to keep along the last axis, before zooming, for a network that works slice
+            by slice (`bundle.cascade.SliceWise`); null keeps as many as along the other axes.
         allow_missing_keys: do not raise if a key is missing.
     """
 
@@ -40,11 +42,12 @@ class RandWholeImaged(Randomizable, MapTransform):
         crop_fraction: float = 1.0,
         zoom_range: tuple[float, float] | None = None,
         resize_to: int | None = None,
+        depth: int | None = None,
         allow_missing_keys: bool = False,
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
         self.steps, self.patch_size, self.crop_margin = num_scales - 1, patch_size, crop_margin
-        self.crop_fraction, self.zoom_range, self.resize_to = crop_fraction, zoom_range, resize_to
+        self.crop_fraction, self.zoom_range, self.resize_to, self.depth = crop_fraction, zoom_range, resize_to, depth
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Cut the image, and add ``spacing``, ``origin`` and the ``factors`` of the pyramid.
@@ -58,9 +61,11 @@ class RandWholeImaged(Randomizable, MapTransform):
         native = spacing_of(next(iter(images.values())), len(shape))
         factors = pyramid(native, self.steps)
         steps = voxels_per_step(factors, self.steps) if factors else [1] * len(shape)
-        bounds = []
-        for size, extra, voxels in zip(shape, ensure_tuple_rep(self.crop_margin, len(shape)), steps, strict=True):
-            length = min(max(round(size * self.R.uniform(self.crop_fraction, 1.0)), self.patch_size * voxels), size)
+        bounds, most = [], [*shape[:-1], self.depth * steps[-1] if self.depth else shape[-1]]
+        margins = ensure_tuple_rep(self.crop_margin, len(shape))
+        for size, extra, voxels, limit in zip(shape, margins, steps, most, strict=True):
+            length = max(round(size * self.R.uniform(self.crop_fraction, 1.0)), self.patch_size * voxels)
+            length = min(length, size, limit)
             start = int(self.R.randint(size - length + 1))
             bounds.append((start - extra, start + length + extra))
         sides = [stop - start for start, stop in bounds]
