@@ -31,7 +31,7 @@ from bundle.transforms.prepare import VOXEL, PrepareImaged, slab_depth
 from bundle.transforms.rehearsal import Rehearsal
 
 #: Peak memory of the transforms of a slab, in slabs, measured.
-SLABS = 12
+SLABS = 16
 #: Time for a process to end, relative to its start, measured: the libraries shut down slowly.
 END = 1 / 3
 NOT_CHECKED = "check_input looks at voxels, so what it refuses or warns of is not known yet"
