@@ -28,8 +28,8 @@ class RandWholeImaged(Randomizable, MapTransform):
         zoom_range: range of factors by which each axis is zoomed, drawn log-uniformly for each image and axis; null
             for none.
         resize_to: side, in voxels of scale 0, that each image is resized to; null keeps its size.
-        depth: number of voxels of scale 0 to keep along the last axis, before zooming, for a network that works slice
-            by slice (`bundle.cascade.SliceWise`); null keeps as many as along the other axes.
+        depth: most voxels of scale 0 to keep along the last axis, before zooming, for a network that works slice by
+            slice (`bundle.cascade.SliceWise`); null for no limit.
         allow_missing_keys: do not raise if a key is missing.
     """
 
