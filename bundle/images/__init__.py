@@ -12,7 +12,7 @@
 from bundle.images.bit_depth import WHITE, depth_of, level_type, to_grey, to_levels
 from bundle.images.dicom_stack import series_files
 from bundle.images.finding import Sources, find_images, find_sources
-from bundle.images.formats import FORMATS, NIFTI, PHOTO, create_image, is_series, open_image, stem, suffix
+from bundle.images.formats import FORMATS, NIFTI, PHOTO, create_image, files_of, is_series, open_image, stem, suffix
 from bundle.images.image import ImageError, LazyImage, Opened, Write, held
 from bundle.images.isolated import isolate
 from bundle.images.nifti import HEADER
@@ -37,6 +37,7 @@ __all__ = [
     "create",
     "create_image",
     "depth_of",
+    "files_of",
     "find_images",
     "find_sources",
     "held",

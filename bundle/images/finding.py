@@ -19,7 +19,6 @@ from bundle.images.dicom_headers import file_kind, is_dicom, read_header, value_
 from bundle.images.dicom_stack import series_in
 from bundle.images.folder import APPLE_DOUBLE, HIDDEN, Entries, has_frames, holds_series, images_in, tell_apart
 from bundle.images.formats import SUFFIXES, format_of
-from bundle.images.headers import check_references
 from bundle.images.image import ImageError
 from bundle.runtime import first, wait
 from bundle.runtime.files import PART
@@ -86,7 +85,7 @@ def find_sources(
         FileNotFoundError: If the path does not exist or holds no image.
         ImageError: If an archive is refused (`bundle.images.archives`), or if files from several series in one folder
             are given.
-        ValueError: If a pattern is invalid, or an image's header names files elsewhere (`bundle.images.headers`).
+        ValueError: If a pattern is invalid.
     """
     given = list(path) if isinstance(path, (list, tuple)) else [str(path)]
     finder = _Finder(recursive, series_uid, Path(folder) if folder else None)
@@ -101,8 +100,6 @@ def find_sources(
             print(in_words(f"passed over: {line}"), file=sys.stderr)
         if not images:
             raise FileNotFoundError(_nothing(path, finder.passed))
-        for image in images:
-            check_references(image)
         return Sources(images, root_of(path), series_uid or finder.series_uid(), finder.unpacked)
     except BaseException:
         for archive in finder.unpacked:

@@ -15,6 +15,7 @@ import numpy as np
 from bundle.images import dicom_series, metaimage, mgz, nifti, nrrd, ome_zarr, raster, xray
 from bundle.images.archives import SUFFIX as ARCHIVE
 from bundle.images.bit_depth import level_type
+from bundle.images.headers import references
 from bundle.images.image import ImageError, LazyImage, Opened, Window, Write, upright
 from bundle.images.isolated import is_isolated, open_isolated
 
@@ -67,6 +68,15 @@ def is_series(path: str | Path) -> bool:
 def format_of(path: str | Path) -> Format | None:
     """Return the format that reads an existing path, or None."""
     return next((form for form in FORMATS if form.matches(Path(path))), None)
+
+
+def files_of(path: str | Path) -> list[Path]:
+    """Return the files that hold an image: those in a DICOM folder or zarr folder, or its own and those it names."""
+    path = Path(path)
+    if not path.is_dir():
+        return [path, *references(path)]
+    entries = path.rglob("*") if ome_zarr.matches(path) else path.iterdir()
+    return sorted(entry for entry in entries if not entry.is_dir())
 
 
 def open_image(path: str | Path, series_uid: str = "") -> Opened:

@@ -16,6 +16,7 @@ import math
 import os
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 #: Maximum length of a header in bytes, including its list of files.
@@ -56,6 +57,13 @@ def check_references(path: str | Path) -> list[Path]:
     if name.endswith((".mha", ".mhd")):
         return _check_meta_image(path)
     return _check_nrrd(path) if name.endswith(".nrrd") else []
+
+
+def references(path: str | Path) -> list[Path]:
+    """Return the files that an image's header names; none if it is refused, which opening the image reports."""
+    with suppress(OSError, ValueError):
+        return check_references(path)
+    return []
 
 
 def _check_meta_image(path: Path) -> list[Path]:

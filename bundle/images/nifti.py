@@ -22,6 +22,7 @@ from bundle.images.readback import check_nifti, least_bytes
 from bundle.runtime.files import atomic
 from nibabel.nifti1 import Nifti1Header
 from nibabel.nifti2 import Nifti2Header
+from nibabel.spatialimages import HeaderDataError
 
 #: Suffixes of files, and for each the suffix of a result.
 SUFFIXES = {".nii.gz": ".nii.gz", ".nii": ".nii"}
@@ -117,9 +118,13 @@ def _units(header: Nifti1Header) -> str:
 
 def _affine(path: Path, header: Nifti1Header) -> np.ndarray:
     """Return the first valid transform: sform, qform or voxel size, in the order of the standard."""
-    found = [header.get_sform()] if int(header["sform_code"]) > 0 else []
-    found += [header.get_qform()] if int(header["qform_code"]) > 0 else []
-    for affine in (*found, header.get_base_affine()):
+    read = [header.get_sform] if int(header["sform_code"]) > 0 else []
+    read += [header.get_qform] if int(header["qform_code"]) > 0 else []
+    for transform in (*read, header.get_base_affine):
+        try:
+            affine = transform()
+        except (HeaderDataError, ValueError):  # a quaternion that is no rotation
+            continue
         if np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 0:
             return np.asarray(affine, float)
     raise ImageError(

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from bundle.geometry import Tile, coarser_affine, even, pool, pyramid, shapes, tiles
 from bundle.geometry.pyramid import finer
-from bundle.images.image import MILLIMETRES, ImageError, LazyImage, Opened, Write, named, one_channel
+from bundle.images.image import MILLIMETRES, ImageError, LazyImage, Opened, Write, in_order, named, one_channel
 from bundle.images.readback import least_bytes
 from bundle.runtime import parse_bytes
 from bundle.runtime.files import atomic
@@ -29,10 +29,11 @@ except ImportError:  # zarr 3 needs Python 3.11
     zarr = None  # type: ignore[assignment]
 
 SUFFIXES = {".ome.zarr": ".ome.zarr", ".zarr": ".zarr"}
-CHUNK = 64  # voxels a side
+#: Voxels a side of a chunk. Where this many slices take more than BLOCK, a chunk has fewer slices, which are larger.
+CHUNK = 64
 #: Scales of a result: the finest, and coarser ones for viewers.
 SCALES = 4
-#: Bytes of float32 that are pooled at once.
+#: Bytes of float32 that are pooled, or collected for a layer of chunks, at once.
 BLOCK = "32MiB"
 #: Units of the format by their names in this bundle; others count as unknown.
 UNITS = {"mm": "millimeter", "micron": "micrometer", "meter": "meter"}
@@ -205,11 +206,7 @@ def create(path: Path, like: LazyImage, dtype: np.dtype, name: str = "", **_: An
                 affine = coarser_affine(affine, [*factors[level - 1], *(1,) * (3 - dims)])
             arrays.append(
                 group.create_array(
-                    name=str(level),
-                    shape=grid[::-1],
-                    chunks=tuple(min(CHUNK, side) for side in grid[::-1]),
-                    dtype=dtype,
-                    dimension_names=axes,
+                    name=str(level), shape=grid[::-1], chunks=_chunks(grid)[::-1], dtype=dtype, dimension_names=axes
                 )
             )
             datasets.append({"path": str(level), "coordinateTransformations": _steps(like, affine.numpy(), unit)})
@@ -221,10 +218,8 @@ def create(path: Path, like: LazyImage, dtype: np.dtype, name: str = "", **_: An
         group.attrs["ome"] = {"version": "0.5", "multiscales": [scales]}
         group.attrs["affine"] = like.affine.tolist()
 
-        def write(window: Sequence[slice], voxels: np.ndarray) -> None:
-            arrays[0][tuple(window)[::-1]] = voxels.T
-
-        yield write
+        with in_order(path, like.shape, _Layers(arrays[0]).append) as write:
+            yield write
         for fine, coarse, factor in zip(arrays, arrays[1:], factors, strict=False):
             _pool(fine, coarse, list(factor))
 
@@ -252,5 +247,38 @@ def _pool(fine: Any, coarse: Any, factor: list[int]) -> None:
         means = pool(block, factor)[0, 0].numpy()
         return means.astype(fine.dtype) if fine.dtype.kind == "f" else np.rint(means).astype(fine.dtype)
 
+    layers = _Layers(coarse)
     for tile in tiles(shape, (*shape[:-1], even(shape[-1], depth)), (0,) * len(shape)):
-        coarse[tile.write[::-1]] = pooled(tile).T
+        layers.append(pooled(tile))
+
+
+def _chunks(shape: Sequence[int]) -> tuple[int, ...]:
+    """Return the shape of the chunks: a layer of them takes at most BLOCK in float32, or one slice."""
+    slices = parse_bytes(BLOCK) // (4 * math.prod(shape[:-1]))
+    depth = 2 ** int(math.log2(min(max(slices, 1), CHUNK)))
+    side = CHUNK * 2 ** (int(math.log2(CHUNK / depth)) // max(len(shape) - 1, 1))
+    return (*(min(side, size) for size in shape[:-1]), min(depth, shape[-1]))
+
+
+class _Layers:
+    """Write slabs along the last axis in layers of chunks: a chunk that is written in parts is unpacked for each.
+
+    Args:
+        array: array to write to; its axes are those of the slabs, reversed.
+    """
+
+    def __init__(self, array: Any) -> None:
+        self.array, self.start = array, 0
+        self.slabs: list[np.ndarray] = []
+
+    def append(self, slab: np.ndarray) -> None:
+        """Take the next slab; its layers are written once they are whole."""
+        self.slabs.append(slab.T)
+        held, depth = sum(map(len, self.slabs)), self.array.chunks[0]
+        if self.start + held < self.array.shape[0]:
+            held -= held % depth
+        if not held:
+            return
+        block = np.concatenate(self.slabs)
+        self.array[self.start : self.start + held] = block[:held]
+        self.start, self.slabs = self.start + held, [block[held:]]

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bundle import __version__
+from bundle.images.headers import references
 from bundle.runtime.files import atomic, file_hash
 from bundle.runtime.job import place_of
 
@@ -51,10 +52,11 @@ def provenance_path(result: str | Path) -> Path:
 
 
 def content_hash(path: str | Path, files: Sequence[str] = ()) -> str:
-    """Return the SHA-256 of a file, or of the names and contents of all files in a folder, except hidden ones.
+    """Return the SHA-256 of an image's contents.
 
     Args:
-        path: file or folder.
+        path: a file, which counts with the files that its header names, or a folder, of which the names and contents of
+            all files count, except hidden ones.
         files: files of a series, whose names and order do not matter; empty for the path itself.
     """
     path = Path(path)
@@ -63,6 +65,8 @@ def content_hash(path: str | Path, files: Sequence[str] = ()) -> str:
     elif path.is_dir():
         inner = sorted(entry for entry in path.rglob("*") if entry.is_file() and not entry.name.startswith("."))
         told = [f"{entry.relative_to(path).as_posix()} {file_hash(entry)}" for entry in inner]
+    elif named := references(path):
+        told = [file_hash(file) for file in (path, *named)]
     else:
         return file_hash(path)
     return hashlib.sha256("\n".join(told).encode()).hexdigest()

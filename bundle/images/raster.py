@@ -20,6 +20,7 @@ from bundle.images.image import ImageError, LazyImage, Opened, Write, held, in_o
 from bundle.images.readback import check_pixels, least_bytes
 from bundle.runtime.files import atomic
 from PIL import Image, ImageFile, ImageOps
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 SUFFIXES = {".jpeg": ".png", ".jpg": ".png", ".png": ".png", ".tiff": ".tiff", ".tif": ".tif"}
 TIFF = (".tif", ".tiff")
@@ -27,6 +28,8 @@ TIFF = (".tif", ".tiff")
 FORMATS = ("PNG", "JPEG", "TIFF")
 #: TIFF tags: Photometric Interpretation, 0 if high values are dark; Orientation; resolution; tiles.
 PHOTOMETRIC, ORIENTATION, RESOLUTION, RESOLUTION_UNIT, TILE_WIDTH = 262, 274, (282, 283), 296, 322
+#: Version in the header of a TIFF whose offsets have 64 bits.
+BIG_TIFF = 43
 #: Peak memory of decoding, in bytes per pixel, measured.
 COPIES = 6
 #: Millimetres per resolution unit.
@@ -154,11 +157,11 @@ def _grey(path: Path, photo: ImageFile.ImageFile) -> np.ndarray:
 
 def _read_tiff(path: Path) -> tuple[np.ndarray, tuple[float, float]]:
     """Read a TIFF and its spacing: by ITK, which knows more number types; colour and tiles by Pillow."""
-    dark, pages, mode, tags = 1, 1, "F", {}
+    pages, mode, tags = 1, "", _tags(path)
+    dark = tags.get(PHOTOMETRIC, 1) == 0
     try:
         with _opened(path) as photo:
-            pages, mode, tags = getattr(photo, "n_frames", 1), photo.mode, dict(photo.getexif())
-            dark = tags.get(PHOTOMETRIC, 1)
+            pages, mode = getattr(photo, "n_frames", 1), photo.mode
     except MemoryError:
         raise
     except Exception:  # Pillow raises many kinds
@@ -172,12 +175,18 @@ def _read_tiff(path: Path) -> tuple[np.ndarray, tuple[float, float]]:
     turned = int(tags.get(ORIENTATION, 1))
     if turned in (5, 6, 7, 8):
         spacing = spacing[::-1]
-    if mode not in ("L", "F") and not mode.startswith("I"):
+    if mode not in ("", "L", "F") and not mode.startswith("I"):
         return _read_by_pillow(path), spacing
     if TILE_WIDTH in tags or turned != 1:  # ITK would make colours of it
+        if not mode:
+            raise ImageError(
+                f"image {str(path)!r} has tiles or an Orientation, and numbers that can be read only without; save it "
+                "in strips, upright."
+            )
         with _decoding(path), _opened(path) as photo:
             upright = np.asarray(ImageOps.exif_transpose(photo))
-        if dark == 0 and mode == "I;16":  # Pillow inverts 8-bit images only
+        upright = upright.astype(upright.dtype.newbyteorder("="))
+        if dark and mode.startswith("I;16"):  # Pillow inverts 8-bit images only
             upright = np.iinfo(upright.dtype).max - upright
         return upright.T, spacing
     with _decoding(path):
@@ -186,9 +195,26 @@ def _read_tiff(path: Path) -> tuple[np.ndarray, tuple[float, float]]:
         raise ImageError(
             f"image {str(path)!r} has the shape {image.shape[::-1]}; one page in grey is needed: save it so."
         )
-    if dark == 0 and image.dtype in (np.uint8, np.uint16):
+    if dark and image.dtype in (np.uint8, np.uint16):
         image = np.iinfo(image.dtype).max - image
     return image.T, spacing
+
+
+def _tags(path: Path) -> dict[int, Any]:
+    """Return the tags of a TIFF's first image that are used here, even if Pillow cannot open it; none if broken."""
+    try:
+        with path.open("rb") as file:
+            header = file.read(16)
+            big = BIG_TIFF in header[2:4]
+            # Pillow recognizes a BigTIFF by its third byte, where a big-endian one has 0
+            start = b"II\x2b\x00" + header[4:] if big else header[:8]
+            tags = ImageFileDirectory_v2(start, prefix=header[:2])
+            file.seek(tags.next)
+            tags.load(file)
+            wanted = (PHOTOMETRIC, ORIENTATION, *RESOLUTION, RESOLUTION_UNIT, TILE_WIDTH)
+            return {tag: tags[tag] for tag in wanted if tag in tags}
+    except Exception:  # Pillow raises many kinds
+        return {}
 
 
 def _spacing(tags: dict[int, Any]) -> tuple[float, float]:

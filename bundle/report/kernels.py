@@ -70,7 +70,7 @@ def target_kernel(told: Mapping[str, Any], name: str, about: str) -> tuple[Trans
     """Return the kernel that a CT was converted to, and its origin; None if it is not known."""
     if name and name not in UNNAMED and OWN not in about and (known := catalogue().find(name)):
         return known, f"{known.name} of the catalogue"
-    if told and not name:
+    if read_kernel(told.get("found")) and not name:
         return SOFT, "the bundle's soft kernel"
     return None, ""
 

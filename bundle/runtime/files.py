@@ -14,7 +14,7 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
@@ -211,9 +211,9 @@ def telling_space(path: str | Path, needed: int = 0) -> Iterator[None]:
 
 def size_of(path: Path) -> int:
     """Return the bytes of a file, or of all files in a folder; 0 if the path does not exist."""
-    if path.is_dir():
-        return sum(size_of(entry) for entry in path.iterdir())
-    return path.stat().st_size if path.exists() else 0
+    with suppress(FileNotFoundError):  # another process may be removing it
+        return sum(map(size_of, path.iterdir())) if path.is_dir() else path.stat().st_size
+    return 0
 
 
 def file_hash(path: str | Path) -> str:
@@ -225,12 +225,17 @@ def file_hash(path: str | Path) -> str:
     return digest.hexdigest()
 
 
-def fingerprint(path: str | Path) -> str:
-    """Return a hash that changes with an image: of its path, and of size and mtime of its files or its archive."""
-    place, path = origin_of(path).resolve(), archive_of(path) or Path(path)
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
-    told = [f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files]
-    return hashlib.sha256("\n".join([str(place), *told]).encode()).hexdigest()
+def fingerprint(path: str | Path, files: Sequence[Path] = ()) -> str:
+    """Return a hash that changes with a file or folder: of its path, and of size and mtime of its files or its archive.
+
+    Args:
+        path: file or folder; both may have been unpacked from an archive.
+        files: its files; none for the path itself.
+    """
+    archive, path = archive_of(path), Path(path)
+    told = [stamp(file) for file in ([archive] if archive else sorted(files) or [path])]
+    inner = [(os.path.relpath(name, path), size, changed) for name, size, changed in told] if not archive else told
+    return hashlib.sha256(repr((str(origin_of(path).resolve()), inner)).encode(errors="surrogateescape")).hexdigest()
 
 
 def _code(error: BaseException | None) -> int | None:

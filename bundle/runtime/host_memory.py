@@ -14,20 +14,26 @@ except ImportError:  # Windows
 
 #: Memory of this process, where the system provides it.
 STATUS = Path("/proc/self/status")
-#: Memory of the system, and pairs of files with a container's limit and how much of it is used.
+#: Memory of the system; and of a container, the files with its limit and how much of it is used, and the name of the
+#: part of that which is cache and can be dropped, in a third file.
 MEMINFO = Path("/proc/meminfo")
 LIMITS = (
-    (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
-    (Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"), Path("/sys/fs/cgroup/memory/memory.usage_in_bytes")),
+    (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current"), "inactive_file"),
+    (
+        Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+        Path("/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+        "total_inactive_file",
+    ),
 )
+STAT = "memory.stat"
 
 
 def free_memory() -> int:
     """Return the bytes available without swapping: the system's, or what a container's limit leaves if that is less."""
     free = [_of_system()]
-    for most, used in LIMITS:
+    for most, used, cache in LIMITS:
         try:
-            free.append(_number(most) - _number(used))
+            free.append(_number(most) - _number(used) + _cached(used.with_name(STAT), cache))
         except (OSError, ValueError):  # no container, or no limit
             continue
     return max(min(free), 0)
@@ -38,7 +44,7 @@ def all_memory() -> int:
     found = [2**63]
     with suppress(AttributeError, ValueError, OSError):
         found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    for most, _ in LIMITS:
+    for most, *_ in LIMITS:
         with suppress(OSError, ValueError):
             found.append(_number(most))
     return min(found)
@@ -63,6 +69,13 @@ def resident_memory() -> int | None:
 
 def _number(file: Path) -> int:
     return int(file.read_text(encoding="ascii"))
+
+
+def _cached(file: Path, name: str) -> int:
+    """Return the bytes of a container's memory that are cache of files not in use; 0 if unknown."""
+    with suppress(OSError, ValueError, KeyError):
+        return int(dict(line.split() for line in file.read_text(encoding="ascii").splitlines())[name])
+    return 0
 
 
 def _lines(file: Path) -> dict[str, int]:

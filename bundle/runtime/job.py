@@ -30,20 +30,21 @@ class Job:
         """SHA-256 of the weights; None without weights."""
         return file_hash(self.weights) if self.weights else None
 
-    def of(self, image: str | Path, series_uid: str = "") -> dict[str, Any]:
+    def of(self, image: str | Path, series_uid: str = "", files: Sequence[Path] = ()) -> dict[str, Any]:
         """Return everything that the result of an image depends on, serializable to JSON.
 
         Args:
             image: path of the image.
             series_uid: the series to use, for a DICOM folder with several series.
+            files: the files that hold it (`bundle.images.files_of`); none for the path itself.
         """
-        told = {"image": fingerprint(image), "place": place_of(image), "weights": self.weights_hash}
+        told = {"image": fingerprint(image, files), "place": place_of(image), "weights": self.weights_hash}
         return {"bundle": __version__, **told, "settings": [*self.settings, *filter(None, [series_uid])]}
 
-    def key(self, image: str | Path | None = None, series_uid: str = "") -> str:
+    def key(self, image: str | Path | None = None, series_uid: str = "", files: Sequence[Path] = ()) -> str:
         """Return a short hash of the job, optionally for one image, that changes whenever part of the job does."""
         told = {"bundle": __version__, "weights": self.weights_hash, "settings": self.settings}
-        told = self.of(image, series_uid) if image is not None else told
+        told = self.of(image, series_uid, files) if image is not None else told
         return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 

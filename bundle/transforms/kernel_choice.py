@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 from bundle.images import Volume, find_images
-from bundle.runtime import file_hash, fingerprint, note, remark, warn
+from bundle.images.provenance import content_hash
+from bundle.runtime import fingerprint, note, remark, warn
 from bundle.scanner import (
     SOFT,
     Conversion,
@@ -95,8 +96,8 @@ class KernelChoice:
     def settings(self) -> list[Any]:
         """Return the settings that the result depends on: the values of the keys, and hashes of their files."""
         values = [self.source_kernel, self.target_kernel]
-        content = [content_hash(value) for value in values]
-        return [*values, *content, self.allow_sharper, content_hash(self.catalogue)]
+        content = [content_of(value) for value in values]
+        return [*values, *content, self.allow_sharper, content_of(self.catalogue)]
 
     def __call__(self, image: Slices, spacing: Sequence[float], meta: Mapping[Any, Any] | None = None) -> Chosen:
         """Return the kernel of a CT to be undone, a conversion, or neither, with its description.
@@ -211,7 +212,7 @@ class KernelChoice:
     def _target(self) -> Transfer:
         target = self.target_kernel or DEFAULT_TARGET
         if Path(target).exists() and not _is_file(target):
-            return reference_kernel(target, fingerprint(target))
+            return reference_kernel(target, content_of(target))
         return self._named(target, 1)
 
     def _named(self, value: str, end: int) -> Transfer:
@@ -290,8 +291,10 @@ def _is_file(path: str) -> bool:
     return path.endswith(".json") and Path(path).is_file()
 
 
-def content_hash(value: str | None) -> str | None:
+def content_of(value: str | None) -> str | None:
     """Return a hash of the content of a file, or a fingerprint of a folder; None if the value names neither."""
     if value is None or not Path(value).exists():
         return None
-    return fingerprint(value) if Path(value).is_dir() else file_hash(value)
+    if Path(value).is_dir():
+        return fingerprint(value, [entry for entry in Path(value).rglob("*") if not entry.is_dir()])
+    return content_hash(value)

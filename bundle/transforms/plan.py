@@ -157,10 +157,10 @@ class Plan:
         image = open_image(path, preparing.series_uid)
         opened = time.perf_counter() - begun
         preparing.check.by_header(image)
-        with trying():
-            preparing.check_space(image)
-        volume, dims = Volume(image.of_dims(preparing.spatial_dims)), preparing.spatial_dims
         on_disk = preparing.on_disk(image)
+        with trying():
+            preparing.check_space(image, on_disk)
+        volume, dims = Volume(image.of_dims(preparing.spatial_dims)), preparing.spatial_dims
         if on_disk:
             check_zarr()
         return self._scan(path, volume.shape[:dims], volume.spacing[:dims], on_disk, image, opened)

@@ -21,7 +21,7 @@ import torch
 from bundle.cascade import ScratchImage, SlabFiles, open_group
 from bundle.cascade.scratch import NOTE, Finisher
 from bundle.geometry import even
-from bundle.images import ImageError, Opened, Volume, level_type, open_image, result_path, stem, suffix
+from bundle.images import ImageError, Opened, Volume, files_of, level_type, open_image, result_path, stem, suffix
 from bundle.images.derived import Derivation
 from bundle.images.formats import check_creatable
 from bundle.images.readback import least_bytes
@@ -137,10 +137,11 @@ class PrepareImaged(MapTransform):
                 return self.preprocessing(out)
             image = open_image(out[key], self.series_uid)
             self.check(image)
-            if first() or not self.on_disk(image):  # else the first process does it for all
-                self.tidy(image)
-                self.check_space(image)
-            if not self.on_disk(image):
+            on_disk = self.on_disk(image)  # asked once: the free memory changes
+            if first() or not on_disk:  # else the first process does it for all
+                self.tidy(image, on_disk)
+                self.check_space(image, on_disk)
+            if not on_disk:
                 return self.preprocessing({**out, key: image})
             out[key] = self.put_on_disk(image, key)
         return out
@@ -167,11 +168,15 @@ class PrepareImaged(MapTransform):
         """Return the finisher of an image, which takes its result row by row, if the file has the cascade's slices."""
         return self.finishing if Volume(image).thin_axis == 2 else None
 
-    def check_space(self, image: Opened) -> None:
+    def check_space(self, image: Opened, on_disk: bool) -> None:
         """Refuse an image if disk or memory have too little space, or if the result's format cannot hold it.
 
         On disk are the voxels of the result, together with some float32 slices first, and with its file later. Without
         a `finisher`, they are all float32 slices of the result, with some of the image first, and with the file later.
+
+        Args:
+            image: the image.
+            on_disk: whether it is kept on disk.
 
         Raises:
             ImageError: If the image does not fit into memory, or the format cannot hold the result.
@@ -180,7 +185,7 @@ class PrepareImaged(MapTransform):
         end = suffix(result_path(image.path, self.folder, "", self.output_ext, files=image.files))
         kind = self.result_type(image)
         needed = least_bytes(image.shape, kind, end)
-        if self.on_disk(image):
+        if on_disk:
             voxels, rows = (least_bytes(shape, np.float32, "") for shape in (image.shape, _first(image.shape, ROWS)))
             if self.finisher(image):
                 needed = least_bytes(image.shape, kind, "") + max(needed, 2 * rows)
@@ -196,14 +201,18 @@ class PrepareImaged(MapTransform):
         check_space(self.folder / image.path.name, needed)
         check_creatable(self.folder / f"result{end}", image, self.output_dtype, Derivation())
 
-    def tidy(self, image: Opened) -> None:
+    def tidy(self, image: Opened, on_disk: bool) -> None:
         """Remove what killed processes have left, except what this job, or a job of another image, can resume from."""
-        own, place = self.scratch(image) if self.on_disk(image) else None, place_of(image.path)
+        own, place = self.scratch(image) if on_disk else None, place_of(image.path)
         remove_abandoned(self.folder, lambda folder: folder == own or _is_elsewhere(folder, place))
 
     def scratch(self, image: Opened) -> Path:
         """Return the scratch folder of an image: one for each job, so that different jobs never share it."""
-        return self.folder / f"{PART}{stem(image.path)[:LONGEST]}_{self.job.key(image.path, self.series_uid)}"
+        return self.folder / f"{PART}{stem(image.path)[:LONGEST]}_{self.job.key(*self._input(image))}"
+
+    def _input(self, image: Opened) -> tuple[Path, str, list[Path]]:
+        """Return what `Job.of` has to know of an image."""
+        return image.path, self.series_uid, files_of(image.path)
 
     def put_on_disk(self, image: Opened, key: Hashable) -> ScratchImage:
         """Return an image on disk, as the network sees it; slabs that an earlier run has stored are reused."""
@@ -211,7 +220,7 @@ class PrepareImaged(MapTransform):
         if first():
             self._lock = HeldLock(self.scratch(image), wait=world() == 1, task=f"image {str(image.path)!r}")
         wait()
-        group = open_group(self.scratch(image), self.job.of(image.path, self.series_uid))
+        group = open_group(self.scratch(image), self.job.of(*self._input(image)))
         chosen = self.choice(volume, volume.spacing, image.meta) if self.match_kernel else Chosen()
         shape = volume.shape[:dims]
 

@@ -1,6 +1,7 @@
 """NIfTI of every kind gives its voxels in mm, and a result with the source's own header; in memory and streamed."""
 
 import importlib
+import struct
 
 import itk
 import nibabel
@@ -44,6 +45,18 @@ def test_a_packed_result_is_the_same_with_and_without_isal(tmp_path, monkeypatch
         made.append(path.read_bytes())
         path.unlink()
     assert made[0] == made[1] and b"result" not in made[0]
+
+
+def test_a_bad_qform_does_not_hide_a_good_sform(tmp_path):
+    path = written(tmp_path / "a.nii")
+    header = bytearray(path.read_bytes())
+    header[252:254] = struct.pack("<h", 1)  # qform_code
+    header[256:268] = struct.pack("<3f", 1, 1, 1)  # the quaternion: no rotation
+    path.write_bytes(header)
+    np.testing.assert_allclose(open_image(path).affine, AFFINE, atol=1e-5)
+    for streaming in (False, True):  # a result keeps the header
+        made = open_image(through(path, tmp_path / "out", streaming))
+        np.testing.assert_allclose(made.affine, AFFINE, atol=1e-5)
 
 
 def test_a_file_that_is_cut_short_is_told_by_its_bytes(tmp_path):

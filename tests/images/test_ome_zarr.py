@@ -7,8 +7,9 @@ pytest.importorskip("zarr", minversion="3", reason="zarr 3 needs Python 3.11")
 
 import zarr
 
-from bundle.images import ImageError, create_image, held, open_image
+from bundle.images import ImageError, create_image, files_of, held, ome_zarr, open_image
 from bundle.images.reader import load_image
+from bundle.runtime import fingerprint
 from tests.images.ways import both_ways, through
 
 VOXELS = np.random.default_rng(0).integers(-1000, 1000, (9, 8, 7), dtype=np.int16)
@@ -168,6 +169,51 @@ def test_what_is_written_one_can_see(tmp_path, dims):
     places = [(10, 20, 30), (10.25, 20.25, 30), (10.75, 20.75, 30), (11.75, 21.75, 31)]
     assert found == [[list(size[:dims]), list(place[:dims])] for size, place in zip(sizes, places, strict=True)]
     np.testing.assert_allclose(group["1"][...].T, voxels.reshape(65, 2, 35, 2, -1).mean((1, 3)).reshape(shapes[1]))
+
+
+def test_voxels_that_are_changed_in_place_are_seen(tmp_path):
+    path = tmp_path / "a.ome.zarr"
+    with create_image(path, held(np.zeros((8, 6, 9), np.int16), np.eye(4)), np.int16) as write:
+        write((slice(0, 8), slice(0, 6), slice(0, 9)), np.ones((8, 6, 9), np.int16))
+    before = fingerprint(path, files_of(path))
+    assert fingerprint(path, files_of(path)) == before
+    zarr.open_group(str(path))["0"][:] = 2
+    assert fingerprint(path, files_of(path)) != before
+
+
+@pytest.mark.parametrize(
+    ("shape", "chunk"),
+    [
+        ((50, 40, 30), (50, 40, 30)),
+        ((512, 512, 200), (64, 64, 32)),
+        ((2048, 2048, 2048), (256, 256, 2)),
+        ((8192, 8192, 70), (512, 512, 1)),
+        ((3000, 2000), (64, 64)),
+        ((1, 1, 1), (1, 1, 1)),
+    ],
+)
+def test_a_layer_of_chunks_takes_little_memory(shape, chunk):
+    assert ome_zarr._chunks(shape) == chunk
+
+
+def test_each_chunk_is_written_once(tmp_path, monkeypatch):
+    """Slabs that do not meet the chunks are collected: a chunk written in parts would be packed anew for each."""
+    monkeypatch.setattr(ome_zarr, "CHUNK", 8)
+    voxels, depths = np.random.default_rng(0).integers(-1000, 1000, (20, 10, 29), dtype=np.int16), []
+    real = zarr.Array.__setitem__
+
+    def watched(self, window, values):
+        if self.shape == (29, 10, 20):
+            depths.append((window.start, window.stop))
+        return real(self, window, values)
+
+    monkeypatch.setattr(zarr.Array, "__setitem__", watched)
+    with create_image(tmp_path / "a.ome.zarr", held(voxels, np.eye(4)), np.int16) as write:
+        for start in range(0, 29, 3):
+            stop = min(start + 3, 29)
+            write((slice(0, 20), slice(0, 10), slice(start, stop)), voxels[..., start:stop])
+    assert depths == [(0, 8), (8, 16), (16, 24), (24, 29)]
+    np.testing.assert_array_equal(open_image(tmp_path / "a.ome.zarr").whole(), voxels)
 
 
 def test_scales_are_pooled_in_slabs(tmp_path, monkeypatch):

@@ -496,6 +496,42 @@ def test_the_orientation_of_a_file_is_followed(tmp_path, streaming, orientation,
         np.testing.assert_array_equal(np.asarray(result), found)
 
 
+@pytest.mark.parametrize("order", ["<", ">"], ids=["little endian", "big endian"])
+@pytest.mark.parametrize("big", [False, True], ids=["TIFF", "BigTIFF"])
+@pytest.mark.parametrize("dark_is_high", [False, True])
+def test_tags_hold_in_either_byte_order(tmp_path, order, big, dark_is_high):
+    """Pillow opens no big-endian image of 16 bits whose high values are dark, and no big-endian BigTIFF."""
+    image = levels(16, (50, 35)).T
+    tifffile = pytest.importorskip("tifffile")
+    path = tmp_path / "a.tif"
+    stored = (np.iinfo(image.dtype).max - image if dark_is_high else image).astype(image.dtype.newbyteorder(order))
+    tifffile.imwrite(
+        path,
+        stored,
+        byteorder=order,
+        bigtiff=big,
+        photometric="miniswhite" if dark_is_high else "minisblack",
+        resolution=(50, 100),
+        resolutionunit="CENTIMETER",
+    )
+    opened = open_image(path)
+    np.testing.assert_array_equal(opened.whole(), image.T)
+    assert opened.bits == 16
+    np.testing.assert_allclose(opened.spacing, [0.2, 0.1])
+
+
+def test_a_turned_big_endian_tiff_keeps_its_depth(tmp_path):
+    image = levels(16, (16, 24)).T
+    exif = Image.Exif()
+    exif[274] = 3
+    with (tmp_path / "a.tif").open("wb") as file:
+        Image.fromarray(turned(image, 3).astype(">u2")).save(file, format="TIFF", exif=exif)
+    assert (tmp_path / "a.tif").read_bytes()[:2] == b"MM"
+    opened = open_image(tmp_path / "a.tif")
+    np.testing.assert_array_equal(opened.whole(), image.T)
+    assert opened.bits == 16 and opened.dtype.isnative
+
+
 def write_tiles(path, image, side=16, dark_is_high=False):
     """A grey TIFF in tiles, as scanners of slides and films write them."""
     rows, columns = image.shape

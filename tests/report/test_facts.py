@@ -114,6 +114,13 @@ def test_the_kernels_of_the_provenance_are_shown():
         assert gains(named, end)["from"] == f"{name} of the catalogue"
 
 
+def test_no_target_is_told_where_no_kernel_was_found():
+    """The image was left as it is, so the report does not say that it has the soft kernel."""
+    none = {"source": None, "target": None, "about": "the kernel is not known", "found": None, "uncertainty": None}
+    facts = kernel_facts(none, volume(chest()), volume(chest()))
+    assert facts is None or {each["of"] for each in facts["curves"]} <= {"source"}
+
+
 def test_a_kernel_of_the_user_s_is_not_taken_for_one_of_the_catalogue():
     told = {"source": "B70f", "target": "B30f", "about": "kernel converted (calibrated by the user)", "found": None}
     assert kernel_facts(told, volume(chest()), volume(chest()))["curves"] == []

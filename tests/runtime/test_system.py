@@ -74,6 +74,17 @@ def test_memory_is_told_by_what_the_system_has(monkeypatch, tmp_path):
     assert host_memory.free_memory() == 2**32 and host_memory.all_memory() == 2**63
 
 
+def test_what_a_container_has_read_from_files_counts_as_free(monkeypatch, tmp_path):
+    """Its cache is given back when memory is needed; without the third file, all that is used counts as used."""
+    most, used = tmp_path / "memory.max", tmp_path / "memory.current"
+    most.write_text("1000\n")
+    used.write_text("900\n")
+    monkeypatch.setattr(host_memory, "LIMITS", ((most, used, "inactive_file"),))
+    assert host_memory.free_memory() == 100
+    (tmp_path / "memory.stat").write_text("anon 300\ninactive_file 550\nactive_file 50\n")
+    assert host_memory.free_memory() == 650
+
+
 def test_an_image_is_opened_without_limits_where_there_are_none(monkeypatch):
     monkeypatch.setitem(sys.modules, "resource", None)
     decoder._limit(1)

@@ -1,6 +1,7 @@
 """Pairs of two doses: what source and target share, noise on disk, and single slices."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import nibabel
 import numpy as np
@@ -74,6 +75,18 @@ def test_a_transform_draws_pairs(packed):
         {"image": windows({"image": packed})["image"], "label": windows({"image": packed})["image"], "spacing": SPACING}
     )
     assert torch.equal(real["image"], packed[0, ...][None])
+
+
+def test_two_processes_make_noise_once(packed, monkeypatch):
+    """The second one waits for the first, and takes its files."""
+    from bundle.training.data import noise as module
+
+    made, calls = module.projection_noise, []
+    monkeypatch.setattr(module, "projection_noise", lambda *args: calls.append(args) or made(*args))
+    with ThreadPoolExecutor(2) as pool:
+        files = list(pool.map(lambda _: pack_noise(packed, seed=4), range(2)))
+    assert files[0] == files[1] and all(path.exists() for path in files[0])
+    assert len(calls) == packed.shape[3]
 
 
 def test_noise_is_made_once_and_resumes(packed, monkeypatch):

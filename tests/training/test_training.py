@@ -575,6 +575,25 @@ def test_generated_previous_scales_are_those_of_inference(scans, tmp_path):
     torch.testing.assert_close(window, fine, atol=1e-4, rtol=1e-4)
 
 
+def test_previous_scales_are_made_anew_by_other_weights(scans, tmp_path):
+    """A scale that is trained again in the same folder is not shown to the next one as it was before."""
+
+    def generated(std):
+        workflow = configured(scans / "3", tmp_path, 3, 1, num_folds=2, **{"generated#prob": 1.0})
+        workflow.initialize()
+        cascade = workflow.parser.get_parsed_content("network_def")
+        torch.manual_seed(1)
+        for parameter in cascade.parameters():
+            nn.init.normal_(parameter, std=std)
+        torch.save(cascade.state_dict(), tmp_path / "scale_0.pt")
+        workflow.parser.get_parsed_content("generate_previous")
+        return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in tmp_path.glob("packed/*_scale_1_0.nii")}
+
+    first, same, other = generated(0.05), generated(0.05), generated(0.02)
+    assert first and first == same and first.keys() == other.keys()
+    assert all(first[path][1] != other[path][1] for path in first)
+
+
 @pytest.mark.parametrize("conditioning", ["sketch", "anchored"])
 def test_without_pairs_the_target_s_own_image_is_the_source(scans, tmp_path, conditioning):
     """And the generated previous scale is what the scales before make of it."""

@@ -1,13 +1,14 @@
 """A user's own catalogue of kernels extends the bundle's, and wins."""
 
 import json
+import os
 
 import pytest
 import torch
 
 from bundle.scanner.kernels import catalogue, read_kernels
 from bundle.transforms import KernelChoice
-from bundle.transforms.kernel_choice import content_hash
+from bundle.transforms.kernel_choice import content_of
 from tests.scanner.test_edge_spread import SPACING
 from tests.transforms.test_kernels_told import calibration
 
@@ -53,8 +54,17 @@ def test_the_content_counts_for_what_resumes(tmp_path):
     settings = []
     for name in ("Own soft", "Other soft"):
         settings.append(KernelChoice("B70f", catalogue=calibration(path, name)).settings())
-        assert content_hash(str(path)) in settings[-1]
+        assert content_of(str(path)) in settings[-1]
     assert settings[0] != settings[1] != KernelChoice("B70f").settings()
+
+
+def test_a_reference_that_changes_in_a_subfolder_counts(tmp_path):
+    inner = tmp_path / "references" / "patient" / "scan.nii"
+    inner.parent.mkdir(parents=True)
+    inner.write_bytes(b"1")
+    before = content_of(str(tmp_path / "references"))
+    os.utime(inner, (1, 1))
+    assert content_of(str(tmp_path / "references")) != before
 
 
 def test_a_path_that_is_no_file_is_refused(tmp_path):

@@ -6,6 +6,7 @@ belongs to the same scan that the previous scales translated.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -23,6 +24,7 @@ from bundle.training.data.dose_pairs import DoseScan, RandDosePaird
 from bundle.training.data.noise import FIELDS
 from bundle.training.data.packed_image import PackedImage
 from bundle.training.data.simulated_pairs import RandKernelPaird, SimulatedScan, kernel_pair_reach
+from bundle.training.weights import prefix_of
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, Randomizable
@@ -134,7 +136,9 @@ def generate(
     unseen: Callable[[str], Iterable[torch.nn.Module]] | None = None,
     one_slice: RandOneSliced | None = None,
 ) -> None:
-    """Simulate scans of each image and translate them by the previous scales; existing results are kept.
+    """Simulate scans of each image and translate them by the previous scales.
+
+    Existing results are kept if they were made by the same weights and seed.
 
     Args:
         data: training images.
@@ -152,15 +156,19 @@ def generate(
         one_slice: takes one slice of the volume for every other scan; null: all scans use the whole image.
     """
     folder = Path(folder)
-    turns = number if pairing else min(number, 1)
+    turns, own = number if pairing else min(number, 1), [_hash(network, scale)]
     for place, item in enumerate(data if scale else []):
         opened = opening({"image": item["image"]})
         whole: PackedImage = opened["image"]
         dims = len(whole.shape) - 1
         cascades = list(unseen(item["image"])) if unseen else []
-        for index, (cascade, turn) in enumerate(product(cascades or [network], range(turns))):
+        weights = [_hash(cascade, scale) for cascade in cascades] or own
+        for index, ((cascade, by), turn) in enumerate(
+            product(zip(cascades or [network], weights, strict=True), range(turns))
+        ):
             file = folder / f"{Path(whole.path).stem}_scale_{scale}_{index}.json"
-            if file.exists():
+            made_by = {"weights": by, "seed": seed, "paired": bool(pairing)}
+            if _is_made_by(file, made_by):
                 continue
             drawn, scan, piece = 1000 * (seed + 1) + number * place + turn, None, None
             if one_slice and turn % 2:
@@ -187,6 +195,21 @@ def generate(
             with atomic(file.with_suffix(".nii")) as part:
                 nibabel.Nifti1Image(made[0, 0].cpu().numpy().astype(np.float32), np.eye(4)).to_filename(part)
             with atomic(file) as part:
-                told = {"seed": drawn, "scan": asdict(scan) if scan else None, "part": piece}
+                told = {"seed": drawn, "scan": asdict(scan) if scan else None, "part": piece, "made_by": made_by}
                 part.write_text(json.dumps(told), encoding="utf-8")
     network.train()
+
+
+def _hash(cascade: torch.nn.Module, scales: int) -> str:
+    """Return a hash of the weights of the first scales of a cascade."""
+    digest = hashlib.sha256()
+    for name, value in cascade.state_dict().items():
+        if name.startswith(tuple(map(prefix_of, range(scales)))):
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().float().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _is_made_by(file: Path, made_by: Mapping[str, Any]) -> bool:
+    """Return whether a result exists and was made by these weights and settings."""
+    return file.exists() and json.loads(file.read_text(encoding="utf-8")).get("made_by") == made_by

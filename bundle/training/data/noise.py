@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from bundle.geometry import spacing_of
 from bundle.runtime.files import atomic
+from bundle.runtime.locks import locked
 from bundle.scanner import Beam, projection_noise
 from bundle.training.data.packed_image import PackedImage
 from monai.config import KeysCollection
@@ -82,11 +83,20 @@ def pack_noise(image: PackedImage, seed: int = 0) -> list[Path]:
     if all(file.exists() for file in files):
         return files
     begun = path.with_name(f"{path.stem}_noise.part.npy")
+    with locked(begun, wait=True, task=f"the noise of {image.path!r}"):
+        if not all(file.exists() for file in files):  # another process may have made them meanwhile
+            _make_noise(image, seed, begun, files)
+    return files
+
+
+def _make_noise(image: PackedImage, seed: int, begun: Path, files: Sequence[Path]) -> None:
+    """Make the files of `pack_noise`; slices that are finished are kept in the file ``begun``."""
+    shape = tuple(image.shape[1:])
     stored = _opened(begun, (len(PARTS), *shape))
     beam = Beam.random(torch.Generator().manual_seed(seed))
     spacing = spacing_of(image, 3)
     for z in range(shape[2]):
-        if not stored[1, ..., z].any():
+        if not stored[-1, ..., z].any():
             voxels = image[0, :, :, z]
             generator = torch.Generator().manual_seed(1000 * seed + z + 1)
             noise = projection_noise(voxels, spacing[:2], generator, beam, len(FIELDS))
@@ -96,7 +106,6 @@ def pack_noise(image: PackedImage, seed: int = 0) -> list[Path]:
         _write(file, stored[index], np.asarray(image.affine), STEP if index else 1)
     del stored  # Windows cannot delete a file that is still mapped
     begun.unlink()
-    return files
 
 
 def mixed(one: Tensor, other: Tensor, turn: float) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,11 @@ import nibabel
 import numpy as np
 import torch
 from bundle.geometry import coarser_affine, pool, pyramid, spacing_of
-from bundle.images import depth_of, find_images, stem, to_grey
+from bundle.images import depth_of, files_of, find_images, stem, to_grey
 from bundle.images.readback import check_nifti, least_bytes
 from bundle.images.reader import load_image
 from bundle.runtime import parse_bytes
-from bundle.runtime.files import atomic
+from bundle.runtime.files import atomic, fingerprint
 from bundle.training.data.packed_image import PackedImage
 from bundle.training.data.windows import AIR
 from monai.config import KeysCollection
@@ -105,8 +104,8 @@ def pack(path: str | Path, folder: str | Path, steps: int = 0, limits: tuple[flo
     """Write an image as an uncompressed ``.nii``, integers with 16 bits. An existing file is kept.
 
     Args:
-        path: the image. The packed file's name depends on its path, size and modification time, so that a changed image
-            is packed again.
+        path: the image. The packed file's name depends on its path, and on size and modification time of its files, so
+            that a changed image is packed again.
         folder: folder to write to, created if missing; pooled images go into a subfolder.
         steps: number of pyramid steps by which the image is pooled, for training a coarser scale.
         limits: range that it is clipped to before pooling; null for none.
@@ -118,9 +117,7 @@ def pack(path: str | Path, folder: str | Path, steps: int = 0, limits: tuple[flo
     path, folder = Path(path), Path(folder) / (f"pooled_{steps}" if steps else "")
     if not path.exists():
         raise FileNotFoundError(f"image {str(path)!r} does not exist.")
-    state = path.stat()
-    stamp = hashlib.sha256(f"{path.resolve()} {state.st_size} {state.st_mtime_ns}".encode()).hexdigest()[:10]
-    packed = folder / f"{stem(path)}_{stamp}.nii"
+    packed = folder / f"{stem(path)}_{fingerprint(path, files_of(path))[:10]}.nii"
     if not packed.exists():
         image = read(path)
         write_packed(_pooled(image, steps, limits) if steps else image, packed)
