@@ -213,7 +213,7 @@ qa: $(VENV)/.run $(QA)/.ready ## Translate a phantom's DICOM series FOLDER=folde
 test-qa: $(VENV)/.dev $(QA)/.ready ## Test that, on simulated phantoms
 	OMP_NUM_THREADS=1 $(PY) -m pytest tests/apps/test_qa.py $(ARGS)
 
-train: $(VENV)/.run ## Train all scales and gather the weights: DATA=folder (without: the sample CTs), OVERLAY=config; MINUTES=9 stops, to go on
+train: $(VENV)/.run ## Train all scales and gather the weights: DATA=folder (without: the sample CTs), OVERLAY=config; MINUTES=9 stops after 9 minutes, rerun to continue
 	@test -n "$(DATA)" || $(PY) -m bundle.examples.samples "$(DEST)" --names lidc_0001,platipy_testcase,totalseg_aorta
 	@for scale in $(SCALES); do \
 		if test -f "$(TRAINING)/scale_$$scale.pt" && ! ls "$(TRAINING)"/resume_$${scale}_* >/dev/null 2>&1; then \

@@ -196,8 +196,8 @@ def upright(image: Opened) -> Opened:
         told = False
     if not told:
         raise ImageError(
-            f"image {str(image.path)!r}: its affine, or voxel size and directions, tell no place in space: they have "
-            "to be finite numbers and three different directions; correct its header, or fetch it again."
+            f"image {str(image.path)!r}: its affine, or voxel size and directions, is invalid: it needs "
+            "finite numbers and three different directions; correct its header, or fetch it again."
         )
     return image
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from bundle.images.bit_depth import level_type
 from bundle.images.derived import Derivation, write_derived_xray
-from bundle.images.dicom_headers import XRAY, file_kind, is_dicom, kind_of, read_header, value_of
+from bundle.images.dicom_headers import XRAY, is_dicom, kind_of, read_header, value_of
 from bundle.images.dicom_levels import levels_of
 from bundle.images.dicom_pixels import read_stored
 from bundle.images.dicom_rules import check_pixels, number, sides
@@ -25,11 +25,6 @@ END = ".dcm"
 def matches(path: Path) -> bool:
     """Return whether the path has the suffix of a DICOM file, or is one."""
     return path.name.lower().endswith(END) or is_dicom(path)
-
-
-def is_xray(file: str | Path) -> bool:
-    """Return whether a file is DICOM and a single image without a position in a volume, even one `open` refuses."""
-    return is_dicom(file) and file_kind(file) == "xray"
 
 
 def open(path: Path, **_: Any) -> Opened:

@@ -10,12 +10,11 @@ import torch
 from bundle.images import Volume
 from bundle.scanner import SOFT, Kernel, TransferFunction, find_kernel
 from bundle.scanner.kernels import catalogue
+from bundle.transforms.chosen import OWN
 
 SPACE = 0.02  # cycles/mm between points of a curve
 HIGHEST = 1.2  # cycles/mm
 UNNAMED = ("", "unnamed", "reference")
-#: Text in a result's provenance for a kernel that is not from the bundle's catalogue.
-OWN = "calibrated by the user"
 MOST_TEXT = 500
 
 

@@ -95,7 +95,7 @@ def measured(
     Args:
         source: source in HU.
         result: result in HU, on the same grid; the lungs are searched in it.
-        thickness: slices that are read together; null for as many as fit into 32 MiB. The values do not depend on it.
+        thickness: slices that are read together; null for as many as fit into 16 MiB. The values do not depend on it.
         kernel: provenance of the conversion (`bundle.transforms.chosen.Chosen.noted`).
 
     Raises:

@@ -162,7 +162,7 @@ class KernelChoice:
                 self._compare(meta, named, found[0])
             return Chosen(found[0], uncertainty=uncertainty(found[1]))
         if named is None:
-            remark(f"{UNKNOWN}, but for what the networks do; name it by source_kernel.")
+            remark(f"{UNKNOWN}, and only translated by the networks; name it by source_kernel.")
             return Chosen()
         print(f"kernel: from {told(named)} to the soft kernel, as too little is seen to find it in the image")
         gains = SOFT.transfer(_frequencies()).tolist()

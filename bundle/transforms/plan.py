@@ -190,7 +190,7 @@ class Plan:
             if preparing.check.action != "off" and len(image.shape) == 3:
                 notes.append(NOT_CHECKED)
             if scan.on_disk and (resumed := size_of(preparing.scratch(image))):
-                notes.append("an interrupted run is resumed, which takes less time and disk than is told here")
+                notes.append("an interrupted run is resumed, which needs less time and disk space than shown")
         steps = {**scan.seconds, **steps, "networks": self.pace.seconds(scan.factors, scan.plans, scan.on_disk)}
         return ImagePlan(
             str(scan.item),

@@ -95,7 +95,7 @@ def test_a_place_has_to_be_one(place, value):
     affine[place] = value
     assert upright(held(VOXELS, AFFINE)).shape == (5, 4, 3)
     for wrong in (affine, AFFINE[:3]):
-        with pytest.raises(ImageError, match="tell no place in space"):
+        with pytest.raises(ImageError, match="is invalid: it needs"):
             upright(held(VOXELS, wrong, "scan.nii"))
 
 

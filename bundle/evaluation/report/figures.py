@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 from bundle.evaluation.metrics import LUNG, IntensityWindow, flat_places, noise_spectrum
 from bundle.images import Slabs
+from bundle.report.slices import orientation_of
 from matplotlib.figure import Figure
 
 SPAN = 1 / 6  # limit of the colour scale of differences, as a fraction of the window
@@ -50,11 +51,6 @@ def draw_slices(
     axes[1, -1].axis("off")
     figure.colorbar(difference, cax=axes[1, -1].inset_axes((0.05, 0.05, 0.07, 0.9)), label=unit)
     save(figure, path)
-
-
-def orientation_of(image: Slabs) -> Callable[[np.ndarray], np.ndarray]:
-    """Return the function that turns a slice `(x, y)` for display, `(rows, columns)`."""
-    return np.transpose if getattr(image, "is_picture", False) else lambda voxels: voxels[::-1, ::-1].T
 
 
 def draw_enlarged(
