@@ -7,6 +7,7 @@ as ``bits``; a TIFF of signed or floating-point numbers has none.
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +29,11 @@ TIFF = (".tif", ".tiff")
 FORMATS = ("PNG", "JPEG", "TIFF")
 #: TIFF tags: Photometric Interpretation, 0 if high values are dark; Orientation; resolution; tiles.
 PHOTOMETRIC, ORIENTATION, RESOLUTION, RESOLUTION_UNIT, TILE_WIDTH = 262, 274, (282, 283), 296, 322
+#: TIFF tags: bits of each number, numbers of a pixel, and what kind of numbers; description; slices of a volume.
+BITS, SAMPLES, NUMBERS, DESCRIPTION, DEPTH = 258, 277, 339, 270, 32997
+TAGS = (PHOTOMETRIC, ORIENTATION, *RESOLUTION, RESOLUTION_UNIT, TILE_WIDTH, BITS, SAMPLES, NUMBERS, DESCRIPTION, DEPTH)
+#: Kinds of numbers (1 unsigned, 2 signed, 3 floating-point) and their bits that ITK reads, and reads correctly.
+KINDS = {(1, 8), (1, 16), (1, 32), (2, 16), (2, 32), (3, 32)}
 #: Version in the header of a TIFF whose offsets have 64 bits.
 BIG_TIFF = 43
 #: Peak memory of decoding, in bytes per pixel, measured.
@@ -141,10 +147,7 @@ def _grey(path: Path, photo: ImageFile.ImageFile) -> np.ndarray:
     """Return the grey levels of an opened photo, upright."""
     how: Any = photo.tile[0][3] if photo.tile else ""
     packed = how[0] if isinstance(how, tuple) else how
-    if "16" in str(packed) and not photo.mode.startswith("I"):
-        raise ImageError(
-            f"image {str(path)!r} has colours or alpha of 16 bits, which would lose 8; save it in grey of 16 bits."
-        )
+    _check_colours(path, "16" in str(packed) and not photo.mode.startswith("I"))
     if photo.has_transparency_data and np.asarray(photo.convert("RGBA"))[..., 3].min() < 255:
         raise ImageError(
             f"image {str(path)!r} has transparent pixels, which have no grey of their own; save it without alpha."
@@ -155,18 +158,26 @@ def _grey(path: Path, photo: ImageFile.ImageFile) -> np.ndarray:
     return np.asarray(upright.convert("L")).T
 
 
+def _check_colours(path: Path, wide: bool) -> None:
+    """Refuse colours of more than 8 bits."""
+    if wide:
+        raise ImageError(
+            f"image {str(path)!r} has colours or alpha of 16 bits, which would lose 8; save it in grey of 16 bits."
+        )
+
+
 def _read_tiff(path: Path) -> tuple[np.ndarray, tuple[float, float]]:
     """Read a TIFF and its spacing: by ITK, which knows more number types; colour and tiles by Pillow."""
-    pages, mode, tags = 1, "", _tags(path)
+    frames, mode, tags = 1, "", _tags(path)
     dark = tags.get(PHOTOMETRIC, 1) == 0
     try:
         with _opened(path) as photo:
-            pages, mode = getattr(photo, "n_frames", 1), photo.mode
+            frames, mode = getattr(photo, "n_frames", 1), photo.mode
     except MemoryError:
         raise
     except Exception:  # Pillow raises many kinds
         pass  # broken, or a number type that Pillow does not know: ITK will report it
-    if pages > 1:
+    if (pages := _pages(tags, frames)) > 1:
         raise ImageError(
             f"image {str(path)!r} has {pages} pages; one is needed: save the page to translate, of a pyramid the "
             "largest, as its own file."
@@ -175,8 +186,16 @@ def _read_tiff(path: Path) -> tuple[np.ndarray, tuple[float, float]]:
     turned = int(tags.get(ORIENTATION, 1))
     if turned in (5, 6, 7, 8):
         spacing = spacing[::-1]
-    if mode not in ("", "L", "F") and not mode.startswith("I"):
+    samples, bits = int(tags.get(SAMPLES, 1)), max(np.ravel(tags.get(BITS, 8)))
+    kind = int(np.ravel(tags.get(NUMBERS, 1))[0]), int(bits)
+    if (mode not in ("", "L", "F") and not mode.startswith("I")) or (mode == "L" and bits < 8):
+        _check_colours(path, bits > 8)
         return _read_by_pillow(path), spacing
+    if samples != 1 or kind not in KINDS:
+        raise ImageError(
+            f"image {str(path)!r} has pixels of {samples} numbers of {bits} bits; one of 8 or 16 bits, or float32, is "
+            "read: save it in grey as one of these."
+        )
     if TILE_WIDTH in tags or turned != 1:  # ITK would make colours of it
         if not mode:
             raise ImageError(
@@ -211,10 +230,16 @@ def _tags(path: Path) -> dict[int, Any]:
             tags = ImageFileDirectory_v2(start, prefix=header[:2])
             file.seek(tags.next)
             tags.load(file)
-            wanted = (PHOTOMETRIC, ORIENTATION, *RESOLUTION, RESOLUTION_UNIT, TILE_WIDTH)
-            return {tag: tags[tag] for tag in wanted if tag in tags}
+            return {tag: tags[tag] for tag in TAGS if tag in tags}
     except Exception:  # Pillow raises many kinds
         return {}
+
+
+def _pages(tags: dict[int, Any], frames: int) -> int:
+    """Return the number of pages, which may all lie behind the first one's tags: a volume, or a stack of ImageJ."""
+    text = str(tags.get(DESCRIPTION, ""))
+    stack = re.search(r"^images=(\d{1,9})", text, re.MULTILINE) if text.startswith("ImageJ=") else None
+    return max(frames, int(tags.get(DEPTH, 1)), int(stack[1]) if stack else 1)
 
 
 def _spacing(tags: dict[int, Any]) -> tuple[float, float]:

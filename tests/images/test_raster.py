@@ -17,7 +17,7 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import MPEG2MPML, RLELossless
 
 from bundle.geometry import spacing_of
-from bundle.images import find_images, is_series, open_image, to_grey, to_levels
+from bundle.images import ImageError, find_images, is_series, open_image, to_grey, to_levels
 from bundle.images.reader import load_image
 from bundle.training.data.packing import PackedImage, pack, read
 from bundle.transforms import LoadImageOrSeriesd
@@ -530,6 +530,41 @@ def test_a_turned_big_endian_tiff_keeps_its_depth(tmp_path):
     opened = open_image(tmp_path / "a.tif")
     np.testing.assert_array_equal(opened.whole(), image.T)
     assert opened.bits == 16 and opened.dtype.isnative
+
+
+GREY = levels(16, (40, 24)).T
+REFUSED = {
+    "two samples": (
+        {"data": np.stack([GREY, GREY], -1), "planarconfig": "contig", "extrasamples": ["unassalpha"]},
+        "2 n",
+    ),
+    "planes": ({"data": np.stack([GREY] * 3), "photometric": "rgb", "planarconfig": "separate"}, "colours or alpha"),
+    "float16": ({"data": (GREY / 65535).astype(np.float16)}, "1 numbers of 16 bits"),
+    "signed tiles": ({"data": (GREY >> 9).astype(np.int8) - 60, "tile": (16, 16)}, "1 numbers of 8 bits"),
+    "stack of ImageJ": ({"data": np.stack([GREY, GREY // 2]), "imagej": True, "truncate": True}, "2 pages"),
+    "volume": ({"data": np.stack([GREY[:16, :16]] * 16), "volumetric": True, "tile": (16, 16, 16)}, "16 pages"),
+}
+
+
+@pytest.mark.parametrize(("how", "match"), REFUSED.values(), ids=REFUSED)
+def test_a_tiff_that_would_be_misread_is_refused(tmp_path, how, match):
+    """By what its tags say: Pillow does not open some of these, and ITK makes other pixels of them."""
+    tifffile = pytest.importorskip("tifffile")
+    how = {"photometric": None if "imagej" in how else "minisblack", **how}
+    tifffile.imwrite(tmp_path / "a.tif", **how)
+    with pytest.raises(ImageError, match=match):
+        open_image(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("kind", ["uint8", "uint16", "int16", "int32", "uint32", "float32"])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_number_types_of_tiff(tmp_path, kind, order):
+    tifffile = pytest.importorskip("tifffile")
+    image = (GREY >> 9).astype(kind)
+    tifffile.imwrite(tmp_path / "a.tif", image, byteorder=order, photometric="minisblack")
+    opened = open_image(tmp_path / "a.tif")
+    np.testing.assert_array_equal(opened.whole(), image.T)
+    assert opened.dtype == kind
 
 
 def write_tiles(path, image, side=16, dark_is_high=False):
