@@ -7,8 +7,8 @@ linear in its gains, and normal equations give the gains of least squared error 
 
 Then the shift of HU levels (`bundle.scanner.conversion`) is fitted to the remaining error in the same way.
 
-Voxels whose target is bone or metal are excluded, as they would dominate the fit. First, values clipped at -1024 HU are
-restored in the mean (`bundle.scanner.clipping`).
+Voxels whose target is bone or metal are excluded, as they would dominate the fit, and so are voxels near padding, on
+which no kernel has acted. First, values clipped at -1024 HU are restored in the mean (`bundle.scanner.clipping`).
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from bundle.scanner.conversion import Conversion, converted, prepared, smoothed
+from bundle.scanner.conversion import Conversion, converted, smoothed
 from bundle.scanner.filters import filter_taps, filtered, with_border
 from bundle.scanner.flat import FILTER_RANGE
 from bundle.scanner.kernel import frequencies
+from bundle.scanner.padding import near_padding, prepared
 from bundle.scanner.transfer import Transfer
 from torch import Tensor
 
@@ -97,7 +98,8 @@ def calibrated(source: Tensor, target: Tensor, spacing: Sequence[float], use: Te
         source: `(x, y)` in HU, reconstructed with the kernel to filter.
         target: `(x, y)` in HU, of the same acquisition with the other kernel.
         spacing: pixel spacing in mm, of the two axes.
-        use: `(x, y)`, boolean mask of the voxels to fit; null for all. Voxels with a bright target are always excluded.
+        use: `(x, y)`, boolean mask of the voxels to fit; null for all. Those with a bright target, or near padding, are
+            always excluded.
 
     Raises:
         ValueError: If the shapes differ.
@@ -107,7 +109,7 @@ def calibrated(source: Tensor, target: Tensor, spacing: Sequence[float], use: Te
             f"source {tuple(source.shape)} and target {tuple(target.shape)} are not slices of one shape; give a pair."
         )
     parts, target = bands(source, spacing), target.double()
-    fitted = target < BRIGHTEST if use is None else (target < BRIGHTEST) & use
+    fitted = _fitted(source, target, use)
     rest = target.clamp(*FILTER_RANGE) - parts[0]
     products, targets, squares, voxels = [], [], [], []
     for strip in np.array_split(np.arange(len(source)), STRIPS):
@@ -149,11 +151,17 @@ def calibrate(pair: Iterable[Slices], spacing: Sequence[float], name: str = "", 
     for a, b, use in pair:
         result = converted(a[..., None], spacing, Conversion(gain))
         at = smoothed(result, spacing)[..., 0].numpy()
-        fitted = (b < BRIGHTEST).numpy() if use is None else ((b < BRIGHTEST) & use).numpy()
+        fitted = _fitted(a, b, use).numpy()
         hats = np.stack([np.interp(at[fitted], LEVELS, hat) for hat in np.eye(len(LEVELS))])
         products += hats @ hats.T
         errors += hats @ (b.double().clamp(*FILTER_RANGE) - result[..., 0].double()).numpy()[fitted]
     return Conversion(gain, LEVELS, tuple(np.linalg.solve(products, errors).tolist()))
+
+
+def _fitted(source: Tensor, target: Tensor, use: Tensor | None) -> Tensor:
+    """Return the mask of the voxels of a slice to fit, `(x, y)`."""
+    fitted = (target < BRIGHTEST) & ~near_padding(source) & ~near_padding(target)
+    return fitted if use is None else fitted & use
 
 
 def _solved(products: np.ndarray, targets: np.ndarray) -> np.ndarray:

@@ -15,10 +15,9 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from bundle.scanner.clipping import unclipped
 from bundle.scanner.filters import RADIUS, filter_taps, filtered, in_parts, with_border
-from bundle.scanner.flat import FILTER_RANGE
 from bundle.scanner.kernel import frequencies
+from bundle.scanner.padding import prepared, put_back
 from bundle.scanner.transfer import Transfer
 from monai.networks.layers import gaussian_1d
 from torch import Tensor
@@ -65,17 +64,12 @@ def converted(image: Tensor, spacing: Sequence[float], conversion: Conversion) -
 
     def change(part: Tensor) -> Tensor:
         shown = filtered(with_border(prepared(part)), taps)
-        if not conversion.levels:
-            return shown
-        shift = np.interp(smoothed(shown, spacing).numpy(), conversion.levels, conversion.shifts)
-        return shown + torch.from_numpy(shift).to(torch.float32)
+        if conversion.levels:
+            shift = np.interp(smoothed(shown, spacing).numpy(), conversion.levels, conversion.shifts)
+            shown = shown + torch.from_numpy(shift).to(torch.float32)
+        return put_back(shown, part)
 
     return in_parts(image, REACH, change)
-
-
-def prepared(image: Tensor) -> Tensor:
-    """Restore, in the mean, values clipped at -1024 HU, and clip padding and metal, which would ring: `(x, y, z)`."""
-    return unclipped(image.to(torch.float32)).clamp(*FILTER_RANGE)
 
 
 def smoothed(image: Tensor, spacing: Sequence[float]) -> Tensor:

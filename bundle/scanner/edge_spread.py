@@ -8,7 +8,8 @@ function of the reconstruction kernel (Sanders, Hurwitz and Samei, Med Phys 43 (
      -1000 |-----------'             the skin itself, which cancels in the ratio of two scans
 
 A profile counts only where the surface is perpendicular to the slice (a thick slice blurs oblique skin as a kernel
-would), with nothing but air outside (no clothes, table or arm) and tissue inside. Where there is no skin, as in a
+would), with nothing but air outside (no clothes, table or arm, and no padding, whose rim no kernel has blurred) and
+tissue inside. Where there is no skin, as in a
 phantom or a crop, all surfaces between air and tissue are used instead, by the same rules. The scan is read slice by
 slice, in constant memory: only sums of profiles are kept, grouped by direction; resampling the groups gives the
 standard deviations.
@@ -21,9 +22,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 from bundle.runtime import one_thread, side_by_side
 from bundle.scanner.clipping import FLOOR
 from bundle.scanner.flat import Slices, at_once, spread_slices
+from bundle.scanner.padding import padding
 from bundle.scanner.transfer import Transfer
 from scipy.ndimage import (
     binary_erosion,
@@ -39,6 +42,8 @@ HALF = 14.0  # mm: length of a profile on either side
 STEP = 0.1  # mm: grid of the mean profile
 SKIN = -500.0  # HU: where profiles are aligned
 UPRIGHT = 0.08  # largest component of the surface normal along z
+SQUARE = 1.1  # largest ratio of the sides of a pixel
+LARGEST = 5.0  # mm: larger pixels show no profile
 BORDER = 20  # voxels at the border of a slice that are excluded
 FEWEST = 40  # fewest profiles
 SURFACES = "all surfaces"
@@ -111,7 +116,7 @@ def edge_spread(image: Slices, spacing: Sequence[float]) -> EdgeSpread:
     Args:
         image: `(x, y, z)` in HU, slices in the first two axes; read slice by slice. If there is only one slice, oblique
             surfaces cannot be detected, so all profiles count.
-        spacing: voxel spacing in mm, of the three axes; pixels are assumed to be square within 10 %.
+        spacing: voxel spacing in mm, of the three axes. No profile is taken if the pixels are not square.
     """
     with one_thread() as threads:
         skin = _edges(image, spacing, EdgeSpread.surface, threads)
@@ -121,6 +126,9 @@ def edge_spread(image: Slices, spacing: Sequence[float]) -> EdgeSpread:
 def _edges(image: Slices, spacing: Sequence[float], surface: str, threads: int) -> EdgeSpread:
     """Collect the profiles across the skin or across all surfaces."""
     pixel = math.sqrt(float(spacing[0]) * float(spacing[1]))
+    oblong = max(spacing[:2]) > SQUARE * min(spacing[:2])
+    if min(image.shape[:2]) <= 2 * BORDER or oblong or pixel > LARGEST:
+        return EdgeSpread(surface=surface)
     inner = crossed_slices(image.shape)
     beside = 1 if inner and image.shape[2] > 1 else 0
 
@@ -197,6 +205,9 @@ def _profiles(
         edges = (t[first] + (SKIN - before) / (after - before) * (t[1] - t[0]))[:, None]
         air, body = np.where(t < edges - 4, coarse, -np.inf).max(1), np.where(t > edges + 3, coarse, np.inf).min(1)
         ok = (crossings.sum(1) == 1) & (np.abs(edges[:, 0]) <= 2 * pixel) & (air <= -930) & (body >= -250)
+    outside = padding(torch.from_numpy(slice_[..., None]))
+    if outside is not None:
+        ok &= ~outside[..., 0].numpy()[rows, columns].any(1)
     return (distances - edges)[ok], slice_[rows, columns][ok], sectors[ok]
 
 

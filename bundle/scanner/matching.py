@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
-from bundle.scanner.clipping import unclipped
 from bundle.scanner.filters import RADIUS, filter_taps, filtered, in_parts, with_border
 from bundle.scanner.flat import FILTER_RANGE
 from bundle.scanner.kernel import SOFT, Kernel, frequencies, ratio
+from bundle.scanner.padding import prepared, put_back
 from torch import Tensor
 
 REACH = 2 * RADIUS  # voxels on each side, in the slice, on which a result depends: for clipping, and for the filter
@@ -20,7 +20,7 @@ REACH = 2 * RADIUS  # voxels on each side, in the slice, on which a result depen
 def matched(image: Tensor, spacing: Sequence[float], kernel: Kernel, target: Kernel = SOFT) -> Tensor:
     """Filter a CT from one kernel to the target kernel, without sharpening: the same shape, float32, in HU.
 
-    Values clipped at -1024 HU are first restored in the mean (`unclipped`).
+    Values clipped at -1024 HU are first restored in the mean, and padding is left out (`bundle.scanner.padding`).
 
     Args:
         image: `(x, y, z)` in HU.
@@ -30,8 +30,7 @@ def matched(image: Tensor, spacing: Sequence[float], kernel: Kernel, target: Ker
     """
 
     def change(part: Tensor) -> Tensor:
-        restored = unclipped(part)
-        return matched_window(with_border(restored), spacing, kernel, target)
+        return put_back(matched_window(with_border(prepared(part)), spacing, kernel, target), part)
 
     return in_parts(image, REACH, change)
 
