@@ -37,6 +37,9 @@ SOFTEST = 8.0  # mm^2: largest k
 USUAL = 0.5  # mm^2: prior standard deviation of k; chosen, like the two above, on simulated scans and with knowledge of
 #              the real pairs of `benchmarks.real_pairs`
 RESAMPLES = 16
+DOUBTFUL = 80.0  # cost of the fit above which skin and noise disagree: most real scans have 5 to 60, skin blurred by
+#                  0.65 mm 130, clothes of 2 mm on the skin 360
+DISAGREEING = "skin and noise disagree"  # source of a kernel that was fitted at such a cost
 STEP = 1e-3  # finite difference of the parameters, for derivatives
 
 #: Takes half, order, edge, position and cutoff of the kernel (the first two as logarithms), log c^2 and k.
@@ -65,7 +68,7 @@ def find_kernel_surely(image: Slices, spacing: Sequence[float]) -> tuple[Kernel,
     """Return the kernel of `find_kernel`, and its transfer function with standard deviations, without resampling.
 
     The deviations are those of the fit: how far edge, noise and prior let the gains vary. They are unknown if there is
-    only noise.
+    only noise, or if skin and noise disagree; then the source says so.
 
     Args:
         image: as for `find_kernel`.
@@ -77,9 +80,11 @@ def find_kernel_surely(image: Slices, spacing: Sequence[float]) -> tuple[Kernel,
     if fit is None:
         return None
     gains = np.asarray(sampled(_kernel(fit.x), KNOTS))
-    told = () if seen is None else (0.0, *_deviations(fit, gains)[1:].tolist())
+    doubtful = seen is not None and fit.cost > DOUBTFUL
+    told = () if seen is None or doubtful else (0.0, *_deviations(fit, gains)[1:].tolist())
     upright = seen.gains if seen is not None and profiles.upright else ()
-    return _kernel(fit.x), Transfer(KNOTS, (1.0, *gains[1:].tolist()), told, edge=upright)
+    source = DISAGREEING if doubtful else ""
+    return _kernel(fit.x), Transfer(KNOTS, (1.0, *gains[1:].tolist()), told, source=source, edge=upright)
 
 
 def find_transfer(image: Slices, spacing: Sequence[float]) -> Transfer | None:

@@ -101,6 +101,13 @@ class CheckInput:
             warn(f"{text}.", name)
         return found
 
+    @staticmethod
+    def refusal(image: Opened) -> str | None:
+        """Return why an image is not a CT in HU; None if it may be one. At most 16 of its slices are read."""
+        if len(image.shape) != 3:
+            return "is no volume; give a CT"
+        return _other_modality(_header(image)) or next(_refusals(input_scores(image)), None)
+
     def by_header(self, image: Opened) -> None:
         """Check the header only, without reading voxels.
 

@@ -28,16 +28,17 @@ from bundle.scanner import (
     found_transfer,
 )
 from bundle.scanner.edge_spread import KNOTS
-from bundle.scanner.finding import RESAMPLES
+from bundle.scanner.finding import DISAGREEING, RESAMPLES
 from bundle.scanner.kernels import Kernels, catalogue, quotient, read_kernels
 from bundle.scanner.uncertainty import fit_uncertainty, uncertainty
+from bundle.transforms.check_input import CheckInput
 from bundle.transforms.chosen import OWN, Chosen, shown, told, warnings_kept
 
 DEFAULT_TARGET = "B40f"  # the catalogue's name of the kernel `bundle.scanner.SOFT`
 MOST_REFERENCES = 16  # most images of a reference folder that are read
 SHARPER = 1.1  # mean gain between 0.15 and 0.5 cycles/mm above which a target is sharper than the source
 MOST = 3.0  # highest gain if sharpening is allowed
-DISAGREEING = 0.25  # mean relative difference of header and image above which a warning is given
+DIFFERENT = 0.25  # mean relative difference of header and image above which a warning is given
 UNKNOWN = (
     "the kernel of the image is not known, and too little skin and flat tissue is seen to find it: the image is left "
     "as it is"
@@ -77,7 +78,7 @@ class KernelChoice:
             )
         for key in ("source_kernel", "target_kernel"):
             value = getattr(self, key)
-            if value is not None and not Path(value).exists() and self.known.find(value) is None:
+            if value is not None and self.known.find(value) is None and not Path(value).exists():
                 raise ValueError(
                     f"{key} {value!r} is neither a file or folder nor in the catalogue ({self.known.names()}); "
                     "take one of these, or make a file by the run id calibrating."
@@ -160,6 +161,11 @@ class KernelChoice:
         if found := find_kernel_surely(image, spacing):
             if named is not None:
                 self._compare(meta, named, found[0])
+            if found[1].source == DISAGREEING:
+                warn(
+                    "skin and noise show different kernels, as with clothes tight on the skin, motion, or an iterative "
+                    "reconstruction: the kernel that fits both best is undone; name it by source_kernel, or calibrate."
+                )
             return Chosen(found[0], uncertainty=uncertainty(found[1]))
         if named is None:
             remark(f"{UNKNOWN}, and only translated by the networks; name it by source_kernel.")
@@ -179,7 +185,7 @@ class KernelChoice:
     @staticmethod
     def _compare(meta: Mapping[Any, Any], named: TransferFunction, found: TransferFunction) -> None:
         """Warn if the kernel of the header and the one found in the image disagree."""
-        if (difference := _difference(named, found)) > DISAGREEING:
+        if (difference := _difference(named, found)) > DIFFERENT:
             warn(
                 f"the header names the kernel {meta['convolution_kernel']!r}, but the image differs from it by "
                 f"{100 * difference:.0f} %: the image may have been filtered; name the kernel by source_kernel if the "
@@ -211,13 +217,13 @@ class KernelChoice:
 
     def _target(self) -> Transfer:
         target = self.target_kernel or DEFAULT_TARGET
-        if Path(target).exists() and not _is_file(target):
+        if self._is_path(target) and not _is_file(target):
             return reference_kernel(target, content_of(target))
         return self._named(target, 1)
 
     def _named(self, value: str, end: int) -> Transfer:
         """Return the kernel of a name, or the source (end 0) or target (end 1) of a calibration file."""
-        if not Path(value).exists():
+        if not self._is_path(value):
             found = self.known.find(value)
         else:
             kernels: Kernels = read_kernels(value)
@@ -226,6 +232,10 @@ class KernelChoice:
         if found is None:
             raise ValueError(f"kernel {value!r} is not in its file or catalogue; take one of {self.known.names()}.")
         return found
+
+    def _is_path(self, value: str) -> bool:
+        """Return whether a value is a path; a name in the catalogue is not, even if there is such a file or folder."""
+        return self.known.find(value) is None and Path(value).exists()
 
     def _checked(self, conversion: Conversion, name: str) -> Conversion:
         """Refuse a conversion that sharpens, unless allowed; else limit gains to 1, except with calibrated levels."""
@@ -247,11 +257,13 @@ def reference_kernel(path: str, _: str = "") -> Transfer:
         path: path of an image or folder.
 
     Raises:
-        ValueError: If too little skin and flat tissue is visible.
+        ValueError: If an image is not a CT in HU, or too little skin and flat tissue is visible.
     """
     edge, noise = EdgeSpread(), None
     for image in find_images(path)[:MOST_REFERENCES]:
         volume = Volume(image)
+        if refusal := CheckInput.refusal(volume.image):
+            raise ValueError(f"target_kernel {path!r}: its image {volume.path.name!r} {refusal}, or name a kernel.")
         edge += edge_spread(volume, volume.spacing)
         other = flat_noise(volume, volume.spacing)
         noise = other if noise is None or other.count > noise.count else noise
