@@ -177,7 +177,7 @@ test: $(VENV)/.dev ## Run the tests
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) -m "not bench" $(ARGS)
 
 test-bench: $(VENV)/.dev ## Test that the benchmarks run, on small images (minutes)
-	OMP_NUM_THREADS=1 $(PY) -m pytest tests/benchmarks -m bench $(ARGS)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -m bench $(ARGS)
 
 test-viewer: $(VENV)/.viewer $(NIIVUE) ## Test the viewer in headless Chromium (CHROMIUM=/path/to/it); leaves a picture of it
 	OMP_NUM_THREADS=1 VIEWER_PICTURE="$(OUTPUT)/viewer/viewer.png" $(PY) -m pytest tests/apps/test_viewer.py tests/apps/test_viewer_page.py $(ARGS)

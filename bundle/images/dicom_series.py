@@ -6,6 +6,7 @@ Slice Thickness is not their distance. Only a single slice takes its voxel depth
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,7 +34,9 @@ KERNEL = {"convolution_kernel": "ConvolutionKernel", "manufacturer": "Manufactur
 def matches(path: Path) -> bool:
     """Return whether the path is a folder that directly holds slices of a volume."""
     return path.is_dir() and any(
-        file_kind(file) == "slice" for file in path.iterdir() if file.is_file() and is_dicom(file)
+        file_kind(file) == "slice"
+        for file in path.iterdir()
+        if file.is_file() and os.access(file, os.R_OK) and is_dicom(file)
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -24,6 +25,7 @@ from bundle.images.dicom_headers import (
 from bundle.images.dicom_rules import PIXELS, PLACE, check_pixels, check_place, check_units
 from bundle.images.image import ImageError
 from bundle.runtime.files import stamp
+from bundle.runtime.origins import in_words
 
 #: Attributes that tell the kind of a file.
 SORTING = ("SOPClassUID", "SeriesInstanceUID", "SeriesDescription", "ImageType", *SIZE)
@@ -36,6 +38,8 @@ MOMENT = ("AcquisitionNumber", "AcquisitionTime", "ContentTime", "TemporalPositi
 SLICE_TOLERANCE = 0.05
 #: Description of a scout.
 LOCALIZER = "is a localizer"
+#: End of the description of a multi-frame image.
+FRAMES = " frames"
 #: Remedy for a file that may be a slice, for error messages.
 WAY_OUT = "fetch it again, or move it away if it is none of the series"
 
@@ -78,6 +82,9 @@ def _series_files(folder: str, series_uid: str, _: tuple[tuple[str, int, int], .
         raise ImageError(f"{where} {_choice(series, others, series_uid)}")
     slices = series[chosen[0]]
     _check_files(where, entries, slices, others)
+    for header in others:
+        if (why := _lacks(header)).endswith(FRAMES):
+            print(in_words(f"passed over: {header.filename}, beside the slices of a volume: it {why}"), file=sys.stderr)
     for header in slices:
         check_place(header)
         check_pixels(header)
@@ -129,7 +136,7 @@ def _lacks(header: pydicom.Dataset) -> str:
         return LOCALIZER
     frames = value_of(header, "NumberOfFrames")
     if frames not in (None, "", 0, 1):
-        return f"has {frames} frames"
+        return f"has {frames}{FRAMES}"
     empty = [keyword for keyword in (*PLACE, "Rows", "Columns") if not value_of(header, keyword)]
     return f"has no {empty[0]}" if empty else ""
 

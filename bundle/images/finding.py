@@ -7,6 +7,7 @@ beside slices, zips inside a folder, and deeper folders unless the search is rec
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,7 @@ from bundle.images import ome_zarr, xray
 from bundle.images.archives import SUFFIX, Unpacked
 from bundle.images.dicom_headers import file_kind, is_dicom, read_header, value_of
 from bundle.images.dicom_stack import series_in
-from bundle.images.folder import APPLE_DOUBLE, HIDDEN, Entries, has_frames, holds_series, images_in, tell_apart
+from bundle.images.folder import APPLE_DOUBLE, HIDDEN, Entries, earlier, has_frames, holds_series, images_in, tell_apart
 from bundle.images.formats import SUFFIXES, format_of
 from bundle.images.image import ImageError
 from bundle.runtime import first, wait
@@ -70,6 +71,7 @@ def find_sources(
     recursive: bool = False,
     series_uid: str = "",
     folder: str | Path | None = None,
+    temporary: bool = False,
 ) -> Sources:
     """Return the images at a path.
 
@@ -78,8 +80,9 @@ def find_sources(
             read to any depth; a pattern (`bundle.runtime.patterns`), unless such a path exists; or a list of these.
         recursive: read folders to any depth.
         series_uid: Series Instance UID of the only series to take from an archive, or from a folder with several.
-        folder: folder of the results, which is not searched; archives are unpacked there. Null for the temporary
-            folder.
+        folder: folder of the results, which is not searched unless it is the path itself; archives are unpacked there.
+            Null for the temporary folder.
+        temporary: unpack archives in the temporary folder all the same.
 
     Raises:
         FileNotFoundError: If the path does not exist or holds no image.
@@ -88,7 +91,7 @@ def find_sources(
         ValueError: If a pattern is invalid.
     """
     given = list(path) if isinstance(path, (list, tuple)) else [str(path)]
-    finder = _Finder(recursive, series_uid, Path(folder) if folder else None)
+    finder = _Finder(recursive, series_uid, Path(folder) if folder else None, temporary)
     try:
         for each in given:
             pattern = is_pattern(each)
@@ -110,8 +113,9 @@ def find_sources(
 class _Finder:
     """Collect images, and messages about what is skipped."""
 
-    def __init__(self, recursive: bool, wanted: str, results: Path | None) -> None:
+    def __init__(self, recursive: bool, wanted: str, results: Path | None, temporary: bool) -> None:
         self.recursive, self.wanted, self.results = recursive, wanted, results
+        self.unpack_in = Path(tempfile.gettempdir()) if temporary or results is None else results
         self.images: list[str] = []
         self.passed: list[str] = []
         self.unpacked: list[Unpacked] = []
@@ -213,7 +217,7 @@ class _Finder:
 
     def _archive(self, path: Path) -> Entries:
         """Return the images in a zip: each series is an image of its own; 2D images beside volumes are skipped."""
-        unpacked = Unpacked(path, self.results or Path(tempfile.gettempdir()))
+        unpacked = Unpacked(path, self.unpack_in)
         self.unpacked.append(unpacked)
         self.passed += unpacked.passed
         if first():
@@ -237,7 +241,7 @@ class _Finder:
 
     def _level(self, path: Path) -> Entries:
         """Return the images in a folder, and the DICOM images in its subfolders."""
-        found = images_in(path)
+        found = images_in(path, results=self.results)
         for entry in self._folders(path, found):
             if ome_zarr.matches(entry):
                 found.volumes.append(str(entry))
@@ -258,7 +262,7 @@ class _Finder:
                 found.passed.append(f"{folder}, a link to a folder that is read already")
                 continue
             read.add(folder.resolve())
-            inner, deeper = images_in(folder), list[Path]()
+            inner, deeper = images_in(folder, results=self.results), list[Path]()
             for entry in self._folders(folder, inner):
                 if ome_zarr.matches(entry):
                     inner.volumes.append(str(entry))
@@ -276,6 +280,10 @@ class _Finder:
             elif entry.name.startswith(HIDDEN):
                 if not entry.name.startswith(PART):  # left by an interrupted run
                     found.passed.append(f"{entry}, a hidden folder")
+            elif told := earlier(entry, self.results):
+                found.passed.append(told)
+            elif not os.access(entry, os.R_OK | os.X_OK):
+                found.passed.append(f"{entry}, a folder that this user may not read")
             elif self.results and self.results.exists() and entry.samefile(self.results):
                 found.passed.append(f"{entry}, the folder of the results")
             else:

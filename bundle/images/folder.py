@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from dataclasses import dataclass, field
@@ -13,12 +14,15 @@ from bundle.images.dicom_headers import file_kind, is_dicom, name_of, read_heade
 from bundle.images.dicom_stack import is_localizer, series_in
 from bundle.images.formats import suffix
 from bundle.images.image import ImageError
-from bundle.runtime.origins import in_words
+from bundle.images.provenance import read_provenance
+from bundle.runtime.origins import absolute, in_words
 
 #: Prefix of hidden files.
 HIDDEN = "."
 #: Prefix of the files that macOS puts beside each file on other disks.
 APPLE_DOUBLE = "._"
+#: Suffixes of images in two files, which are not read.
+DETACHED = (".hdr", ".img", ".hdr.gz", ".img.gz", ".nhdr")
 #: Format of a Series Instance UID.
 UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 
@@ -58,12 +62,20 @@ class Entries:
         return self
 
 
-def images_in(folder: Path, dicom_alone: bool = False) -> Entries:
+def earlier(path: Path, results: Path | None) -> str:
+    """Return a message if an image is a result of this bundle in the folder of the results; else an empty string."""
+    inside = results is not None and absolute(path).is_relative_to(absolute(results))
+    own = inside and read_provenance(path) is not None
+    return f"{path}, a result of this bundle in the folder of the results" if own else ""
+
+
+def images_in(folder: Path, dicom_alone: bool = False, results: Path | None = None) -> Entries:
     """Return the images in a folder; the folder itself may be a DICOM series.
 
     Args:
         folder: folder to search; subfolders are not searched.
         dicom_alone: ignore other formats than DICOM.
+        results: folder of the results; those of earlier runs that lie there are skipped.
     """
     found, localizers, others = Entries(), list[str](), 0
     for entry in sorted(folder.iterdir()):
@@ -75,10 +87,15 @@ def images_in(folder: Path, dicom_alone: bool = False) -> Entries:
             found.passed.append(f"{entry}, a link to a file that is not there")
         elif not entry.is_file():
             found.passed += [f"{entry}, neither a file nor a folder"] if not entry.is_dir() else []
+        elif end and (told := earlier(entry, results)):
+            found.passed.append(told)
         elif end and end not in xray.SUFFIXES:
             others += dicom_alone
             if not dicom_alone:
                 (found.flat if end in raster.SUFFIXES else found.volumes).append(str(entry))
+        elif not os.access(entry, os.R_OK):
+            found.passed += [] if end else [f"{entry}, a file that this user may not read"]
+            found.broken += [str(entry)] if end else []
         elif is_dicom(entry):
             kind = "slice" if found.series else file_kind(entry)  # others are checked when the series opens
             if kind == "slice" and not found.series:
@@ -88,6 +105,8 @@ def images_in(folder: Path, dicom_alone: bool = False) -> Entries:
             found.passed += [] if kind else [f"{entry}, DICOM of the kind {_kind(entry)}, which holds no image"]
         elif end:
             found.broken.append(str(entry))
+        elif entry.name.lower().endswith(DETACHED):
+            found.passed += [] if dicom_alone else [f"{entry}, of a pair of header and voxels; save it as one file"]
         elif entry.name.lower().endswith(SUFFIX):
             found.passed.append(f"{entry}, a zip in a folder; give it itself, or by a pattern such as '*{SUFFIX}'")
     if others:

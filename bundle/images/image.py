@@ -22,12 +22,56 @@ from nibabel.orientations import io_orientation
 
 #: Each unit of space in mm; a file without a unit is taken to be in mm.
 MILLIMETRES = {"mm": 1.0, "micron": 1e-3, "meter": 1e3, "unknown": 1.0}
+#: Units of length by their names and abbreviations, in mm.
+LENGTHS = {
+    **dict.fromkeys(("mm", "millimeter", "millimetre"), 1.0),
+    **dict.fromkeys(
+        ("um", "\N{MICRO SIGN}m", "\N{GREEK SMALL LETTER MU}m", "micron", "micrometer", "micrometre"), 1e-3
+    ),
+    **dict.fromkeys(("nm", "nanometer", "nanometre"), 1e-6),
+    **dict.fromkeys(("cm", "centimeter", "centimetre"), 10.0),
+    **dict.fromkeys(("dm", "decimeter", "decimetre"), 100.0),
+    **dict.fromkeys(("m", "meter", "metre"), 1e3),
+    **{"angstrom": 1e-7, "picometer": 1e-9, "kilometer": 1e6, "inch": 25.4, "foot": 304.8, "yard": 914.4},
+}
+#: What stands for no unit; voxels are then taken to be in mm.
+UNITLESS = ("", "?", "none", "unknown", "pixel", "voxel", "???")
 #: A function that takes a window, in the file's axis order, and its voxels.
 Write = Callable[[Window, np.ndarray], None]
 
 
 class ImageError(ValueError):
     """An image cannot be read or written."""
+
+
+def millimetres(path: str | Path, unit: str) -> float:
+    """Return a unit of length in mm; 1 for none.
+
+    Args:
+        path: the image, for the error message.
+        unit: name or abbreviation.
+
+    Raises:
+        ImageError: If the unit is not one of length.
+    """
+    name = unit.strip().lower()
+    if name in UNITLESS:
+        return 1.0
+    if name not in LENGTHS:
+        raise ImageError(f"image {str(path)!r} has the unit of space {unit!r}, which is not one of length; set mm.")
+    return LENGTHS[name]
+
+
+def in_millimetres(image: Opened, units: Sequence[str]) -> Opened:
+    """Return an image whose affine is in the units of its axes, with an affine in mm.
+
+    Raises:
+        ImageError: If the units differ, or are not units of length.
+    """
+    sizes = {millimetres(image.path, unit) for unit in units} or {1.0}
+    if len(sizes) > 1:
+        raise ImageError(f"image {str(image.path)!r} has axes in different units, {', '.join(units)}; set mm for all.")
+    return replace(image, affine=np.diag([*[sizes.pop()] * 3, 1.0]) @ image.affine)
 
 
 class LazyImage(Protocol):

@@ -37,6 +37,11 @@ TYPES = {
 }
 
 
+#: The types that ITK reads in parts, and those that it reads not at all.
+IN_PARTS = ("u1", "u2", "i2", "f4", "f8")
+UNREAD = ("i1", "i8")
+
+
 def open_by_itk(
     path: Path, image_io: Any, in_parts: bool, packed: bool, check: Callable[[int], object] = lambda _: None
 ) -> Opened:

@@ -13,10 +13,11 @@ from typing import Any
 
 import itk
 import numpy as np
+from bundle.geometry import Window
 from bundle.images.claims import check_memory
 from bundle.images.headers import LIMIT, check_references
-from bundle.images.image import ImageError, LazyImage, Opened, Write
-from bundle.images.itk_files import axes_of, create_raw, open_by_itk, text_of
+from bundle.images.image import ImageError, LazyImage, Opened, Write, in_millimetres
+from bundle.images.itk_files import IN_PARTS, axes_of, create_raw, open_by_itk, text_of
 from bundle.images.packed import unpacked
 
 #: A line of the header.
@@ -55,17 +56,20 @@ def open(path: Path, **_: Any) -> Opened:
     packed = _is_true(told, b"CompressedData")
     # name the reader: ITK itself finds it for lower-case names only
     opened = open_by_itk(path, itk.MetaImageIO.New(), in_parts=True, packed=packed)
-    if not packed:
+    opened = in_millimetres(opened, [told.get(b"DistanceUnits", b"").decode("latin-1")])
+    if not packed and opened.dtype in IN_PARTS:
         return opened
     files = check_references(path)
     if len(files) > 1 or told.get(b"HeaderSize", b"0") != b"0":
         raise ImageError(
-            f"image {str(path)!r} has compressed voxels in several files, or behind a header of their own; save it as "
-            "one .mha."
+            f"image {str(path)!r} has {'compressed voxels' if packed else f'voxels of {opened.dtype}'} in several "
+            "files, or behind a header of their own; save it as one .mha."
         )
     start = 0 if files else head.index(b"\n", head.index(b"ElementDataFile")) + 1
     big = _is_true(told, b"BinaryDataByteOrderMSB") or _is_true(told, b"ElementByteOrderMSB")
     stored = opened.dtype.newbyteorder(">" if big else "<")
+    if not packed:
+        return replace(opened, read=partial(_mapped, files[0] if files else path, start, opened.shape, stored))
     size = float(told[b"CompressedDataSize"]) if b"CompressedDataSize" in told else None
     voxels = cache(partial(_voxels, path, files[0] if files else path, start, size, opened.shape, stored))
     return replace(opened, read=lambda window: voxels()[window])
@@ -74,6 +78,11 @@ def open(path: Path, **_: Any) -> Opened:
 def _is_true(told: Mapping[bytes, bytes], key: bytes, default: bytes = b"") -> bool:
     """Return whether a field of a header is true."""
     return told.get(key, default)[:1] in (b"T", b"t", b"1")
+
+
+def _mapped(file: Path, start: int, shape: Sequence[int], stored: np.dtype, window: Window) -> np.ndarray:
+    """Return a window of uncompressed voxels, whose type ITK reads only whole, or not at all."""
+    return np.array(np.memmap(file, stored, "r", start, tuple(shape), "F")[window], stored.newbyteorder("="))
 
 
 def _voxels(

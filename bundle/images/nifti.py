@@ -20,7 +20,7 @@ from bundle.images.image import MILLIMETRES, ImageError, LazyImage, Opened, Writ
 from bundle.images.packed import packing
 from bundle.images.readback import check_nifti, least_bytes
 from bundle.runtime.files import atomic
-from nibabel.nifti1 import Nifti1Header
+from nibabel.nifti1 import Nifti1Header, unit_codes
 from nibabel.nifti2 import Nifti2Header
 from nibabel.spatialimages import HeaderDataError
 
@@ -111,7 +111,7 @@ def header_for(like: LazyImage, dtype: np.dtype) -> Nifti1Header:
 def _units(header: Nifti1Header) -> str:
     """Return the unit of space; "unknown" for an invalid code."""
     try:
-        return header.get_xyzt_units()[0]
+        return str(unit_codes.label[int(header["xyzt_units"]) % 8])  # the other bits are the unit of time
     except KeyError:
         return "unknown"
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import itk
 import numpy as np
-from bundle.images.image import ImageError, LazyImage, Opened, Write
-from bundle.images.itk_files import axes_of, create_raw, open_by_itk, text_of
+from bundle.images.image import ImageError, LazyImage, Opened, Write, in_millimetres
+from bundle.images.itk_files import UNREAD, axes_of, create_raw, open_by_itk, text_of
 from bundle.images.packed import unpacked
 
 SUFFIXES = {".nrrd": ".nrrd"}
@@ -62,7 +62,13 @@ def open(path: Path, **_: Any) -> Opened:
         )
     packed = encoding in PACKED
     check = partial(_check_packed, path, fields) if packed else _pass
-    return open_by_itk(path, itk.NrrdImageIO.New(), in_parts=False, packed=encoding != "raw", check=check)
+    opened = open_by_itk(path, itk.NrrdImageIO.New(), in_parts=False, packed=encoding != "raw", check=check)
+    if opened.dtype in UNREAD:
+        raise ImageError(
+            f"image {str(path)!r} has voxels of {opened.dtype}, which ITK does not read from a .nrrd; save it as int16 "
+            "or float32."
+        )
+    return in_millimetres(opened, re.findall(r'"([^"]*)"', fields.get("space units") or fields.get("units") or ""))
 
 
 def _pass(_: int) -> None:

@@ -18,7 +18,17 @@ import numpy as np
 import torch
 from bundle.geometry import Tile, coarser_affine, even, pool, pyramid, shapes, tiles
 from bundle.geometry.pyramid import finer
-from bundle.images.image import MILLIMETRES, ImageError, LazyImage, Opened, Write, in_order, named, one_channel
+from bundle.images.image import (
+    MILLIMETRES,
+    ImageError,
+    LazyImage,
+    Opened,
+    Write,
+    in_order,
+    millimetres,
+    named,
+    one_channel,
+)
 from bundle.images.readback import least_bytes
 from bundle.runtime import parse_bytes
 from bundle.runtime.files import atomic
@@ -137,8 +147,8 @@ def _affine(path: Path, scales: dict[str, Any], finest: dict[str, Any], names: S
     known = {word: unit for unit, word in UNITS.items()}
     affine = np.eye(4)
     for axis, name in enumerate(name for name in "xyz" if name in names):
-        millimetres = MILLIMETRES[known.get(found[axis] or "millimeter", "unknown")]
-        affine[axis, axis], affine[axis, 3] = (numbers[names.index(name)] * millimetres for numbers in (size, origin))
+        scale = millimetres(path, str(found[axis] or ""))
+        affine[axis, axis], affine[axis, 3] = (numbers[names.index(name)] * scale for numbers in (size, origin))
     if not all(affine[axis, axis] > 0 for axis in range(3)):
         raise ImageError(f"zarr group {str(path)!r} has a voxel size that is not above zero; correct its multiscales.")
     alike = len(set(found)) == 1 and found[0] in known

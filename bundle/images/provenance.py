@@ -148,9 +148,17 @@ def check_replaceable(
     """
     result, source = Path(result), Path(source)
     own = owned(result)
-    if overwrite == "all" or not result.exists():
-        return own
     way_out = "move it away, take another output_dir, or set overwrite to 'all' to replace whatever lies there"
+    if overwrite == "all":
+        return own
+    if not result.exists():
+        ends = (PROVENANCE, *COMPANIONS) if read_provenance(result) is None else ()
+        for beside in filter(Path.exists, (result.with_name(result.name + end) for end in ends)):
+            raise FileExistsError(
+                f"result {str(result)!r} of {str(source)!r} would replace {beside.name!r}, which is not known as "
+                f"this bundle's own; {way_out}."
+            )
+        return own
     if own is None:
         raise FileExistsError(
             f"result {str(result)!r} of {str(source)!r} exists already, and is not known as this bundle's own "

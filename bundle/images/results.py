@@ -51,7 +51,7 @@ def result_path(
     end = output_ext.lower() or suffix(source)
     if is_series(source):
         end = output_ext.lower() or result_suffix(files or series_files(source, series_uid))
-        name = source.absolute().name
+        name = absolute(source).name
     else:
         name = stem(source) or "image"
         end = end or (END if source.is_file() else ".nii.gz")
@@ -139,6 +139,7 @@ def plan_results(
         _check_name(image, path)
         check_not_source(path, Path(sources.get(path.resolve(), image)))
         if not path.exists():
+            check_replaceable(path, image, (), overwrite)
             continue
         files = series_files(image, series_uid) if is_series(image) else ()
         made = check_replaceable(path, image, files, overwrite)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import secrets
 import shutil
 import tempfile
@@ -26,6 +27,8 @@ from bundle.runtime.replace import replace
 
 #: Prefix of the names of temporary folders.
 PART = ".part_"
+#: Names of temporary folders and locks: they end in a random number, or in the hash of a job or of a result's name.
+OURS = re.compile(rf"{re.escape(PART)}(.*_)?([0-9a-f]{{8}}|[0-9a-f]{{12}})({re.escape(END)})?", re.DOTALL)
 #: Error codes of a full disk, and what they mean.
 FULL = {
     errno.ENOSPC: "disk full",
@@ -150,6 +153,8 @@ def remove_abandoned(folder: str | Path, kept: Callable[[Path], bool] = lambda _
         kept: returns whether a temporary folder must stay.
     """
     for entry in Path(folder).glob(f"{PART}*"):
+        if not OURS.fullmatch(entry.name):
+            continue
         left = entry.with_name(entry.name.removesuffix(END))
         if entry.is_symlink() or kept(left) or (entry == left and not entry.is_dir()):
             continue

@@ -264,7 +264,9 @@ print(json.dumps({"peak": field("VmHWM") - before - arrays}))
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux to reset the peak of memory")
-@pytest.mark.parametrize("budget", [24, 48, 96])
+@pytest.mark.parametrize(
+    "budget", [pytest.param(24, marks=pytest.mark.bench), 48, pytest.param(96, marks=pytest.mark.bench)]
+)
 def test_the_budget_is_kept_as_measured(budget):
     """Peak resident memory of a fresh process, less what the host holds of the image and its scales."""
     # The C library is told to give back what is freed: what is measured is what is held, not what it hoards.

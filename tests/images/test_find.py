@@ -1,6 +1,8 @@
 """Every image of a folder is found, and what looks like one and is none is named, not passed over without a word."""
 
 import os
+import shutil
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -8,8 +10,9 @@ import pytest
 from PIL import Image
 from pydicom.uid import MediaStorageDirectoryStorage
 
-from bundle.images import ImageError, find_images, plan_results, result_path
+from bundle.images import ImageError, find_images, find_sources, plan_results, result_path, series_files
 from bundle.images.dicom_headers import is_dicom
+from bundle.images.provenance import write_provenance
 from tests.dicom_series import dataset, hounsfield, write_segmentation, write_series
 
 
@@ -57,6 +60,47 @@ def test_files_of_macos_are_named_and_passed_over(folder, capsys):
     assert "._a.nii.gz, which macOS wrote" in capsys.readouterr().err
     with pytest.raises(FileNotFoundError, match="is not an image"):
         find_images(folder / "._a.nii.gz")
+
+
+def test_what_may_not_be_read_is_named_or_fails_alone(folder, capsys, monkeypatch):
+    """A file or folder without an image's name is passed over; one with it fails when it is opened, and no other."""
+    for name in ("secret", "b.dcm"):
+        (folder / name).write_bytes(b"\0" * 200)
+    (folder / "lost+found").mkdir()
+    closed, real = {"secret", "b.dcm", "lost+found"}, os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name not in closed and real(path, mode))
+    assert names(folder) == ["a.nii.gz", "b.dcm", "c.nii.gz"]
+    told = capsys.readouterr().err
+    assert "secret, a file that this user may not read" in told
+    assert "lost+found, a folder that this user may not read" in told
+
+
+@pytest.mark.parametrize("name", ["a.img", "a.hdr", "b.nhdr"])
+def test_images_in_two_files_are_named(folder, capsys, name):
+    (folder / name).write_bytes(b"1")
+    assert names(folder) == ["a.nii.gz", "c.nii.gz"]
+    assert f"passed over: {folder / name}, of a pair of header and voxels" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("recursive", [False, True])
+def test_results_in_the_folder_itself_are_passed_over(folder, capsys, recursive):
+    """So that the same command can be given again; elsewhere they are images as any."""
+    result = folder / "a_translated.nii.gz"
+    shutil.copy(folder / "a.nii.gz", result)
+    write_provenance(result, result, folder / "a.nii.gz", (), {})
+    found = find_sources(folder, recursive, folder=folder)["images"]
+    assert [Path(path).name for path in found] == ["a.nii.gz", "c.nii.gz"]
+    assert "a_translated.nii.gz, a result of this bundle in the folder of the results" in capsys.readouterr().err
+    assert len(find_sources(folder, recursive, folder=folder / "out")["images"]) == 3
+
+
+def test_a_multi_frame_image_beside_slices_is_named(folder, capsys):
+    write_series(folder / "ct", np.zeros((4, 3, 3), np.int16), np.eye(4))
+    frames = dataset(folder / "ct" / "z", "1.2.3.9")
+    frames.NumberOfFrames = 5
+    frames.save_as(folder / "ct" / "z")
+    series_files(folder / "ct")
+    assert "z, beside the slices of a volume: it has 5 frames" in capsys.readouterr().err
 
 
 def test_links_to_nowhere_are_named_and_passed_over(folder, capsys):

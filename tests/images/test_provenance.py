@@ -70,6 +70,24 @@ def test_a_foreign_folder_is_not_removed(tmp_path, source):
         check_replaceable(tmp_path / "out" / "ct_translated", source)
 
 
+@pytest.mark.parametrize("end", [PROVENANCE, *COMPANIONS])
+def test_what_lies_beside_and_is_not_ours_is_not_replaced(tmp_path, source, end):
+    """Neither overwritten nor removed, if there is no result of ours that it could belong to."""
+    result = tmp_path / "out" / "ct_translated.nii"
+    result.parent.mkdir()
+    beside = result.with_name(result.name + end)
+    beside.write_text("mine")
+    for overwrite, refused in (("own", True), ("all", False)):
+        if refused:
+            with pytest.raises(FileExistsError, match=rf"would replace '{re.escape(beside.name)}', which is not known"):
+                check_replaceable(result, source, overwrite=overwrite)
+        else:
+            assert check_replaceable(result, source, overwrite=overwrite) is None
+    made(result, source)
+    result.unlink()
+    assert check_replaceable(result, source) is None  # left by ours
+
+
 def test_the_result_of_another_patient_is_not_replaced(tmp_path, source):
     other = image(tmp_path / "other" / "scan.nii", 8)
     result = made(tmp_path / "out" / "scan_translated.nii", source)

@@ -51,9 +51,13 @@ def as_file(image: Any, folder: Path, affine: Any = None) -> tuple[Path, Back]:
 
 def _array(image: Any, folder: Path, affine: Any) -> tuple[Path, Back]:
     tensor = isinstance(image, torch.Tensor)
-    voxels = image.detach().cpu().numpy() if tensor else image
+    voxels = image.detach().cpu() if tensor else image
+    voxels = (voxels.float() if voxels.dtype == torch.bfloat16 else voxels).numpy() if tensor else voxels
+    if np.ma.is_masked(voxels):
+        raise ValueError("image has masked voxels, which have no value; fill them, with the value of air for instance.")
     own = getattr(image, "affine", None) if affine is None else affine
-    channel = tensor and own is not None and voxels.ndim in (3, 4) and voxels.shape[0] == 1
+    axes = (4,) if affine is not None else (3, 4)
+    channel = tensor and own is not None and voxels.ndim in axes and voxels.shape[0] == 1
     inner = voxels[0] if channel else voxels
     if inner.ndim not in (2, 3):
         raise ValueError(f"image has the shape {voxels.shape}; give (x, y, z), or (row, column) of a picture.")
@@ -86,6 +90,8 @@ def _volume(voxels: np.ndarray, affine: Any, folder: Path) -> Path:
     affine = np.asarray(affine, float)
     if affine.shape != (4, 4):
         raise ValueError(f"affine has the shape {affine.shape}; give the 4 x 4 matrix from voxels to mm (RAS).")
+    if not np.isfinite(affine).all() or not abs(np.linalg.det(affine[:3, :3])) > 0:
+        raise ValueError("affine is singular or not finite; give the 4 x 4 matrix from voxels to mm (RAS).")
     wider = WIDER.get(voxels.dtype.name)
     if wider is not None:
         narrow = voxels.astype(wider)
@@ -106,7 +112,8 @@ def _voxels(path: Path) -> np.ndarray:
 
 def _nibabel(image: Any, folder: Path) -> tuple[Path, Back]:
     voxels, affine = np.asanyarray(image.dataobj), image.affine
-    path = _volume(voxels, affine, folder)
+    scale = np.diag([*[_millimetres(image.header)] * 3, 1.0])
+    path = _volume(voxels, scale @ affine, folder)
 
     def back(result: Path) -> Any:
         found = _voxels(result)
@@ -115,6 +122,14 @@ def _nibabel(image: Any, folder: Path) -> tuple[Path, Back]:
         return type(image)(found.reshape(voxels.shape), affine, header)
 
     return path, back
+
+
+def _millimetres(header: Any) -> float:
+    """Return the unit of an affine in mm; NIfTI has others as well."""
+    try:
+        return {"micron": 1e-3, "meter": 1e3}.get(header.get_xyzt_units()[0], 1.0)
+    except (AttributeError, KeyError):
+        return 1.0
 
 
 def _itk(image: Any, folder: Path) -> tuple[Path, Back]:

@@ -45,8 +45,13 @@ def translate(
         ValueError: If a key is unknown or has an invalid value, or the image is refused.
         FileNotFoundError: If there is no image at the path.
     """
+    is_path = isinstance(image, (str, Path))
+    if is_path and affine is not None:
+        raise ValueError("affine is given, but a file has its own; leave it out.")
+    if not is_path and result is not None:
+        raise ValueError("result is given, but an image in memory is returned; leave it out, or give a path as image.")
     translator = Translator(experiment, **keys)
-    return translator.files(image, result) if isinstance(image, (str, Path)) else translator(image, affine)
+    return translator.files(image, result) if is_path else translator(image, affine)
 
 
 class Translator:

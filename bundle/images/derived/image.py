@@ -43,6 +43,8 @@ GONE = re.compile(
     "|Instance(CreationDate|CreationTime|CreatorUID)|(Series|Content)(Date|Time)"
     "|SeriesDescriptionCodeSequence|(ReferencedPerformed|Performed|CommentsOnThePerformed)(Procedure|Protocol).*"
 )
+#: Largest integer string (PS3.5).
+MOST_NUMBER = 2**31 - 1
 #: The same by group: icon and storage media, authorisation, signatures and encrypted originals, pixels, padding.
 GONE_GROUPS = (0x0088, 0x0100, 0x0400, 0x4FFE, 0x7FE0, 0xFFFA, 0xFFFC)
 #: Attributes that every image must have, possibly empty (type 2 in the modules of patient, study and image).
@@ -117,7 +119,7 @@ def derived_image(
         if keyword not in derived:
             setattr(derived, keyword, None)
     derived.SOPInstanceUID, derived.SeriesInstanceUID = uid, UNNAMED
-    number = int(header.get("SeriesNumber") or 0) + 1000
+    number = min(int(header.get("SeriesNumber") or 0) + 1000, MOST_NUMBER)
     derived.SeriesNumber = number if derivation.number is None else derivation.number
     kernels = f" ({ascii_text(derivation.kernels)})" if derivation.kernels else ""
     described = derivation.description + kernels.replace("\\", "/")
