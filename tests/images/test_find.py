@@ -6,6 +6,7 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 from PIL import Image
 from pydicom.uid import MediaStorageDirectoryStorage
@@ -96,8 +97,9 @@ def test_results_in_the_folder_itself_are_passed_over(folder, capsys, recursive)
 
 def test_a_multi_frame_image_beside_slices_is_named(folder, capsys):
     write_series(folder / "ct", np.zeros((4, 3, 3), np.int16), np.eye(4))
-    frames = dataset(folder / "ct" / "z", "1.2.3.9")
-    frames.NumberOfFrames = 5
+    (file, *_) = write_series(folder / "frames", np.zeros((4, 3, 1), np.int16), np.eye(4), series="1.2.3.9")
+    frames = pydicom.dcmread(file)
+    frames.NumberOfFrames, frames.PixelData = 5, bytes(5 * len(frames.PixelData))
     frames.save_as(folder / "ct" / "z")
     series_files(folder / "ct")
     assert "z, beside the slices of a volume: it has 5 frames" in capsys.readouterr().err
