@@ -103,6 +103,11 @@ def _check(file: str | Path, header: Dataset) -> None:
             f"{where} is stored as {kind}, {header.get('SamplesPerPixel')} samples a pixel; grey is needed, "
             "MONOCHROME1 or MONOCHROME2: leave it out, or save it as a PNG, which is read as grey."
         )
+    if value_of(header, "ModalityLUTSequence"):
+        raise ImageError(
+            f"{where} has a ModalityLUTSequence, a table of values, which is not applied; convert it by a program that "
+            "does, for instance to a 16-bit PNG."
+        )
     bits, allocated = value_of(header, "BitsStored"), value_of(header, "BitsAllocated")
     if (
         allocated not in (8, 16)

@@ -3,39 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from bundle.images import Volume, find_images
-from bundle.images.provenance import content_hash
-from bundle.runtime import fingerprint, note, remark, warn
+from bundle.runtime import note, remark, warn
 from bundle.scanner import (
     SOFT,
     Conversion,
-    EdgeSpread,
     Slices,
     Transfer,
     TransferFunction,
-    edge_spread,
     find_kernel,
     find_kernel_surely,
     find_transfer,
-    flat_noise,
-    found_transfer,
 )
 from bundle.scanner.edge_spread import KNOTS
 from bundle.scanner.finding import DISAGREEING, RESAMPLES
 from bundle.scanner.kernels import Kernels, catalogue, quotient, read_kernels
 from bundle.scanner.uncertainty import fit_uncertainty, uncertainty
-from bundle.transforms.check_input import CheckInput
 from bundle.transforms.chosen import OWN, Chosen, shown, told, warnings_kept
+from bundle.transforms.references import content_of, reference_kernel
 
 DEFAULT_TARGET = "B40f"  # the catalogue's name of the kernel `bundle.scanner.SOFT`
-MOST_REFERENCES = 16  # most images of a reference folder that are read
 SHARPER = 1.1  # mean gain between 0.15 and 0.5 cycles/mm above which a target is sharper than the source
 MOST = 3.0  # highest gain if sharpening is allowed
 DIFFERENT = 0.25  # mean relative difference of header and image above which a warning is given
@@ -249,33 +242,6 @@ class KernelChoice:
         return _without_sharpening(conversion)
 
 
-@lru_cache(maxsize=16)
-def reference_kernel(path: str, _: str = "") -> Transfer:
-    """Return the kernel of a reference scan, or of a folder of scans with one kernel, by their skin and noise.
-
-    Args:
-        path: path of an image or folder.
-
-    Raises:
-        ValueError: If an image is not a CT in HU, or too little skin and flat tissue is visible.
-    """
-    edge, noise = EdgeSpread(), None
-    for image in find_images(path)[:MOST_REFERENCES]:
-        volume = Volume(image)
-        if refusal := CheckInput.refusal(volume.image):
-            raise ValueError(f"target_kernel {path!r}: its image {volume.path.name!r} {refusal}, or name a kernel.")
-        edge += edge_spread(volume, volume.spacing)
-        other = flat_noise(volume, volume.spacing)
-        noise = other if noise is None or other.count > noise.count else noise
-    kernel = found_transfer(edge, noise) if noise is not None else None
-    if kernel is None:
-        raise ValueError(
-            f"target_kernel {path!r} shows too little skin and flat tissue to find its kernel; take a scan with the "
-            "whole body in its slices, or name a kernel."
-        )
-    return replace(kernel, source=f"{Path(path).name}: {kernel.source}")
-
-
 def is_sharper(gain: Transfer) -> bool:
     """Return whether a gain makes an image sharper on average."""
     return _mean_gain(gain) > SHARPER
@@ -301,12 +267,3 @@ def _frequencies() -> torch.Tensor:
 
 def _is_file(path: str) -> bool:
     return path.endswith(".json") and Path(path).is_file()
-
-
-def content_of(value: str | None) -> str | None:
-    """Return a hash of the content of a file, or a fingerprint of a folder; None if the value names neither."""
-    if value is None or not Path(value).exists():
-        return None
-    if Path(value).is_dir():
-        return fingerprint(value, [entry for entry in Path(value).rglob("*") if not entry.is_dir()])
-    return content_hash(value)

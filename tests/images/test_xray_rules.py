@@ -37,6 +37,10 @@ WRONG = {
         "stores values up to 4095; BitsStored 9 has to be enough",
     ),
     "a slope in words": (raw("RescaleSlope", "x"), "its RescaleSlope x is wrong"),
+    "a table of values": (
+        lambda ds: setattr(ds, "ModalityLUTSequence", [pydicom.Dataset()]),
+        "has a ModalityLUTSequence, a table of values, which is not applied",
+    ),
     "no pixels": (without("PixelData"), "holds no pixels"),
     "two bytes more": (pixels(lambda data: data + b"ab"), "holds 830 bytes of pixels"),
     "two bytes less": (pixels(lambda data: data[:-2]), "is cut short: it holds 826 of 828"),

@@ -160,6 +160,12 @@ def test_what_is_not_to_be_trusted_is_told():
     assert found["warnings"][0].startswith("the slices are 5.00 mm apart, more than 3 mm")
     assert found["warnings"][1].startswith("16.7 % of the lung lie at -1024 HU or below, more than 10 %")
     assert all(warning in as_text(found) for warning in found["warnings"])
+    clipped = chest()
+    clipped[clipped < -880] = -880  # a twentieth of the lungs becomes its lowest value
+    assert not any("lowest value" in warning for warning in measured(volume(clipped), volume(chest()))["warnings"])
+    clipped[14:24, 15:45, 2:22] = -880
+    told = measured(volume(clipped), volume(chest()))["warnings"]
+    assert any(" % of the lung lie at -880 HU, its lowest value, more than 10 %" in warning for warning in told)
     cropped = chest()
     cropped[46:, 20:40, 14:] = -860  # open to the side, above slice 14
     found = measured(volume(cropped), volume(cropped))

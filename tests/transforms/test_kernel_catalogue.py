@@ -8,7 +8,7 @@ import torch
 
 from bundle.scanner.kernels import catalogue, read_kernels
 from bundle.transforms import KernelChoice
-from bundle.transforms.kernel_choice import content_of
+from bundle.transforms.references import content_of
 from tests.scanner.test_edge_spread import SPACING
 from tests.transforms.test_kernels_told import calibration
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
+from scipy.ndimage import gaussian_filter
 
 from bundle.evaluation.calibrating import Calibrating
 from bundle.scanner import SHARP, SOFT, Conversion, Kernel
@@ -53,6 +54,33 @@ def test_an_unpaired_reference_is_the_target(scans):
     assert isinstance(found, Conversion)
     wanted = SOFT.transfer(F) / SHARP.transfer(F)
     assert (found.filter.transfer(F) / wanted - 1).abs().max() < 0.1
+
+
+def test_skin_that_moved_is_warned_of():
+    """It is softer than the noise says, so the kernel is as uncertain as by noise alone."""
+    scan = cylinder(SHARP, slices=2)
+    x, y = (torch.arange(side) - side / 2 for side in scan.shape[:2])
+    rim = (torch.hypot(x[:, None] - 3.3, 1.3 * (y[None] + 1.7))[..., None] - 85).abs() < 12
+    moved = torch.where(rim, torch.from_numpy(gaussian_filter(scan.numpy(), (1.2, 1.2, 0))), scan)
+    with pytest.warns(UserWarning, match="skin and noise show different kernels"):
+        chosen = KernelChoice()(moved, SPACING)
+    assert isinstance(chosen.conversion, Kernel) and chosen.uncertainty[10] > 0.5
+
+
+def test_a_reference_that_is_no_ct_in_hu_is_refused(scans, tmp_path):
+    image = nibabel.load(scans / "soft.nii")
+    nibabel.save(nibabel.Nifti1Image(image.get_fdata().astype(np.int16) + 1024, AFFINE), tmp_path / "stored.nii")
+    with pytest.raises(ValueError, match=r"its image 'stored.nii' has values from .* or name a kernel"):
+        KernelChoice(target_kernel=str(tmp_path / "stored.nii"))(cylinder(SHARP, slices=2), SPACING)
+
+
+def test_a_name_of_the_catalogue_wins_over_a_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "B30f").mkdir()
+    by_name = KernelChoice("B70f", "B30f")(torch.zeros(64, 64, 1), SPACING)
+    assert (by_name.source, by_name.target) == ("B70f", "B30f")
+    with pytest.raises(FileNotFoundError, match="holds no image"):
+        KernelChoice("B70f", "./B30f")(torch.zeros(64, 64, 1), SPACING)
 
 
 def test_a_target_that_is_sharper_is_refused(scans):
