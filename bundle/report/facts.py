@@ -93,11 +93,11 @@ def value_facts(source: Volume | None, result: Volume, comparable: bool) -> dict
             before.add(other)
             change.add(plane - other)
             absolute.add(np.abs(plane - other))
-    found: dict[str, Any] = {"slices": len(numbers), "after": after.told()}
+    found: dict[str, Any] = {"slices": len(numbers), "after": after.summary()}
     if source is not None:
-        found["before"] = before.told()
+        found["before"] = before.summary()
     if source is not None and comparable:
-        found["difference"] = {**change.told(), "mean_absolute": absolute.told()["mean"]}
+        found["difference"] = {**change.summary(), "mean_absolute": absolute.summary()["mean"]}
     return found
 
 
@@ -112,7 +112,7 @@ class Moments:
         self.count, self.sum = self.count + values.size, self.sum + float(values.sum())
         self.squares += float(np.square(values).sum())
 
-    def told(self) -> dict[str, float]:
+    def summary(self) -> dict[str, float]:
         """Return mean and standard deviation, rounded."""
         mean = self.sum / self.count
         variance = max(self.squares / self.count - mean**2, 0.0)

@@ -38,7 +38,7 @@ def end_in_one_line() -> None:
     print_any_name()
     before = sys.excepthook
 
-    def told(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    def report_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         from monai.utils import MONAIEnvVars  # a process that only decodes an image starts without MONAI
 
         if not isinstance(error, Exception) or MONAIEnvVars.debug():
@@ -52,8 +52,8 @@ def end_in_one_line() -> None:
                     tell_launcher(last_line(error))
 
     if not getattr(before, "_ends_in_one_line", False):
-        told._ends_in_one_line = True  # type: ignore[attr-defined]
-        sys.excepthook = told
+        report_error._ends_in_one_line = True  # type: ignore[attr-defined]
+        sys.excepthook = report_error
 
 
 def _logged(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> str:

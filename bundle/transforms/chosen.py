@@ -37,7 +37,7 @@ class Chosen:
     kernel: str = ""
     uncertainty: tuple[float, ...] | None = None
 
-    def told(self) -> dict[str, str]:
+    def metadata(self) -> dict[str, str]:
         """Return its metadata, as `bundle.images.derived.Derivation` takes them; empty if there is no description."""
         if not self.about:
             return {}
@@ -65,7 +65,7 @@ def warnings_kept() -> Iterator[list[str]]:
         warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
 
 
-def told(kernel: Transfer) -> str:
+def described(kernel: Transfer) -> str:
     """Describe a kernel by its name, source and uncertainty."""
     sure, frequencies = "", torch.tensor(KNOTS, dtype=torch.float64)
     if kernel.deviations:

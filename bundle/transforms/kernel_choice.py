@@ -25,7 +25,7 @@ from bundle.scanner.edge_spread import KNOTS
 from bundle.scanner.finding import DISAGREEING, RESAMPLES
 from bundle.scanner.kernels import Kernels, catalogue, quotient, read_kernels
 from bundle.scanner.uncertainty import fit_uncertainty, uncertainty
-from bundle.transforms.chosen import OWN, Chosen, shown, told, warnings_kept
+from bundle.transforms.chosen import OWN, Chosen, described, shown, warnings_kept
 from bundle.transforms.references import content_of, reference_kernel
 
 DEFAULT_TARGET = "B40f"  # the catalogue's name of the kernel `bundle.scanner.SOFT`
@@ -136,14 +136,14 @@ class KernelChoice:
             warn(f"{UNKNOWN}; name it by source_kernel.")
             return Chosen(about="; ".join([UNKNOWN, *kept]))
         target = self._target()
-        print(f"kernel: from {told(source)} to {told(target)}")
+        print(f"kernel: from {described(source)} to {described(target)}")
         known = self.known.conversion(source.name, target.name)
         if known and source in self.known.kernels and target in self.known.kernels:
             conversion = self._checked(known, target.name)
         else:
             conversion = self._checked(Conversion(quotient(target, source, MOST)), target.name or "the target")
         ends = source.name or "unnamed", target.name or "reference"
-        about = f"kernel converted from {told(shown(source))} to {told(shown(target, 'reference'))}"
+        about = f"kernel converted from {described(shown(source))} to {described(shown(target, 'reference'))}"
         mine = known is not None and known is self.own.conversion(source.name, target.name)
         sure = fit_uncertainty(known.filter) if known and mine else uncertainty(source, target)
         return Chosen(conversion, *ends, "; ".join([about, *kept]), target.name, sure)
@@ -163,11 +163,11 @@ class KernelChoice:
         if named is None:
             remark(f"{UNKNOWN}, and only translated by the networks; name it by source_kernel.")
             return Chosen()
-        print(f"kernel: from {told(named)} to the soft kernel, as too little is seen to find it in the image")
+        print(f"kernel: from {described(named)} to the soft kernel, as too little is seen to find it in the image")
         gains = SOFT.transfer(_frequencies()).tolist()
         soft = Transfer(KNOTS, tuple(gains), name=DEFAULT_TARGET, source="the kernel that the cascade makes")
         conversion = _without_sharpening(Conversion(quotient(soft, named, MOST)))
-        about = f"kernel converted from {told(shown(named))}, as the header says, to the soft kernel"
+        about = f"kernel converted from {described(shown(named))}, as the header says, to the soft kernel"
         return Chosen(conversion, named.name, DEFAULT_TARGET, about, DEFAULT_TARGET, uncertainty(named))
 
     def _header(self, meta: Mapping[Any, Any]) -> Transfer | None:

@@ -21,7 +21,7 @@ class MatchKerneld(MapTransform):
     One filter is applied to the whole volume, before the cascade and independent of its tiles (see
     `bundle.scanner.matching`). A scan whose kernel is unknown, with too little skin and flat tissue to find it, or one
     that is smoother already, is left unchanged. The image's metadata record the choice
-    (`bundle.transforms.chosen.Chosen.told`).
+    (`bundle.transforms.chosen.Chosen.metadata`).
 
     Args:
         keys: CTs in HU, `(1, x, y, z)`, slices in the first two axes.
@@ -52,7 +52,7 @@ class MatchKerneld(MapTransform):
             else:
                 chosen = self.choice(voxels, spacing, image.meta)
                 kernel = chosen.conversion
-                image.meta.update(chosen.told())
+                image.meta.update(chosen.metadata())
             if kernel is not None:
                 if isinstance(kernel, Conversion):
                     shown = converted(voxels, spacing, kernel)[None]

@@ -235,7 +235,7 @@ class PrepareImaged(MapTransform):
         starts = range(0, shape[-1], slab_depth(shape))
         slabs = SlabFiles(group / "image", shape, starts, read, show, self.is_kept(image))
         scratch = ScratchImage(group, "image", torch.from_numpy(volume.affine), slabs)
-        source = replace(image, meta={**image.meta, **chosen.told()})
+        source = replace(image, meta={**image.meta, **chosen.metadata()})
         scratch.about = {"source": source, "volume": volume, "lock": self._lock}
         scratch.finisher = self.finisher(image)
         return scratch

@@ -73,13 +73,13 @@ def test_what_a_killed_process_was_writing_is_removed_and_what_is_being_written_
     killed, alive = (holding(tmp_path / name, "atomic") for name in ("killed", "alive"))
     killed.kill()
     killed.wait()
-    (tmp_path / f"{PART}kept").mkdir()
+    (tmp_path / f"{PART}01234567").mkdir()
     (tmp_path / "own").mkdir()
     deadline = time.monotonic() + 20
     assert len(list(tmp_path.glob(f"{PART}*"))) == 5 and time.monotonic() < deadline
-    remove_abandoned(tmp_path, lambda path: path.name == f"{PART}kept")
+    remove_abandoned(tmp_path, lambda path: path.name == f"{PART}01234567")
     left = {path.name for path in tmp_path.iterdir()}
-    assert {"own", f"{PART}kept"} < left and len(left) == 4
+    assert {"own", f"{PART}01234567"} < left and len(left) == 4
     (part,) = tmp_path.glob(f"{PART}*/alive")
     assert part.read_text() == "half"
     alive.kill()

@@ -26,6 +26,30 @@ def cylinder(kernel, slices=4, dose=15.0, size=256, seed=0, arm=False):
 
 
 SPACING = (PIXEL, PIXEL, 1.2)
+THICK = (PIXEL, PIXEL, 5.0)
+
+
+def tapered(kernel, slices=5, dose=15.0, size=256, slope=0.3):
+    """A body that widens to both sides from slice to slice, in slices of 5 mm, each the mean of five thin ones.
+
+    Front and back are upright; the sides are oblique, and blurred in a slice by up to 1.5 mm.
+    """
+    steps = (np.arange(size * FINE) + 0.5) / FINE - size / 2
+    x, y = np.meshgrid(steps, steps, indexing="ij")
+    gain = kernel.transfer(frequencies((PIXEL / FINE,) * 2, size=size * FINE))
+    noise = acquire(torch.zeros(size + 24, size + 24, slices), THICK, (kernel,), dose, 0)[0]
+    seen = []
+    for z in range(slices):
+        body = np.zeros(x.shape)
+        for height in (np.arange(5) + 0.5) / 5 + z - slices / 2:
+            wide = 1 + slope * height * THICK[2] / PIXEL / 85
+            radius = np.hypot((x - 3.3) / wide, (y + 1.7) * 1.3)
+            body += np.where(radius < 85, np.where(radius < 60, 40.0, -100.0), -1000.0) / 5
+        scan = torch.fft.ifft2(torch.fft.fft2(torch.from_numpy(body)) * gain).real
+        seen.append(scan[FINE // 2 :: FINE, FINE // 2 :: FINE])
+    return (torch.stack(seen, -1) + noise).round().clamp(-1024).float()
+
+
 F = torch.arange(0.04, 0.4, 0.04, dtype=torch.float64)
 
 

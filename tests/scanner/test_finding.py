@@ -23,7 +23,7 @@ from bundle.scanner import (
 from bundle.scanner.flat import FILTER_RANGE, SIDE
 from bundle.scanner.kernels import quotient
 from bundle.scanner.transfer import sampled
-from tests.scanner.test_edge_spread import SPACING, F, cylinder
+from tests.scanner.test_edge_spread import SPACING, THICK, F, cylinder, tapered
 
 MILD = Kernel(0.6, 3.0, 0.2, 0.4)
 
@@ -36,6 +36,16 @@ def test_both_together_are_right_within_10_percent(kernel):
     assert error.abs().max() < 0.1
     assert found.edge and len(found.deviations) == len(found.knots)
     assert "edge of the skin" in found.source and "noise of" in found.source
+
+
+@pytest.mark.parametrize("kernel", [SOFT, SHARP], ids=["B40f", "B70f"])
+def test_thick_slices_are_right_within_10_percent(kernel):
+    """Oblique skin, which a thick slice blurs as a soft kernel would, is left out."""
+    scan = tapered(kernel)
+    oblique, thin = edge_spread(scan, THICK), edge_spread(cylinder(kernel, slices=5), SPACING)
+    assert 40 < oblique.profiles < 0.7 * thin.profiles
+    found = find_kernel(scan, THICK)
+    assert (found.transfer(F) / kernel.transfer(F) - 1).abs().max() < 0.1
 
 
 @pytest.mark.parametrize("target", [SOFT, MILD], ids=["B40f", "mild"])

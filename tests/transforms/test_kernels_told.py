@@ -112,8 +112,8 @@ def test_uids_follow_from_the_kernels_only_where_there_are_some():
 def test_a_kernel_that_is_not_known_is_told_and_none_is_reached():
     with pytest.warns(UserWarning, match="is left as it is"):
         chosen = KernelChoice(target_kernel="B30f")(torch.zeros(64, 64, 1), SPACING)
-    assert chosen.told()["kernel"] == chosen.told()["kernels"] == ""
-    assert "the kernel of the image is not known" in chosen.told()["kernels_told"]
+    assert chosen.metadata()["kernel"] == chosen.metadata()["kernels"] == ""
+    assert "the kernel of the image is not known" in chosen.metadata()["kernels_told"]
 
 
 def test_a_warning_is_told_each_time():
