@@ -90,3 +90,10 @@ def test_what_a_killed_process_was_writing_is_removed_and_what_is_being_written_
         path.write_text("")
     remove_abandoned(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"own", "more"}
+
+
+@pytest.mark.parametrize("name", ["mydata", "0123", "zip", "scan_0123456g"])
+def test_folders_of_others_stay_whatever_they_are_called(tmp_path, name):
+    (tmp_path / f"{PART}{name}").mkdir()
+    remove_abandoned(tmp_path)
+    assert (tmp_path / f"{PART}{name}").is_dir()

@@ -97,7 +97,8 @@ def test_the_free_memory_is_some():
 def test_a_container_s_limit_counts(tmp_path, monkeypatch):
     (tmp_path / "max").write_text("1000000\n")
     (tmp_path / "current").write_text("400000\n")
-    monkeypatch.setattr("bundle.runtime.host_memory.LIMITS", ((tmp_path / "max", tmp_path / "current", "inactive_file"),))
+    files = tmp_path / "max", tmp_path / "current", "inactive_file"
+    monkeypatch.setattr("bundle.runtime.host_memory.LIMITS", (files,))
     assert free_memory() == 600000
     (tmp_path / "max").write_text("max\n")
     assert free_memory() > 2**20
