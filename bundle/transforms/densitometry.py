@@ -163,7 +163,8 @@ def warned(lungs: LungMask, slices: float, before: Mapping[str, np.ndarray]) -> 
     total = int(before["both"].sum())
     floor = 100 * int(before["both"][: int(FLOOR) - RANGE[0] + 1].sum()) / total if total else 0.0
     first = int(np.flatnonzero(before["both"])[0]) if total else 0
-    lowest, clipped = first + RANGE[0], 100 * int(before["both"][first]) / max(total, 1)
+    lowest = first + RANGE[0]
+    clipped = 100 * int(before["both"][first]) / max(total, 1) if lowest > FLOOR else 0.0
     reasons = {
         "no lung was found: all densities are null": not total,
         "the lungs are cut off by the sides of the image: slices that show them open are left out": lungs.cut_off,
@@ -174,7 +175,7 @@ def warned(lungs: LungMask, slices: float, before: Mapping[str, np.ndarray]) -> 
         f"{floor:.1f} % of the lung lie at {FLOOR:g} HU or below, more than {AT_FLOOR:g} %: values were clipped there, "
         "and are restored in the mean only": floor > AT_FLOOR,
         f"{clipped:.1f} % of the lung lie at {lowest} HU, its lowest value, more than {AT_FLOOR:g} %: values were "
-        "clipped there, and darker lung is not seen": lowest > FLOOR and clipped > AT_FLOOR,
+        "clipped there, and darker lung is not seen": clipped > AT_FLOOR,
     }
     return [reason for reason, holds in reasons.items() if holds]
 
