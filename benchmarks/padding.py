@@ -76,9 +76,11 @@ def lung_error(made: Tensor, target: Tensor) -> float:
 
 def rim_error(made: Tensor, target: Tensor, radius: float | None) -> float:
     """Return the mean error in HU of the body at the inside of a circle; NaN without one."""
+    if radius is None:
+        return float("nan")
     away = distance(target)
-    rim = (away <= (radius or 0)) & (away > (radius or 0) - RIM) & (blurred(target, 1.0) > -300)
-    return float((made - target)[rim].mean()) if radius else float("nan")
+    rim = (away <= radius) & (away > radius - RIM) & (blurred(target, 1.0) > -300)
+    return float((made - target)[rim].mean())
 
 
 if __name__ == "__main__":

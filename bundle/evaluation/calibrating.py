@@ -163,8 +163,8 @@ def _check_pair(source: Volume, target: Volume, numbers: Sequence[int]) -> None:
             alike.append(float(np.corrcoef(one.ravel(), other.ravel())[0, 1]))
             shifts.append(phase_cross_correlation(one, other, upsample_factor=20, normalization=None)[0])
     if not alike or np.median(alike) < ALIKE:
-        told = f"a correlation of {np.median(alike):.3f}, less than {ALIKE}" if alike else "nothing"
-        raise ValueError(f"{pair} have {told} in common; give two reconstructions of one acquisition, slice by slice.")
+        told = f"a correlation of {np.median(alike):.3f}, less than {ALIKE}" if alike else "no structure"
+        raise ValueError(f"{pair} have too little in common, {told}; give two reconstructions of one acquisition.")
     shift = np.abs(np.median(shifts, 0)).max()
     if shift > SHIFT:
         raise ValueError(

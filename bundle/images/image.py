@@ -20,8 +20,6 @@ import numpy as np
 from bundle.geometry import Window
 from nibabel.orientations import io_orientation
 
-#: Each unit of space in mm; a file without a unit is taken to be in mm.
-MILLIMETRES = {"mm": 1.0, "micron": 1e-3, "meter": 1e3, "unknown": 1.0}
 #: Units of length by their names and abbreviations, in mm.
 LENGTHS = {
     **dict.fromkeys(("mm", "millimeter", "millimetre"), 1.0),
@@ -34,7 +32,7 @@ LENGTHS = {
     **dict.fromkeys(("m", "meter", "metre"), 1e3),
     **{"angstrom": 1e-7, "picometer": 1e-9, "kilometer": 1e6, "inch": 25.4, "foot": 304.8, "yard": 914.4},
 }
-#: What stands for no unit; voxels are then taken to be in mm.
+#: What stands for no unit.
 UNITLESS = ("", "?", "none", "unknown", "pixel", "voxel", "???")
 #: A function that takes a window, in the file's axis order, and its voxels.
 Write = Callable[[Window, np.ndarray], None]
@@ -45,7 +43,7 @@ class ImageError(ValueError):
 
 
 def millimetres(path: str | Path, unit: str) -> float:
-    """Return a unit of length in mm; 1 for none.
+    """Return a unit of length in mm; 1 for none, as a file without a unit is taken to be in mm.
 
     Args:
         path: the image, for the error message.
@@ -99,7 +97,7 @@ class LazyImage(Protocol):
 
     @property
     def units(self) -> str:
-        """The unit of space in the file: a key of `MILLIMETRES`."""
+        """The unit of space in the file: a key of `LENGTHS`, or "unknown"."""
 
     def __getitem__(self, index: Window) -> np.ndarray:
         """Return the voxels of a window, in the image's intensity units, such as HU."""

@@ -35,9 +35,7 @@ TYPES = {
     "float": "f4",
     "double": "f8",
 }
-
-
-#: The types that ITK reads in parts, and those that it reads not at all.
+#: The types that ITK reads in parts, and those that it does not read.
 IN_PARTS = ("u1", "u2", "i2", "f4", "f8")
 UNREAD = ("i1", "i8")
 

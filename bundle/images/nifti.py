@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import nibabel
 import numpy as np
 from bundle.images.claims import check_claim
-from bundle.images.image import MILLIMETRES, ImageError, LazyImage, Opened, Write, in_order, named, one_channel
+from bundle.images.image import ImageError, LazyImage, Opened, Write, in_order, millimetres, named, one_channel
 from bundle.images.packed import packing
 from bundle.images.readback import check_nifti, least_bytes
 from bundle.runtime.files import atomic
@@ -61,7 +61,7 @@ def open(path: Path, **_: Any) -> Opened:
             )
         check_claim(path, image.shape, stored, packed)
         units = _units(header)
-        scale = np.diag([*[MILLIMETRES[units]] * 3, 1.0])
+        scale = np.diag([*[millimetres(path, units)] * 3, 1.0])
         affine = scale @ _affine(path, header)
     proxy, more = image.dataobj, (0,) * (len(image.shape) - len(shape))
     return Opened(path, shape, affine, stored, lambda window: proxy[(*window, *more)], units, header=header)

@@ -18,17 +18,7 @@ import numpy as np
 import torch
 from bundle.geometry import Tile, coarser_affine, even, pool, pyramid, shapes, tiles
 from bundle.geometry.pyramid import finer
-from bundle.images.image import (
-    MILLIMETRES,
-    ImageError,
-    LazyImage,
-    Opened,
-    Write,
-    in_order,
-    millimetres,
-    named,
-    one_channel,
-)
+from bundle.images.image import LENGTHS, ImageError, LazyImage, Opened, Write, in_order, millimetres, named, one_channel
 from bundle.images.readback import least_bytes
 from bundle.runtime import parse_bytes
 from bundle.runtime.files import atomic
@@ -45,7 +35,7 @@ CHUNK = 64
 SCALES = 4
 #: Bytes of float32 that are pooled, or collected for a layer of chunks, at once.
 BLOCK = "32MiB"
-#: Units of the format by their names in this bundle; others count as unknown.
+#: Units of the format that a result keeps, by their names in this bundle; others become mm.
 UNITS = {"mm": "millimeter", "micron": "micrometer", "meter": "meter"}
 
 
@@ -241,7 +231,7 @@ def _steps(like: LazyImage, affine: np.ndarray, unit: str) -> list[dict[str, Any
     along = like.affine[:3, :dims] / np.linalg.norm(like.affine[:3, :dims], axis=0)
     origin = affine[:3, 3] @ along
     return [
-        {"type": kind, kind: (numbers / MILLIMETRES[unit])[::-1].tolist()}
+        {"type": kind, kind: (numbers / LENGTHS[unit])[::-1].tolist()}
         for kind, numbers in (("scale", sizes), ("translation", origin))
     ]
 

@@ -153,7 +153,8 @@ def check_replaceable(
         return own
     if not result.exists():
         ends = (PROVENANCE, *COMPANIONS) if read_provenance(result) is None else ()
-        for beside in filter(Path.exists, (result.with_name(result.name + end) for end in ends)):
+        beside = next(filter(Path.exists, (result.with_name(result.name + end) for end in ends)), None)
+        if beside:
             raise FileExistsError(
                 f"result {str(result)!r} of {str(source)!r} would replace {beside.name!r}, which is not known as "
                 f"this bundle's own; {way_out}."

@@ -147,7 +147,8 @@ def _grey(path: Path, photo: ImageFile.ImageFile) -> np.ndarray:
     """Return the grey levels of an opened photo, upright."""
     how: Any = photo.tile[0][3] if photo.tile else ""
     packed = how[0] if isinstance(how, tuple) else how
-    _check_colours(path, "16" in str(packed) and not photo.mode.startswith("I"))
+    if "16" in str(packed) and not photo.mode.startswith("I"):
+        raise _wide_colours(path)
     if photo.has_transparency_data and np.asarray(photo.convert("RGBA"))[..., 3].min() < 255:
         raise ImageError(
             f"image {str(path)!r} has transparent pixels, which have no grey of their own; save it without alpha."
@@ -158,12 +159,11 @@ def _grey(path: Path, photo: ImageFile.ImageFile) -> np.ndarray:
     return np.asarray(upright.convert("L")).T
 
 
-def _check_colours(path: Path, wide: bool) -> None:
-    """Refuse colours of more than 8 bits."""
-    if wide:
-        raise ImageError(
-            f"image {str(path)!r} has colours or alpha of 16 bits, which would lose 8; save it in grey of 16 bits."
-        )
+def _wide_colours(path: Path) -> ImageError:
+    """Return the error for colours of more than 8 bits."""
+    return ImageError(
+        f"image {str(path)!r} has colours or alpha of 16 bits, which would lose 8; save it in grey of 16 bits."
+    )
 
 
 def _read_tiff(path: Path) -> tuple[np.ndarray, tuple[float, float]]:
@@ -189,7 +189,8 @@ def _read_tiff(path: Path) -> tuple[np.ndarray, tuple[float, float]]:
     samples, bits = int(tags.get(SAMPLES, 1)), max(np.ravel(tags.get(BITS, 8)))
     kind = int(np.ravel(tags.get(NUMBERS, 1))[0]), int(bits)
     if (mode not in ("", "L", "F") and not mode.startswith("I")) or (mode == "L" and bits < 8):
-        _check_colours(path, bits > 8)
+        if bits > 8:
+            raise _wide_colours(path)
         return _read_by_pillow(path), spacing
     if samples != 1 or kind not in KINDS:
         raise ImageError(

@@ -138,10 +138,7 @@ def plan_results(
     for image, path in results.items():
         _check_name(image, path)
         check_not_source(path, Path(sources.get(path.resolve(), image)))
-        if not path.exists():
-            check_replaceable(path, image, (), overwrite)
-            continue
-        files = series_files(image, series_uid) if is_series(image) else ()
+        files = series_files(image, series_uid) if path.exists() and is_series(image) else ()
         made = check_replaceable(path, image, files, overwrite)
         if skip_existing and job and made and _is_of(made.told, job, content_hash(image, files)):
             print(in_words(f"skipped: {path} exists already, made from {image} by the same weights and settings"))

@@ -21,7 +21,7 @@ from typing import Any
 
 from bundle import __version__
 from bundle.images import Volume
-from bundle.images.derived.image import MANUFACTURER, MODEL, MOST_NUMBER, ascii_text, uid_of
+from bundle.images.derived.image import MANUFACTURER, MODEL, ascii_text, series_number, uid_of
 from bundle.images.dicom_headers import read_header
 from bundle.runtime.settings import check_highdicom
 from pydicom.dataset import Dataset
@@ -71,7 +71,7 @@ def write_structured(path: Path, facts: Mapping[str, Any], source: Volume, resul
             evidence=[*slices["after"], *slices["before"]],
             content=content_of(facts, slices, uid_of(*parts, "device"))[0],
             series_instance_uid=uid_of(*parts, "series"),
-            series_number=min(int(first.get("SeriesNumber") or 0) + NUMBER, MOST_NUMBER),
+            series_number=series_number(first, NUMBER),
             sop_instance_uid=uid_of(*parts, "report"),
             instance_number=1,
             manufacturer=MANUFACTURER,

@@ -237,10 +237,10 @@ def fingerprint(path: str | Path, files: Sequence[Path] = ()) -> str:
         path: file or folder; both may have been unpacked from an archive.
         files: its files; none for the path itself.
     """
-    archive, path = archive_of(path), Path(path)
-    told = [stamp(file) for file in ([archive] if archive else sorted(files) or [path])]
-    inner = [(os.path.relpath(name, path), size, changed) for name, size, changed in told] if not archive else told
-    return hashlib.sha256(repr((str(origin_of(path).resolve()), inner)).encode(errors="surrogateescape")).hexdigest()
+    archive = archive_of(path)
+    stamps = map(stamp, [archive] if archive else sorted(files) or [Path(path)])
+    told = [(os.path.relpath(name, archive or path), size, changed) for name, size, changed in stamps]
+    return hashlib.sha256(repr((str(origin_of(path).resolve()), told)).encode(errors="surrogateescape")).hexdigest()
 
 
 def _code(error: BaseException | None) -> int | None:

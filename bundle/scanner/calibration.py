@@ -23,7 +23,7 @@ from bundle.scanner.conversion import Conversion, converted, smoothed
 from bundle.scanner.filters import filter_taps, filtered, with_border
 from bundle.scanner.flat import FILTER_RANGE
 from bundle.scanner.kernel import frequencies
-from bundle.scanner.padding import near_padding, prepared
+from bundle.scanner.padding import near_padding, padding, prepared
 from bundle.scanner.transfer import Transfer
 from torch import Tensor
 
@@ -124,7 +124,8 @@ def calibrated(source: Tensor, target: Tensor, spacing: Sequence[float], use: Te
 
 def bands(source: Tensor, spacing: Sequence[float]) -> Tensor:
     """Return the parts of a slice around each knot, `(knots, x, y)`, float64; their sum is the slice, `prepared`."""
-    padded = with_border(prepared(source[..., None]))
+    image = source[..., None]
+    padded = with_border(prepared(image, padding(image)))
     radius = frequencies(spacing[:2]).numpy()
     parts = []
     for k, hat in enumerate(np.eye(len(KNOTS))):  # the taps of a sum are the sum of the taps

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from bundle.scanner.filters import RADIUS, filter_taps, filtered, in_parts, with_border
 from bundle.scanner.kernel import frequencies
-from bundle.scanner.padding import prepared, put_back
+from bundle.scanner.padding import padding, prepared, put_back
 from bundle.scanner.transfer import Transfer
 from monai.networks.layers import gaussian_1d
 from torch import Tensor
@@ -63,11 +63,12 @@ def converted(image: Tensor, spacing: Sequence[float], conversion: Conversion) -
     taps = _taps(conversion.filter, (float(spacing[0]), float(spacing[1])))
 
     def change(part: Tensor) -> Tensor:
-        shown = filtered(with_border(prepared(part)), taps)
+        outside = padding(part)
+        shown = filtered(with_border(prepared(part, outside)), taps)
         if conversion.levels:
             shift = np.interp(smoothed(shown, spacing).numpy(), conversion.levels, conversion.shifts)
             shown = shown + torch.from_numpy(shift).to(torch.float32)
-        return put_back(shown, part)
+        return put_back(shown, part, outside)
 
     return in_parts(image, REACH, change)
 

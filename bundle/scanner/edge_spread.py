@@ -9,10 +9,9 @@ function of the reconstruction kernel (Sanders, Hurwitz and Samei, Med Phys 43 (
 
 A profile counts only where the surface is perpendicular to the slice (a thick slice blurs oblique skin as a kernel
 would), with nothing but air outside (no clothes, table or arm, and no padding, whose rim no kernel has blurred) and
-tissue inside. Where there is no skin, as in a
-phantom or a crop, all surfaces between air and tissue are used instead, by the same rules. The scan is read slice by
-slice, in constant memory: only sums of profiles are kept, grouped by direction; resampling the groups gives the
-standard deviations.
+tissue inside. Where there is no skin, as in a phantom or a crop, all surfaces between air and tissue are used instead,
+by the same rules. The scan is read slice by slice, in constant memory: only sums of profiles are kept, grouped by
+direction; resampling the groups gives the standard deviations.
 """
 
 from __future__ import annotations

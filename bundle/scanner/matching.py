@@ -11,7 +11,7 @@ from functools import lru_cache
 from bundle.scanner.filters import RADIUS, filter_taps, filtered, in_parts, with_border
 from bundle.scanner.flat import FILTER_RANGE
 from bundle.scanner.kernel import SOFT, Kernel, frequencies, ratio
-from bundle.scanner.padding import prepared, put_back
+from bundle.scanner.padding import padding, prepared, put_back
 from torch import Tensor
 
 REACH = 2 * RADIUS  # voxels on each side, in the slice, on which a result depends: for clipping, and for the filter
@@ -30,7 +30,8 @@ def matched(image: Tensor, spacing: Sequence[float], kernel: Kernel, target: Ker
     """
 
     def change(part: Tensor) -> Tensor:
-        return put_back(matched_window(with_border(prepared(part)), spacing, kernel, target), part)
+        outside = padding(part)
+        return put_back(matched_window(with_border(prepared(part, outside)), spacing, kernel, target), part, outside)
 
     return in_parts(image, REACH, change)
 

@@ -43,13 +43,16 @@ def padding(image: Tensor) -> Tensor | None:
     return mask if mask.any() else None
 
 
-def prepared(image: Tensor) -> Tensor:
+def prepared(image: Tensor, outside: Tensor | None) -> Tensor:
     """Return a CT as filters need it, `(x, y, z)`, float32, in HU: padding filled, and metal clipped, which would ring.
 
     Values clipped at -1024 HU are restored in the mean (`bundle.scanner.clipping`).
+
+    Args:
+        image: `(x, y, z)` in HU.
+        outside: mask of its `padding`; None for none.
     """
-    image = image.to(torch.float32)
-    outside, restored = padding(image), unclipped(image).clamp(*FILTER_RANGE)
+    restored = unclipped(image.to(torch.float32)).clamp(*FILTER_RANGE)
     if outside is None:
         return restored
     inside = (~outside).to(torch.float32)
@@ -57,9 +60,8 @@ def prepared(image: Tensor) -> Tensor:
     return torch.where(outside & (weight > LEAST), total / weight.clamp(min=LEAST), restored)
 
 
-def put_back(result: Tensor, image: Tensor) -> Tensor:
+def put_back(result: Tensor, image: Tensor, outside: Tensor | None) -> Tensor:
     """Return a filtered CT, `(x, y, z)`, with the padding of the CT itself, clipped as before filtering."""
-    outside = padding(image)
     return result if outside is None else torch.where(outside, image.clamp(*FILTER_RANGE), result)
 
 

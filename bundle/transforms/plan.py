@@ -159,7 +159,7 @@ class Plan:
         preparing.check.by_header(image)
         on_disk = preparing.on_disk(image)
         with trying():
-            preparing.check_space(image, on_disk)
+            preparing.check_space(image, preparing.scratch(image) if on_disk else None)
         volume, dims = Volume(image.of_dims(preparing.spatial_dims)), preparing.spatial_dims
         if on_disk:
             check_zarr()

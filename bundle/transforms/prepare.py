@@ -137,13 +137,13 @@ class PrepareImaged(MapTransform):
                 return self.preprocessing(out)
             image = open_image(out[key], self.series_uid)
             self.check(image)
-            on_disk = self.on_disk(image)  # asked once: the free memory changes
-            if first() or not on_disk:  # else the first process does it for all
-                self.tidy(image, on_disk)
-                self.check_space(image, on_disk)
-            if not on_disk:
+            scratch = self.scratch(image) if self.on_disk(image) else None  # asked once: the free memory changes
+            if first() or not scratch:  # else the first process does it for all
+                self.tidy(image, scratch)
+                self.check_space(image, scratch)
+            if not scratch:
                 return self.preprocessing({**out, key: image})
-            out[key] = self.put_on_disk(image, key)
+            out[key] = self.put_on_disk(image, key, scratch)
         return out
 
     def on_disk(self, image: Opened) -> bool:
@@ -168,7 +168,7 @@ class PrepareImaged(MapTransform):
         """Return the finisher of an image, which takes its result row by row, if the file has the cascade's slices."""
         return self.finishing if Volume(image).thin_axis == 2 else None
 
-    def check_space(self, image: Opened, on_disk: bool) -> None:
+    def check_space(self, image: Opened, scratch: Path | None) -> None:
         """Refuse an image if disk or memory have too little space, or if the result's format cannot hold it.
 
         On disk are the voxels of the result, together with some float32 slices first, and with its file later. Without
@@ -176,7 +176,7 @@ class PrepareImaged(MapTransform):
 
         Args:
             image: the image.
-            on_disk: whether it is kept on disk.
+            scratch: its folder if it is kept on disk; null if it stays in memory.
 
         Raises:
             ImageError: If the image does not fit into memory, or the format cannot hold the result.
@@ -185,13 +185,13 @@ class PrepareImaged(MapTransform):
         end = suffix(result_path(image.path, self.folder, "", self.output_ext, files=image.files))
         kind = self.result_type(image)
         needed = least_bytes(image.shape, kind, end)
-        if on_disk:
+        if scratch:
             voxels, rows = (least_bytes(shape, np.float32, "") for shape in (image.shape, _first(image.shape, ROWS)))
             if self.finisher(image):
                 needed = least_bytes(image.shape, kind, "") + max(needed, 2 * rows)
             else:
                 needed = voxels + max(needed, rows)
-            needed = max(needed - size_of(self.scratch(image)), 0)
+            needed = max(needed - size_of(scratch), 0)
         elif (memory := VOXEL * math.prod(image.shape)) > (free := free_memory()):
             way_out = f"leave out {self.whole}, and " if self.whole else ""
             raise ImageError(
@@ -201,10 +201,10 @@ class PrepareImaged(MapTransform):
         check_space(self.folder / image.path.name, needed)
         check_creatable(self.folder / f"result{end}", image, self.output_dtype, Derivation())
 
-    def tidy(self, image: Opened, on_disk: bool) -> None:
+    def tidy(self, image: Opened, scratch: Path | None) -> None:
         """Remove what killed processes have left, except what this job, or a job of another image, can resume from."""
-        own, place = self.scratch(image) if on_disk else None, place_of(image.path)
-        remove_abandoned(self.folder, lambda folder: folder == own or _is_elsewhere(folder, place))
+        place = place_of(image.path)
+        remove_abandoned(self.folder, lambda folder: folder == scratch or _is_elsewhere(folder, place))
 
     def scratch(self, image: Opened) -> Path:
         """Return the scratch folder of an image: one for each job, so that different jobs never share it."""
@@ -214,13 +214,13 @@ class PrepareImaged(MapTransform):
         """Return what `Job.of` has to know of an image."""
         return image.path, self.series_uid, files_of(image.path)
 
-    def put_on_disk(self, image: Opened, key: Hashable) -> ScratchImage:
+    def put_on_disk(self, image: Opened, key: Hashable, folder: Path) -> ScratchImage:
         """Return an image on disk, as the network sees it; slabs that an earlier run has stored are reused."""
         volume, dims = Volume(image.of_dims(self.spatial_dims)), self.spatial_dims
         if first():
-            self._lock = HeldLock(self.scratch(image), wait=world() == 1, task=f"image {str(image.path)!r}")
+            self._lock = HeldLock(folder, wait=world() == 1, task=f"image {str(image.path)!r}")
         wait()
-        group = open_group(self.scratch(image), self.job.of(*self._input(image)))
+        group = open_group(folder, self.job.of(*self._input(image)))
         chosen = self.choice(volume, volume.spacing, image.meta) if self.match_kernel else Chosen()
         shape = volume.shape[:dims]
 

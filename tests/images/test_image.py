@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bundle.images import ImageError, held
-from bundle.images.image import MILLIMETRES, Opened, in_order, named, one_channel, upright
+from bundle.images.image import LENGTHS, Opened, in_order, named, one_channel, upright
 
 VOXELS = np.arange(60, dtype=np.int16).reshape(5, 4, 3)
 AFFINE = np.array([[0, -2.0, 0, 10], [3, 0, 0, 20], [0, 0, 4, 30], [0, 0, 0, 1]])
@@ -137,4 +137,4 @@ def test_a_file_that_cannot_be_read_is_named_in_one_line(error, told):
 
 
 def test_lengths_are_told_in_millimetres():
-    assert (MILLIMETRES["meter"], MILLIMETRES["mm"], MILLIMETRES["micron"]) == (1000, 1, 0.001)
+    assert (LENGTHS["meter"], LENGTHS["mm"], LENGTHS["micron"]) == (1000, 1, 0.001)

@@ -78,7 +78,7 @@ def test_the_body_beside_padding_keeps_its_values(sharp, value):
 
 def test_a_window_gives_what_the_whole_does(sharp):
     cut = circle(sharp, 55, -2000.0)[0]
-    whole, part = prepared(cut), prepared(cut[60:200])
+    whole, part = (prepared(each, padding(each)) for each in (cut, cut[60:200]))
     torch.testing.assert_close(part[24:-24], whole[84:176], atol=0.05, rtol=0)
 
 

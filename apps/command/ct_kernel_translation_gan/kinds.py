@@ -85,8 +85,8 @@ def _picture(voxels: np.ndarray, folder: Path) -> Path:
     return path
 
 
-def _volume(voxels: np.ndarray, affine: Any, folder: Path) -> Path:
-    """Write a volume as float32 or an integer type that files support."""
+def _volume(voxels: np.ndarray, affine: Any, folder: Path, units: Any = None) -> Path:
+    """Write a volume as float32 or an integer type that files support; the affine is in mm, or in units of NIfTI."""
     affine = np.asarray(affine, float)
     if affine.shape != (4, 4):
         raise ValueError(f"affine has the shape {affine.shape}; give the 4 x 4 matrix from voxels to mm (RAS).")
@@ -100,6 +100,7 @@ def _volume(voxels: np.ndarray, affine: Any, folder: Path) -> Path:
         voxels = narrow
     image = nibabel.Nifti1Image(voxels, affine)
     image.header.set_xyzt_units("mm")
+    image.header["xyzt_units"] = image.header["xyzt_units"] if units is None else units
     path = folder / "image.nii"
     nibabel.save(image, path)
     return path
@@ -112,8 +113,8 @@ def _voxels(path: Path) -> np.ndarray:
 
 def _nibabel(image: Any, folder: Path) -> tuple[Path, Back]:
     voxels, affine = np.asanyarray(image.dataobj), image.affine
-    scale = np.diag([*[_millimetres(image.header)] * 3, 1.0])
-    path = _volume(voxels, scale @ affine, folder)
+    units = image.header.get("xyzt_units") if hasattr(image.header, "get") else None  # NIfTI alone has them
+    path = _volume(voxels, affine, folder, units)
 
     def back(result: Path) -> Any:
         found = _voxels(result)
@@ -122,14 +123,6 @@ def _nibabel(image: Any, folder: Path) -> tuple[Path, Back]:
         return type(image)(found.reshape(voxels.shape), affine, header)
 
     return path, back
-
-
-def _millimetres(header: Any) -> float:
-    """Return the unit of an affine in mm; NIfTI has others as well."""
-    try:
-        return {"micron": 1e-3, "meter": 1e3}.get(header.get_xyzt_units()[0], 1.0)
-    except (AttributeError, KeyError):
-        return 1.0
 
 
 def _itk(image: Any, folder: Path) -> tuple[Path, Back]:

@@ -43,8 +43,6 @@ GONE = re.compile(
     "|Instance(CreationDate|CreationTime|CreatorUID)|(Series|Content)(Date|Time)"
     "|SeriesDescriptionCodeSequence|(ReferencedPerformed|Performed|CommentsOnThePerformed)(Procedure|Protocol).*"
 )
-#: Largest integer string (PS3.5).
-MOST_NUMBER = 2**31 - 1
 #: The same by group: icon and storage media, authorisation, signatures and encrypted originals, pixels, padding.
 GONE_GROUPS = (0x0088, 0x0100, 0x0400, 0x4FFE, 0x7FE0, 0xFFFA, 0xFFFC)
 #: Attributes that every image must have, possibly empty (type 2 in the modules of patient, study and image).
@@ -90,6 +88,11 @@ class Derivation:
         return (self.description, self.number, self.weights, self.version, *(kernels if any(kernels) else ()))
 
 
+def series_number(header: Dataset, more: int) -> int:
+    """Return the number of a series that is made from another: larger by ``more``, within an integer string (PS3.5)."""
+    return min(int(header.get("SeriesNumber") or 0) + more, 2**31 - 1)
+
+
 def derived_image(
     header: Dataset, pixels: bytes, derivation: Derivation, told: str = "", type_2: tuple[str, ...] = ()
 ) -> FileDataset:
@@ -119,8 +122,7 @@ def derived_image(
         if keyword not in derived:
             setattr(derived, keyword, None)
     derived.SOPInstanceUID, derived.SeriesInstanceUID = uid, UNNAMED
-    number = min(int(header.get("SeriesNumber") or 0) + 1000, MOST_NUMBER)
-    derived.SeriesNumber = number if derivation.number is None else derivation.number
+    derived.SeriesNumber = series_number(header, 1000) if derivation.number is None else derivation.number
     kernels = f" ({ascii_text(derivation.kernels)})" if derivation.kernels else ""
     described = derivation.description + kernels.replace("\\", "/")
     derived.SeriesDescription = ": ".join(filter(None, (described, header.get("SeriesDescription"))))[:64]

@@ -156,18 +156,17 @@ def generate(
         one_slice: takes one slice of the volume for every other scan; null: all scans use the whole image.
     """
     folder = Path(folder)
-    turns, own = number if pairing else min(number, 1), [_hash(network, scale)]
+    turns = number if pairing else min(number, 1)
     for place, item in enumerate(data if scale else []):
         opened = opening({"image": item["image"]})
         whole: PackedImage = opened["image"]
         dims = len(whole.shape) - 1
-        cascades = list(unseen(item["image"])) if unseen else []
-        weights = [_hash(cascade, scale) for cascade in cascades] or own
-        for index, ((cascade, by), turn) in enumerate(
-            product(zip(cascades or [network], weights, strict=True), range(turns))
-        ):
+        cascades = (list(unseen(item["image"])) if unseen else []) or [network]
+        makers = [
+            (cascade, {"weights": _hash(cascade, scale), "seed": seed, "paired": bool(pairing)}) for cascade in cascades
+        ]
+        for index, ((cascade, made_by), turn) in enumerate(product(makers, range(turns))):
             file = folder / f"{Path(whole.path).stem}_scale_{scale}_{index}.json"
-            made_by = {"weights": by, "seed": seed, "paired": bool(pairing)}
             if _is_made_by(file, made_by):
                 continue
             drawn, scan, piece = 1000 * (seed + 1) + number * place + turn, None, None

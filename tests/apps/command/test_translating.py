@@ -17,7 +17,9 @@ import torch
 from monai.data import MetaTensor
 
 from bundle.examples.phantom import ThoraxPhantom
+from bundle.images import open_image
 from ct_kernel_translation_gan import Translator, translate
+from ct_kernel_translation_gan.kinds import as_file
 
 KEYS: dict[str, Any] = {"tile_size": 32, "check_input": "off"}
 
@@ -172,3 +174,10 @@ def test_where_another_bundle_is_loaded(
     assert sys.modules["bundle"] is other and not [name for name in sys.modules if name.startswith("bundle.")]
     with pytest.raises(ValueError, match="did you mean --tile_size"):
         translate(voxels, affine=affine, tile_sise=32)
+
+
+@pytest.mark.parametrize(("unit", "size"), [("micron", 1e-3), ("mm", 1.0), ("meter", 1e3)])
+def test_the_unit_of_a_nibabel_image_is_heeded(tmp_path, unit, size):
+    image = nibabel.Nifti1Image(np.zeros((5, 4, 3), np.int16), np.diag([0.8 / size, 0.8 / size, 2 / size, 1]))
+    image.header.set_xyzt_units(unit)
+    assert open_image(as_file(image, tmp_path)[0]).spacing == pytest.approx((0.8, 0.8, 2.0))
