@@ -1,5 +1,6 @@
 """A plan tells what a run then does: tiles, disk, refusals; and no voxel is read for it."""
 
+import gc
 import importlib.util
 import json
 import math
@@ -20,6 +21,7 @@ from bundle.runtime import prefetch
 from bundle.runtime.errors import last_line
 from bundle.runtime.files import atomic, trying
 from bundle.runtime.host_memory import resident_memory
+from bundle.runtime.locks import END
 from bundle.runtime.process import age
 from bundle.runtime.resolver import deferred
 from bundle.transforms import plan, prepare, rehearsal
@@ -275,7 +277,9 @@ def test_what_an_interrupted_run_has_left_is_told(tmp_path, scan, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr("bundle.cascade.inferer.TileGenerator", stop)
         workflow("inference", scan, tmp_path / "out", streaming=True, check_input="off").run()
+    gc.collect()  # the traceback holds the lock of the image
     before = sorted((tmp_path / "out").rglob("*"))
+    assert not any(path.suffix == END for path in before)
     told, ok = planned(scan, tmp_path / "out", streaming=True, check_input="off")
     assert ok and told["images"][0]["resumed"] >= 4 * math.prod(SHAPE)
     assert sorted((tmp_path / "out").rglob("*")) == before
