@@ -34,7 +34,7 @@ def measure_reach(network: nn.Module, in_channels: int, spatial_dims: int, limit
             grid, or if its values depend on where a window starts (as with windowed attention, strides and position
             embeddings).
     """
-    run = _probe(network, in_channels)
+    run, noisy = _probe(network, in_channels), _noisy(network)
     sizes = (side for side in range(1, 2 * limit + 2, 2) if run((side,) * spatial_dims) is not None)
     thin = [next(sizes, 0)] * spatial_dims
     if not thin[0]:
@@ -72,7 +72,7 @@ def measure_reach(network: nn.Module, in_channels: int, spatial_dims: int, limit
                     "the scales above 0 must not normalise over the tile (instance, group, layer norm): take norm=None."
                 )
         bar = _bar(thin, 2 * reaches[-1] + CUT_BAR, axis)
-        _check_translation(network, in_channels, bar, axis, reaches[-1])
+        _check_translation(noisy, in_channels, bar, axis, reaches[-1])
     return tuple(reaches)
 
 
@@ -91,7 +91,7 @@ def measure_strided_reach(
         stride: product of the network's strides.
         limit: largest reach to look for.
     """
-    run = _probe(network, in_channels)
+    run, noisy = _probe(network, in_channels), _noisy(network)
     thin, reaches = [stride] * spatial_dims, []
     for axis in range(spatial_dims):
         side = 8 * stride
@@ -105,7 +105,7 @@ def measure_strided_reach(
             if all(len(hit) and hit.min() > 0 and hit.max() < side - 1 for hit in hits):
                 reach = max(int((hit - place).abs().max()) for hit, place in zip(hits, places, strict=True))
                 shape = _bar(thin, (2 * -(-reach // stride) + 3) * stride, axis)
-                difference = _difference(network, in_channels, shape, axis, reach, stride)
+                difference = _difference(noisy, in_channels, shape, axis, reach, stride)
                 if difference is None or not difference <= CUT_TOLERANCE:
                     return ()
                 reaches.append(reach)
@@ -116,13 +116,13 @@ def measure_strided_reach(
     return tuple(reaches)
 
 
-def _check_translation(network: nn.Module, in_channels: int, shape: Sequence[int], axis: int, reach: int) -> None:
+def _check_translation(noisy: nn.Module, in_channels: int, shape: Sequence[int], axis: int, reach: int) -> None:
     """Check that a network's values do not depend on where a window starts or ends.
 
     Raises:
         ValueError: If a value differs, or the network does not accept the window.
     """
-    difference = _difference(network, in_channels, shape, axis, reach)
+    difference = _difference(noisy, in_channels, shape, axis, reach)
     if difference is None:
         raise ValueError(
             f"the network accepts {shape[axis]} voxels along axis {axis}, but not {shape[axis] - 1}: a generator of "
@@ -136,8 +136,18 @@ def _check_translation(network: nn.Module, in_channels: int, shape: Sequence[int
         )
 
 
+def _noisy(network: nn.Module) -> nn.Module:
+    """Return a copy of a network, with noise in parameters that are still zero: they would hide a dependence."""
+    noisy = deepcopy(network).float().cpu().eval()
+    generator = torch.Generator().manual_seed(0)
+    for parameter in noisy.parameters():
+        if not parameter.any():
+            parameter.data.copy_(torch.randn(parameter.shape, generator=generator) / 8)
+    return noisy
+
+
 def _difference(
-    network: nn.Module, in_channels: int, shape: Sequence[int], axis: int, reach: int, step: int = 1
+    noisy: nn.Module, in_channels: int, shape: Sequence[int], axis: int, reach: int, step: int = 1
 ) -> float | None:
     """Return the largest relative difference after cutting a bar of noise; None if the network refuses the cut bar.
 
@@ -147,19 +157,14 @@ def _difference(
         window     o o o o o o o o o o o    cut by one step at the front, then by one step at the back
         compared       = = = = = = =        farther from both ends than the reach
     """
-    probe = deepcopy(network).float().cpu().eval()
-    generator = torch.Generator().manual_seed(0)
-    for parameter in probe.parameters():  # parameters that are still zero would hide a dependence
-        if not parameter.any():
-            parameter.data.copy_(torch.randn(parameter.shape, generator=generator) / 8)
-    image = torch.randn((1, in_channels, *shape), generator=generator)
+    image = torch.randn((1, in_channels, *shape), generator=torch.Generator().manual_seed(1))
     found = []
     with torch.no_grad():
-        whole = probe(image)
+        whole = noisy(image)
         inner = reach - (shape[axis] - whole.shape[axis + 2]) // 2  # outputs near an end that depend on padding
         for front in (step, 0):
             try:
-                cut = probe(image.narrow(axis + 2, front, shape[axis] - step))
+                cut = noisy(image.narrow(axis + 2, front, shape[axis] - step))
             except (RuntimeError, ValueError):
                 return None
             length = cut.shape[axis + 2] - 2 * inner

@@ -24,7 +24,7 @@ from bundle.images.dicom_headers import (
 )
 from bundle.images.dicom_rules import PIXELS, PLACE, check_pixels, check_place, check_units
 from bundle.images.image import ImageError
-from bundle.runtime.files import stamp
+from bundle.runtime.hashes import stamp
 from bundle.runtime.origins import in_words
 
 #: Attributes that tell the kind of a file.

@@ -19,7 +19,8 @@ from typing import Any
 
 from bundle import __version__
 from bundle.images.headers import references
-from bundle.runtime.files import atomic, file_hash
+from bundle.runtime.files import atomic
+from bundle.runtime.hashes import file_hash
 from bundle.runtime.job import place_of
 
 #: Suffix that is added to a result's name.

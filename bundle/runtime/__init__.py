@@ -1,6 +1,6 @@
 """Files, memory, processes and the command line.
 
-- `files`: atomic writing, disk space and hashes; `replace`: replaces a folder in one step;
+- `files`: atomic writing and disk space; `replace`: replaces a folder in one step; `hashes`: tell changed files;
 - `typed`: recovers paths as typed; `patterns`: expands path patterns; `arguments`: refuses misspelt keys;
 - `settings`: checks the values of keys; `choose`: selects settings by one key; `resolver`: finds the calling config;
 - `errors`: ends a failed run with a one-line cause; `each`: runs an evaluator over images, some of which may fail;
@@ -16,7 +16,7 @@
 from bundle.runtime.afterwards import afterwards, all_images
 from bundle.runtime.bytes import parse_bytes
 from bundle.runtime.choose import choose
-from bundle.runtime.files import file_hash, fingerprint
+from bundle.runtime.hashes import file_hash, fingerprint
 from bundle.runtime.host_memory import free_memory
 from bundle.runtime.job import Job
 from bundle.runtime.malloc import trim_malloc

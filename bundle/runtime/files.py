@@ -1,4 +1,4 @@
-"""Write files and folders atomically, so that they get their name only when complete; check disk space; hash files.
+"""Write files and folders atomically, so that they get their name only when complete; check disk space.
 
 ::
 
@@ -8,21 +8,19 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import re
 import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 
 from bundle.runtime import system
 from bundle.runtime.locks import END, LockedError, locked
-from bundle.runtime.origins import archive_of, origin_of
 from bundle.runtime.replace import replace
 
 #: Prefix of the names of temporary folders.
@@ -139,10 +137,12 @@ def temporary_folder(folder: Path, kind: str = "") -> Iterator[Path]:
     holder = folder / f"{PART}{kind}{secrets.token_hex(4)}"
     with locked(holder):
         holder.mkdir(mode=0o700)
+        interrupted = True
         try:
             yield holder
+            interrupted = False
         finally:
-            remove_folder(holder)
+            remove_folder(holder, interrupted)
 
 
 def remove_abandoned(folder: str | Path, kept: Callable[[Path], bool] = lambda _: False) -> None:
@@ -221,28 +221,6 @@ def size_of(path: Path) -> int:
     return 0
 
 
-def file_hash(path: str | Path) -> str:
-    """Return the SHA-256 of a file, such as a checkpoint."""
-    digest = hashlib.sha256()
-    with Path(path).open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def fingerprint(path: str | Path, files: Sequence[Path] = ()) -> str:
-    """Return a hash that changes with a file or folder: of its path, and of size and mtime of its files or its archive.
-
-    Args:
-        path: file or folder; both may have been unpacked from an archive.
-        files: its files; none for the path itself.
-    """
-    archive = archive_of(path)
-    stamps = map(stamp, [archive] if archive else sorted(files) or [Path(path)])
-    told = [(os.path.relpath(name, archive or path), size, changed) for name, size, changed in stamps]
-    return hashlib.sha256(repr((str(origin_of(path).resolve()), told)).encode(errors="surrogateescape")).hexdigest()
-
-
 def _code(error: BaseException | None) -> int | None:
     """Return the system's code of an error or of one of its causes, as pydicom's errors have none; None if unknown."""
     while isinstance(error, (OSError, RuntimeError)):
@@ -252,12 +230,17 @@ def _code(error: BaseException | None) -> int | None:
     return None
 
 
-def remove_folder(folder: Path) -> None:
-    """Remove a folder as far as possible; the threads of a library (zarr) may still be writing into it."""
-    stores = any(entry.is_dir() for entry in folder.glob("*"))
+def remove_folder(folder: Path, interrupted: bool = False) -> None:
+    """Remove a folder as far as possible.
+
+    Args:
+        folder: the folder.
+        interrupted: whether an exception ended the work on it, so that a library's threads (zarr) may still be writing.
+    """
+    awaited = interrupted and any(entry.is_dir() for entry in folder.glob("*"))
     shutil.rmtree(folder, ignore_errors=True)
     for pause in system.PAUSES:
-        if not stores and not folder.exists():
+        if not awaited and not folder.exists():
             break
         time.sleep(pause)
         shutil.rmtree(folder, ignore_errors=True)
@@ -288,10 +271,3 @@ def _sync(path: Path) -> None:
             raise
     finally:
         os.close(handle)
-
-
-def stamp(path: str | Path) -> tuple[str, int, int]:
-    """Return a file's path, size in bytes and mtime, to detect changes; for a broken link, those of the link itself."""
-    path = Path(path)
-    stat = path.stat() if path.exists() else path.lstat()
-    return str(path), stat.st_size, stat.st_mtime_ns

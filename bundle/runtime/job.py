@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bundle import __version__
-from bundle.runtime.files import file_hash, fingerprint
+from bundle.runtime.hashes import file_hash, fingerprint
 from bundle.runtime.origins import origin_of
 
 

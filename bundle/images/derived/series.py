@@ -18,7 +18,8 @@ from bundle.images.derived.image import UNNAMED, Derivation, uid_of
 from bundle.images.dicom_headers import read_header, value_of
 from bundle.images.image import ImageError
 from bundle.images.readback import check_tail, least_bytes
-from bundle.runtime.files import atomic, stamp
+from bundle.runtime.files import atomic
+from bundle.runtime.hashes import stamp
 from pydicom.uid import UID
 
 #: Attributes that identify a slice and its study; image archives reject files without them.

@@ -18,7 +18,8 @@ from bundle.images import depth_of, files_of, find_images, stem, to_grey
 from bundle.images.readback import check_nifti, least_bytes
 from bundle.images.reader import load_image
 from bundle.runtime import parse_bytes
-from bundle.runtime.files import atomic, fingerprint
+from bundle.runtime.files import atomic
+from bundle.runtime.hashes import fingerprint
 from bundle.training.data.packed_image import PackedImage
 from bundle.training.data.windows import AIR
 from monai.config import KeysCollection

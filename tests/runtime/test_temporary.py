@@ -1,0 +1,33 @@
+"""A temporary folder is removed: at once, or with patience where threads may still write into it."""
+
+import pytest
+
+from bundle.runtime import files
+from bundle.runtime.files import temporary_folder
+from bundle.runtime.system import PAUSES
+
+
+@pytest.mark.parametrize("stores", [False, True], ids=["files", "folders"])
+@pytest.mark.parametrize("interrupted", [False, True], ids=["finished", "interrupted"])
+def test_only_what_threads_may_still_write_is_waited_for(tmp_path, monkeypatch, stores, interrupted):
+    """A thread of zarr, which an exception does not end, makes its folder again while the removal waits."""
+    holders, waited = [], []
+
+    def sleep(seconds):
+        waited.append(seconds)
+        if len(waited) == 1:
+            (holders[0] / "store").mkdir(parents=True)
+
+    monkeypatch.setattr(files.time, "sleep", sleep)
+    try:
+        with temporary_folder(tmp_path / "out") as holder:
+            holders.append(holder)
+            (holder / "file").write_text("x")
+            if stores:
+                (holder / "store").mkdir()
+            if interrupted:
+                raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        assert interrupted
+    assert waited == (list(PAUSES) if stores and interrupted else [])
+    assert not any((tmp_path / "out").iterdir())
