@@ -2,7 +2,7 @@
 
     python -m benchmarks.catalogue DATA [--path bundle/scanner/kernels.json]
 
-For DATA see `benchmarks.real_pairs`. Each pair is calibrated as by the run id ``calibrating``; the soft kernel is found
+For DATA see `benchmarks.pairs`. Each pair is calibrated as by the run id ``calibrating``; the soft kernel is found
 in the soft scan, and the sharp kernel is the soft one divided by the fitted gain. Of several pairs the first counts.
 """
 

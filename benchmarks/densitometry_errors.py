@@ -2,7 +2,7 @@
 
     python -m benchmarks.densitometry_errors DATA CT [CT ...]
 
-No network is used. Real pairs are those of `benchmarks.real_pairs` that show lung. Simulated pairs are made from soft
+No network is used. Real pairs are those of `benchmarks.pairs` that show lung. Simulated pairs are made from soft
 CTs, whose own kernel cancels if the target is measured on the same CT. Ways to convert, none of which uses the
 evaluated voxels:
 
@@ -34,7 +34,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmarks.real_pairs import PAIRS, InMemory, Pair
+from benchmarks.pairs import PAIRS, InMemory, Pair
 from bundle.evaluation.metrics import lung_mask
 from bundle.images import Volume
 from bundle.scanner import (
@@ -257,7 +257,7 @@ def main(data: str, *cts: str) -> None:
     """Print each conversion, the multiples, and how often the interval contains the truth.
 
     Args:
-        data: folder of the real pairs, see `benchmarks.real_pairs`.
+        data: folder of the real pairs, see `benchmarks.pairs`.
         cts: paths of soft CTs.
     """
     print("| pair | way | measure | before | after | truth | interval | within |\n|---|---|---|---|---|---|---|---|")

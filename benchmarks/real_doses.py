@@ -23,7 +23,7 @@ import torch
 from skimage.restoration import denoise_nl_means
 from torch import Tensor
 
-from benchmarks.real_pairs import GAUSSIANS, blurred
+from benchmarks.pairs import GAUSSIANS, blurred
 from bundle.evaluation.methods import Translation
 from bundle.evaluation.metrics import LUNG, maps, whole_and_body
 from bundle.images import Volume

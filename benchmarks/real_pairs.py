@@ -1,69 +1,35 @@
 """Compare fixed Gaussians, the calibrated conversion, and kernels found in the scans on real pairs of kernels.
 
-    python -m benchmarks.real_pairs DATA [--only A0002,chest1]
+    python -m benchmarks.real_pairs DATA [--only A0002,chest1] [--rows networks]
 
-DATA holds ``ct/lungdx_A0002_*.nii.gz`` and ``kernels/*.nii.gz``; missing pairs are skipped. Nothing is fitted to the
-evaluated voxels: each half of a single slice is converted by the fit to the other half, other slices by the fit to the
-remaining ones. SSIM and MAE are in the lung window, on whole slices and within the body. Errors of the fraction below
--950 HU are in percentage points, those of the mean and the 15th percentile in HU, over the voxels of the lung.
+For DATA see `benchmarks.pairs`; missing pairs are skipped. Nothing is fitted to the evaluated voxels: each half of a
+single slice is converted by the fit to the other half, other slices by the fit to the remaining ones. A row *and the
+networks* is the whole inference, as a user gets it; the row before it is the same conversion without the networks. SSIM
+and MAE are in the lung window, on whole slices and within the body. Errors of the fraction below -950 HU are in
+percentage points, those of the mean and the 15th percentile in HU, over the voxels of the lung.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import fire
 import numpy as np
 import torch
-from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
+from benchmarks.inference import calibration, joined, reference, translated
+from benchmarks.pairs import GAUSSIANS, Fold, InMemory, Pair, blurred, existing, folds
 from bundle.evaluation.methods import BandEnergies, reference_energies
 from bundle.evaluation.metrics import lung_mask, whole_and_body
-from bundle.images import Volume
-from bundle.scanner import Conversion, Transfer, calibrate, converted, find_kernel, find_transfer, matched
+from bundle.scanner import Conversion, Transfer, calibrate, converted, find_kernel, find_transfer, frequencies, matched
+from bundle.scanner.filters import filter_taps, filtered, with_border
 from bundle.scanner.kernels import catalogue, quotient
 
-GAUSSIANS = (0.6, 0.7, 0.85, 1.0, 1.2, 1.4)  # voxels
 LEAST_LUNG = 2000  # smallest number of lung voxels in a slice
-#: Title, sharp and soft file.
-PAIRS = [
-    ("A0002 B70f -> B40f", "ct/lungdx_A0002_sharpB70f", "ct/lungdx_A0002_softB40f"),
-    *(
-        (f"chest1 {a} -> {b}", f"kernels/chest1_{a}", f"kernels/chest1_{b}")
-        for a in ("B50f", "B70f")
-        for b in ("B30f", "B10f")
-    ),
-    *((f"L067 {z} D45f -> B30f", f"kernels/L067_{z}_D45f", f"kernels/L067_{z}_B30f") for z in ("0070", "0150", "0218")),
-    ("head phantom YA -> UB", "kernels/headphantom_YA", "kernels/headphantom_UB"),
-]
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two reconstructions, `(x, y, z)` in HU, and the voxel spacing in mm."""
-
-    source: Tensor
-    target: Tensor
-    spacing: tuple[float, ...]
-
-    @staticmethod
-    def read(data: Path, source: str, target: str) -> Pair:
-        """Read both files."""
-        a, b = (Volume(data / f"{name}.nii.gz") for name in (source, target))
-        return Pair(a.slab(0, a.shape[2]), b.slab(0, b.shape[2]), a.spacing)
-
-    def part(self, first: int, last: int) -> Pair:
-        """Return some of the slices."""
-        return Pair(self.source[..., first:last], self.target[..., first:last], self.spacing)
-
-    def slices(self, use: Tensor | None = None) -> list[tuple[Tensor, Tensor, Tensor | None]]:
-        """Return the slices as expected by `calibrate`."""
-        return [(self.source[..., z], self.target[..., z], use) for z in range(self.source.shape[2])]
 
 
 def scores(result: Tensor, target: Tensor) -> list[float]:
@@ -87,51 +53,30 @@ def scores(result: Tensor, target: Tensor) -> list[float]:
     return [*np.mean(rows, 0).tolist(), *(float(value) for value in density)]
 
 
-def elsewhere(pair: Pair, others: Sequence[Pair], levels: bool) -> Tensor:
-    """Convert by a calibration on other pairs or, without any, on the other half of the slices or of the slice."""
+def elsewhere(pair: Pair, others: Sequence[Pair], levels: bool = True, restored: bool = True) -> Tensor:
+    """Convert by a calibration on other pairs or, without any, on the other half of the slices or of the slice.
 
-    def fit(slices: list[tuple[Tensor, Tensor, Tensor | None]]) -> Conversion:
-        found = calibrate(slices, pair.spacing)
-        return found if levels else Conversion(found.filter)
-
-    depth = pair.source.shape[2]
-    if others:
-        return converted(pair.source, pair.spacing, fit([each for other in others for each in other.slices()]))
-    if depth > 1:
-        halves = pair.part(0, depth // 2), pair.part(depth // 2, depth)
-        parts = [converted(a.source, a.spacing, fit(b.slices())) for a, b in (halves, halves[::-1])]
-        return torch.cat(parts, -1)
-    left = torch.zeros(pair.source.shape[:2], dtype=torch.bool)
-    left[: len(left) // 2] = True
-    a, b = (converted(pair.source, pair.spacing, fit(pair.slices(use))) for use in (left, ~left))
-    return torch.where(left[..., None], b, a)
+    Args:
+        pair: source and target.
+        others: pairs of the same patient and kernels.
+        levels: whether to shift HU levels after the filter.
+        restored: whether to restore clipped values before the filter; without levels only.
+    """
+    out = torch.zeros_like(pair.source)
+    for part in folds(pair, others):
+        fitted = calibrate(part.slices, pair.spacing)
+        if not restored:
+            taps = filter_taps(fitted.filter.transfer(frequencies(pair.spacing[:2])), mean=1.0)
+            result = filtered(with_border(pair.source), taps)
+        else:
+            result = converted(pair.source, pair.spacing, fitted if levels else Conversion(fitted.filter))
+        out = torch.where(part.judged, result, out)
+    return out
 
 
 def found(source: Tensor, reference: Tensor, spacing: Sequence[float]) -> Tensor | None:
     """Convert to the kernel of a reference; both kernels are found in the scans. None if either is not found."""
     return to(source, find_transfer(reference, spacing), spacing)
-
-
-@dataclass(frozen=True)
-class InMemory:
-    """A CT in memory, `(x, y, z)` in HU, with the interface that methods read."""
-
-    image: Tensor
-    spacing: tuple[float, ...]
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Number of voxels per axis."""
-        return tuple(self.image.shape)
-
-    @property
-    def affine(self) -> np.ndarray:
-        """Affine matrix from voxels to mm."""
-        return np.diag([*self.spacing, 1.0])
-
-    def slab(self, start: int, stop: int) -> Tensor:
-        """Return the slices from start to stop."""
-        return self.image[..., start:stop]
 
 
 def normalized(source: Tensor, reference: Tensor, spacing: tuple[float, ...]) -> Tensor | None:
@@ -153,30 +98,42 @@ def fixed(pair: Pair, where: str, judged: slice) -> Iterator[tuple[str, Callable
         yield f"Gaussian of {sigma:g} px{where}", partial(blurred, pair.source, sigma), judged
 
 
-def blurred(image: Tensor, sigma: float) -> Tensor:
-    """Filter the slices of a CT by a Gaussian with ``sigma`` in pixels."""
-    return torch.from_numpy(gaussian_filter(image.numpy(), (sigma, sigma, 0)))
-
-
 def methods(pair: Pair, others: Sequence[Pair]) -> Iterator[tuple[str, Callable[[], Tensor | None], slice]]:
     """Yield each method's title, the function that computes its result, and the evaluated slices."""
-    depth = pair.source.shape[2]
+    depth, spacing = pair.source.shape[2], pair.spacing
     everything, second = slice(None), slice(depth // 2, None)
     yield from fixed(pair, "", everything)
     yield "found, to the default target", lambda: by_default(pair), everything
-    yield "calibrated elsewhere, filter alone", lambda: elsewhere(pair, others, False), everything
-    yield "calibrated elsewhere, filter and levels", lambda: elsewhere(pair, others, True), everything
+    yield "found, to the default target, and the networks", lambda: translated(pair.source, spacing), everything
+    kept = partial(elsewhere, pair, others, levels=False, restored=False)
+    yield "calibrated elsewhere, filter alone, clipped values unchanged", kept, everything
+    yield "calibrated elsewhere, filter alone", lambda: elsewhere(pair, others, levels=False), everything
+    yield "calibrated elsewhere, filter and levels", lambda: elsewhere(pair, others), everything
+    whole = partial(joined, pair, folds(pair, others), partial(calibration, spacing))
+    yield "calibrated elsewhere, filter and levels, and the networks", whole, everything
     if depth > 1:
-        half = pair.part(depth // 2, depth)
+        half, soft = pair.part(depth // 2, depth), pair.target[..., : depth // 2]
         yield from fixed(half, ", second half", second)
-        reference = pair.target[..., : depth // 2]
         title = "found, reference the first half, on the second"
-        yield title, lambda: found(half.source, reference, pair.spacing), second
-        yield "band energies, the same reference", lambda: normalized(half.source, reference, pair.spacing), second
+        yield title, lambda: found(half.source, soft, spacing), second
+        yield f"{title}, and the networks", lambda: to_reference(half, soft), second
+        yield "band energies, the same reference", lambda: normalized(half.source, soft, spacing), second
     if others:
         named = catalogue().find("B30f")  # measured on the chest, so on another scanner and patient
-        yield "found, target B30f by name", lambda: to(pair.source, named, pair.spacing), everything
-        yield "found, reference another slice", lambda: found(pair.source, others[0].target, pair.spacing), everything
+        title = "found, target B30f by name"
+        yield title, lambda: to(pair.source, named, spacing), everything
+        yield f"{title}, and the networks", lambda: translated(pair.source, spacing, target_kernel="B30f"), everything
+        title = "found, reference another slice"
+        yield title, lambda: found(pair.source, others[0].target, spacing), everything
+        yield f"{title}, and the networks", lambda: to_reference(pair, others[0].target), everything
+
+
+def to_reference(pair: Pair, soft: Tensor) -> Tensor | None:
+    """Translate a pair's source by the whole inference to the kernel of a reference; None if it shows none."""
+    if find_transfer(soft, pair.spacing) is None:
+        return None
+    every = Fold(torch.ones((1, 1, 1), dtype=torch.bool), [], [soft])
+    return joined(pair, [every], partial(reference, pair.spacing))
 
 
 def by_default(pair: Pair) -> Tensor | None:
@@ -190,23 +147,14 @@ def main(data: str, only: str | Sequence[str] = "", rows: str | Sequence[str] = 
     """Print the table.
 
     Args:
-        data: folder of the pairs.
+        data: folder of the pairs, see `benchmarks.pairs`.
         only: words; pairs whose title contains none of them are left out.
         rows: words; methods whose title contains none of them are left out.
     """
     words, wanted = ([each] if isinstance(each, str) else list(each) for each in (only, rows))
     print("| pair, method | SSIM | MAE | SSIM in the body | MAE in the body | LAA-950 | mean | Perc15 |")
     print("|---|---|---|---|---|---|---|---|")
-    for title, source, target in PAIRS:
-        if not any(word in title for word in words):
-            continue
-        if missing := [name for name in (source, target) if not (Path(data) / f"{name}.nii.gz").exists()]:
-            print(f"skipped: {title}: {Path(data) / missing[0]}.nii.gz does not exist")
-            continue
-        pair = Pair.read(Path(data), source, target)
-        same = title.startswith("L067")
-        fellows = [(a, b) for name, a, b in PAIRS if same and name != title and name.startswith("L067")]
-        others = [Pair.read(Path(data), a, b) for a, b in fellows if (Path(data) / f"{a}.nii.gz").exists()]
+    for title, _, pair, others in existing(Path(data), words):
         for name, make, judged in methods(pair, others):
             if not any(word in name for word in wanted):
                 continue

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmarks.real_pairs import GAUSSIANS, blurred
+from benchmarks.pairs import GAUSSIANS, blurred
 from bundle.evaluation.metrics import whole_and_body
 from bundle.images import Volume
 from bundle.scanner import RADIUS, SHARP, SOFT, Kernel, acquire, find_kernel, matched

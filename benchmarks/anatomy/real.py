@@ -7,12 +7,9 @@ of the target. Nothing is fitted to voxels that are evaluated.
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,79 +18,18 @@ from torch import Tensor
 
 from benchmarks.anatomy.regions import BANDS, NAMES, gains, patches, shifts, tissues
 from benchmarks.anatomy.texture import CO_OCCURRENCE, FEATURES, FIRST_ORDER, concordance, table
-from benchmarks.anatomy.translate import OURS, SOURCE, saved, translated
+from benchmarks.anatomy.translate import OURS, SOURCE
 from benchmarks.check_input import NO_CHEST
-from benchmarks.real_pairs import GAUSSIANS, PAIRS, Pair, blurred, by_default, elsewhere
+from benchmarks.inference import calibration, joined, reference, translated
+from benchmarks.pairs import GAUSSIANS, Pair, blurred, existing, folds
+from benchmarks.real_pairs import by_default, elsewhere
 from bundle.evaluation.metrics import body_mask
-from bundle.scanner import Transfer, calibrate, find_transfer
-from bundle.scanner.kernels import Kernels, as_json
+from bundle.scanner import find_transfer
 
 SQUARE = 11.0  # mm: side of the squares whose features are compared
 MOST = 250  # largest number of squares per tissue
 FEWEST = 20  # smallest number of squares for a concordance
 KINDS = ("lung", "soft tissue")
-
-
-@dataclass(frozen=True)
-class Fold:
-    """The evaluated part of a pair, and the data that may be used for fitting.
-
-    Args:
-        judged: mask of the evaluated voxels, `(x, y, z)`, boolean.
-        slices: pairs to calibrate on, as for `bundle.scanner.calibrate`.
-        references: soft images, `(x, y, z)`; none if there is no other slice.
-    """
-
-    judged: Tensor
-    slices: list[tuple[Tensor, Tensor, Tensor | None]]
-    references: list[Tensor]
-
-
-def folds(pair: Pair, others: Sequence[Pair]) -> list[Fold]:
-    """Return the parts of a pair: all of it if there are other pairs, else halves of its slices or its single slice."""
-    every, depth = torch.ones(pair.source.shape, dtype=torch.bool), pair.source.shape[2]
-    if others:
-        slices = [each for other in others for each in other.slices()]
-        return [Fold(every, slices, [other.target for other in others])]
-    if depth > 1:
-        halves = pair.part(0, depth // 2), pair.part(depth // 2, depth)
-        first = every.clone()
-        first[..., depth // 2 :] = False
-        return [
-            Fold(judged, other.slices(), [other.target])
-            for judged, other in zip((first, ~first), halves[::-1], strict=True)
-        ]
-    left = torch.zeros(pair.source.shape[:2], dtype=torch.bool)
-    left[: len(left) // 2] = True
-    return [Fold(use[..., None], pair.slices(~use), []) for use in (left, ~left)]
-
-
-def joined(pair: Pair, parts: Sequence[Fold], keys: Callable[[Fold, Path], dict[str, Any]]) -> Tensor:
-    """Translate a pair's source once for each part, with the part's keys, and join the evaluated voxels."""
-    out = torch.zeros_like(pair.source)
-    for part in parts:
-        with tempfile.TemporaryDirectory() as folder:
-            result = translated(pair.source, pair.spacing, **keys(part, Path(folder)))
-        out = torch.where(part.judged, result, out)
-    return out
-
-
-def calibration(pair: Pair, part: Fold, folder: Path) -> dict[str, Any]:
-    """Return the keys for translating by a conversion that is fitted to a part's slices."""
-    fitted = calibrate(part.slices, pair.spacing)
-    named = tuple(Transfer((0.0, 1.0), (1.0, 1.0), name=name) for name in ("sharp", "soft"))
-    path = folder / "kernels.json"
-    path.write_text(as_json(Kernels(named, (("sharp", "soft", fitted),))), encoding="utf-8")
-    return {"source_kernel": str(path), "target_kernel": str(path)}
-
-
-def reference(pair: Pair, part: Fold, folder: Path) -> dict[str, Any]:
-    """Return the keys for translating to the kernel of a part's references."""
-    target = folder / "reference"
-    target.mkdir()
-    for k, image in enumerate(part.references):
-        saved(image, pair.spacing, target / f"{k}.nii")
-    return {"target_kernel": str(target)}
 
 
 def results(pair: Pair, others: Sequence[Pair]) -> Iterator[tuple[str, Tensor]]:
@@ -106,9 +42,9 @@ def results(pair: Pair, others: Sequence[Pair]) -> Iterator[tuple[str, Tensor]]:
         yield "default, without networks", plain
     yield f"{OURS}, default", translated(pair.source, pair.spacing)
     if all(any(find_transfer(each, pair.spacing) for each in part.references) for part in parts):
-        yield f"{OURS}, reference", joined(pair, parts, partial(reference, pair))
+        yield f"{OURS}, reference", joined(pair, parts, partial(reference, pair.spacing))
     yield "calibrated elsewhere, without networks", elsewhere(pair, others, levels=True)
-    yield f"{OURS}, calibrated elsewhere", joined(pair, parts, partial(calibration, pair))
+    yield f"{OURS}, calibrated elsewhere", joined(pair, parts, partial(calibration, pair.spacing))
 
 
 def squares(mask: np.ndarray, side: int) -> list[tuple[int, int, int]]:
@@ -153,21 +89,13 @@ def main(data: str, only: str | Sequence[str] = "") -> None:
     """Print a table for each pair, then the mean concordance of each feature over the pairs.
 
     Args:
-        data: folder of the pairs, see `benchmarks.real_pairs`.
+        data: folder of the pairs, see `benchmarks.pairs`.
         only: words; pairs whose title contains none of them are left out.
     """
     words = [only] if isinstance(only, str) else list(only)
     every: dict[str, dict[str, list[np.ndarray]]] = {}
     heads = [*NAMES, *(f"{low:g} to {high:g} /mm" for low, high in BANDS), *(f"CCC {kind}" for kind in KINDS)]
-    for title, source, target in PAIRS:
-        if not any(word in title for word in words):
-            continue
-        if missing := [name for name in (source, target) if not Path(data, f"{name}.nii.gz").exists()]:
-            print(f"skipped: {title}: {Path(data, missing[0])}.nii.gz does not exist")
-            continue
-        pair = Pair.read(Path(data), source, target)
-        fellows = [(a, b) for name, a, b in PAIRS if title.startswith("L067") and name != title and "L067" in name]
-        others = [Pair.read(Path(data), a, b) for a, b in fellows if Path(data, f"{a}.nii.gz").exists()]
+    for title, source, pair, others in existing(Path(data), words):
         print(f"\n{title}\n")
         rows = list(judge(pair, others, not Path(source).name.startswith(NO_CHEST)))
         print(f"\n| method | {' | '.join(heads)} |\n|---|{'---|' * len(heads)}")

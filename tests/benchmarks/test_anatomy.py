@@ -7,14 +7,16 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
+from benchmarks import pairs
 from benchmarks.anatomy import inserted, picture, real, scans
 from benchmarks.anatomy.half_maximum import measured
 from benchmarks.anatomy.objects import Ball, Rod, stamp
 from benchmarks.anatomy.observer import RING, centred, hotelling, matched_filter, radii
 from benchmarks.anatomy.regions import gains, patches, shifts, tissues
 from benchmarks.anatomy.texture import FEATURES, concordance, features
-from benchmarks.anatomy.translate import OURS, SOURCE, TRUTH, saved
-from benchmarks.real_pairs import GAUSSIANS
+from benchmarks.anatomy.translate import OURS, SOURCE, TRUTH
+from benchmarks.inference import saved
+from benchmarks.pairs import GAUSSIANS
 from bundle.examples.phantom import ThoraxPhantom
 from bundle.images import create
 from bundle.scanner import SHARP, SOFT, Kernel, acquire
@@ -181,7 +183,7 @@ def test_a_pair_has_a_row_for_each_method_and_calibration_is_nearest(tmp_path, m
         ("soft", "sharp"), acquire(with_border(voxels), SPACING, (SOFT, SHARP), 60.0, 0), strict=True
     ):
         saved(image, SPACING, tmp_path / f"{name}.nii.gz")
-    monkeypatch.setattr(real, "PAIRS", [("one", "sharp", "soft"), ("other", "nothing", "here")])
+    monkeypatch.setattr(pairs, "PAIRS", [("one", "sharp", "soft"), ("other", "nothing", "here")])
     monkeypatch.setattr(real, "MOST", 30)
     real.main(str(tmp_path))
     printed = capsys.readouterr().out

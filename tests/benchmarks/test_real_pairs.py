@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks import catalogue, real_pairs, simulated_kernels
+from benchmarks import catalogue, pairs, real_pairs, simulated_kernels
 from bundle.images import create_image, held
 from bundle.scanner import SHARP, SOFT
 from bundle.scanner.kernels import read_kernels
@@ -24,8 +24,9 @@ def data(tmp_path_factory):
     return folder
 
 
+@pytest.mark.bench
 def test_the_table_has_a_row_for_each_method(data, monkeypatch, capsys):
-    monkeypatch.setattr(real_pairs, "PAIRS", [("one", *FILES), ("other", "nothing", "here")])
+    monkeypatch.setattr(pairs, "PAIRS", [("one", *FILES), ("other", "nothing", "here")])
     real_pairs.main(str(data))
     printed = capsys.readouterr().out
     assert "skipped: other: " in printed
@@ -34,11 +35,14 @@ def test_the_table_has_a_row_for_each_method(data, monkeypatch, capsys):
     assert set(rows) - set(ssim) == {"one, band energies, the same reference"}  # a cylinder has no lungs
     assert ssim["one, source"] < ssim["one, Gaussian of 0.85 px"] < ssim["one, calibrated elsewhere, filter and levels"]
     assert ssim["one, found, reference the first half, on the second"] > ssim["one, source, second half"]
+    for title in ("found, to the default target", "calibrated elsewhere, filter and levels"):
+        filtered, whole = (rows[f"one, {title}{end}"] for end in ("", ", and the networks"))
+        assert whole != filtered and float(whole[0]) == pytest.approx(float(filtered[0]), abs=0.02)
 
 
 def test_the_catalogue_is_made_of_pairs(data, tmp_path, monkeypatch):
-    pairs = [("Maker", "sharp", "soft", [FILES], "a cylinder")]
-    monkeypatch.setattr(catalogue, "PAIRS", pairs)
+    measured = [("Maker", "sharp", "soft", [FILES], "a cylinder")]
+    monkeypatch.setattr(catalogue, "PAIRS", measured)
     catalogue.main(str(data), str(tmp_path / "kernels.json"))
     found = read_kernels(tmp_path / "kernels.json")
     assert found.names() == "sharp, soft" and all("a cylinder" in kernel.source for kernel in found.kernels)
@@ -51,5 +55,5 @@ def test_simulated_kernels_are_undone_better_than_by_nothing(data, capsys):
     simulated_kernels.main(str(data / "one_SOFT.nii.gz"))
     rows = [row.split("|")[1:] for row in capsys.readouterr().out.splitlines() if row.startswith("| mean")]
     ssim = {cells[0].strip(): float(cells[1]) for cells in rows}
-    assert len(ssim) == 1 + len(real_pairs.GAUSSIANS)
+    assert len(ssim) == 1 + len(pairs.GAUSSIANS)
     assert ssim["mean, found"] > min(ssim.values())
