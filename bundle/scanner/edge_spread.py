@@ -95,9 +95,10 @@ class EdgeSpread:
         groups = np.flatnonzero(self.count.sum(1))
         if self.profiles < FEWEST or len(groups) < 2:
             return None
-        gains = _gains(self.total.sum(0), self.count.sum(0))
+        (gains,) = _gains(self.total.sum(0, keepdims=True), self.count.sum(0, keepdims=True))
         draws = np.random.default_rng(seed).choice(groups, (RESAMPLES, len(groups)))
-        samples = np.stack([_gains(self.total[draw].sum(0), self.count[draw].sum(0)) for draw in draws])
+        parts = np.array_split(draws, RESAMPLES // 20)
+        samples = np.concatenate([_gains(self.total[part].sum(1), self.count[part].sum(1)) for part in parts])
         deviations = np.sqrt(np.mean((samples - gains) ** 2, 0))
         gains = np.sqrt(np.maximum(gains**2 - deviations**2, 0))  # remove the bias, as noise has a positive modulus
         gains = _continued(gains, deviations)
@@ -211,26 +212,34 @@ def _profiles(
 
 
 def _gains(total: np.ndarray, count: np.ndarray) -> np.ndarray:
-    """Return the modulus of the transfer function at the knots, 1 at 0, from the sums of the profiles.
+    """Return the modulus of each transfer function at the knots, 1 at 0, from `(n, positions)` sums of the profiles.
 
     A sharp kernel undershoots in the air next to the skin, and the scanner clips that at -1024 HU. As a kernel has zero
     phase, its edge spread undershoots air by as much as it overshoots tissue. The clipped part is therefore predicted
     from the current estimate of the kernel and added, iteratively.
     """
-    at, filled = (_EDGES[:-1] + _EDGES[1:]) / 2, count > 0
-    mean = np.interp(at, at[filled], total[filled] / count[filled])
+    at = (_EDGES[:-1] + _EDGES[1:]) / 2
+    means = zip(total, count, count > 0, strict=True)
+    mean = np.stack([np.interp(at, at[filled], values[filled] / of[filled]) for values, of, filled in means])
     window = np.exp(-((np.abs((at[:-1] + at[1:]) / 2) / 8) ** 6))
-    air, missing = mean[at < -8].mean(), np.zeros_like(mean)
-    near = (at > -6) & (at < 0)
+    near, air = (at > -6) & (at < 0), mean[:, : np.count_nonzero(at < -8)].mean(1, keepdims=True)
+    outside = (np.arange(PADDED // 2 + 1) + 0.5 - PADDED // 2) * STEP
+    spectrum, clipped = np.zeros((len(mean), PADDED // 2 + 1)), np.arange(len(mean))
+    whole = mean.copy()
     for _ in range(UNDERSHOOTS):
-        line = np.diff(mean + missing) / STEP * window
-        spectrum = np.abs(np.fft.rfft(line, PADDED))
-        even = np.fft.fftshift(np.fft.irfft(spectrum))
-        edge = air + np.interp(at, (np.arange(PADDED) + 0.5 - PADDED // 2) * STEP, np.cumsum(even) * STEP)
-        missing = np.where(near, np.minimum(edge - FLOOR, 0), 0)
-        if not missing.any():
+        line = np.diff(whole[clipped]) / STEP * window
+        spectrum[clipped] = seen = np.abs(np.fft.rfft(line, PADDED))
+        even = np.fft.irfft(seen)
+        rise = np.cumsum(np.concatenate([even[:, PADDED // 2 :], even[:, :1]], 1), 1) * STEP
+        edge = air[clipped] + np.stack([np.interp(at[near], outside, row) for row in rise])
+        missing = np.minimum(edge - FLOOR, 0)
+        undershot = missing.any(1)
+        clipped = clipped[undershot]
+        if not len(clipped):
             break
-    return np.interp(KNOTS, np.fft.rfftfreq(PADDED, STEP), spectrum / spectrum[0])
+        whole[np.ix_(clipped, near)] = mean[np.ix_(clipped, near)] + missing[undershot]
+    known = np.fft.rfftfreq(PADDED, STEP)
+    return np.stack([np.interp(KNOTS, known, row / row[0]) for row in spectrum])
 
 
 def _continued(gains: np.ndarray, deviations: np.ndarray) -> np.ndarray:

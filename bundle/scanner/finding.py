@@ -180,25 +180,22 @@ def _misfit_of_noise(noise: FlatNoise) -> Misfit:
     frequency, power = frequencies(noise.spacing, size=SIDE), noise.mean()
     use = (frequency > ANATOMY[0]) & (frequency < HIGHEST / max(noise.spacing))
     target, weight = power[use].log(), 1 / frequency[use].sqrt()
-    rounding, before = math.prod(noise.spacing) / 12, _folded(noise.spacing)[:, use.ravel()]
+    modelled = _noise_power(noise.spacing, use.ravel())
 
     def misfit(numbers: Sequence[float]) -> np.ndarray:
-        model = (before * _kernel(numbers).transfer(before) ** 2).sum(0) * math.exp(numbers[5]) + rounding
-        return np.asarray((model.log() - target) * weight)
+        return np.asarray((modelled(numbers).log() - target) * weight)
 
     return misfit
 
 
 def _misfit_of_rings(noise: FlatNoise, mean: Tensor) -> Misfit:
     """Return the misfit of the noise when there is an edge, in rings above the frequencies of anatomy."""
-    told, before = (mean @ noise.mean().ravel()).log(), _folded(noise.spacing)
-    rounding = math.prod(noise.spacing) / 12
+    told, modelled = (mean @ noise.mean().ravel()).log(), _noise_power(noise.spacing)
     leaked = LEAKAGE * (told.max() / 2 - told / 2).exp()
     known = 1 / (2 * torch.hypot(torch.full_like(leaked, ERROR), leaked))
 
     def misfit(numbers: Sequence[float]) -> np.ndarray:
-        power = (before * _kernel(numbers).transfer(before) ** 2).sum(0) * math.exp(numbers[5]) + rounding
-        return np.asarray(((mean @ power).log() - told) * known)
+        return np.asarray(((mean @ modelled(numbers)).log() - told) * known)
 
     return misfit
 
@@ -217,9 +214,16 @@ def _misfit_of_edge(edge: Transfer) -> Misfit:
     return misfit
 
 
-def _folded(spacing: Sequence[float]) -> Tensor:
-    """Return the frequencies on the grid of a patch, and those aliased onto them, `(9, SIDE * SIDE)`."""
-    return torch.stack([frequencies(spacing, turn, SIDE).ravel() for turn in TURNS])
+def _noise_power(spacing: Sequence[float], use: Tensor | slice = slice(None)) -> Callable[[Sequence[float]], Tensor]:
+    """Return the model of the noise power: on the grid of a patch, with what is aliased onto it and the rounding."""
+    folded = torch.stack([frequencies(spacing, turn, SIDE).ravel() for turn in TURNS])
+    before, at = folded[:, use].unique(return_inverse=True)  # of square pixels, most frequencies are there eight times
+    rounding = math.prod(spacing) / 12
+
+    def power(numbers: Sequence[float]) -> Tensor:
+        return (before * _kernel(numbers).transfer(before) ** 2)[at].sum(0) * math.exp(numbers[5]) + rounding
+
+    return power
 
 
 def _usual(numbers: Sequence[float]) -> tuple[float, ...]:
