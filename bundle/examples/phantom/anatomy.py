@@ -142,14 +142,17 @@ def tree(
     follow Murray's law (a parent's radius cubed is the sum of its children's), from ``leaf`` at the ends up to
     ``trunk`` mm.
     """
-    nodes, parent, path = list(root), [max(i - 1, 0) for i in range(len(root))], [0.0] * len(root)
+    count, parent = len(root), [max(i - 1, 0) for i in range(len(root))]
+    nodes, path = np.zeros((count + 2 * len(ends), 3)), np.zeros(count + 2 * len(ends))
+    nodes[:count] = root
     for end in ends[np.argsort(((ends - root[-1]) ** 2).sum(1))]:
-        near = int(np.argmin(np.sqrt(((np.array(nodes) - end) ** 2).sum(1)) + 0.35 * np.array(path)))
+        near = int(np.argmin(np.sqrt(((nodes[:count] - end) ** 2).sum(1)) + 0.35 * path[:count]))
         way = end - nodes[near]
         length = float(np.linalg.norm(way))
-        nodes += [nodes[near] + way / 2 + rng.normal(0, 0.08, 3) * length, end]
-        parent += [near, len(nodes) - 2]
-        path += [path[near] + length / 2, path[near] + length]
+        nodes[count : count + 2] = nodes[near] + way / 2 + rng.normal(0, 0.08, 3) * length, end
+        path[count : count + 2] = path[near] + length / 2, path[near] + length
+        parent += [near, count]
+        count += 2
     cube = np.zeros(len(nodes))
     for i in range(len(nodes) - 1, 0, -1):
         cube[i] = max(cube[i], leaf**3)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -94,15 +95,64 @@ class Tube:
     def cover(self, grid: Sequence[np.ndarray], voxel: Sequence[float]) -> np.ndarray:
         """Return the filled fraction of each voxel, 0 to 1; for the arguments see `Ellipsoid.cover`."""
         way = [np.float32(e - s) for s, e in zip(self.start, self.end, strict=True)]
-        x, y, z = (axis - np.float32(s) for axis, s in zip(grid, self.start, strict=True))
-        length2 = np.float32(sum(float(w) ** 2 for w in way)) + TINY
-        t = np.clip((x * way[0] + y * way[1] + z * way[2]) / length2, 0, 1)
-        x, y, z = x - t * way[0], y - t * way[1], z - t * way[2]
-        distance = np.sqrt(x * x + y * y + z * z) + TINY
-        width = sum(np.abs(d) / distance * np.float32(side) for d, side in zip((x, y, z), voxel, strict=True))
-        width = np.maximum(width, np.float32(min(voxel)))
-        radius = np.float32(self.radii[0]) + t * np.float32(self.radii[1] - self.radii[0])
-        return np.clip(np.float32(0.5) - (distance - radius) / width, 0, 1) * np.clip(2 * radius / width, 0, 1)
+        offsets = [axis - np.float32(s) for axis, s in zip(grid, self.start, strict=True)]
+        radius, change = np.float32(self.radii[0]), np.float32(self.radii[1] - self.radii[0])
+        return _filled_by_tube(offsets, way, (radius, change), voxel)
+
+
+def _filled_by_tube(
+    offsets: Sequence[np.ndarray], way: Sequence[Any], radii: tuple[Any, Any], voxel: Sequence[float]
+) -> np.ndarray:
+    """Return the fraction of voxels filled by tubes, each of one tube or each voxel of its own; all float32.
+
+    Args:
+        offsets: x, y and z of the voxels from the start of the tube, in mm.
+        way: x, y and z from there to its end.
+        radii: radius at the start, and how much it changes on the way.
+        voxel: sides of a voxel in mm.
+    """
+    x, y, z = offsets
+    squares = [np.float64(w) ** 2 for w in way]
+    length2 = np.float32(squares[0] + squares[1] + squares[2]) + TINY
+    t = _between_0_and_1((x * way[0] + y * way[1] + z * way[2]) / length2)
+    x, y, z = x - t * way[0], y - t * way[1], z - t * way[2]
+    distance = np.sqrt(x * x + y * y + z * z) + TINY
+    width = sum(np.abs(d) / distance * np.float32(side) for d, side in zip((x, y, z), voxel, strict=True))
+    width = np.maximum(width, np.float32(min(voxel)))
+    radius = radii[0] + t * radii[1]
+    return _between_0_and_1(np.float32(0.5) - (distance - radius) / width) * _between_0_and_1(2 * radius / width)
+
+
+def covers(
+    tubes: Sequence[Tube], grid: Sequence[np.ndarray], start: np.ndarray, stop: np.ndarray, voxel: Sequence[float]
+) -> list[np.ndarray]:
+    """Return `Tube.cover` of many small windows of one grid, bit for bit, which takes less time than one by one.
+
+    Args:
+        tubes: the tubes.
+        grid: x, y and z of the whole grid in mm, float32.
+        start: first voxel of each tube's window, `(n, 3)`.
+        stop: voxel after its last, `(n, 3)`.
+        voxel: sides of a voxel in mm.
+    """
+    if not tubes:
+        return []
+    sides = stop - start
+    counts = sides.prod(1)
+    ends = counts.cumsum()
+    each = np.repeat(np.arange(len(tubes)), counts)  # the tube of each voxel of all windows, one window after the other
+    place, z = np.divmod(np.arange(len(each)) - (ends - counts)[each], sides[each, 2])
+    x, y = np.divmod(place, sides[each, 1])
+    first, last, radii = (np.array([getattr(tube, name) for tube in tubes]) for name in ("start", "end", "radii"))
+    begin, way, change = (of.astype(np.float32) for of in (first, last - first, radii[:, 1] - radii[:, 0]))
+    at = (start[each, dim] + axis for dim, axis in enumerate((x, y, z)))
+    offsets = [axis.ravel()[index] - begin[each, dim] for dim, (axis, index) in enumerate(zip(grid, at, strict=True))]
+    filled = _filled_by_tube(offsets, list(way[each].T), (radii[each, 0].astype(np.float32), change[each]), voxel)
+    return [part.reshape(side) for part, side in zip(np.split(filled, ends[:-1]), sides, strict=True)]
+
+
+def _between_0_and_1(values: np.ndarray) -> np.ndarray:
+    return np.minimum(np.maximum(values, 0), 1)  # as np.clip, which takes longer to begin
 
 
 Body = Ellipsoid | Tube

@@ -6,20 +6,30 @@ array:  axis 0 to the patient's left, axis 1 to the back, axis 2 to the head; it
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 import numpy as np
 from bundle.examples.phantom.anatomy import FIELD_MM, thorax
-from bundle.examples.phantom.bodies import Body, Ellipsoid
+from bundle.examples.phantom.bodies import Body, Ellipsoid, Tube, covers
 from bundle.examples.phantom.grain import along, sharp_noise, texture
 from bundle.scanner import HU_RANGE
 
 BACKGROUND = -1000  # HU, air
 GRAVITY = 0.35  # HU/mm, increase of lung density towards the back
 TEXTURES = ((14.0, 14.0), (4.0, 16.0))  # texture of lung tissue: size in mm, strength in HU
+SMALL = 1024  # voxels of the largest window of a tube that is computed together with others
+TOGETHER = 256  # most bodies whose windows are computed together
 
 
 Bounds = Sequence[tuple[int, int]]
+
+
+@lru_cache(maxsize=4)
+def _anatomy(seed: int) -> tuple[list[Body], np.ndarray]:
+    """Return the bodies and their boxes in mm, `(n, 2, 3)`; phantoms of one seed share them."""
+    bodies = thorax(seed)
+    return bodies, np.array([body.box for body in bodies])
 
 
 class ThoraxPhantom:
@@ -66,8 +76,8 @@ class ThoraxPhantom:
         self.seed, self.noise = int(seed), float(noise)
         # a 2D phantom is painted as a volume of one slice
         self._shape, self._spacing = (*self.shape, 1)[:3], (*self.spacing, self.spacing[0])[:3]
-        self._bodies = thorax(self.seed)
-        self._extents = np.array([self._extent(body) for body in self._bodies])
+        self._bodies, boxes = _anatomy(self.seed)
+        self._extents = self._reach(boxes)
 
     @property
     def affine(self) -> np.ndarray:
@@ -99,13 +109,31 @@ class ThoraxPhantom:
         """Paint all bodies that reach into the window onto its ``values``."""
         low, high = np.array(bounds).T
         reached = (self._extents[:, 0] < high) & (self._extents[:, 1] > low)
-        for i in np.flatnonzero(reached.all(1)):
-            start, stop = np.maximum(self._extents[i, 0], low), np.minimum(self._extents[i, 1], high)
-            axes = [self._position(dim, *span) for dim, span in enumerate(zip(start, stop, strict=True))]
-            grid = [along(axis.astype(np.float32), dim, 3) for dim, axis in enumerate(axes)]
-            cover = self._bodies[i].cover(grid, self._spacing)
-            view = values[tuple(slice(a, b) for a, b in zip(start - low, stop - low, strict=True))]
-            view += cover * (self._filling(self._bodies[i], axes) - view)
+        axes = [self._position(dim, *span) for dim, span in enumerate(bounds)]
+        grid = [along(axis.astype(np.float32), dim, 3) for dim, axis in enumerate(axes)]
+        at = np.flatnonzero(reached.all(1))
+        for first in range(0, len(at), TOGETHER):
+            some = at[first : first + TOGETHER]
+            start, stop = np.maximum(self._extents[some, 0], low) - low, np.minimum(self._extents[some, 1], high) - low
+            for body, cover, window in self._covers([self._bodies[i] for i in some], grid, start, stop):
+                view = values[window]
+                spans = [axis[part] for axis, part in zip(axes, window, strict=True)]
+                view += cover * (self._filling(body, spans) - view)
+
+    def _covers(
+        self, bodies: Sequence[Body], grid: Sequence[np.ndarray], start: np.ndarray, stop: np.ndarray
+    ) -> Iterator[tuple[Body, np.ndarray, tuple[slice, ...]]]:
+        """Yield bodies with the filled fraction of each voxel of their windows, and the windows."""
+        small = np.array([isinstance(body, Tube) for body in bodies]) & ((stop - start).prod(1) <= SMALL)
+        tubes = [body for body, is_small in zip(bodies, small, strict=True) if is_small and isinstance(body, Tube)]
+        together = iter(covers(tubes, grid, start[small], stop[small], self._spacing))
+        for body, is_small, begin, end in zip(bodies, small, start.tolist(), stop.tolist(), strict=True):
+            window = tuple(map(slice, begin, end))
+            if is_small:
+                yield body, next(together), window
+            else:
+                part = [axis[(window[dim], ...)] for dim, axis in enumerate(grid)]
+                yield body, body.cover(part, self._spacing), window
 
     def _filling(self, body: Body, axes: Sequence[np.ndarray]) -> np.ndarray:
         """Return the HU of a body at positions ``axes`` (mm); lungs have texture and are denser at the back."""
@@ -120,10 +148,10 @@ class ThoraxPhantom:
         """Return the positions in mm of the voxels from ``start`` to ``stop`` along an axis."""
         return (np.arange(start, stop) - (self._shape[dim] - 1) / 2) * self._spacing[dim]
 
-    def _extent(self, body: Body) -> np.ndarray:
-        """Return start and stop of the voxels that a body can touch, per axis; `(2, 3)`."""
-        first, last = body.box / np.array(self._spacing) + (np.array(self._shape) - 1) / 2
-        return np.clip([np.floor(first) - 1, np.ceil(last) + 2], 0, self._shape).astype(int)
+    def _reach(self, boxes: np.ndarray) -> np.ndarray:
+        """Return start and stop of the voxels that bodies in boxes can touch, per axis; `(n, 2, 3)`."""
+        first, last = (boxes / np.array(self._spacing) + (np.array(self._shape) - 1) / 2).transpose(1, 0, 2)
+        return np.clip(np.stack([np.floor(first) - 1, np.ceil(last) + 2], 1), 0, self._shape).astype(int)
 
     def _bounds(self, window: object) -> tuple[list[tuple[int, int]], list[bool]]:
         """Return start and stop along each axis, and whether an integer drops the axis."""
