@@ -1,6 +1,8 @@
 """What every test may ask for."""
 
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from typing import Any
 
 import pytest
 import torch
@@ -22,3 +24,43 @@ def spatial_dims(request: pytest.FixtureRequest) -> int:
 @pytest.fixture(autouse=True)
 def seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def found_once() -> Iterator[None]:
+    """Found out once a session, not for every config: how far a network of one structure reaches, and MONAI's classes.
+
+    The reach does not depend on the weights; what measures it is tested by itself.
+    """
+    from monai.bundle.config_item import ComponentLocator
+
+    from bundle.cascade import cascade
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("measure_reach", "measure_strided_reach"):
+            patch.setattr(cascade, name, kept(getattr(cascade, name), structure))
+        name = "_find_classes_or_functions"
+        patch.setattr(ComponentLocator, name, kept(getattr(ComponentLocator, name), type))
+        yield
+
+
+def kept(function: Callable[..., Any], about: Callable[[Any], object]) -> Callable[..., Any]:
+    """A function that keeps its results, by what is told about its first argument, and by the others."""
+    results: dict[str, Any] = {}
+
+    def known(first: Any, *others: Any) -> Any:
+        key = repr((about(first), others))
+        if key not in results:
+            results[key] = function(first, *others)
+        return results[key]
+
+    return known
+
+
+def structure(network: torch.nn.Module) -> list[object]:
+    """The modules of a network with all their settings, and the shapes of its weights."""
+    modules: list[object] = [
+        (type(module), [(name, value) for name, value in vars(module).items() if not name.startswith("_")])
+        for module in network.modules()
+    ]
+    return [network, *modules, *[(name, weights.shape) for name, weights in network.state_dict().items()]]
