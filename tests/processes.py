@@ -7,9 +7,11 @@ import atexit
 import multiprocessing
 import os
 import runpy
+import socket
 import sys
 import tempfile
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from subprocess import CompletedProcess, TimeoutExpired
 from typing import Any
@@ -100,6 +102,32 @@ def ran(
             raise TimeoutExpired([sys.executable, *words], seconds)
         out, err = (Path(path).read_text(encoding="utf-8") for path in streams)
     return CompletedProcess([sys.executable, *words], process.exitcode, out, err)
+
+
+def together(processes: int, *words: str, seconds: float = 300.0) -> list[CompletedProcess[str]]:
+    """What ``python -m WORDS...`` gives in processes as torchrun starts them, on a machine without a name.
+
+    Like `ran`, they have imported MONAI and the bundle already. For tests of what they do with each other; those of how
+    torchrun starts and ends them start it.
+
+    Args:
+        processes: how many, with the ranks from 0 on.
+        words: the module and its arguments.
+        seconds: after so many they are killed.
+    """
+    module, *rest = words
+    program = f"{NAMELESS}\nimport runpy\nrunpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(processes)}
+    shared |= {"LOCAL_WORLD_SIZE": str(processes), "CUDA_VISIBLE_DEVICES": ""}
+
+    def one(rank: int) -> CompletedProcess[str]:
+        variables = {**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}
+        return ran("-c", program, *rest, env=variables, seconds=seconds)
+
+    with ThreadPoolExecutor(processes) as threads:
+        return list(threads.map(one, range(processes)))
 
 
 def _run(words: tuple[str, ...], cwd: str, env: dict[str, str], streams: list[str]) -> None:

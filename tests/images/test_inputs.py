@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import subprocess
 import zipfile
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from bundle.images import ImageError
 from bundle.images.provenance import read_provenance
 from bundle.runtime.job import place_of
 from tests.dicom_series import write_series
-from tests.processes import DYING, nameless, ran, torchrun
+from tests.processes import DYING, ran, together
 from tests.results import results_in
 
 ROOT = Path(__file__).parents[2]
@@ -159,15 +158,14 @@ def test_a_killed_run_resumes_from_the_same_zip_and_leaves_nothing(tmp_path):
 def test_two_processes_share_what_is_unpacked(disc, tmp_path, streaming):
     """Once for both; each takes images of its own, or both make tiles of one."""
     pytest.importorskip("zarr", minversion="3", reason="streaming needs zarr 3, which needs Python 3.11")
-    command = [
-        *(*torchrun(2), "-m", "monai.bundle", "run", "inference"),
+    words = [
+        *("monai.bundle", "run", "inference"),
         *("--config_file", "['configs/inference.json','configs/multi_gpu_inference.json']"),
         *("--dataset_dir", f"{disc}.zip", "--output_dir", str(tmp_path / "out"), "--streaming", str(streaming)),
         *("--tile_size", "24", "--match_kernel", "False"),
     ]
-    environment = nameless(tmp_path / "nameless")
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment, timeout=600, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
+    ended = together(2, *words)
+    assert all(done.returncode == 0 for done in ended), [done.stderr[-3000:] for done in ended]
     assert len(contents(tmp_path / "out")) == 2 * SHAPE[2] + 1
     assert not list((tmp_path / "out").glob(".part*"))
 
