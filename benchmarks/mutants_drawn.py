@@ -103,12 +103,15 @@ def inner(node: ast.AST) -> Iterator[ast.AST]:
 def mutants_of(file: str) -> Iterator[Mutant]:
     """Yield all mutants of a file, in order of their positions."""
     source = (ROOT / file).read_text(encoding="utf-8")
+    lines = source.encode().splitlines(keepends=True)
     alike: Counter[tuple[str, str]] = Counter()
     for node in inner(ast.parse(source)):
         for place, changed in replaced(node):
-            before = " ".join((ast.get_source_segment(source, place) or "").split())
-            after = ast.unparse(ast.fix_missing_locations(changed))
             stop = int(place.end_lineno or 0), int(place.end_col_offset or 0)
+            whole = b"".join(lines[place.lineno - 1 : stop[0]])
+            piece = whole[place.col_offset : len(whole) - len(lines[stop[0] - 1]) + stop[1]]
+            before = " ".join(piece.decode().split())
+            after = ast.unparse(ast.fix_missing_locations(changed))
             yield Mutant(file, place.lineno, place.col_offset, *stop, before, after, alike[before, after])
             alike[before, after] += 1
 
