@@ -1,5 +1,7 @@
 """A kernel is found from the noise and the skin of a scan, each where it is right."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
@@ -28,9 +30,21 @@ from tests.scanner.test_edge_spread import SPACING, THICK, F, cylinder, tapered
 MILD = Kernel(0.6, 3.0, 0.2, 0.4)
 
 
+@cache
+def found_in(kernel, seed=0):
+    """What is found in a scan of a cylinder."""
+    return find_transfer(cylinder(kernel, seed=seed), SPACING)
+
+
+@pytest.fixture
+def resampled_once(monkeypatch):
+    """For tests that look at no deviations."""
+    monkeypatch.setattr("bundle.scanner.finding.RESAMPLES", 1)
+
+
 @pytest.mark.parametrize("kernel", [SOFT, SHARP, MILD], ids=["B40f", "B70f", "mild"])
 def test_both_together_are_right_within_10_percent(kernel):
-    found = find_transfer(cylinder(kernel), SPACING)
+    found = found_in(kernel)
     error = found.transfer(F) / kernel.transfer(F) - 1
     print(np.round(error.numpy(), 3))
     assert error.abs().max() < 0.1
@@ -50,7 +64,7 @@ def test_thick_slices_are_right_within_10_percent(kernel):
 
 @pytest.mark.parametrize("target", [SOFT, MILD], ids=["B40f", "mild"])
 def test_the_quotient_of_two_scans_is_that_of_their_kernels_and_never_sharpens(target):
-    sharp, soft = (find_transfer(cylinder(kernel, seed=seed), SPACING) for seed, kernel in enumerate((SHARP, target)))
+    sharp, soft = found_in(SHARP, seed=1), found_in(target)
     wanted = target.transfer(F) / SHARP.transfer(F)
     assert (quotient(soft, sharp).transfer(F) / wanted - 1).abs().max() < 0.1
     assert quotient(sharp, soft).transfer(F).max() <= 1
@@ -62,7 +76,7 @@ def test_deviations_of_the_fit_are_had_without_resampling(kernel):
     scan = cylinder(kernel)
     found, told = find_kernel_surely(scan, SPACING)
     assert found == find_kernel(scan, SPACING) and told.gains == pytest.approx(sampled(found, told.knots), abs=1e-9)
-    assert told.edge == find_transfer(scan, SPACING).edge
+    assert told.edge == found_in(kernel).edge
     error = (told.transfer(F) / kernel.transfer(F)).log().abs()
     relative = told.deviation(F) / told.transfer(F)
     assert (error < 3 * relative + 0.02).all() and relative.max() < 0.2
@@ -76,6 +90,7 @@ def test_what_the_dose_does_to_the_noise_does_not_count():
     assert (low.transfer(F) / high.transfer(F) - 1).abs().max() < 0.08
 
 
+@pytest.mark.usefixtures("resampled_once")
 def test_skin_that_is_oblique_to_the_only_slice_does_not_decide_on_the_kernel():
     """The edge is blurred as by a Gaussian, the noise is not: the height is the edge's, the shape the noise's."""
     scan = cylinder(SHARP, slices=1)
@@ -90,6 +105,7 @@ def test_skin_that_is_oblique_to_the_only_slice_does_not_decide_on_the_kernel():
     assert (together / wanted - 1).abs().max() < 0.2
 
 
+@pytest.mark.usefixtures("resampled_once")
 def test_without_skin_the_noise_tells_and_without_noise_the_skin():
     scan = cylinder(SHARP)
     edge, noise = edge_spread(scan, SPACING), flat_noise(scan, SPACING)
