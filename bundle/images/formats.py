@@ -18,6 +18,7 @@ from bundle.images.bit_depth import level_type
 from bundle.images.headers import references
 from bundle.images.image import ImageError, LazyImage, Opened, Window, Write, upright
 from bundle.images.isolated import is_isolated, open_isolated
+from bundle.runtime.files import EnoughError
 
 
 class Format(Protocol):
@@ -147,10 +148,6 @@ def create_image(path: str | Path, like: LazyImage, dtype: Any, derivation: Any 
         yield checked
 
 
-class _EnoughError(Exception):
-    """Raised to leave `create_image` before anything is written."""
-
-
 def check_creatable(path: str | Path, like: LazyImage, dtype: Any, derivation: Any = None) -> None:
     """Refuse what `create_image` would refuse, before anything is computed; takes its arguments and leaves no files.
 
@@ -159,8 +156,8 @@ def check_creatable(path: str | Path, like: LazyImage, dtype: Any, derivation: A
         ImageError: If the format is unknown, or cannot hold the image.
         NotWrittenError: If there is not enough disk space.
     """
-    with suppress(_EnoughError), create_image(path, like, dtype, derivation):
-        raise _EnoughError
+    with suppress(EnoughError), create_image(path, like, dtype, derivation):
+        raise EnoughError
 
 
 def check_not_source(path: Path, source: Path) -> None:

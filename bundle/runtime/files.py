@@ -48,6 +48,10 @@ class NotWrittenError(OSError):
     """A file or folder could not be written completely; nothing of it is left."""
 
 
+class EnoughError(Exception):
+    """Raised to leave `atomic` or `temporary_folder` on purpose, before any thread writes."""
+
+
 @contextmanager
 def sealing(seal: Callable[[Path], object]) -> Iterator[None]:
     """Call a function with the next file or folder that `atomic` writes, before it gets its name.
@@ -141,6 +145,9 @@ def temporary_folder(folder: Path, kind: str = "") -> Iterator[Path]:
         try:
             yield holder
             interrupted = False
+        except EnoughError:
+            interrupted = False
+            raise
         finally:
             remove_folder(holder, interrupted)
 
