@@ -1,6 +1,6 @@
 """What every test may ask for."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -44,12 +44,12 @@ def found_once() -> Iterator[None]:
         yield
 
 
-def kept(function: Callable[..., Any], about: Callable[[Any], object]) -> Callable[..., Any]:
+def kept(function: Callable[..., Any], about: Callable[[Any], Hashable]) -> Callable[..., Any]:
     """A function that keeps its results, by what is told about its first argument, and by the others."""
-    results: dict[str, Any] = {}
+    results: dict[Hashable, Any] = {}
 
     def known(first: Any, *others: Any) -> Any:
-        key = repr((about(first), others))
+        key = about(first), repr(others)
         if key not in results:
             results[key] = function(first, *others)
         return results[key]
@@ -57,10 +57,14 @@ def kept(function: Callable[..., Any], about: Callable[[Any], object]) -> Callab
     return known
 
 
-def structure(network: torch.nn.Module) -> list[object]:
-    """The modules of a network with all their settings, and the shapes of its weights."""
-    modules: list[object] = [
-        (type(module), [(name, value) for name, value in vars(module).items() if not name.startswith("_")])
+def structure(network: torch.nn.Module) -> Hashable:
+    """The modules of a network with all their settings, and the shapes of its weights.
+
+    The classes themselves are told, not their names: two tests may each define a network of one name.
+    """
+    settings = [
+        [(name, value) for name, value in vars(module).items() if not name.startswith("_")]
         for module in network.modules()
     ]
-    return [network, *modules, *[(name, weights.shape) for name, weights in network.state_dict().items()]]
+    weights = [(name, values.shape) for name, values in network.state_dict().items()]
+    return tuple(map(type, network.modules())), repr((network, settings, weights))
