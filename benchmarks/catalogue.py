@@ -2,12 +2,13 @@
 
     python -m benchmarks.catalogue DATA [--path bundle/scanner/kernels.json]
 
-For DATA see `benchmarks.pairs`. Each pair is calibrated as by the run id ``calibrating``; the soft kernel is found
-in the soft scan, and the sharp kernel is the soft one divided by the fitted gain. Of several pairs the first counts.
+For DATA see `benchmarks.pairs`. Each pair is calibrated as by the run id ``calibrating``; the sharp kernel is found in
+the sharp scan, and the soft kernel is the sharp one times the fitted gain. Of several pairs the first counts.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import fire
@@ -52,6 +53,16 @@ PAIRS = [
 
 
 @torch.no_grad()
+def measured(
+    data: Path, maker: str, first: str, second: str, files: Sequence[tuple[str, str]], about: str
+) -> tuple[tuple[Transfer, Transfer], Conversion]:
+    """Return both kernels of a pair, and the conversion between them; for the arguments see `PAIRS`."""
+    pairs = [tuple(Volume(data / f"{name}.nii.gz") for name in names) for names in files]
+    slices = [(a[..., z], b[..., z], None) for a, b in pairs for z in spread_slices(a.shape[2], SLICES // len(pairs))]
+    fitted = calibrate(slices, pairs[0][0].spacing, source=f"{first} and {second} of {about}")
+    return pair_of_kernels(pairs[0][0], [first, second], fitted.filter, maker, about), fitted
+
+
 def main(data: str, path: str = str(CATALOGUE)) -> None:
     """Write the catalogue.
 
@@ -62,13 +73,9 @@ def main(data: str, path: str = str(CATALOGUE)) -> None:
     kernels: dict[tuple[str, str], Transfer] = {}
     conversions: list[tuple[str, str, Conversion]] = []
     for maker, first, second, files, about in PAIRS:
-        pairs = [tuple(Volume(Path(data) / f"{name}.nii.gz") for name in names) for names in files]
-        slices = [
-            (a[..., z], b[..., z], None) for a, b in pairs for z in spread_slices(a.shape[2], SLICES // len(pairs))
-        ]
-        fitted = calibrate(slices, pairs[0][0].spacing, source=f"{first} and {second} of {about}")
+        found, fitted = measured(Path(data), maker, first, second, files, about)
         conversions.append((first, second, fitted))
-        for kernel in pair_of_kernels(pairs[0][1], [first, second], fitted.filter, maker, about):
+        for kernel in found:
             kernels.setdefault((maker, kernel.name), kernel)
         print(f"{maker} {first}, {second}: {about}", flush=True)
     with atomic(Path(path)) as part:

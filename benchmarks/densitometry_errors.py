@@ -54,7 +54,7 @@ from bundle.scanner import (
     found_transfer,
     matched,
 )
-from bundle.scanner.kernels import catalogue, quotient
+from bundle.scanner.kernels import catalogue, quotient, softening
 from bundle.scanner.uncertainty import fit_uncertainty, uncertainty
 from bundle.transforms.densitometry import pooled
 from bundle.transforms.density_interval import MEASURES, MULTIPLE, SPAN, deviations, measures, reach, varied_histograms
@@ -150,7 +150,8 @@ def to(pair: Pair, source: Transfer | None, target: Transfer | None) -> Made | N
     """Convert from one kernel to another as inference does; None if either is not known, or the target is sharper."""
     if source is None or target is None or is_sharper(quotient(target, source, MOST)):
         return None
-    return converted(pair.source, pair.spacing, Conversion(quotient(target, source))), uncertainty(source, target)
+    gain = softening(quotient(target, source, MOST), target)
+    return converted(pair.source, pair.spacing, Conversion(gain)), uncertainty(source, target)
 
 
 def by_default(pair: Pair) -> Made | None:

@@ -12,6 +12,7 @@ percentage points, those of the mean and the 15th percentile in HU, over the vox
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -21,15 +22,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks import catalogue
 from benchmarks.inference import calibration, joined, reference, translated
 from benchmarks.pairs import GAUSSIANS, Fold, InMemory, Pair, blurred, existing, folds
 from bundle.evaluation.methods import BandEnergies, reference_energies
 from bundle.evaluation.metrics import lung_mask, whole_and_body
 from bundle.scanner import Conversion, Transfer, calibrate, converted, find_kernel, find_transfer, frequencies, matched
 from bundle.scanner.filters import filter_taps, filtered, with_border
-from bundle.scanner.kernels import catalogue, quotient
+from bundle.scanner.kernels import Kernels, as_json, quotient, softening
+from bundle.transforms.kernel_choice import MOST
 
 LEAST_LUNG = 2000  # smallest number of lung voxels in a slice
+TARGET = "B30f"  # the only target kernel that two scanners show
 
 
 def scores(result: Tensor, target: Tensor) -> list[float]:
@@ -88,7 +92,9 @@ def normalized(source: Tensor, reference: Tensor, spacing: tuple[float, ...]) ->
 def to(source: Tensor, target: Transfer | None, spacing: Sequence[float]) -> Tensor | None:
     """Convert to a given kernel; the source's kernel is found in the scan. None if either is unknown."""
     kernel = find_transfer(source, spacing)
-    return converted(source, spacing, Conversion(quotient(target, kernel))) if kernel and target else None
+    if kernel is None or target is None:
+        return None
+    return converted(source, spacing, Conversion(softening(quotient(target, kernel, MOST), target)))
 
 
 def fixed(pair: Pair, where: str, judged: slice) -> Iterator[tuple[str, Callable[[], Tensor | None], slice]]:
@@ -98,8 +104,16 @@ def fixed(pair: Pair, where: str, judged: slice) -> Iterator[tuple[str, Callable
         yield f"Gaussian of {sigma:g} px{where}", partial(blurred, pair.source, sigma), judged
 
 
-def methods(pair: Pair, others: Sequence[Pair]) -> Iterator[tuple[str, Callable[[], Tensor | None], slice]]:
-    """Yield each method's title, the function that computes its result, and the evaluated slices."""
+def methods(
+    pair: Pair, others: Sequence[Pair], named: Kernels | None = None
+) -> Iterator[tuple[str, Callable[[], Tensor | None], slice]]:
+    """Yield each method's title, the function that computes its result, and the evaluated slices.
+
+    Args:
+        pair: source and target.
+        others: pairs of the same patient and kernels.
+        named: the target kernel, measured on another scanner and patient; None if there is none.
+    """
     depth, spacing = pair.source.shape[2], pair.spacing
     everything, second = slice(None), slice(depth // 2, None)
     yield from fixed(pair, "", everything)
@@ -118,11 +132,11 @@ def methods(pair: Pair, others: Sequence[Pair]) -> Iterator[tuple[str, Callable[
         yield title, lambda: found(half.source, soft, spacing), second
         yield f"{title}, and the networks", lambda: to_reference(half, soft), second
         yield "band energies, the same reference", lambda: normalized(half.source, soft, spacing), second
+    if named is not None:
+        title = "found, target B30f by name, as measured on another scanner"
+        yield title, lambda: to(pair.source, named.find(TARGET), spacing), everything
+        yield f"{title}, and the networks", lambda: to_named(pair, named), everything
     if others:
-        named = catalogue().find("B30f")  # measured on the chest, so on another scanner and patient
-        title = "found, target B30f by name"
-        yield title, lambda: to(pair.source, named, spacing), everything
-        yield f"{title}, and the networks", lambda: translated(pair.source, spacing, target_kernel="B30f"), everything
         title = "found, reference another slice"
         yield title, lambda: found(pair.source, others[0].target, spacing), everything
         yield f"{title}, and the networks", lambda: to_reference(pair, others[0].target), everything
@@ -134,6 +148,27 @@ def to_reference(pair: Pair, soft: Tensor) -> Tensor | None:
         return None
     every = Fold(torch.ones((1, 1, 1), dtype=torch.bool), [], [soft])
     return joined(pair, [every], partial(reference, pair.spacing))
+
+
+def to_named(pair: Pair, named: Kernels) -> Tensor:
+    """Translate a pair's source by the whole inference to the target kernel by name, from a user's catalogue."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "kernels.json")
+        path.write_text(as_json(named), encoding="utf-8")
+        keys = {"target_kernel": TARGET, "kernel_choice#catalogue": str(path)}
+        return translated(pair.source, pair.spacing, **keys)
+
+
+def measured_elsewhere(data: Path, title: str) -> Kernels | None:
+    """Return the target kernel of a pair as the catalogue measures it on another scanner; None if it is not there."""
+    if not title.endswith(f"-> {TARGET}"):
+        return None
+    maker, first, second, files, about = next(
+        each for each in catalogue.PAIRS if each[2] == TARGET and not title.startswith(Path(each[3][0][0]).name[:5])
+    )
+    if not all((data / f"{name}.nii.gz").exists() for names in files for name in names):
+        return None
+    return Kernels(catalogue.measured(data, maker, first, second, files, about)[0])
 
 
 def by_default(pair: Pair) -> Tensor | None:
@@ -155,7 +190,7 @@ def main(data: str, only: str | Sequence[str] = "", rows: str | Sequence[str] = 
     print("| pair, method | SSIM | MAE | SSIM in the body | MAE in the body | LAA-950 | mean | Perc15 |")
     print("|---|---|---|---|---|---|---|---|")
     for title, _, pair, others in existing(Path(data), words):
-        for name, make, judged in methods(pair, others):
+        for name, make, judged in methods(pair, others, measured_elsewhere(Path(data), title)):
             if not any(word in name for word in wanted):
                 continue
             result = make()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +124,9 @@ class Calibrating:
             )
         conversion = calibrate(Slices(source, target, numbers), source.spacing, source=about)
         _check_conversion(self.source, self.target, conversion)
-        found = self._kernels(target, names, conversion, about)
+        maker = self.manufacturer or str(target.image.meta.get("manufacturer", ""))
+        kernels = pair_of_kernels(source, names, conversion.filter, maker, about)
+        found = Kernels(kernels, ((names[0], names[1], conversion),))
         folder = Path(self.output_dir)
         with atomic(folder / "kernels.json") as path:
             path.write_text(as_json(found), encoding="utf-8")
@@ -135,16 +137,6 @@ class Calibrating:
 
     def _name(self, volume: Volume, name: str | None) -> str:
         return name or str(volume.image.meta.get("convolution_kernel", "")) or volume.path.name.split(".")[0]
-
-    def _kernels(self, target: Volume, names: list[str], conversion: Conversion, about: str) -> Kernels:
-        """Return both kernels: the soft one found from its skin edge and noise, the sharp one by dividing by the gain.
-
-        The soft scan is used because it has less noise, and its undershoot stays within what a scanner stores.
-        """
-        maker = self.manufacturer or str(target.image.meta.get("manufacturer", ""))
-        return Kernels(
-            pair_of_kernels(target, names, conversion.filter, maker, about), ((names[0], names[1], conversion),)
-        )
 
 
 def _check_pair(source: Volume, target: Volume, numbers: Sequence[int]) -> None:
@@ -187,37 +179,24 @@ def _check_conversion(source: Any, target: Any, conversion: Conversion) -> None:
 
 
 def pair_of_kernels(
-    target: Volume, names: list[str], gain: Transfer, manufacturer: str, about: str
+    source: Volume, names: list[str], gain: Transfer, manufacturer: str, about: str
 ) -> tuple[Transfer, Transfer]:
-    """Return the sharp and the soft kernel of a pair, from its soft scan and the fitted gain."""
-    found = find_transfer(target, target.spacing)
-    soft, way = found or SOFT, f"by {found.source}" if found else "a usual soft kernel"
-    ratio, base = (np.asarray(sampled(kernel, KNOTS)) for kernel in (gain, soft))
-    sharp = np.clip(base / np.maximum(ratio, LEAST_RATIO), LEAST, MOST)
-    sharp[0] = 1.0
-    known = found.deviations if found else ()
-    deviations = np.asarray(known or np.zeros(len(KNOTS))) / np.maximum(base, LEAST)
-    edges: list[tuple[float, ...]] = [(), ()]
-    if found and found.edge:
-        seen = np.clip(np.asarray(found.edge) / np.maximum(ratio, LEAST_RATIO), LEAST, MOST)
-        edges = [(1.0, *_tuple(seen)[1:]), found.edge]
-    first, second = (
-        Transfer(
-            KNOTS,
-            _tuple(values),
-            _tuple(values * deviations) if known else (),
-            manufacturer,
-            name,
-            f"{about}; {way}",
-            edge,
-        )
-        for name, values, edge in zip(names, (sharp, sharp * ratio), edges, strict=True)
-    )
-    return first, second
+    """Return the sharp and the soft kernel of a pair: the sharp one found in its scan, the soft one by the fitted gain.
 
-
-def _tuple(values: np.ndarray) -> tuple[float, ...]:
-    return tuple(float(value) for value in values)
+    Skin and noise do not show frequencies below 0.1 cycles/mm, where some soft kernels enhance; the gain does. And the
+    kernel of another scan that is converted to the soft one is found in the same way, so that what skin does to both is
+    the same.
+    """
+    found = find_transfer(source, source.spacing)
+    ratio = sampled(gain, KNOTS)
+    if found is None:
+        usual = (np.asarray(sampled(SOFT, KNOTS)) / np.maximum(ratio, LEAST_RATIO)).clip(LEAST, MOST)
+        found = Transfer(KNOTS, tuple(usual.tolist()), source="dividing a usual soft kernel by the gain")
+    about = f"{about}; by {found.source}"
+    sharp = replace(found, manufacturer=manufacturer, name=names[0], source=about)
+    told = (found.gains, found.deviations, found.edge)
+    gains, deviations, edge = (tuple(v * g for v, g in zip(each, ratio, strict=True)) if each else () for each in told)
+    return sharp, Transfer(KNOTS, gains, deviations, manufacturer, names[1], about, edge)
 
 
 def _score(slices: Slices, spacing: tuple[float, ...], conversion: Conversion | None) -> list[float]:

@@ -30,6 +30,7 @@ from bundle.scanner.transfer import Transfer, TransferFunction, sampled
 CATALOGUE = Path(__file__).with_name("kernels.json")
 VERSION = 1
 LEAST = 0.02  # smallest divisor in a quotient
+ENHANCED = 0.2  # cycles/mm: below, soft kernels may enhance; noise is weak there
 MOST_BYTES = 1 << 20
 MOST_ENTRIES = 1000
 MOST_NUMBERS = 256
@@ -157,11 +158,25 @@ def quotient(target: TransferFunction, source: TransferFunction, most: float = 1
 
     If both kernels have an ``edge``, the gain is the quotient of the edges, in which the spectrum of the skin cancels.
     """
-    edges = [np.asarray(getattr(kernel, "edge", ())) for kernel in (target, source)]
+    edges = [np.asarray(kernel.edge if isinstance(kernel, Transfer) else ()) for kernel in (target, source)]
     if not all(map(len, edges)):
         edges = [np.asarray(sampled(kernel, KNOTS)) for kernel in (target, source)]
     a, b = edges
     return Transfer(KNOTS, (1.0, *np.minimum(a / np.maximum(b, LEAST), most)[1:].tolist()))
+
+
+def softening(gain: TransferFunction, target: TransferFunction) -> Transfer:
+    """Return a gain limited to 1, so that noise is not amplified, except where the target kernel itself enhances.
+
+    Siemens' B10f and B30f enhance structures of a centimetre by 7 %, measured on two scanners.
+
+    Args:
+        gain: the gain that turns a kernel into the target.
+        target: the target kernel.
+    """
+    knots, gains, aims = np.asarray(KNOTS), *(np.asarray(sampled(each, KNOTS)) for each in (gain, target))
+    limited = np.where((knots < ENHANCED) & (aims > 1), gains, np.minimum(gains, 1))
+    return Transfer(KNOTS, tuple(limited.tolist()), source=getattr(gain, "source", ""))
 
 
 def _entry(kernel: Transfer) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from bundle.scanner import (
 )
 from bundle.scanner.edge_spread import KNOTS
 from bundle.scanner.finding import DISAGREEING, RESAMPLES
-from bundle.scanner.kernels import Kernels, catalogue, quotient, read_kernels
+from bundle.scanner.kernels import Kernels, catalogue, quotient, read_kernels, softening
 from bundle.scanner.uncertainty import fit_uncertainty, uncertainty
 from bundle.transforms.chosen import OWN, Chosen, described, shown, warnings_kept
 from bundle.transforms.references import content_of, reference_kernel
@@ -127,7 +127,7 @@ class KernelChoice:
         if direct := self._direct():
             first, second, calibrated = direct
             print(f"kernel: {calibrated.filter.source}")
-            conversion = self._checked(calibrated, "the calibrated target")
+            conversion = self._checked(calibrated, None, "the calibrated target")
             about = f"kernel converted from {first} to {second} ({OWN})"
             return Chosen(conversion, first, second, about, second, fit_uncertainty(calibrated.filter))
         with warnings_kept() as kept:
@@ -139,9 +139,10 @@ class KernelChoice:
         print(f"kernel: from {described(source)} to {described(target)}")
         known = self.known.conversion(source.name, target.name)
         if known and source in self.known.kernels and target in self.known.kernels:
-            conversion = self._checked(known, target.name)
+            conversion = self._checked(known, target, target.name)
         else:
-            conversion = self._checked(Conversion(quotient(target, source, MOST)), target.name or "the target")
+            gain = quotient(target, source, MOST)
+            conversion = self._checked(Conversion(gain), target, target.name or "the target")
         ends = source.name or "unnamed", target.name or "reference"
         about = f"kernel converted from {described(shown(source))} to {described(shown(target, 'reference'))}"
         mine = known is not None and known is self.own.conversion(source.name, target.name)
@@ -166,7 +167,7 @@ class KernelChoice:
         print(f"kernel: from {described(named)} to the soft kernel, as too little is seen to find it in the image")
         gains = SOFT.transfer(_frequencies()).tolist()
         soft = Transfer(KNOTS, tuple(gains), name=DEFAULT_TARGET, source="the kernel that the cascade makes")
-        conversion = _without_sharpening(Conversion(quotient(soft, named, MOST)))
+        conversion = Conversion(softening(quotient(soft, named, MOST), soft))
         about = f"kernel converted from {described(shown(named))}, as the header says, to the soft kernel"
         return Chosen(conversion, named.name, DEFAULT_TARGET, about, DEFAULT_TARGET, uncertainty(named))
 
@@ -230,8 +231,8 @@ class KernelChoice:
         """Return whether a value is a path; a name in the catalogue is not, even if there is such a file or folder."""
         return self.known.find(value) is None and Path(value).exists()
 
-    def _checked(self, conversion: Conversion, name: str) -> Conversion:
-        """Refuse a conversion that sharpens, unless allowed; else limit gains to 1, except with calibrated levels."""
+    def _checked(self, conversion: Conversion, target: Transfer | None, name: str) -> Conversion:
+        """Refuse a conversion that sharpens, unless allowed; else limit its gains, except with calibrated levels."""
         if not self.allow_sharper and is_sharper(conversion.filter):
             raise ValueError(
                 f"target_kernel {name!r} is sharper than the image's kernel, by {_mean_gain(conversion.filter):.2f} "
@@ -239,7 +240,7 @@ class KernelChoice:
             )
         if self.allow_sharper or conversion.levels:
             return conversion
-        return _without_sharpening(conversion)
+        return Conversion(softening(conversion.filter, target or SOFT))
 
 
 def is_sharper(gain: Transfer) -> bool:
@@ -249,11 +250,6 @@ def is_sharper(gain: Transfer) -> bool:
 
 def _mean_gain(gain: Transfer) -> float:
     return float(gain.transfer(_frequencies())[_BAND].mean())
-
-
-def _without_sharpening(conversion: Conversion) -> Conversion:
-    gains = np.minimum(conversion.filter.transfer(_frequencies()).numpy(), 1.0)
-    return Conversion(Transfer(KNOTS, tuple(gains.tolist()), source=conversion.filter.source))
 
 
 def _difference(one: TransferFunction, other: TransferFunction) -> float:

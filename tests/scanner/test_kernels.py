@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from bundle.scanner import Conversion, Transfer
-from bundle.scanner.kernels import Kernels, as_json, quotient, read_kernels
+from bundle.scanner.kernels import Kernels, as_json, quotient, read_kernels, softening
+from bundle.scanner.transfer import sampled
 
 ONE = Transfer((0.0, 0.5, 1.0), (1.0, 0.5, 0.1), (0.0, 0.01, 0.02), "SIEMENS", "B30f", "a phantom")
 TWO = Transfer((0.0, 0.5, 1.0), (1.0, 1.2, 0.4), (), "SIEMENS", "B70f", "a phantom")
@@ -44,6 +45,14 @@ def test_sharper_kernels_of_the_catalogue_pass_more():
 def test_a_quotient_is_bounded():
     assert max(quotient(TWO, ONE).gains) == 1
     assert max(quotient(TWO, ONE, most=3.0).gains) == pytest.approx(3.0)
+
+
+def test_only_what_the_target_enhances_is_enhanced_and_no_noise():
+    """The target enhances large structures and, by mistake, fine ones; the quotient is above 1 in between, too."""
+    knots = (0.0, 0.08, 0.16, 0.3, 0.4, 1.0)
+    target = Transfer(knots, (1.0, 1.07, 0.98, 1.05, 0.5, 0.1))
+    gain = softening(quotient(target, Transfer(knots, (1.0, 0.98, 0.9, 0.8, 0.6, 0.5)), 3.0), target)
+    assert sampled(gain, knots) == pytest.approx((1.0, 1.07 / 0.98, 1.0, 1.0, 0.5 / 0.6, 0.2), abs=0.02)
 
 
 @pytest.mark.parametrize(
