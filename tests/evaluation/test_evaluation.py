@@ -10,7 +10,7 @@ from monai.metrics import MAEMetric, MSEMetric, SSIMMetric
 from scipy.stats import ttest_rel
 
 from bundle import scanner
-from bundle.evaluation.cases import Acquisition, RealCase, SimulatedCase, central, find_cases, tuning_cases
+from bundle.evaluation.cases import Acquisition, RealCase, SimulatedCase, central, check_names, find_cases, tuning_cases
 from bundle.evaluation.metrics import (
     BLOCK,
     LUNG,
@@ -323,3 +323,22 @@ def test_images_that_do_not_belong_together_are_refused(scan, tmp_path):
             (folder / f"{name}.nii").write_bytes(b"")
     with pytest.raises(ValueError, match=r"files of the same names; 'b\.nii' is in one only"):
         find_cases(*map(str, folders))
+
+
+def test_two_cases_of_one_name_are_refused(tmp_path):
+    """The files of one would replace those of the other."""
+    for folder in ("sharp", "soft"):
+        (tmp_path / folder).mkdir()
+        for name in ("a.nii", "a.nii.gz", "b.nii.gz"):
+            (tmp_path / folder / name).write_bytes(b"")
+    given = str(tmp_path / "sharp"), str(tmp_path / "soft")
+    with pytest.raises(ValueError, match=r"cases '.*a\.nii' and '.*a\.nii\.gz' are both named 'a'; rename one"):
+        check_names(find_cases(*given))
+    one = [Acquisition("one", scanner.SHARP, 20.0)]
+    with pytest.raises(ValueError, match=r"are both named 'a_one_0\.5'"):
+        check_names(find_cases(dataset_dir=given[0], kernels=one))
+    check_names(find_cases(*given, names=["a.nii", "b"], dataset_dir=given[0], kernels=one)[:2])
+    with pytest.raises(ValueError, match=r"names holds '.*b\.nii\.gz' twice, as 'b' and 'b\.nii\.gz'; give it once"):
+        find_cases(*given, names=["b", "b.nii.gz"])
+    with pytest.raises(ValueError, match=r"names holds 'a', which is '.*a\.nii' and '.*a\.nii\.gz'; give the suffix"):
+        find_cases(*given, names=["a"])

@@ -98,12 +98,21 @@ def select(paths: Sequence[str], names: Sequence[str] | None) -> list[str]:
 
     Raises:
         FileNotFoundError: If a name has no path.
+        ValueError: If an image is named twice, or a name without suffix fits two images.
     """
-    known = {name: path for path in paths for name in (Path(path).name, stem(path))}
-    missing = sorted(set(names or ()) - set(known))
-    if missing:
-        raise FileNotFoundError(f"names holds {missing[0]!r}, but there is no such image beside {paths[0]!r}.")
-    return list(paths) if names is None else [known[name] for name in names]
+    if names is None:
+        return list(paths)
+    known: dict[str, str] = {}
+    for name in names:
+        fitting = [path for path in paths if Path(path).name == name] or [path for path in paths if stem(path) == name]
+        if not fitting:
+            raise FileNotFoundError(f"names holds {name!r}, but there is no such image beside {paths[0]!r}.")
+        if len(fitting) > 1:
+            raise ValueError(f"names holds {name!r}, which is {fitting[0]!r} and {fitting[1]!r}; give the suffix.")
+        if fitting[0] in known:
+            raise ValueError(f"names holds {fitting[0]!r} twice, as {known[fitting[0]]!r} and {name!r}; give it once.")
+        known[fitting[0]] = name
+    return list(known)
 
 
 def find(key: str, path: str) -> list[str]:
