@@ -287,12 +287,18 @@ def test_folds_are_those_of_training(tmp_path):
     for fold, part in enumerate(partition_dataset(data, num_partitions=2, shuffle=True, seed=0)):
         cases = find_cases(dataset_dir=str(tmp_path), kernels=kernels, fold=fold, num_folds=2, held_out=["e.nii"])
         assert {case.path for case in cases} == {item["image"] for item in part} and len(cases) == 2 * len(part)
+        again = find_cases(dataset_dir=str(tmp_path), kernels=kernels, fold=fold, num_folds=2, held_out=["e"])
+        assert again == cases
     drawn = [case.acquisition for case in cases if case.acquisition.name == "drawn"]
     assert len({how.kernel for how in drawn}) == len(drawn) and all(15 <= how.dose <= 1000 for how in drawn)
     assert {case.acquisition.dose for case in cases if case.acquisition.name == "one"} == {20.0}
     tuning = tuning_cases(str(tmp_path))
     assert len(tuning) == 12 and not {case.acquisition.kernel for case in tuning} & {how.kernel for how in drawn}
     assert tuning_cases(None) == []
+    with pytest.raises(FileNotFoundError, match="held_out holds 'nosuch', but there is no such image beside"):
+        find_cases(dataset_dir=str(tmp_path), kernels=kernels, held_out=["nosuch"])
+    with pytest.raises(ValueError, match="held_out leaves no image of dataset_dir"):
+        find_cases(dataset_dir=str(tmp_path), kernels=kernels, held_out=list("abcdef"))
 
 
 @pytest.mark.parametrize(
