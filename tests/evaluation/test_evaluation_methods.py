@@ -340,6 +340,7 @@ def test_what_cannot_run_is_told_before_anything_is_written(scans, weights, tmp_
             {"evaluation#only": ["ours"], "weights": "nowhere.pt"},
             "ours cannot run: its weights 'nowhere.pt' do not exist; train it",
         ),
+        ({"overrides": {"tile_sizze": 3}}, "key --tile_sizze is unknown, 'tile_sizze' is not in the config files; did"),
         ({"evaluation#window": [200, -1000]}, "window [200, -1000] must rise, such as [-1000, 200]."),
         ({"evaluation#window": [0, 0]}, "window [0, 0] must rise"),
     ):
