@@ -97,17 +97,17 @@ def test_mismatch_is_refused(pair: tuple[str, str], tmp_path: Path) -> None:
 
 
 def test_the_picture_replaces_neither_image(tmp_path: Path) -> None:
-    paths = [str(tmp_path / f"{name}.png") for name in ("source", "result")]
+    source, result = paths = (str(tmp_path / "source.png"), str(tmp_path / "result.png"))
     for path in paths:
         Image.fromarray(np.zeros((40, 60), np.uint8)).save(path)
     before = [Path(path).read_bytes() for path in paths]
     for name, path in zip(("source", "result"), paths, strict=True):
         for written in (path, str(tmp_path / "." / ".." / tmp_path.name / Path(path).name)):
             with pytest.raises(ValueError, match=rf"the picture .* is the {name}, which it would replace; give it"):
-                preview(*paths, written)
+                preview(source, result, written)
     assert [Path(path).read_bytes() for path in paths] == before
-    preview(*paths, str(tmp_path / "preview.png"))
-    preview(*paths, str(tmp_path / "preview.png"))  # an earlier preview is replaced
+    preview(source, result, str(tmp_path / "preview.png"))
+    preview(source, result, str(tmp_path / "preview.png"))  # an earlier preview is replaced
 
 
 def test_a_picture_that_cannot_be_written_leaves_what_was_there(
