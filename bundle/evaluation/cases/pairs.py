@@ -99,7 +99,7 @@ def check_names(cases: Sequence[Case]) -> None:
 def central(size: int, wanted: int | None, at: float = 0.5) -> tuple[int, int]:
     """Return start and stop of a number of slices or voxels, centred or at another position; of all for None."""
     if wanted is not None and wanted < 1:
-        raise ValueError(f"slices {wanted} must be at least 1; null takes all.")
+        raise ValueError(f"slices {wanted} must be at least 1; '$None' takes all.")
     start = int((size - wanted) * at) if wanted and wanted < size else 0
     return start, start + min(wanted or size, size)
 
