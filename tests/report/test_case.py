@@ -96,6 +96,12 @@ def test_results_are_known_by_their_names(tmp_path, capsys):
         Pair(str(sources[0]), str(results[1]), str(truths[0])),
     ]
     assert f"passed over: {results[2]}, the result of no image" in capsys.readouterr().err
+    truths[0].unlink()
+    pairs = find_pairs(tmp_path / "in", tmp_path / "out", tmp_path / "truth")
+    assert [pair.truth for pair in pairs] == [str(truths[1]), None]
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("without truth: ")]
+    assert told == [f"without truth: {results[1]}, as {tmp_path / 'truth'} holds no image of its name or its source's"]
+    save(truths[0], chest())
     (alone,) = find_pairs(sources[2], results[2], truths[0])
     assert alone == Pair(str(sources[2]), str(results[2]), str(truths[0]))
 
@@ -103,6 +109,11 @@ def test_results_are_known_by_their_names(tmp_path, capsys):
 def test_what_does_not_belong_together_is_refused(tmp_path):
     for name in ("in/a", "in/b", "out/c", "out/d", "good/a_t", "good/b_t", "truth/x"):
         save(tmp_path / f"{name}.nii", chest())
+    for number, key in enumerate(("source", "result", "truth")):
+        given = [tmp_path / "in", tmp_path / "good", tmp_path / "in"]
+        given[number] = tmp_path / "nothing"
+        with pytest.raises(FileNotFoundError, match=rf"^{key} '.*nothing' does not exist"):
+            find_pairs(*given)
     with pytest.raises(ValueError, match=r"holds no result of an image in .* give the folders of both"):
         find_pairs(tmp_path / "in", tmp_path / "out")
     with pytest.raises(ValueError, match="holds no image of the name of a source or a result, such as 'a'"):
