@@ -72,6 +72,27 @@ def test_a_table_that_is_another_s_is_one_line(pair, tmp_path, capsys):
     assert (tmp_path / "summary.csv").read_text() == "mine\n"
 
 
+def test_only_own_reports_are_replaced(pair, capsys):
+    """Those of another are named, one line each."""
+    source, result = pair
+    forms = ("html", "json", "pdf")
+    places = [result.parent / f"scan_t.nii.report.{form}" for form in forms]
+    for place in places:
+        place.write_text("mine\n")
+    assert Report(forms, hu=True)(source, result) is None
+    told = capsys.readouterr().err.splitlines()
+    assert told == [
+        f"failed: no report of '{result}': {form}: '{place}' exists already, and is not a report of this bundle; move "
+        "it away."
+        for form, place in zip(forms, places, strict=True)
+    ]
+    assert {place.read_text() for place in places} == {"mine\n"}
+    for place in places:
+        place.unlink()
+    for _ in range(2):
+        assert Report(forms, hu=True)(source, result) is not None
+
+
 def test_what_an_image_is_can_be_seen():
     noise = np.random.default_rng(0).normal(0, 10, chest().shape)
     assert is_ct(volume((chest() + noise).astype(np.float32)))
