@@ -175,7 +175,7 @@ def _check(lower: float, upper: float, median: float | None) -> None:
     if not _is_number(lower) or not _is_number(upper) or not 0 <= lower < 100 or not 0 < upper <= 100:
         raise ValueError(f"percentiles {lower!r} and {upper!r} must lie between 0 and 100, such as 1 and 99.5.")
     if median is not None and (not _is_number(median) or not 0 < median <= TOP):
-        raise ValueError(f"median {median!r} must be above 0 and at most {TOP:g}, such as 500, or null.")
+        raise ValueError(f"median {median!r} must be above 0 and at most {TOP:g}, such as 500, or None.")
 
 
 def _is_number(value: Any) -> bool:
