@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
+from bundle.runtime.files import atomic
+
 WINDOW = (-1350.0, 150.0)  # lung window, HU
 SPAN = 200.0  # HU, colour limit of the difference
 WIDTH, GAP, LABEL = 420, 6, 16  # pixels: width of a panel, gap between panels, height of a line of text
@@ -90,8 +92,11 @@ def preview(
 
     Raises:
         FileNotFoundError: If an image does not exist.
-        ValueError: If the grids differ.
+        ValueError: If the grids differ, or the picture is the source or the result.
     """
+    for name, path in (("source", source), ("result", result)):
+        if Path(png).exists() and Path(path).exists() and Path(png).samefile(path):
+            raise ValueError(f"the picture {png!r} is the {name}, which it would replace; give it another name.")
     (before, spacing), (after, other) = read(source), read(result)
     if before.shape != after.shape or not np.allclose(spacing, other, rtol=1e-3):
         raise ValueError(
@@ -120,8 +125,8 @@ def preview(
             draw.text((left + 2, top), label, fill="black")
             sheet.paste(picture, (left, top + LABEL))
         top += height
-    Path(png).parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(png)
+    with atomic(png) as part:
+        sheet.save(part)
     return png
 
 

@@ -15,7 +15,7 @@ from bundle.cascade.conditioned import ConditionedInferer
 from bundle.cascade.generators import ResidualBlock, ResNetGenerator, residual_generators
 from bundle.cascade.inferer import CascadeInferer
 from bundle.cascade.memory import LiveBytes, footprint, on_meta
-from bundle.cascade.noise import WhiteNoised, sample_name, steps_of
+from bundle.cascade.noise import WhiteNoised, sample_name, sides_of, steps_of
 from bundle.cascade.pace import Pace, scratch_bytes
 from bundle.cascade.scratch import ScratchImage, check_zarr, create_array, open_group, pending_tiles
 from bundle.cascade.sketch import Sketch
@@ -48,5 +48,6 @@ __all__ = [
     "residual_generators",
     "sample_name",
     "scratch_bytes",
+    "sides_of",
     "steps_of",
 ]

@@ -10,7 +10,6 @@ from bundle.geometry import white_noise
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
-from monai.utils import ensure_tuple_rep
 
 
 def steps_of(image_size: Sequence[int] | int, most: int, coarsest: int = 64) -> int:
@@ -22,15 +21,32 @@ def steps_of(image_size: Sequence[int] | int, most: int, coarsest: int = 64) -> 
         coarsest: voxels a side of scale 0 in training.
 
     Raises:
-        ValueError: If a side is below 1.
+        ValueError: If a side is no whole number from 1 on.
     """
-    sides = (image_size,) if isinstance(image_size, int) else tuple(image_size)
-    if min(sides) < 1:
-        raise ValueError(f"image_size {image_size} must be at least 1 voxel a side.")
-    steps = 0
+    sides, steps = sides_of(image_size), 0
     while steps < most and max(sides) >= coarsest * 2 ** (steps + 0.5):
         steps += 1
     return steps
+
+
+def sides_of(image_size: Sequence[int] | int, spatial_dims: int | None = None) -> tuple[int, ...]:
+    """Return the sides of an image.
+
+    Args:
+        image_size: voxels a side, one number or one per axis.
+        spatial_dims: number of axes; null for as many as are given.
+
+    Raises:
+        ValueError: If a side is no whole number from 1 on, or there are more or fewer sides than axes.
+    """
+    sides = tuple(image_size) if isinstance(image_size, (list, tuple)) else (image_size,)
+    whole = all(isinstance(side, int) and not isinstance(side, bool) and side >= 1 for side in sides)
+    if not whole or not sides or len(sides) not in (1, spatial_dims or len(sides)):
+        raise ValueError(
+            f"image_size {image_size!r} is neither a whole number of voxels from 1 on nor a list of "
+            f"{spatial_dims or 'some'} of them; take one such as 1024."
+        )
+    return sides * (spatial_dims or 1) if len(sides) == 1 else sides
 
 
 def sample_name(seed: int) -> str:
@@ -49,7 +65,7 @@ class WhiteNoised(MapTransform):
 
     def __init__(self, keys: KeysCollection, image_size: Sequence[int] | int, spatial_dims: int) -> None:
         super().__init__(keys)
-        self.shape = ensure_tuple_rep(image_size, spatial_dims)
+        self.shape = sides_of(image_size, spatial_dims)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return the data with noise, `(1, *image_size)`, named after its seed, in place of each seed."""

@@ -87,7 +87,7 @@ class Calibrating:
 
         Raises:
             ValueError: If source or target is missing, if they are not two reconstructions of one acquisition, by their
-                grids, their anatomy and their levels, or if the source is the softer one.
+                grids, their anatomy and their levels, if both are the same, or if the source is the softer one.
         """
         if self.source is None or self.target is None:
             raise ValueError(
@@ -140,20 +140,23 @@ class Calibrating:
 
 
 def _check_pair(source: Volume, target: Volume, numbers: Sequence[int]) -> None:
-    """Refuse scans that do not show the same anatomy at the same place.
+    """Refuse scans that do not show the same anatomy at the same place, or are one.
 
     Raises:
-        ValueError: If the smoothed slices differ, or lie beside each other.
+        ValueError: If the smoothed slices differ, or lie beside each other, or if all voxels are equal.
     """
     pair = f"source {str(source.path)!r} and target {str(target.path)!r}"
-    alike, shifts = [], []
+    alike, shifts, same = [], [], []
     for z in (numbers[i] for i in spread_slices(len(numbers), COMPARED)):
         one, other = (
             gaussian_filter(scan.slab(z, z + 1)[..., 0].clamp(*ANATOMY).numpy(), SMOOTH) for scan in (source, target)
         )
+        same.append(torch.equal(*(scan.slab(z, z + 1) for scan in (source, target))))
         if one.std() > 0 and other.std() > 0:
             alike.append(float(np.corrcoef(one.ravel(), other.ravel())[0, 1]))
             shifts.append(phase_cross_correlation(one, other, upsample_factor=20, normalization=None)[0])
+    if alike and all(same):
+        raise ValueError(f"{pair} are the same image; give two reconstructions of one acquisition, sharp and soft.")
     if not alike or np.median(alike) < ALIKE:
         told = f"a correlation of {np.median(alike):.3f}, less than {ALIKE}" if alike else "no structure"
         raise ValueError(f"{pair} have too little in common, {told}; give two reconstructions of one acquisition.")

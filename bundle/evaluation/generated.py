@@ -14,6 +14,7 @@ import numpy as np
 from bundle.evaluation.metrics import LUNG, Features, IntensityWindow, Match, frechet_distance, nearest
 from bundle.evaluation.report import save
 from bundle.images import Slabs, Volume, find_images
+from bundle.training.data.packing import leave_out
 from matplotlib.figure import Figure
 
 COLUMNS = 4  # pairs per row of the contact sheet
@@ -39,17 +40,17 @@ def compare_generated(
         output: folder to write to, created if missing.
         features: feature network for the Frechet distance.
         window: intensity window for the comparison, in the unit of the images.
-        held_out: names in ``training`` that were not used in training.
+        held_out: names in ``training`` that were not used in training, with or without suffix.
 
     Returns:
         The report, in Markdown; it is also printed.
 
     Raises:
-        FileNotFoundError: If a folder is missing or holds no image.
+        FileNotFoundError: If a folder is missing or holds no image, or a name in ``held_out`` is that of no image.
         ValueError: If there are too few images.
     """
     generated = find_images(samples)
-    real = [path for path in find_images(training) if not {Path(path).name, Path(path).stem} & set(held_out)]
+    real = leave_out(find_images(training), held_out)
     matches = nearest(named(generated), named(real), window=window)
     among = nearest(named(real), window=window)
     distances = [

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from bundle.evaluation.cases import Case, Pair
+from bundle.evaluation.cases import Case, Pair, check_names
 from bundle.evaluation.methods import Cost, Method, measured
 from bundle.evaluation.metrics import (
     LUNG,
@@ -82,11 +82,18 @@ class Evaluation:
 
         Raises:
             FileNotFoundError: If our weights are missing.
-            ValueError: If ``only`` names an unknown method, or a case cannot be prepared as a pair.
+            ValueError: If ``only`` names an unknown method, two cases have the same name, the window does not rise, or
+                a case cannot be prepared as a pair.
         """
+        low, high = self.window
+        if not low < high:
+            raise ValueError(f"window {list(self.window)} must rise, such as [-1000, 200].")
         methods, left_out = self.available()
+        for cases in (self.cases, self.tuning):
+            check_names(cases)
         folder = Path(self.output_dir)
-        pairs = [case.prepare(folder / "pairs", self.slices) for case in tqdm(self.cases, "pairs")]
+        with tqdm(self.cases, "pairs") as bar:  # which an error closes, so that the error is the last line
+            pairs = [case.prepare(folder / "pairs", self.slices) for case in bar]
         methods = self.tuned(methods)
         records: list[Record] = []
         with tqdm(total=len(pairs) * len(methods), unit="result") as bar:
@@ -123,7 +130,8 @@ class Evaluation:
         """Return the methods with their free parameters tuned."""
         needed = any(method.needs_tuning for method in methods.values())
         pairs = [case.prepare(Path(self.output_dir) / "tuning", self.tuning_slices) for case in self.tuning if needed]
-        return {key: method.tuned(pairs) for key, method in tqdm(methods.items(), "tuning", unit="method")}
+        with tqdm(methods.items(), "tuning", unit="method") as bar:
+            return {key: method.tuned(pairs) for key, method in bar}
 
     def measure(self, pair: Pair, methods: Mapping[str, Method], bar: tqdm) -> list[Record]:
         """Measure every method on one pair; the first row is the unchanged source, the last the target."""

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from bundle.images import ImageError, Volume
-from bundle.images.provenance import read_provenance
+from bundle.images.provenance import NAME, read_provenance
 from bundle.report.document import write_pdf
 from bundle.report.facts import facts_of
 from bundle.report.page import as_html
 from bundle.report.slices import Row, shown_rows
 from bundle.report.summary import Summary, named
+from bundle.report.wording import CAUTION, CODES
 from bundle.runtime import fault
 from bundle.runtime.errors import last_line
 from bundle.runtime.files import atomic
@@ -27,6 +28,8 @@ from bundle.transforms.check_input import CheckInput
 
 #: Suffix of a report's file name, by format.
 ENDS = {"json": ".report.json", "html": ".report.html", "pdf": ".report.pdf", "sr": ".report.dcm"}
+#: What the bundle's own reports contain, by format.
+MARKS = {"json": NAME, "html": CAUTION, "pdf": NAME, "sr": CODES}
 #: Formats with pictures.
 PICTURED = ("html", "pdf")
 
@@ -115,6 +118,7 @@ class Report:
                 print(f"no structured report of {result}: {lacking}")
                 continue
             try:
+                check_own(path, form)
                 if form in PICTURED and not rows:
                     rows = list(shown_rows(before, after, facts["kind"] == "ct", comparable))
                 with atomic(path) as part:
@@ -123,6 +127,16 @@ class Report:
                 yield f"{form}: {cause(error)}"
             else:
                 print(f"report: {path}")
+
+
+def check_own(path: Path, form: str) -> None:
+    """Refuse to replace a file that is not a report of this bundle.
+
+    Raises:
+        FileExistsError: If there is such a file.
+    """
+    if path.is_file() and MARKS[form].encode() not in path.read_bytes():
+        raise FileExistsError(f"{str(path)!r} exists already, and is not a report of this bundle; move it away.")
 
 
 def write(

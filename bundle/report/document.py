@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+from bundle.images.provenance import NAME
 from bundle.report import wording
 from bundle.report.charts import INK, PLAIN, draw_kernels, draw_noise
 from bundle.report.slices import Row
@@ -20,6 +21,7 @@ LEFT, WIDTH = 0.08, 0.84  # fractions of the page width
 LINE = 0.0135  # height of a line as a fraction of the page height
 LETTERS = 112  # characters per line
 DPI = 200
+ABOUT = {"CreationDate": None, "Creator": NAME}
 # fontTools logs every font table that it keeps
 logging.getLogger("fontTools.subset").setLevel(logging.WARNING)
 
@@ -32,7 +34,7 @@ def write_pdf(path: Path, facts: Mapping[str, Any], rows: Sequence[Row]) -> None
         facts: contents of the report, see `bundle.report.facts.facts_of`.
         rows: pictures of the slices.
     """
-    with matplotlib.rc_context({**PLAIN, "pdf.fonttype": 42}), PdfPages(path, metadata={"CreationDate": None}) as pdf:
+    with matplotlib.rc_context({**PLAIN, "pdf.fonttype": 42}), PdfPages(path, metadata=ABOUT) as pdf:
         for page in pages(facts, rows):
             pdf.savefig(page, dpi=DPI)
 

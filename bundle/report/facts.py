@@ -15,6 +15,7 @@ from bundle.scanner import spread_slices
 from bundle.transforms.densitometry import measured
 
 SLICES = 16  # largest number of slices whose values are compared
+ALIKE = 0.25  # of a voxel: the largest distance of two grids that count as one, as files round where they lie
 #: Keys of a result's provenance that a report shows.
 SHOWN = ("version", "source", "result", "weights", "job", "device", "seed", "settings", "tiles", "seconds")
 #: Keys of the densitometry that are left out: file names, and warnings, which are listed separately.
@@ -45,11 +46,8 @@ def facts_of(
         ValueError: If the images do not lie on one grid.
     """
     for name, other in (("source", source), ("truth", truth)):
-        if other is not None and other.shape != result.shape:
-            raise ValueError(
-                f"result {result.path.name!r} has {result.shape} voxels, its {name} {other.path.name!r} "
-                f"{other.shape}; all must lie on one grid."
-            )
+        if other is not None:
+            check_grid(result, name, other)
     told = provenance or {}
     measurable = hu and source is not None and not result.is_picture
     lungs: Mapping[str, Any] = {}
@@ -70,6 +68,31 @@ def facts_of(
         "warnings": list(dict.fromkeys(str(text) for text in said)),
         "provenance": {key: told[key] for key in SHOWN if key in told} or None,
     }
+
+
+def check_grid(result: Volume, name: str, other: Volume) -> None:
+    """Refuse a source or truth that does not lie on the result's grid; of pictures the shapes alone are compared.
+
+    Raises:
+        ValueError: If shapes or places differ.
+    """
+    if other.shape != result.shape:
+        raise ValueError(
+            f"result {result.path.name!r} has {result.shape} voxels, its {name} {other.path.name!r} {other.shape}; all "
+            "must lie on one grid."
+        )
+    shift = 0.0 if result.is_picture else shift_mm(result, other)
+    if shift > ALIKE * min(result.spacing):
+        raise ValueError(
+            f"result {result.path.name!r} and its {name} {other.path.name!r} lie {shift:.3g} mm apart; all must lie on "
+            "one grid."
+        )
+
+
+def shift_mm(image: Volume, other: Volume) -> float:
+    """Return the largest distance between corners of two images of one shape, in mm."""
+    corners = np.array([(*index, 1) for index in np.ndindex(2, 2, 2)]) * (*(size - 1 for size in image.shape), 1)
+    return float(np.linalg.norm(corners @ (image.affine - other.affine).T, axis=1).max())
 
 
 def lung_facts(lungs: Mapping[str, Any], truth: Volume | None, result: Volume) -> dict[str, Any] | None:

@@ -30,6 +30,8 @@ class Pair:
 def find_pairs(source: str | Path, result: str | Path, truth: str | Path | None = None) -> list[Pair]:
     """Return the pairs of two images or of two folders of images; print and skip results without a source.
 
+    Where there are true images, results without one are printed too.
+
     Args:
         source: an image or a folder of images.
         result: its result or a folder of results.
@@ -39,8 +41,8 @@ def find_pairs(source: str | Path, result: str | Path, truth: str | Path | None 
         FileNotFoundError: If one of the paths holds no image.
         ValueError: If no result matches a source, or no true image matches any of them.
     """
-    sources, results = find_images(source), find_images(result)
-    truths = find_images(truth) if truth is not None else []
+    sources, results = images_at("source", source), images_at("result", result)
+    truths = images_at("truth", truth) if truth is not None else []
     owners = {place_of(path): path for path in sources}
     alone = len(sources) == len(results) == 1
     pairs: list[Pair] = []
@@ -63,7 +65,20 @@ def find_pairs(source: str | Path, result: str | Path, truth: str | Path | None 
             f"truth {str(truth)!r} holds no image of the name of a source or a result, such as "
             f"{label(pairs[0].source)!r}; rename them, or leave truth out."
         )
+    for pair in pairs if truths else ():
+        if pair.truth is None:
+            print(
+                f"without truth: {pair.result}, as {truth} holds no image of its name or its source's", file=sys.stderr
+            )
     return pairs
+
+
+def images_at(key: str, path: str | Path) -> list[str]:
+    """Find the images at the path that a key holds (`bundle.images.find_images`)."""
+    try:
+        return find_images(path)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(str(error).replace("dataset_dir", key, 1)) from None
 
 
 def label(path: str | Path) -> str:

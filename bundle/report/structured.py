@@ -23,6 +23,7 @@ from bundle import __version__
 from bundle.images import Volume
 from bundle.images.derived.image import MANUFACTURER, MODEL, ascii_text, series_number, uid_of
 from bundle.images.dicom_headers import read_header
+from bundle.report.wording import CODES
 from bundle.runtime.settings import check_highdicom
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
@@ -34,7 +35,6 @@ except ImportError:  # an optional dependency; `check_highdicom` tells how to in
 
 #: Coding scheme of measurements without a DICOM code; private schemes begin with 99 (PS3.16, section 8.2).
 SCHEME = "99CTKTG"
-SCHEME_NAME = "Codes of the CT kernel translation GAN bundle"
 OWN_CODES = {
     "laa950_percent": ("LAA950", "Low attenuation area below -950 HU"),
     "perc15_hu": ("PERC15", "15th percentile of attenuation"),
@@ -153,6 +153,6 @@ def measurements(measures: Mapping[str, float]) -> Iterator[Any]:
 def scheme() -> Dataset:
     """Return the identification of the bundle's own coding scheme (PS3.3, C.12.1.1.4)."""
     item = Dataset()
-    item.CodingSchemeDesignator, item.CodingSchemeName = SCHEME, SCHEME_NAME
+    item.CodingSchemeDesignator, item.CodingSchemeName = SCHEME, CODES
     item.CodingSchemeResponsibleOrganization = MANUFACTURER
     return item

@@ -9,6 +9,7 @@ from bundle.report.slices import Row
 from bundle.transforms.lung_density import COLUMNS, SIDES
 
 CAUTION = "For research only: not for clinical use."
+CODES = "Codes of the CT kernel translation GAN bundle"  # name of the coding scheme of structured reports
 INTERVAL = (
     "95 %: where the density of a real scan with the target kernel lies. How often it did on pairs of scans, real and "
     "simulated: docs/densitometry.md."

@@ -23,12 +23,15 @@ def check_arguments(arguments: Sequence[str] | None = None) -> None:
     Keys inside a block are checked as far as the configs define them: ``network_def#blocks`` is refused, but an unknown
     argument of a component (a block with a ``_target_``) is not.
 
+    ``None`` is refused as a value, because MONAI drops it and the config's own value would be used without a word; so
+    is ``null``, which would be a text. Null on the command line is ``'$None'``.
+
     Args:
         arguments: the arguments of the process, program first; null for those of this process. Arguments of other
             programs are not checked.
 
     Raises:
-        ValueError: If a key is unknown.
+        ValueError: If a key is unknown, or a value is None or null and the config's own is another.
     """
     program, *given = sys.argv if arguments is None else arguments
     if not program.replace("\\", "/").endswith(COMMAND) or given[:1] != ["run"]:
@@ -41,6 +44,7 @@ def check_arguments(arguments: Sequence[str] | None = None) -> None:
     for option in options:
         if option not in own:
             _check(option, config)
+            _check_null(option, options[option], config)
         if option in PATHS:
             _check_path(option, options[option], config)
 
@@ -68,6 +72,15 @@ def _check_path(option: str, path: str, config: Mapping[str, Any]) -> None:
             f"--{option} {path!r} begins with {path[0]!r}, by which a config names its own keys or expressions; write "
             f"it with its folder, such as './{path}'."
         )
+
+
+def _check_null(option: str, value: str, config: Mapping[str, Any]) -> None:
+    """Refuse None, unless the config has it anyway, and null."""
+    block: Any = config
+    for part in option.replace("::", "#").split("#"):
+        block = block.get(part, ...) if isinstance(block, Mapping) else ...
+    if value == "null" or (value == "None" and block is not None):
+        raise ValueError(f"--{option} {value} would not mean null; write --{option} '$None'.")
 
 
 def _options(given: Sequence[str]) -> dict[str, str]:

@@ -116,7 +116,7 @@ def _check_tile_size(tile_size: Any, dims: int) -> None:
     if not whole or len(sides) not in (1, dims):
         raise ValueError(
             f"tile_size {tile_size!r} is neither a whole number of voxels from 1 on nor a list of {dims} of them; take "
-            "one such as 96, or null to take it from memory_budget."
+            "one such as 96, or '$None' to take it from memory_budget."
         )
 
 

@@ -6,7 +6,8 @@
   `provenance` (record how the result was made);
 - running them: `prepare` and `finish`, in memory, or slab by slab for large images;
 - before a run: `check_input` (refuse what is not a CT in HU, by its `input_scores`), `inspection` (only check images),
-  `plan` (predict time and memory, by a `rehearsal`), `plan_table` (print the plan);
+  `plan` (predict time and memory, by a `rehearsal`), `plan_table` (print the plan), `samples` (choose the seeds of
+  images from scratch);
 - after it: `densitometry` (measure the `lung_density` in a `lung_mask`), `density_interval` (its uncertainty).
 """
 
@@ -24,6 +25,7 @@ from bundle.transforms.plan import ImagePlan, Plan
 from bundle.transforms.plan_table import tell_plan
 from bundle.transforms.prepare import PrepareImaged, collate
 from bundle.transforms.provenance import Provenance
+from bundle.transforms.samples import seeds_to_make
 from bundle.transforms.save import SaveImageAsSourced
 from bundle.transforms.undo_clipping import UndoClippingd
 
@@ -48,5 +50,6 @@ __all__ = [
     "collate",
     "inspect_images",
     "lungs",
+    "seeds_to_make",
     "tell_plan",
 ]

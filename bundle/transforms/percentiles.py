@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from bundle.images import NIFTI, PHOTO, WHITE, create_image, find_images, held, stem, suffix
 from bundle.images.reader import load_image
+from bundle.runtime.errors import end_in_one_line
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import FillHoles, MapTransform
@@ -137,12 +138,21 @@ def store(
 
     Raises:
         FileNotFoundError: If there is no image.
-        ValueError: If the destination has another suffix; see also `percentile_window`.
+        ValueError: If the destination has another suffix, or two images of a folder would have one destination; see
+            also `percentile_window`.
     """
+    if not Path(image).exists():
+        raise FileNotFoundError(f"image {str(image)!r} does not exist; give an image or a folder of images.")
     if Path(image).is_dir() and not Path(destination).suffix:
+        sources: dict[Path, str] = {}
         for path in find_images(image):
             end = ".png" if suffix(path) in PHOTO else ".nii.gz"
-            store(path, Path(destination) / f"{stem(path)}{end}", lower, upper, median)
+            target = Path(destination) / f"{stem(path)}{end}"
+            if target in sources:
+                raise ValueError(f"{sources[target]!r} and {path!r} would both become {str(target)!r}; rename one.")
+            sources[target] = path
+        for target, path in sources.items():
+            store(path, target, lower, upper, median)
         return
     name, grey = str(destination), suffix(destination) == ".png"
     if not grey and not name.endswith(NIFTI):
@@ -165,7 +175,7 @@ def _check(lower: float, upper: float, median: float | None) -> None:
     if not _is_number(lower) or not _is_number(upper) or not 0 <= lower < 100 or not 0 < upper <= 100:
         raise ValueError(f"percentiles {lower!r} and {upper!r} must lie between 0 and 100, such as 1 and 99.5.")
     if median is not None and (not _is_number(median) or not 0 < median <= TOP):
-        raise ValueError(f"median {median!r} must be above 0 and at most {TOP:g}, such as 500, or null.")
+        raise ValueError(f"median {median!r} must be above 0 and at most {TOP:g}, such as 500, or None.")
 
 
 def _is_number(value: Any) -> bool:
@@ -173,4 +183,5 @@ def _is_number(value: Any) -> bool:
 
 
 if __name__ == "__main__":
+    end_in_one_line()
     fire.Fire(store)

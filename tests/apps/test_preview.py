@@ -94,3 +94,34 @@ def test_mismatch_is_refused(pair: tuple[str, str], tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"nowhere\.nii"):
         preview(source, str(tmp_path / "nowhere.nii"), str(tmp_path / "never.png"))
     assert not (tmp_path / "never.png").exists()
+
+
+def test_the_picture_replaces_neither_image(tmp_path: Path) -> None:
+    source, result = paths = (str(tmp_path / "source.png"), str(tmp_path / "result.png"))
+    for path in paths:
+        Image.fromarray(np.zeros((40, 60), np.uint8)).save(path)
+    before = [Path(path).read_bytes() for path in paths]
+    for name, path in zip(("source", "result"), paths, strict=True):
+        for written in (path, str(tmp_path / "." / ".." / tmp_path.name / Path(path).name)):
+            with pytest.raises(ValueError, match=rf"the picture .* is the {name}, which it would replace; give it"):
+                preview(source, result, written)
+    assert [Path(path).read_bytes() for path in paths] == before
+    preview(source, result, str(tmp_path / "preview.png"))
+    preview(source, result, str(tmp_path / "preview.png"))  # an earlier preview is replaced
+
+
+def test_a_picture_that_cannot_be_written_leaves_what_was_there(
+    pair: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preview(*pair, str(tmp_path / "preview.png"))
+    before = (tmp_path / "preview.png").read_bytes()
+
+    def half(_: Image.Image, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", half)
+    with pytest.raises(OSError, match=r"preview\.png"):
+        preview(*pair, str(tmp_path / "preview.png"))
+    assert (tmp_path / "preview.png").read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["preview.png", "result.nii.gz", "source.nii.gz"]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bundle.cascade import CascadeInferer, WhiteNoised, steps_of
+from bundle.cascade import CascadeInferer, WhiteNoised, sides_of, steps_of
 from bundle.cascade.generators import multiscale_noise
 from tests.laws import tiny_cascade
 
@@ -15,9 +15,16 @@ def test_as_many_scales_as_the_image_needs(size, steps):
     assert steps_of(size, 5) == steps
 
 
-def test_a_size_below_one_is_told():
-    with pytest.raises(ValueError, match="image_size 0 must be at least 1"):
-        steps_of(0, 5)
+@pytest.mark.parametrize("size", [0, -64, 64.5, "64", True, [64, 0], [], None])
+def test_a_size_that_is_no_whole_number_from_one_on_is_told(size):
+    with pytest.raises(ValueError, match=r"image_size .* is neither a whole number of voxels from 1 on nor a list"):
+        steps_of(size, 5)
+
+
+def test_as_many_sides_as_axes():
+    assert sides_of(64, 2) == (64, 64) and sides_of([64, 32], 2) == (64, 32) and sides_of([64], 3) == (64, 64, 64)
+    with pytest.raises(ValueError, match=r"image_size \[64, 32\] is neither .* nor a list of 3 of them"):
+        sides_of([64, 32], 3)
 
 
 def test_noise_is_a_function_of_seed_and_position(spatial_dims):

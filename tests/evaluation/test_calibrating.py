@@ -45,6 +45,7 @@ def test_a_pair_gives_a_conversion_that_can_be_read(tmp_path, pair, capsys):
         (lambda sharp, soft: (sharp, np.roll(soft, 1, 0)), r"shifted by [01]\.\d+ pixels"),
         (lambda sharp, soft: (sharp, soft + 200), "differ by .* HU at one level"),
         (lambda sharp, soft: (sharp, soft[:-1]), "are not of one grid"),
+        (lambda sharp, _: (sharp, sharp), r"source '.*sharp\.nii' and target '.*soft\.nii' are the same image; give"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:image .*soft.nii")

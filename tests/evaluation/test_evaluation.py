@@ -10,7 +10,7 @@ from monai.metrics import MAEMetric, MSEMetric, SSIMMetric
 from scipy.stats import ttest_rel
 
 from bundle import scanner
-from bundle.evaluation.cases import Acquisition, RealCase, SimulatedCase, central, find_cases, tuning_cases
+from bundle.evaluation.cases import Acquisition, RealCase, SimulatedCase, central, check_names, find_cases, tuning_cases
 from bundle.evaluation.metrics import (
     BLOCK,
     LUNG,
@@ -287,12 +287,18 @@ def test_folds_are_those_of_training(tmp_path):
     for fold, part in enumerate(partition_dataset(data, num_partitions=2, shuffle=True, seed=0)):
         cases = find_cases(dataset_dir=str(tmp_path), kernels=kernels, fold=fold, num_folds=2, held_out=["e.nii"])
         assert {case.path for case in cases} == {item["image"] for item in part} and len(cases) == 2 * len(part)
+        again = find_cases(dataset_dir=str(tmp_path), kernels=kernels, fold=fold, num_folds=2, held_out=["e"])
+        assert again == cases
     drawn = [case.acquisition for case in cases if case.acquisition.name == "drawn"]
     assert len({how.kernel for how in drawn}) == len(drawn) and all(15 <= how.dose <= 1000 for how in drawn)
     assert {case.acquisition.dose for case in cases if case.acquisition.name == "one"} == {20.0}
     tuning = tuning_cases(str(tmp_path))
     assert len(tuning) == 12 and not {case.acquisition.kernel for case in tuning} & {how.kernel for how in drawn}
     assert tuning_cases(None) == []
+    with pytest.raises(FileNotFoundError, match="held_out holds 'nosuch', but there is no such image beside"):
+        find_cases(dataset_dir=str(tmp_path), kernels=kernels, held_out=["nosuch"])
+    with pytest.raises(ValueError, match="held_out leaves no image of dataset_dir"):
+        find_cases(dataset_dir=str(tmp_path), kernels=kernels, held_out=list("abcdef"))
 
 
 @pytest.mark.parametrize(
@@ -323,3 +329,22 @@ def test_images_that_do_not_belong_together_are_refused(scan, tmp_path):
             (folder / f"{name}.nii").write_bytes(b"")
     with pytest.raises(ValueError, match=r"files of the same names; 'b\.nii' is in one only"):
         find_cases(*map(str, folders))
+
+
+def test_two_cases_of_one_name_are_refused(tmp_path):
+    """The files of one would replace those of the other."""
+    for folder in ("sharp", "soft"):
+        (tmp_path / folder).mkdir()
+        for name in ("a.nii", "a.nii.gz", "b.nii.gz"):
+            (tmp_path / folder / name).write_bytes(b"")
+    given = str(tmp_path / "sharp"), str(tmp_path / "soft")
+    with pytest.raises(ValueError, match=r"cases '.*a\.nii' and '.*a\.nii\.gz' are both named 'a'; rename one"):
+        check_names(find_cases(*given))
+    one = [Acquisition("one", scanner.SHARP, 20.0)]
+    with pytest.raises(ValueError, match=r"are both named 'a_one_0\.5'"):
+        check_names(find_cases(dataset_dir=given[0], kernels=one))
+    check_names(find_cases(*given, names=["a.nii", "b"], dataset_dir=given[0], kernels=one)[:2])
+    with pytest.raises(ValueError, match=r"names holds '.*b\.nii\.gz' twice, as 'b' and 'b\.nii\.gz'; give it once"):
+        find_cases(*given, names=["b", "b.nii.gz"])
+    with pytest.raises(ValueError, match=r"names holds 'a', which is '.*a\.nii' and '.*a\.nii\.gz'; give the suffix"):
+        find_cases(*given, names=["a"])

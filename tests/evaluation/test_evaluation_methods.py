@@ -11,6 +11,7 @@ import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
 from scipy.ndimage import gaussian_filter
 from skimage.restoration import denoise_nl_means
+from tqdm import tqdm
 
 from bundle import scanner
 from bundle.cascade import CascadeInferer
@@ -339,8 +340,30 @@ def test_what_cannot_run_is_told_before_anything_is_written(scans, weights, tmp_
             {"evaluation#only": ["ours"], "weights": "nowhere.pt"},
             "ours cannot run: its weights 'nowhere.pt' do not exist; train it",
         ),
+        ({"overrides": {"tile_sizze": 3}}, "key --tile_sizze is unknown, 'tile_sizze' is not in the config files; did"),
+        ({"evaluation#window": [200, -1000]}, "window [200, -1000] must rise, such as [-1000, 200]."),
+        ({"evaluation#window": [0, 0]}, "window [0, 0] must rise"),
     ):
         with pytest.raises(RuntimeError) as caught:  # MONAI's, around ours
             workflow(out, **{**given, **more}).run()
         assert message in str(caught.value.__cause__)
     assert not out.exists()
+
+
+def test_two_cases_of_one_name_end_the_run_at_once(scans, weights, tmp_path):
+    write_phantom(str(tmp_path / "soft" / "0.nii"), shape=(16, 16, 4), spacing=(4.0, 4.0, 8.0))
+    (tmp_path / "soft" / "0.nii.gz").write_bytes((scans / "0.nii.gz").read_bytes())
+    with pytest.raises(RuntimeError) as caught:
+        workflow(tmp_path / "out", dataset_dir=str(tmp_path / "soft"), weights=weights).run()
+    assert "are both named '0_sharp_low_dose_0.5'" in str(caught.value.__cause__)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_error_comes_after_the_bar(weights, tmp_path):
+    """A bar that is still open would be drawn once more when the process ends, behind the error."""
+    save(tmp_path / "a.nii", torch.zeros(16, 16, 4))
+    save(tmp_path / "b.nii", torch.zeros(16, 16, 5))
+    given = {"source": str(tmp_path / "a.nii"), "target": str(tmp_path / "b.nii"), "weights": weights}
+    with pytest.raises(RuntimeError) as caught:
+        workflow(tmp_path / "out", **given).run()
+    assert "do not lie on one grid" in str(caught.value.__cause__) and not tqdm._instances

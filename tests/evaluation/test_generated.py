@@ -1,5 +1,6 @@
 """Samples beside real images."""
 
+import nibabel
 import numpy as np
 import pytest
 from PIL import Image
@@ -42,6 +43,25 @@ def test_a_copy_gives_itself_away(tmp_path):
     assert least == 0 < among
     held_out = compare_generated(made, real, str(tmp_path / "out"), RandomFeatures(), (0, 255), held_out=["3"])
     assert float(rows_of(held_out)[2][0]) > 0 and "5 training images" in held_out
+
+
+def test_a_name_that_is_held_out_and_is_not_there_is_told(tmp_path):
+    real = pictures(tmp_path / "real", range(3), 5)
+    for held_out in (["nosuch"], ["1.nii"]):
+        with pytest.raises(FileNotFoundError, match=f"held_out holds '{held_out[0]}', but there is no such image"):
+            compare_generated(real, real, str(tmp_path / "out"), RandomFeatures(), (0, 255), held_out=held_out)
+    assert not (tmp_path / "out").exists()
+
+
+def test_samples_may_have_a_suffix_of_two_parts(tmp_path):
+    """x without .nii.gz is x, as in training."""
+    (tmp_path / "real").mkdir()
+    for seed in range(5):
+        voxels = np.random.default_rng(seed).integers(0, 255, (80, 80, 1)).astype(np.int16)
+        nibabel.Nifti1Image(voxels, np.eye(4)).to_filename(tmp_path / "real" / f"{seed}.nii.gz")
+    real = str(tmp_path / "real")
+    report = compare_generated(real, real, str(tmp_path / "out"), RandomFeatures(), (0, 255), held_out=["1"])
+    assert "5 samples, 4 training images" in report
 
 
 def test_folders_without_images_are_told(tmp_path):

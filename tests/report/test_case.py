@@ -72,6 +72,27 @@ def test_a_table_that_is_another_s_is_one_line(pair, tmp_path, capsys):
     assert (tmp_path / "summary.csv").read_text() == "mine\n"
 
 
+def test_only_own_reports_are_replaced(pair, capsys):
+    """Those of another are named, one line each."""
+    source, result = pair
+    forms = ("html", "json", "pdf")
+    places = [result.parent / f"scan_t.nii.report.{form}" for form in forms]
+    for place in places:
+        place.write_text("mine\n")
+    assert Report(forms, hu=True)(source, result) is None
+    told = capsys.readouterr().err.splitlines()
+    assert told == [
+        f"failed: no report of '{result}': {form}: '{place}' exists already, and is not a report of this bundle; move "
+        "it away."
+        for form, place in zip(forms, places, strict=True)
+    ]
+    assert {place.read_text() for place in places} == {"mine\n"}
+    for place in places:
+        place.unlink()
+    for _ in range(2):
+        assert Report(forms, hu=True)(source, result) is not None
+
+
 def test_what_an_image_is_can_be_seen():
     noise = np.random.default_rng(0).normal(0, 10, chest().shape)
     assert is_ct(volume((chest() + noise).astype(np.float32)))
@@ -96,6 +117,12 @@ def test_results_are_known_by_their_names(tmp_path, capsys):
         Pair(str(sources[0]), str(results[1]), str(truths[0])),
     ]
     assert f"passed over: {results[2]}, the result of no image" in capsys.readouterr().err
+    truths[0].unlink()
+    pairs = find_pairs(tmp_path / "in", tmp_path / "out", tmp_path / "truth")
+    assert [pair.truth for pair in pairs] == [str(truths[1]), None]
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("without truth: ")]
+    assert told == [f"without truth: {results[1]}, as {tmp_path / 'truth'} holds no image of its name or its source's"]
+    save(truths[0], chest())
     (alone,) = find_pairs(sources[2], results[2], truths[0])
     assert alone == Pair(str(sources[2]), str(results[2]), str(truths[0]))
 
@@ -103,6 +130,11 @@ def test_results_are_known_by_their_names(tmp_path, capsys):
 def test_what_does_not_belong_together_is_refused(tmp_path):
     for name in ("in/a", "in/b", "out/c", "out/d", "good/a_t", "good/b_t", "truth/x"):
         save(tmp_path / f"{name}.nii", chest())
+    for number, key in enumerate(("source", "result", "truth")):
+        given = [tmp_path / "in", tmp_path / "good", tmp_path / "in"]
+        given[number] = tmp_path / "nothing"
+        with pytest.raises(FileNotFoundError, match=rf"^{key} '.*nothing' does not exist"):
+            find_pairs(*given)
     with pytest.raises(ValueError, match=r"holds no result of an image in .* give the folders of both"):
         find_pairs(tmp_path / "in", tmp_path / "out")
     with pytest.raises(ValueError, match="holds no image of the name of a source or a result, such as 'a'"):

@@ -13,7 +13,7 @@ from bundle.report.noise_power import deviation_of, flat_places, patch_power
 from bundle.scanner import SOFT, Kernel
 from bundle.scanner.kernels import catalogue
 from bundle.transforms.densitometry import measured
-from tests.report.images import FOUND, TOLD, chest, volume
+from tests.report.images import FOUND, SPACING, TOLD, chest, volume
 
 
 def test_facts_of_a_chest_that_one_can_count():
@@ -53,6 +53,22 @@ def test_grids_that_differ_are_refused():
         facts_of(volume(chest()), volume(chest()[..., 1:]), True)
     with pytest.raises(ValueError, match="its truth"):
         facts_of(volume(chest()), volume(chest()), True, truth=volume(chest()[..., 1:]))
+
+
+def test_images_that_lie_elsewhere_are_refused_and_flipped_files_are_not():
+    affine = np.diag([*SPACING, 1.0])
+    moved, thicker, turned = affine.copy(), np.diag([4.0, 4.0, 3.1, 1.0]), np.diag([-4.0, -4.0, 3.0, 1.0])
+    moved[2, 3] = 60
+    turned[:2, 3] = 79 * 4, 59 * 4
+    for place, shift in ((moved, "60"), (thicker, "2.3")):
+        other = Volume(held(chest(), place, "truth.nii"))
+        with pytest.raises(ValueError, match=rf"its truth 'truth\.nii' lie {shift} mm apart; all must lie on one"):
+            facts_of(volume(chest()), volume(chest()), True, truth=other)
+        with pytest.raises(ValueError, match=r"its source 'truth\.nii' lie"):
+            facts_of(other, volume(chest()), True)
+    same = Volume(held(chest(-850)[::-1, ::-1], turned))
+    told = facts_of(volume(chest()), volume(chest()), True, truth=same)
+    assert told["densitometry"]["truth"]["right"]["mean_hu"] == -850
 
 
 @pytest.mark.parametrize("voxels", [np.full((80, 60, 24), 40, np.int16), chest()[..., :1]])

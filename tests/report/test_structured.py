@@ -13,6 +13,7 @@ from bundle.examples.phantom import ThoraxPhantom
 from bundle.images import Volume, create_image, open_image
 from bundle.images.derived import Derivation
 from bundle.report import Report
+from bundle.report.case import check_own
 from tests.dicom_series import write_series
 
 hd = pytest.importorskip("highdicom", reason="needs highdicom: pip install highdicom")
@@ -67,6 +68,13 @@ def test_it_belongs_to_the_study_of_the_result(written):
     (studies,) = report.CurrentRequestedProcedureEvidenceSequence
     assert [len(series.ReferencedSOPSequence) for series in studies.ReferencedSeriesSequence] == [30, 30]
     assert (report.CompletionFlag, report.VerificationFlag) == ("COMPLETE", "UNVERIFIED")
+
+
+def test_it_is_replaced_as_the_bundle_s_own(written):
+    *_, path = written
+    check_own(path, "sr")
+    with pytest.raises(FileExistsError, match="is not a report of this bundle; move it away"):
+        check_own(next(written[1].iterdir()), "sr")
 
 
 def test_the_same_result_has_the_same_uids(written, tmp_path):

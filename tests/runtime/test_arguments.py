@@ -29,6 +29,7 @@ def config(tmp_path):
     [
         ["--tile_size", "64", "--weights=b.pt", "--extra", "2"],
         ["--kernel_pair#dose", "[3, 4]", "--kernel_pair::new_argument", "1", "--mode#options#image#beta", "0.1"],
+        ["--tile_size", "None", "--weights", "$None", "--meta_file", "None", "--extra=Nonesuch"],
         ["inference", "--run_id", "x", "--logging_file", "False", "--tile-size", "64", "--meta_file", "m.json"],
     ],
 )
@@ -49,6 +50,15 @@ def test_unknown_keys_are_refused(config, key, advice):
     with pytest.raises(ValueError, match=rf"key --{key} is unknown") as told:
         check_arguments([PROGRAM, "run", "inference", "--config_file", config, f"--{key}", "1"])
     assert advice in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "given", [["--weights", "None"], ["--weights=null"], ["--tile_size", "null"], ["--kernel_pair#new_argument=None"]]
+)
+def test_null_that_would_not_be_null_is_refused(config, given):
+    """MONAI drops None, so that the config's own value is used, and takes null for a text."""
+    with pytest.raises(ValueError, match=r"would not mean null; write --\S+ '\$None'\."):
+        check_arguments([PROGRAM, "run", "inference", "--config_file", config, *given])
 
 
 @pytest.mark.parametrize("path", ["@x", "@x/y.nii", "$y", "$HOME/scans"])

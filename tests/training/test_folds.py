@@ -32,6 +32,13 @@ def test_files_may_have_another_suffix_there(tmp_path):
     assert folds[0] == folds[1]
 
 
+def test_a_table_saved_by_excel_is_read_too(tmp_path):
+    (tmp_path / "patients.csv").write_text(LINES, encoding="utf-8")
+    (tmp_path / "excel.csv").write_text(LINES, encoding="utf-8-sig")
+    folds = [partition_by_patient(DATA, 5, tmp_path / name) for name in ("patients.csv", "excel.csv")]
+    assert folds[0] == folds[1]
+
+
 def test_without_patients_it_is_monais_partition():
     assert partition_by_patient(DATA, 3) == partition_dataset(DATA, num_partitions=3, shuffle=True, seed=0)
 

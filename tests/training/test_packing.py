@@ -1,5 +1,7 @@
 """Images packed for training: read by windows, the same voxels, on disk once."""
 
+import json
+
 import nibabel
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import torch
 from bundle.geometry import read_window, spacing_of
 from bundle.training.data import PackedImage
 from bundle.training.data.packing import OpenPackedd, find_pairs, pack, read, shrink
+from tests.processes import ROOT
 
 
 @pytest.fixture
@@ -73,6 +76,16 @@ def test_more_channels_are_refused(tmp_path):
 def test_names_are_held_out_with_or_without_suffix(scan):
     assert find_pairs(scan.parent) == [{"image": str(scan)}]
     assert find_pairs(scan.parent, held_out=["scan"]) == find_pairs(scan.parent, held_out=["scan.nii.gz"]) == []
+    with pytest.raises(FileNotFoundError, match=r"held_out holds 'scan\.nii', but there is no such image beside '"):
+        find_pairs(scan.parent, held_out=["scan.nii"])
+    with pytest.raises(TypeError, match=r"held_out 'scan' must be a list of names, such as \['scan'\]"):
+        find_pairs(scan.parent, held_out="scan")
+
+
+@pytest.mark.parametrize("config", ["train", "xray_2d_train"])
+def test_names_that_a_config_holds_out_itself_may_be_missing(scan, config):
+    held_out = json.loads((ROOT / "configs" / f"{config}.json").read_text(encoding="utf-8"))["held_out"]
+    assert held_out and find_pairs(scan.parent, held_out=held_out) == [{"image": str(scan)}]
 
 
 def test_a_data_set_is_shrunk_to_a_limit(scan, tmp_path, capsys):

@@ -8,6 +8,7 @@ from monai.data import MetaTensor
 from PIL import Image
 
 from bundle.transforms.percentiles import MOST, TOP, ScalePercentilesd, percentile_window, scaled, store
+from tests.processes import ran
 
 
 def head(gain=1.0, offset=0.0, air=20):
@@ -135,3 +136,19 @@ def test_a_volume_is_written_as_nifti_alone(tmp_path, name):
     with pytest.raises(ValueError, match="must end in"):
         store(tmp_path / "t1.nii.gz", tmp_path / name)
     assert not (tmp_path / name).exists()
+
+
+def test_images_that_would_become_one_are_refused_before_anything_is_written(tmp_path):
+    levels = np.linspace(80, 180, 64 * 48).round().astype(np.uint8).reshape(48, 64)
+    (tmp_path / "x").mkdir()
+    for name in ("0.png", "a.png", "a.jpg"):
+        Image.fromarray(levels).save(tmp_path / "x" / name)
+    with pytest.raises(ValueError, match=r"'.*a\.jpg' and '.*a\.png' would both become '.*a\.png'; rename one"):
+        store(tmp_path / "x", tmp_path / "stored")
+    assert not (tmp_path / "stored").exists()
+
+
+def test_a_source_that_does_not_exist_ends_in_one_line(tmp_path):
+    made = ran("-m", "bundle.transforms.percentiles", str(tmp_path / "nowhere"), str(tmp_path / "stored"))
+    assert made.returncode == 1 and "Traceback" not in made.stderr
+    assert made.stderr.splitlines()[-1].startswith(f"error: image '{tmp_path / 'nowhere'}' does not exist; give an")

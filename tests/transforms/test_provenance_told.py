@@ -14,6 +14,7 @@ from bundle import __version__
 from bundle.examples.phantom import ThoraxPhantom
 from bundle.images.provenance import PROVENANCE, content_hash, owned
 from bundle.runtime import file_hash
+from bundle.runtime.errors import cause_of
 from bundle.transforms.provenance import differing
 from tests.dicom_series import write_series
 from tests.processes import ROOT
@@ -92,6 +93,38 @@ def test_a_generated_image_has_one(tmp_path):
     jsonschema.validate(told, SCHEMA)
     assert told["source"] == {"sha256": None, "place": None} and told["seed"] == 5
     shutil.rmtree(tmp_path / "out")
+
+
+def test_generated_images_that_are_there_are_skipped(tmp_path, capsys):
+    keys = {"image_size": [70, 64], "seed": 5, "skip_existing": True}
+
+    def made(count, **more):
+        run("", tmp_path / "out", "generate", run_id="generating", num_samples=count, **{**keys, **more})
+        lines = capsys.readouterr().out.splitlines()
+        told = [line.split() for line in lines if line.startswith(("written: ", "skipped: "))]
+        return [(words[0][:-1], Path(words[1]).name) for words in told]
+
+    assert made(1) == [("written", "sample_0005.png")]
+    assert made(2) == [("skipped", "sample_0005.png"), ("written", "sample_0006.png")]
+    assert made(2) == [("skipped", "sample_0005.png"), ("skipped", "sample_0006.png")]
+    assert made(1, skip_existing=False) == made(1, image_size=64) == [("written", "sample_0005.png")]
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"num_samples": 0}, "num_samples 0 is not a whole number from 1 on; take one such as 16"),
+        ({"num_samples": -3}, "num_samples -3 is not a whole number"),
+        ({"num_samples": "two"}, "num_samples 'two' is not a whole number"),
+        ({"image_size": 64.5}, "image_size 64.5 is neither a whole number of voxels from 1 on nor a list"),
+        ({"output_ext": ".jpg"}, "output_ext '.jpg' cannot be written; take '.png' or another format"),
+    ],
+)
+def test_what_cannot_be_generated_is_told_before_anything_is_written(tmp_path, keys, message):
+    with pytest.raises(RuntimeError) as raised:
+        run("", tmp_path / "out", "generate", run_id="generating", **{"image_size": 64, "num_samples": 1, **keys})
+    assert str(cause_of(raised.value)).startswith(message)
+    assert not (tmp_path / "out").exists()
 
 
 def test_settings_differ_by_key():

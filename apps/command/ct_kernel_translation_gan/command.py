@@ -20,7 +20,7 @@ from pathlib import Path
 
 from ct_kernel_translation_gan import help as helping
 from ct_kernel_translation_gan.root import put_first, version
-from ct_kernel_translation_gan.verbs import DEFAULT, OTHERS, VERBS, fits
+from ct_kernel_translation_gan.verbs import DEFAULT, EXPERIMENTS, OTHERS, VERBS, fits
 from ct_kernel_translation_gan.words import UsageError, config_files, flags, split
 
 WRONG = 2
@@ -102,6 +102,8 @@ def _monai_words(named: str, given: Sequence[str], options: dict[str, str]) -> l
     experiment = options.pop("experiment", "")
     if experiment and verb.configs[0] != "inference":
         raise UsageError(f"{name} knows no option --experiment.")
+    if experiment in EXPERIMENTS and "experiment" in verb.without:
+        raise UsageError(f"{name} knows no experiment {experiment!r}, which translates images.")
     root = put_first()
     files = config_files(root, verb.configs, experiment)
     keys = {"bundle_root": str(root), **dict(zip(verb.keys, given, strict=False))}

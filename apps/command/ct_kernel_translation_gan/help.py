@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from textwrap import fill
 
 from ct_kernel_translation_gan.root import put_first, version
@@ -39,12 +40,17 @@ Verbs:
 For research only. Not for clinical use, not for diagnosis, and not a medical device."""
 
 
-def options() -> str:
-    """Return the list of options, grouped by topic."""
+def options(without: Collection[str] = ()) -> str:
+    """Return the list of options, grouped by topic.
+
+    Args:
+        without: options to leave out.
+    """
     lines = []
     for title, keys in OPTIONS.items():
-        lines.append(f"{title}:")
-        for key, meaning in keys.items():
+        left = {key: meaning for key, meaning in keys.items() if key not in without}
+        lines += [f"{title}:"] if left else []
+        for key, meaning in left.items():
             lines.append(fill(meaning, 100, initial_indent=f"  --{key:16} ", subsequent_indent=" " * 21))
     return "\n".join(lines)
 
@@ -56,7 +62,7 @@ def of_verb(name: str) -> str:
         return f"{COMMAND} {' '.join((name, *names))}\n\n{summary}"
     verb = VERBS[name]
     usage = f"{COMMAND} {' '.join((name, *verb.names))} [--KEY VALUE ...]"
-    keys = options() if verb.configs[0] == "inference" else ""
+    keys = options(verb.without) if verb.configs[0] == "inference" else ""
     files = " with ".join(f"configs/{config}.json" for config in verb.configs)
     rest = f"Every key of {files} is an option."
     return "\n\n".join(part for part in (usage, verb.summary, verb.details, keys, rest, EXIT) if part)

@@ -16,6 +16,7 @@ class Verb:
         configs: base config and overlays, by name.
         run_id: id that MONAI runs.
         details: further lines of its help.
+        without: options in the list of common ones that change nothing here.
     """
 
     summary: str
@@ -24,6 +25,7 @@ class Verb:
     configs: tuple[str, ...]
     run_id: str
     details: str = ""
+    without: tuple[str, ...] = ()
 
 
 def fits(names: tuple[str, ...], count: int) -> bool:
@@ -67,6 +69,10 @@ VERBS = {
         ("inference", "generate"),
         "generating",
         "--num_samples 16 says how many, --image_size 2048 the side in pixels, --seed 0 which.",
+        (
+            *("experiment", "conditioning", "target_kernel", "source_kernel", "match_kernel", "allow_sharper"),
+            *("densitometry", "check_input", "crop_lungs", "recursive", "series_uid", "streaming", "isolated"),
+        ),
     ),
     "report": Verb(
         "report on results that are there already: pages to look at, a table of many",

@@ -9,6 +9,7 @@ from bundle.evaluation.cases.pairs import Case, RealCase
 from bundle.evaluation.cases.simulated import Acquisition, SimulatedCase
 from bundle.images import find_images, stem
 from bundle.training.data import partition_by_patient
+from bundle.training.data.packing import leave_out
 
 
 def find_cases(
@@ -32,12 +33,13 @@ def find_cases(
         kernels: simulated acquisitions.
         fold: fold of ``dataset_dir`` to evaluate, split as in training: the images that this fold does not train on.
         num_folds: number of folds; 1 takes all images.
-        held_out: names in ``dataset_dir`` to leave out before it is split, as in `configs/train.json`.
+        held_out: names in ``dataset_dir`` to leave out before it is split, as in `configs/train.json`; with or without
+            suffix.
         names: names in ``source`` to take, with or without suffix; null for all.
         patients: see `bundle.training.data.partition_by_patient`.
 
     Raises:
-        FileNotFoundError: If a path holds no image.
+        FileNotFoundError: If a path holds no image, or ``names`` or ``held_out`` one that there is not.
         ValueError: If there is nothing to evaluate, or sources and targets do not match.
     """
     if (source is None) != (target is None):
@@ -57,7 +59,9 @@ def find_cases(
             )
         cases += [RealCase(*paths) for paths in zip(*pairs, strict=True)]
     if dataset_dir is not None:
-        paths = [path for path in find("dataset_dir", dataset_dir) if Path(path).name not in held_out]
+        paths = leave_out(find("dataset_dir", dataset_dir), held_out)
+        if not paths:
+            raise ValueError(f"held_out leaves no image of dataset_dir {dataset_dir!r}; hold out fewer.")
         parts = partition_by_patient([{"image": path} for path in paths], num_folds, patients)
         selected = {item["image"] for item in parts[fold]}
         cases += [
@@ -98,12 +102,21 @@ def select(paths: Sequence[str], names: Sequence[str] | None) -> list[str]:
 
     Raises:
         FileNotFoundError: If a name has no path.
+        ValueError: If an image is named twice, or a name without suffix fits two images.
     """
-    known = {name: path for path in paths for name in (Path(path).name, stem(path))}
-    missing = sorted(set(names or ()) - set(known))
-    if missing:
-        raise FileNotFoundError(f"names holds {missing[0]!r}, but there is no such image beside {paths[0]!r}.")
-    return list(paths) if names is None else [known[name] for name in names]
+    if names is None:
+        return list(paths)
+    known: dict[str, str] = {}
+    for name in names:
+        fitting = [path for path in paths if Path(path).name == name] or [path for path in paths if stem(path) == name]
+        if not fitting:
+            raise FileNotFoundError(f"names holds {name!r}, but there is no such image beside {paths[0]!r}.")
+        if len(fitting) > 1:
+            raise ValueError(f"names holds {name!r}, which is {fitting[0]!r} and {fitting[1]!r}; give the suffix.")
+        if fitting[0] in known:
+            raise ValueError(f"names holds {fitting[0]!r} twice, as {known[fitting[0]]!r} and {name!r}; give it once.")
+        known[fitting[0]] = name
+    return list(known)
 
 
 def find(key: str, path: str) -> list[str]:

@@ -24,6 +24,14 @@ class Pair:
 class Case(Protocol):
     """Something that can be prepared as a pair."""
 
+    @property
+    def name(self) -> str:
+        """Return the pair's name, which its files and its rows of the table bear."""
+
+    @property
+    def place(self) -> str:
+        """Return the path of the source."""
+
     def prepare(self, folder: Path, slices: int | None) -> Pair:
         """Write the central slices of the pair into a folder; all slices for None."""
 
@@ -35,6 +43,16 @@ class RealCase:
     source: str
     target: str
     kind: str = "real"
+
+    @property
+    def name(self) -> str:
+        """Return the source's name without its suffix."""
+        return stem(self.source)
+
+    @property
+    def place(self) -> str:
+        """Return the path of the source."""
+        return self.source
 
     def prepare(self, folder: Path, slices: int | None) -> Pair:
         """Copy the central slices of both images.
@@ -52,7 +70,7 @@ class RealCase:
             )
         axes = 2 if a.is_picture else 3
         start, stop = central(a.shape[2], slices)
-        pair = pair_in(stem(self.source), self.kind, folder)
+        pair = pair_in(self.name, self.kind, folder)
         if self.source == self.target:
             pair = replace(pair, source=pair.target)
         for path, image in {pair.source: a, pair.target: b}.items():
@@ -62,10 +80,26 @@ class RealCase:
         return pair
 
 
+def check_names(cases: Sequence[Case]) -> None:
+    """Refuse cases of one name, of which one would replace the other.
+
+    Raises:
+        ValueError: If two cases have the same name.
+    """
+    known: dict[str, str] = {}
+    for case in cases:
+        if case.name in known:
+            raise ValueError(
+                f"cases {known[case.name]!r} and {case.place!r} are both named {case.name!r}; rename one, or leave it "
+                "out."
+            )
+        known[case.name] = case.place
+
+
 def central(size: int, wanted: int | None, at: float = 0.5) -> tuple[int, int]:
     """Return start and stop of a number of slices or voxels, centred or at another position; of all for None."""
     if wanted is not None and wanted < 1:
-        raise ValueError(f"slices {wanted} must be at least 1; null takes all.")
+        raise ValueError(f"slices {wanted} must be at least 1; '$None' takes all.")
     start = int((size - wanted) * at) if wanted and wanted < size else 0
     return start, start + min(wanted or size, size)
 

@@ -62,6 +62,16 @@ class SimulatedCase:
     at: float = 0.5
     kind: str = "simulated"
 
+    @property
+    def name(self) -> str:
+        """Return the CT's name without its suffix, the acquisition's name and the position."""
+        return f"{stem(self.path)}_{self.acquisition.name}_{self.at:g}".replace(" ", "_").replace(",", "")
+
+    @property
+    def place(self) -> str:
+        """Return the path of the CT."""
+        return self.path
+
     def prepare(self, folder: Path, slices: int | None) -> Pair:
         """Acquire the pair slab by slab; noise depends only on position, so the result equals that of the whole CT."""
         image, how = Volume(self.path), self.acquisition
@@ -71,9 +81,7 @@ class SimulatedCase:
         margins = scanner.acquisition_margin(3, how.slice_thickness)
         origin = (plane[0][0], plane[1][0], start)
         shape = (*(b - a for a, b in plane), stop - start)
-        pair = pair_in(
-            f"{stem(self.path)}_{how.name}_{self.at:g}".replace(" ", "_").replace(",", ""), self.kind, folder
-        )
+        pair = pair_in(self.name, self.kind, folder)
         with ExitStack() as stack:
             appends = [
                 stack.enter_context(create(path, shape, shift_affine(image.affine, origin)))

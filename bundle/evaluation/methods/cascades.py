@@ -18,6 +18,7 @@ from bundle.cascade import CascadeInferer
 from bundle.evaluation.methods.method import Method
 from bundle.evaluation.metrics import grid
 from bundle.geometry import cover, extend, pyramid, region, shapes, spacing_of, upsample
+from bundle.runtime.arguments import check_keys
 from monai.bundle import ConfigParser
 from monai.inferers import Inferer, SlidingWindowInferer
 from torch import Tensor
@@ -44,9 +45,14 @@ class Translation:
     keys: Mapping[str, Any] = field(default_factory=dict)
 
     def parser(self) -> ConfigParser:
-        """Return the config with its keys set, before anything is instantiated."""
-        parser = ConfigParser()
-        parser.read_config([self.config] if isinstance(self.config, str) else list(self.config))
+        """Return the config with its keys set, before anything is instantiated.
+
+        Raises:
+            ValueError: If one of ``keys`` is not in the config.
+        """
+        parser, config = ConfigParser(), [self.config] if isinstance(self.config, str) else list(self.config)
+        check_keys(self.keys, config)
+        parser.read_config(config)
         keys = {"bundle_root": self.bundle_root, "device": self.device, "tile_size": self.tile_size}
         parser.update({**keys, **({"weights": self.weights} if self.weights else {}), **self.keys})
         if isinstance(parser["inferer"], dict):

@@ -58,7 +58,7 @@ def _known(file: Path) -> dict[str, str]:
     """Read the patient of each file."""
     if not file.exists():
         raise FileNotFoundError(f"patients {str(file)!r} does not exist; give a CSV file with columns file, patient.")
-    with file.open(newline="", encoding="utf-8") as text:
+    with file.open(newline="", encoding="utf-8-sig") as text:  # Excel begins a file with a byte order mark
         reader = csv.DictReader(text)
         lacking = {"file", "patient"} - set(reader.fieldnames or ())
         if lacking:

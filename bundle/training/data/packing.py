@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import EnsureChannelFirst, MapTransform, Orientation
 from torch import Tensor
+
+CONFIGS = Path(__file__).parents[3] / "configs"
 
 
 class OpenPackedd(MapTransform):
@@ -66,23 +69,49 @@ def find_pairs(
     Args:
         images: a path, as for `bundle.images.find_images`.
         labels: folder of the targets, with the same names and grids; null for images alone.
-        held_out: names of images to leave out, with or without suffix.
+        held_out: names of images to leave out, see `leave_out`.
 
     Raises:
-        FileNotFoundError: If there is no image, or an image has no target.
+        FileNotFoundError: If there is no image, an image has no target, or a name in ``held_out`` is that of no image.
     """
     pairs = []
-    for path in find_images(images):
-        name = Path(path).name
-        if name in held_out or stem(path) in held_out:
-            continue
+    for path in leave_out(find_images(images), held_out):
         pair = {"image": path}
         if labels:
-            pair["label"] = str(Path(labels) / name)
+            pair["label"] = str(Path(labels) / Path(path).name)
             if not Path(pair["label"]).exists():
                 raise FileNotFoundError(f"image {path!r} has no target: there is no {pair['label']!r}; give it one.")
         pairs.append(pair)
     return pairs
+
+
+def leave_out(paths: Sequence[str], held_out: Sequence[str]) -> list[str]:
+    """Return the paths without those that are held out, in training and evaluation alike.
+
+    Args:
+        paths: paths of images.
+        held_out: names of images, with or without suffix. Those in the bundle's own training configs may be missing.
+
+    Raises:
+        FileNotFoundError: If another name is that of no image.
+        TypeError: If ``held_out`` is a text, not a list.
+    """
+    if isinstance(held_out, str):
+        raise TypeError(f"held_out {held_out!r} must be a list of names, such as ['{held_out}'].")
+    known = {name for path in paths for name in (Path(path).name, stem(path))}
+    if missing := [name for name in held_out if name not in known | _held_out_by_configs()]:
+        raise FileNotFoundError(
+            f"held_out holds {missing[0]!r}, but there is no such image beside {paths[0]!r}; give names of images, "
+            "with or without suffix."
+        )
+    return [path for path in paths if not {Path(path).name, stem(path)} & set(held_out)]
+
+
+def _held_out_by_configs() -> set[str]:
+    """Return the names that the bundle's training configs hold out, which are those of its own training images."""
+    configs = (CONFIGS / name for name in ("train.json", "xray_2d_train.json"))
+    texts = [json.loads(path.read_text(encoding="utf-8")) for path in configs if path.exists()]
+    return {name for text in texts for name in text.get("held_out", ())}
 
 
 def read(path: str | Path) -> Tensor:

@@ -86,6 +86,7 @@ def test_a_report_of_a_result_that_is_there(source: Path, tmp_path: Path) -> Non
         (["SOURCE", "out", "--dataset_dir", "x"], 2, "--dataset_dir is given already"),
         (["SOURCE", "out", "--experiment", "nope"], 2, "experiment 'nope' is not known"),
         (["report", "a", "b", "c", "--experiment", "low_dose"], 2, "report knows no option --experiment"),
+        (["generate", "out", "--experiment", "xray_2d"], 2, "generate knows no experiment 'xray_2d', which translates"),
         (["qa", "SOURCE", "SOURCE", "out"], 2, "pylinac, which measures the phantom, is not installed here"),
         (["kernels", "--seed", "1"], 2, "kernels knows no option --seed"),
         (["view", "SOURCE", "gone.nii", "p.png"], 2, "gone.nii"),
@@ -151,7 +152,10 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == overview
     for verb in (*VERBS, *OTHERS):
         assert main([verb, "--help"]) == 0
-        assert f"ct-kernel-translation {verb}" in capsys.readouterr().out
+        told = capsys.readouterr().out
+        assert f"ct-kernel-translation {verb}" in told
+        for key in VERBS[verb].without if verb in VERBS else ():
+            assert f"--{key}" in overview and f"--{key}" not in told
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.strip() in (ROOT / "configs" / "metadata.json").read_text(encoding="utf-8")
 
