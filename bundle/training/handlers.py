@@ -14,6 +14,10 @@ from ignite.engine import Engine, Events
 from torch.optim.swa_utils import AveragedModel
 
 
+#: Ends the message about a value that is NaN or infinite.
+NOT_FINITE = "not a finite number; train with --amp False or a lower --learning_rate, and with --resume False."
+
+
 class SeedEpochs:
     """Seed each epoch by its number, so that a resumed training draws the same numbers as an uninterrupted one.
 
@@ -57,21 +61,50 @@ class KeepBest:
         self.best = math.inf
 
     def attach(self, engine: Engine) -> None:
-        """Compare the key metric, an error, at the end of each validation run."""
+        """Check the results of each validation run, and compare the key metric, an error, at its end."""
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.check)
         engine.add_event_handler(Events.COMPLETED, self)
 
+    def check(self, engine: Engine) -> None:
+        """Check the results of one batch: MONAI's metrics leave out what is not a number.
+
+        Raises:
+            FloatingPointError: If a result holds a value that is not a finite number.
+        """
+        if not all(output["pred"].isfinite().all() for output in engine.state.output):  # type: ignore[union-attr]
+            raise FloatingPointError(f"a result of the validation holds values that are {NOT_FINITE} {self.kept()}")
+
     def __call__(self, engine: Engine) -> None:
-        """Save if the metric is the lowest so far, or at every validation with ``save_last``."""
+        """Save if the metric is the lowest so far, or at every validation with ``save_last``.
+
+        Raises:
+            FloatingPointError: If the metric or a weight is not a finite number; nothing is saved then.
+        """
         metric = float(engine.state.metrics[vars(engine.state)["key_metric_name"]])
+        state = self.network.state_dict()
+        if not math.isfinite(metric):
+            raise FloatingPointError(f"the error of the validation is {metric}, {NOT_FINITE} {self.kept()}")
+        if name := next((name for name, value in state.items() if not value.isfinite().all()), None):
+            raise FloatingPointError(f"the weights {name!r} hold values that are {NOT_FINITE} {self.kept()}")
         if metric < self.best or self.save_last:
             self.best = min(self.best, metric)
             if distributed.get_rank() > 0:
                 return
-            state = self.network.state_dict()
             save_whole(state, self.path)
             if self.joined:
                 older = torch.load(self.joined, map_location="cpu", weights_only=True)
                 save_whole({**older, **own_weights(state, self.scale)}, self.joined)
+
+    @property
+    def saved(self) -> bool:
+        """Whether this training, or the interrupted one that it resumes, has saved weights."""
+        return math.isfinite(self.best)
+
+    def kept(self) -> str:
+        """Return a sentence that says where the best weights are."""
+        if self.saved:
+            return f"The best weights so far are in {str(self.path)!r}."
+        return "No validation has saved weights so far."
 
     def state_dict(self) -> dict[str, float]:
         """Return the best metric so far."""
@@ -125,7 +158,14 @@ class UpdateAverage:
 
 
 class StopOnNaN:
-    """Stop a run as soon as its loss is not a finite number; files saved before are kept."""
+    """Stop a run as soon as its loss is not a finite number; files saved before are kept.
+
+    Args:
+        best: keeper of the best weights, which the message mentions.
+    """
+
+    def __init__(self, best: KeepBest) -> None:
+        self.best = best
 
     def attach(self, engine: Engine) -> None:
         """Check after each iteration of an engine."""
@@ -140,6 +180,5 @@ class StopOnNaN:
         loss = engine.state.output["reconstruction_loss"].item()
         if not math.isfinite(loss):
             raise FloatingPointError(
-                f"the loss of iteration {engine.state.iteration} is {loss}, not a finite number; train with "
-                "--amp False or a lower --learning_rate. The best weights so far are in output_dir."
+                f"the loss of iteration {engine.state.iteration} is {loss}, {NOT_FINITE} {self.best.kept()}"
             )

@@ -20,6 +20,7 @@ from torch import nn
 from bundle.cascade import CONDITIONINGS, CascadeInferer
 from bundle.examples.phantom import ThoraxPhantom
 from bundle.geometry import channels_last, crop, upsample
+from bundle.runtime.errors import last_line
 from bundle.training import (
     THIN,
     AdversarialLosses,
@@ -378,10 +379,41 @@ def test_training_as_configured(scans, tmp_path, dims, scale, more):
 
 
 @pytest.mark.parametrize("loss", [float("nan"), float("inf")])
-def test_a_loss_that_is_no_number_ends_the_run(loss):
+def test_a_loss_that_is_no_number_ends_the_run(tmp_path, loss):
     engine = SimpleNamespace(state=SimpleNamespace(iteration=7, output={"reconstruction_loss": torch.tensor(loss)}))
-    with pytest.raises(FloatingPointError, match="iteration 7"):
-        StopOnNaN()(engine)
+    keeper = KeepBest(tiny_cascade(2), tmp_path / "scale_1.pt", 1)
+    with pytest.raises(FloatingPointError, match=r"iteration 7.*No validation has saved weights"):
+        StopOnNaN(keeper)(engine)
+    keeper(validated(0.5))
+    with pytest.raises(FloatingPointError, match=r"iteration 7.*best weights so far are in '.*scale_1\.pt'"):
+        StopOnNaN(keeper)(engine)
+
+
+def validated(error):
+    """An evaluator at the end of its run."""
+    return SimpleNamespace(state=SimpleNamespace(metrics={"error": error}, key_metric_name="error"))
+
+
+@pytest.mark.parametrize("save_last", [False, True])
+def test_weights_that_are_no_numbers_are_never_kept(tmp_path, save_last):
+    """Nor is a result of them: MONAI's mean error leaves out what is not a number, and is then 0."""
+    keeper = KeepBest(tiny_cascade(2), tmp_path / "scale_1.pt", 1, save_last=save_last)
+    for error in (math.nan, math.inf):
+        with pytest.raises(FloatingPointError, match="error of the validation"):
+            keeper(validated(error))
+    for value in (math.nan, math.inf):
+        nn.init.constant_(scale_parameters(keeper.network, 1)[0], value)
+        with pytest.raises(FloatingPointError, match=r"weights 'fine\.0\..*--learning_rate.*No validation has saved"):
+            keeper(validated(0.0))
+        with pytest.raises(FloatingPointError, match="a result of the validation"):
+            keeper.check(SimpleNamespace(state=SimpleNamespace(output=[{"pred": torch.full((1, 2, 2), value)}])))
+    assert not (tmp_path / "scale_1.pt").exists() and not keeper.saved
+
+
+def test_a_training_that_runs_away_keeps_no_weights(scans, tmp_path):
+    workflow = configured(scans / "2", tmp_path, 2, 3, learning_rate=1e30)
+    assert refusal(workflow).endswith("No validation has saved weights so far.")
+    assert not (tmp_path / "scale_3.pt").exists()
 
 
 @pytest.mark.parametrize("sides", [(16, 20, 32), (32, 32, 32), (20, 24, 40)])
@@ -397,8 +429,9 @@ def test_bfloat16_finds_the_gradients_of_float32_for_thin_images_too(sides):
     assert (found[1] - found[0]).norm() < 0.2 * found[0].norm()
 
 
-def test_a_finite_loss_goes_on():
-    StopOnNaN()(SimpleNamespace(state=SimpleNamespace(iteration=1, output={"reconstruction_loss": torch.tensor(0.5)})))
+def test_a_finite_loss_goes_on(tmp_path):
+    keeper = KeepBest(tiny_cascade(2), tmp_path / "scale_1.pt", 1)
+    StopOnNaN(keeper)(SimpleNamespace(state=SimpleNamespace(iteration=1, output={"reconstruction_loss": torch.tensor(0.5)})))
 
 
 # Interrupted, together, with real pairs
@@ -417,6 +450,14 @@ def losses_of(workflow):
 
 def kill(_):
     raise KeyboardInterrupt
+
+
+def refusal(workflow):
+    """The last line of a training that fails."""
+    with pytest.raises(Exception) as caught:  # noqa: PT011 (MONAI wraps the error)
+        workflow.initialize()
+        workflow.run()
+    return last_line(caught.value)
 
 
 @pytest.mark.parametrize(("max_norm", "moved"), [(None, (-3.0, -4.0)), (10.0, (-3.0, -4.0)), (1.0, (-0.6, -0.8))])
@@ -470,15 +511,16 @@ def test_the_best_weights_stay_when_a_resumed_training_gets_worse(tmp_path):
     other(engine)
     assert (tmp_path / "scale_1.pt").stat().st_mtime_ns == before
     engine.state.metrics["error"] = float("nan")
-    other(engine)
+    with pytest.raises(FloatingPointError, match="best weights so far are in"):
+        other(engine)
     assert (tmp_path / "scale_1.pt").stat().st_mtime_ns == before
 
 
 def test_the_best_metric_stays_where_every_validation_is_saved(tmp_path):
     keeper = KeepBest(tiny_cascade(2), tmp_path / "scale_1.pt", 1, save_last=True)
-    for error in (0.5, 0.6, float("nan")):
+    for error in (0.5, 0.6):
         (tmp_path / "scale_1.pt").unlink(missing_ok=True)
-        keeper(SimpleNamespace(state=SimpleNamespace(metrics={"error": error}, key_metric_name="error")))
+        keeper(validated(error))
         assert (tmp_path / "scale_1.pt").exists() and keeper.state_dict() == {"best": 0.5}
 
 
