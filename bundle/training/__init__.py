@@ -13,7 +13,7 @@ from bundle.training.crossfitting import CrossFitting, images_of
 from bundle.training.handlers import ClipGradients, KeepBest, SeedEpochs, StopOnNaN, UpdateAverage
 from bundle.training.losses import AdversarialLosses
 from bundle.training.record import record_settings, settings_of, write_record
-from bundle.training.resuming import resumable
+from bundle.training.resuming import finished, resumable
 from bundle.training.validation import FixedPatches
 from bundle.training.weights import gather, load_trained, scale_parameters
 
@@ -30,6 +30,7 @@ __all__ = [
     "SeedEpochs",
     "StopOnNaN",
     "UpdateAverage",
+    "finished",
     "gather",
     "images_of",
     "load_trained",

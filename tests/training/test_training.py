@@ -1,7 +1,9 @@
 """One scale is trained at a time, on its conditions alone, and the scales' weights meet in one checkpoint."""
 
+import errno
 import json
 import math
+import shutil
 import subprocess
 from copy import deepcopy
 from pathlib import Path
@@ -32,6 +34,7 @@ from bundle.training import (
     ScaleDiscriminator,
     ScaleGenerator,
     StopOnNaN,
+    finished,
     gather,
     images_of,
     scale_parameters,
@@ -40,6 +43,7 @@ from bundle.training import (
 )
 from bundle.training.data import PackedImage, kernel_pair_reach, restored, window_side
 from bundle.training.data.packing import find_pairs, pack
+from bundle.training.record import mark_finished
 from tests.laws import tiny_cascade, with_spacing
 from tests.processes import nameless, torchrun
 
@@ -497,6 +501,53 @@ def test_a_killed_training_goes_on_to_the_same_losses(scans, tmp_path, num_worke
     assert all(torch.allclose(one[key], other[key], atol=1e-4) for key in one)
     assert not list((tmp_path / "parts").glob("resume_*"))  # a finished training leaves its weights alone
     assert (tmp_path / "parts" / "scale_3.pt").stat().st_mtime_ns >= best
+
+
+def test_a_checkpoint_goes_only_when_the_next_one_is_complete(scans, tmp_path, monkeypatch):
+    """A training that ends while it writes one is not finished, and goes on from the one before."""
+
+    def full_disk(state, path, save=torch.save):
+        if "epoch=2" in str(path):
+            Path(path).write_bytes(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(state, path)
+
+    common = {"max_epochs": 3, "iterations_per_epoch": 1}
+    with monkeypatch.context() as patched:
+        patched.setattr(torch, "save", full_disk)
+        assert "disk full" in refusal(configured(scans / "2", tmp_path, 2, 3, **common))
+    assert [file.name for file in tmp_path.glob("resume_*")] == ["resume_3_checkpoint_epoch=1.pt"]
+    assert (tmp_path / "scale_3.pt").exists() and not finished(tmp_path, 3)
+    workflow = configured(scans / "2", tmp_path, 2, 3, **common)
+    losses, _ = losses_of(workflow)
+    workflow.run()
+    assert len(losses) == 2 and finished(tmp_path, 3)
+    assert json.loads((tmp_path / "scale_3.json").read_text())["finished"] is True
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+def test_make_goes_on_with_what_is_not_finished(tmp_path):
+    """Weights alone, or of an earlier version, whose record does not say so, count as finished."""
+    command = ["make", "-o", ".venv/.run", "train", "PY=echo", "SCALES=3", "DATA=scans", f"TRAINING={tmp_path}"]
+
+    def told():
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        assert ("is trained already" in done) == finished(tmp_path, 3) == ("bundle run training" not in done)
+        assert ("stopped after" in done) == (not finished(tmp_path, 3) and any(tmp_path.iterdir()))
+        return finished(tmp_path, 3)
+
+    assert not told()
+    (tmp_path / "scale_3.pt").touch()
+    assert told()
+    write_record(tmp_path / "scale_3.json", {})
+    assert told()
+    (tmp_path / "resume_3_checkpoint_epoch=1.pt").touch()
+    assert not told()
+    (tmp_path / "resume_3_checkpoint_epoch=1.pt").unlink()
+    write_record(tmp_path / "scale_3.json", {}, finished=False)
+    assert not told()
+    mark_finished(tmp_path / "scale_3.json")
+    assert told()
 
 
 def test_the_best_weights_stay_when_a_resumed_training_gets_worse(tmp_path):
