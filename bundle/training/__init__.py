@@ -10,7 +10,7 @@ save the settings of a training.
 from bundle.training.averaging import warm_average
 from bundle.training.batches import THIN, PrepareScaleBatch, ScaleDiscriminator, ScaleGenerator
 from bundle.training.crossfitting import CrossFitting, images_of
-from bundle.training.handlers import ClipGradients, KeepBest, SeedEpochs, StopOnNaN, UpdateAverage
+from bundle.training.handlers import ClipGradients, KeepBest, SeedEpochs, StopOnNaN, UpdateAverage, ValidateLast
 from bundle.training.losses import AdversarialLosses
 from bundle.training.record import record_settings, settings_of, write_record
 from bundle.training.resuming import finished, resumable
@@ -30,6 +30,7 @@ __all__ = [
     "SeedEpochs",
     "StopOnNaN",
     "UpdateAverage",
+    "ValidateLast",
     "finished",
     "gather",
     "images_of",

@@ -1,4 +1,4 @@
-"""Event handlers of the trainer: seed its epochs, keep its best weights, clip gradients, average, stop on NaN."""
+"""Event handlers of the trainer: seed its epochs, validate, keep the best weights, clip, average, stop on NaN."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from bundle.cascade import Cascade
 from bundle.training.weights import own_weights, save_whole
 from ignite import distributed
 from ignite.engine import Engine, Events
+from monai.handlers import ValidationHandler
 from torch.optim.swa_utils import AveragedModel
-
 
 #: Ends the message about a value that is NaN or infinite.
 NOT_FINITE = "not a finite number; train with --amp False or a lower --learning_rate, and with --resume False."
@@ -38,6 +38,18 @@ class SeedEpochs:
         seed = (self.seed * 1_000_003 + distributed.get_rank() * 10_007 + engine.state.epoch) % 2**31
         torch.manual_seed(seed)
         self.transform.set_random_state(seed=seed)
+
+
+class ValidateLast(ValidationHandler):
+    """Validate every few epochs, as MONAI's handler does, and after the last one."""
+
+    def attach(self, engine: Engine) -> None:
+        """Validate after those epochs of an engine."""
+
+        def due(engine: Engine, epoch: int) -> bool:
+            return epoch % self.interval == 0 or epoch == engine.state.max_epochs
+
+        engine.add_event_handler(Events.EPOCH_COMPLETED(event_filter=due), self)
 
 
 class KeepBest:
@@ -121,20 +133,25 @@ class ClipGradients:
     Args:
         optimizer: optimizer whose gradients are clipped.
         max_norm: largest gradient norm (Euclidean, over all parameters together); null for no limit.
+
+    Raises:
+        ValueError: If ``max_norm`` is not above 0.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, max_norm: float | None) -> None:
-        self.optimizer, self.max_norm = optimizer, max_norm
+        if max_norm is not None and (not isinstance(max_norm, (int, float)) or not max_norm > 0):
+            raise ValueError(f"train#clipping#max_norm {max_norm!r} is not a number above 0; null sets no limit.")
+        self.optimizer, self.max_norm = optimizer, math.inf if max_norm is None else max_norm
 
     def attach(self, engine: Engine) -> None:  # noqa: ARG002 (handlers are attached to an engine)
         """Start clipping."""
-        if self.max_norm is not None:
+        if self.max_norm < math.inf:
             self.optimizer.register_step_pre_hook(self)
 
     def __call__(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         """Clip the gradient of one step."""
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        torch.nn.utils.clip_grad_norm_(parameters, self.max_norm or math.inf)
+        torch.nn.utils.clip_grad_norm_(parameters, self.max_norm)
 
 
 class UpdateAverage:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from bundle.training.handlers import KeepBest
 from bundle.training.record import mark_finished
 from bundle.training.weights import save_whole
 from ignite import distributed
@@ -20,6 +21,7 @@ from monai.handlers import CheckpointLoader
 def resumable(
     trainer: Engine,
     states: Mapping[str, Any],
+    best: KeepBest,
     folder: str | Path,
     scale: int,
     device: torch.device | str = "cpu",
@@ -35,6 +37,7 @@ def resumable(
     Args:
         trainer: the trainer; its `Progress` is saved as well.
         states: names, and objects with a ``state_dict``.
+        best: keeper of the best weights, one of the states; a training that ends without weights fails.
         folder: folder of the checkpoints.
         scale: the scale that is trained; each has its own checkpoint.
         device: device that the states are loaded to.
@@ -66,7 +69,14 @@ def resumable(
 
     @trainer.on(Events.COMPLETED)
     def finish(engine: Engine) -> None:
-        if distributed.get_rank() == 0 and engine.state.epoch >= (engine.state.max_epochs or 0):
+        if engine.state.epoch < (engine.state.max_epochs or 0):
+            return
+        if not best.saved or (distributed.get_rank() == 0 and not best.path.is_file()):
+            raise FileNotFoundError(
+                f"the training has ended after epoch {engine.state.epoch} without weights {str(best.path)!r}, because "
+                "none of its epochs was validated; take a larger --max_epochs, or --resume False."
+            )
+        if distributed.get_rank() == 0:
             if record:
                 mark_finished(record)
             _remove(folder, scale)

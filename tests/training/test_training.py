@@ -435,7 +435,9 @@ def test_bfloat16_finds_the_gradients_of_float32_for_thin_images_too(sides):
 
 def test_a_finite_loss_goes_on(tmp_path):
     keeper = KeepBest(tiny_cascade(2), tmp_path / "scale_1.pt", 1)
-    StopOnNaN(keeper)(SimpleNamespace(state=SimpleNamespace(iteration=1, output={"reconstruction_loss": torch.tensor(0.5)})))
+    StopOnNaN(keeper)(
+        SimpleNamespace(state=SimpleNamespace(iteration=1, output={"reconstruction_loss": torch.tensor(0.5)}))
+    )
 
 
 # Interrupted, together, with real pairs
@@ -458,7 +460,7 @@ def kill(_):
 
 def refusal(workflow):
     """The last line of a training that fails."""
-    with pytest.raises(Exception) as caught:  # noqa: PT011 (MONAI wraps the error)
+    with pytest.raises(Exception) as caught:
         workflow.initialize()
         workflow.run()
     return last_line(caught.value)
@@ -472,6 +474,37 @@ def test_a_long_gradient_is_shortened_and_a_short_one_left_alone(max_norm, moved
     (3 * weights[0] + 4 * weights[1]).backward()
     optimizer.step()
     assert torch.cat(weights).tolist() == pytest.approx(moved, abs=1e-5)
+
+
+@pytest.mark.parametrize("max_norm", [-1, 0, 0.0, math.nan, "1"])
+def test_a_limit_that_is_no_number_above_0_is_refused(max_norm):
+    with pytest.raises(ValueError, match=r"train#clipping#max_norm .* is not a number above 0; null"):
+        ClipGradients(torch.optim.SGD([torch.zeros(1)], lr=1.0), max_norm)
+
+
+@pytest.mark.parametrize(("epochs", "interval", "validated"), [(1, 2, [1]), (4, 3, [3, 4]), (4, 2, [2, 4])])
+def test_the_last_epoch_is_always_validated(scans, tmp_path, epochs, interval, validated):
+    workflow = configured(scans / "2", tmp_path, 2, 3, max_epochs=epochs, val_interval=interval, iterations_per_epoch=1)
+    _, trainer = losses_of(workflow)
+    found = []
+    workflow.parser.get_parsed_content("validate#evaluator").add_event_handler(
+        Events.COMPLETED, lambda _: found.append(trainer.state.epoch)
+    )
+    workflow.run()
+    assert found == validated and (tmp_path / "scale_3.pt").exists()
+
+
+def test_a_training_without_weights_fails_and_leaves_its_checkpoint(scans, tmp_path):
+    common = {"iterations_per_epoch": 1, "val_interval": 5}
+    workflow = configured(scans / "2", tmp_path, 2, 3, max_epochs=50, **common)
+    _, trainer = losses_of(workflow)
+    trainer.add_event_handler(Events.ITERATION_COMPLETED(once=2), kill)
+    with pytest.raises(KeyboardInterrupt):
+        workflow.run()
+    before = list(tmp_path.glob("resume_3_*"))
+    told = refusal(configured(scans / "2", tmp_path, 2, 3, max_epochs=1, **common))
+    assert "after epoch 1 without weights" in told and "larger --max_epochs, or --resume False" in told
+    assert before and list(tmp_path.glob("resume_3_*")) == before and not finished(tmp_path, 3)
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
