@@ -3,6 +3,7 @@
 import errno
 import json
 import math
+import re
 import shutil
 import subprocess
 from copy import deepcopy
@@ -643,6 +644,37 @@ def test_real_pairs_of_two_folders(scans, tmp_path):
     (tmp_path / "targets" / "one.nii.gz").unlink()
     with pytest.raises(FileNotFoundError, match=r"one\.nii\.gz.*has no target"):
         find_pairs(scans / "3", tmp_path / "targets")
+
+
+@pytest.mark.parametrize("moved", ["spacing", "position", "size"])
+@pytest.mark.parametrize("scale", [0, 3])
+def test_a_pair_on_two_grids_is_refused_by_both_names(scans, tmp_path, moved, scale):
+    """The same spacing and position up to less than a voxel is one grid."""
+
+    def label(affine, part=slice(None)):
+        for file in (scans / "3").glob("*.nii.gz"):
+            image = nibabel.load(file)
+            made = nibabel.Nifti1Image(image.get_fdata()[part], affine(image.affine.copy()))
+            made.to_filename(tmp_path / "targets" / file.name)
+        return configured(scans / "3", tmp_path, 3, scale, label_dir=str(tmp_path / "targets"))
+
+    def spacing(affine):
+        affine[:3, 2] *= 1.1
+        return affine
+
+    def position(affine, mm=3.0):
+        affine[0, 3] += mm
+        return affine
+
+    (tmp_path / "targets").mkdir()
+    workflow = label(lambda affine: position(affine, 0.3))
+    workflow.initialize()
+    workflow.parser.get_parsed_content("validate#dataset")
+    wrong = {"spacing": (spacing,), "position": (position,), "size": (lambda affine: affine, slice(1, None))}[moved]
+    told = refusal(label(*wrong))
+    assert re.search(
+        r"image '.*scans.*\.nii\.gz', \(100, .* and label '.*targets.*\.nii\.gz', .* one grid; resample", told
+    )
 
 
 def test_the_settings_stand_beside_the_weights(scans, tmp_path):

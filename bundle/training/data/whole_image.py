@@ -53,7 +53,7 @@ class RandWholeImaged(Randomizable, MapTransform):
         """Cut the image, and add ``spacing``, ``origin`` and the ``factors`` of the pyramid.
 
         Raises:
-            ValueError: If the images differ in shape.
+            ValueError: If the images do not lie on one grid.
         """
         out = dict(data)
         images = {key: out[key] for key in self.key_iterator(out)}
