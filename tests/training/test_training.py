@@ -799,6 +799,26 @@ def test_two_ranks_train_one_network(scans, tmp_path):
     assert set(fresh) == set(one)  # no "module." in front: what one process trains, another can load
 
 
+def test_an_unknown_key_ends_each_rank_in_one_line(scans, tmp_path):
+    config = "['configs/train.json','configs/multi_gpu_train.json']"
+    given = ["--dataset_dir", str(scans / "2"), "--output_dir", str(tmp_path), "--max_epoch", "1"]
+    command = [*torchrun(1), "-m", "monai.bundle", "run", "training", "--config_file", config, *given]
+    told = {"cwd": ROOT, "capture_output": True, "text": True, "env": nameless(tmp_path / "nameless"), "timeout": 300}
+    done = subprocess.run(command, **told)
+    assert done.returncode != 0 and "error: key --max_epoch is unknown" in done.stderr
+    assert "check_arguments(" not in done.stderr  # the traceback is in a file
+
+
+@pytest.mark.parametrize("run", ["train", "inference"])
+def test_several_devices_begin_as_one_does(run):
+    """What one process checks first, each of several checks, too."""
+    one, several = (
+        json.loads((ROOT / "configs" / name).read_text())["initialize"]
+        for name in (f"{run}.json", f"multi_gpu_{run}.json")
+    )
+    assert [step for step in several if step in one] == one
+
+
 def test_the_average_forgets_its_untrained_start_and_then_follows_the_momentum():
     network = nn.Linear(1, 1, bias=False)
     average = torch.optim.swa_utils.AveragedModel(network, multi_avg_fn=warm_average(0.002))
