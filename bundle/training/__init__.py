@@ -15,13 +15,14 @@ from bundle.training.losses import AdversarialLosses
 from bundle.training.record import record_settings, settings_of, write_record
 from bundle.training.resuming import finished, resumable
 from bundle.training.validation import FixedPatches
-from bundle.training.weights import gather, load_trained, scale_parameters
+from bundle.training.weights import FineTune, gather, load_trained, scale_parameters
 
 __all__ = [
     "THIN",
     "AdversarialLosses",
     "ClipGradients",
     "CrossFitting",
+    "FineTune",
     "FixedPatches",
     "KeepBest",
     "PrepareScaleBatch",

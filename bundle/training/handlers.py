@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from bundle.cascade import Cascade
-from bundle.training.weights import own_weights, save_whole
+from bundle.training.weights import own_weights, read_whole, save_whole
 from ignite import distributed
 from ignite.engine import Engine, Events
 from monai.handlers import ValidationHandler
@@ -16,6 +16,9 @@ from torch.optim.swa_utils import AveragedModel
 
 #: Ends the message about a value that is NaN or infinite.
 NOT_FINITE = "not a finite number; train with --amp False or a lower --learning_rate, and with --resume False."
+
+#: Ends the message about joined weights that cannot be updated.
+UNJOINED = "update_weights True replaces a scale in it; run gather first, or take --update_weights False."
 
 
 class SeedEpochs:
@@ -63,6 +66,10 @@ class KeepBest:
         scale: the scale that is trained.
         joined: a checkpoint of all scales, in which the weights of this scale are replaced as well; null for none.
         save_last: save at every validation, because no metric ranks images from scratch.
+
+    Raises:
+        FileNotFoundError: If the joined checkpoint does not exist.
+        ValueError: If it is damaged.
     """
 
     def __init__(
@@ -70,6 +77,8 @@ class KeepBest:
     ) -> None:
         self.network, self.path, self.scale, self.joined = network, Path(path), scale, joined
         self.save_last = save_last
+        if joined and distributed.get_rank() == 0:
+            read_whole(joined, UNJOINED)
         self.best = math.inf
 
     def attach(self, engine: Engine) -> None:
@@ -104,7 +113,7 @@ class KeepBest:
                 return
             save_whole(state, self.path)
             if self.joined:
-                older = torch.load(self.joined, map_location="cpu", weights_only=True)
+                older = read_whole(self.joined, UNJOINED)
                 save_whole({**older, **own_weights(state, self.scale)}, self.joined)
 
     @property

@@ -278,10 +278,10 @@ def test_gather_refuses_the_weights_of_another_network(tmp_path):
     cascade = trained(tmp_path)
     wrapped = {f"module.{key}": value for key, value in cascade.state_dict().items()}
     torch.save(wrapped, tmp_path / "scale_2.pt")
-    with pytest.raises(ValueError, match=r"scale_2\.pt holds no 'fine\.1\..*train scale 2 again"):
+    with pytest.raises(ValueError, match=r"scale_2\.pt' holds no 'fine\.1\..*train scale 2 again"):
         gather(cascade, tmp_path, tmp_path / "model.pt")
     torch.save(tiny_cascade(3).state_dict(), tmp_path / "scale_2.pt")
-    with pytest.raises(RuntimeError, match="size mismatch"):
+    with pytest.raises(ValueError, match=r"scale_2\.pt' is of another network: .* has shape .*train scale 2 again"):
         gather(cascade, tmp_path, tmp_path / "model.pt")
     assert (tmp_path / "model.pt").read_bytes() == b"older"
 
@@ -506,6 +506,80 @@ def test_a_training_without_weights_fails_and_leaves_its_checkpoint(scans, tmp_p
     told = refusal(configured(scans / "2", tmp_path, 2, 3, max_epochs=1, **common))
     assert "after epoch 1 without weights" in told and "larger --max_epochs, or --resume False" in told
     assert before and list(tmp_path.glob("resume_3_*")) == before and not finished(tmp_path, 3)
+
+
+def stopped(folder, output, after=2, **more):
+    """A training stopped in the epoch after some, of one iteration each."""
+    workflow = configured(folder, output, 2, 3, iterations_per_epoch=1, **({"max_epochs": 4} | more))
+    _, trainer = losses_of(workflow)
+    trainer.add_event_handler(Events.ITERATION_COMPLETED(once=after + 1), kill)
+    with pytest.raises(KeyboardInterrupt):
+        workflow.run()
+    (file,) = output.glob("resume_3_*")
+    return file
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"learning_rate": 0.5}, r"g_optimizer has lr \(--learning_rate\) 0\.5, but 0\.001 in checkpoint '.*resume_3_"),
+        ({"train#g_optimizer#betas": [0.9, 0.99]}, r"g_optimizer has betas .*0\.9.* but .*0\.5"),
+        ({"train#d_optimizer#lr": 0.5}, r"d_optimizer has lr .* 0\.5, but 0\.0002"),
+        ({"max_epochs": 1}, r"max_epochs 1 is less than the 2 epochs of checkpoint '.*resume_3_"),
+        ({"network_def#fine#channels": 8}, r"resume_3_.*does not fit the networks of the config; take the config that"),
+        (None, r"resume_3_.*' is damaged, or not a checkpoint"),
+    ],
+)
+def test_a_checkpoint_of_other_settings_is_refused(scans, tmp_path, change, told):
+    """Its optimizer would keep its own, and the record would tell those of the config."""
+    file = stopped(scans / "2", tmp_path)
+    record = (tmp_path / "scale_3.json").read_bytes()
+    if change is None:
+        file.write_bytes(file.read_bytes()[:1000])
+    last = refusal(
+        configured(scans / "2", tmp_path, 2, 3, **({"max_epochs": 4, "iterations_per_epoch": 1} | (change or {})))
+    )
+    assert re.search(told, last) and last.count("or start anew by --resume False") == 1 and len(last) < 600
+    assert file.exists() and (
+        "network_def#fine#channels" in (change or {}) or (tmp_path / "scale_3.json").read_bytes() == record
+    )
+
+
+def test_a_training_goes_on_for_more_epochs_at_their_learning_rate(scans, tmp_path):
+    stopped(scans / "2", tmp_path)
+    workflow = configured(scans / "2", tmp_path, 2, 3, max_epochs=6, iterations_per_epoch=1)
+    _, trainer = losses_of(workflow)
+    rates = []
+    trainer.add_event_handler(
+        Events.EPOCH_STARTED,
+        lambda _: rates.append(workflow.parser.get_parsed_content("train#g_optimizer").param_groups[0]["lr"]),
+    )
+    workflow.run()
+    assert rates == pytest.approx([0.001 * (1 + math.cos(math.pi * epoch / 6)) / 2 for epoch in (2, 3, 4, 5)])
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        ({"finetune": "none.pt"}, r"checkpoint '.*none\.pt' does not exist; finetune takes"),
+        ({"finetune": "cut.pt"}, r"cut\.pt' is damaged, or not a checkpoint of PyTorch; finetune takes"),
+        ({"finetune": "other.pt"}, r"other\.pt' does not fit the networks of the config; finetune takes"),
+        ({"update_weights": True}, r"checkpoint '.*model\.pt' does not exist; update_weights True replaces"),
+        ({"scale": 1, "cut": "scale_0.pt"}, r"scale_0\.pt' is damaged.*train scale 0 again \(--scale 0\)"),
+        ({"scale": 1, "cut": "model.pt"}, r"model\.pt' is damaged.*train scale 0 first .*or take other --weights"),
+        ({"scale": 1, "other": "model.pt"}, r"model\.pt' is of another network: 'coarse\..*or take other --weights"),
+    ],
+)
+def test_weights_that_cannot_be_taken_are_named(scans, tmp_path, keys, told):
+    keys = dict(keys)
+    (tmp_path / keys.pop("cut", "cut.pt")).write_bytes(b"PK\x03\x04half")
+    other = configured(scans / "2", tmp_path, 2, 3, conditioning="sketch")
+    other.initialize()
+    torch.save(other.parser.get_parsed_content("network_def").state_dict(), tmp_path / keys.pop("other", "other.pt"))
+    if "finetune" in keys:
+        keys["finetune"] = str(tmp_path / keys["finetune"])
+    last = refusal(configured(scans / "2", tmp_path, 2, keys.pop("scale", 3), **{"generated#prob": 0, **keys}))
+    assert re.search(told, last) and len(last) < 600
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
