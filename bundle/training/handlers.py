@@ -11,6 +11,7 @@ from bundle.cascade import Cascade
 from bundle.training.weights import own_weights, read_whole, save_whole
 from ignite import distributed
 from ignite.engine import Engine, Events
+from monai.engines import Evaluator
 from monai.handlers import ValidationHandler
 from torch.optim.swa_utils import AveragedModel
 
@@ -44,7 +45,20 @@ class SeedEpochs:
 
 
 class ValidateLast(ValidationHandler):
-    """Validate every few epochs, as MONAI's handler does, and after the last one."""
+    """Validate every few epochs, as MONAI's handler does, and after the last one.
+
+    Args:
+        interval: number of epochs.
+        validator: the evaluator.
+
+    Raises:
+        ValueError: If ``interval`` is not a whole number from 1 on.
+    """
+
+    def __init__(self, interval: int, validator: Evaluator) -> None:
+        if not isinstance(interval, int) or interval < 1:
+            raise ValueError(f"val_interval {interval!r} is not a whole number of epochs from 1 on; take one.")
+        super().__init__(interval, validator)
 
     def attach(self, engine: Engine) -> None:
         """Validate after those epochs of an engine."""

@@ -38,6 +38,7 @@ from bundle.training import (
     finished,
     gather,
     images_of,
+    least_sides,
     scale_parameters,
     warm_average,
     write_record,
@@ -438,6 +439,55 @@ def test_a_finite_loss_goes_on(tmp_path):
     keeper = KeepBest(tiny_cascade(2), tmp_path / "scale_1.pt", 1)
     StopOnNaN(keeper)(
         SimpleNamespace(state=SimpleNamespace(iteration=1, output={"reconstruction_loss": torch.tensor(0.5)}))
+    )
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        ({"scale": 4}, "scale 4 is not one of 0 to 3, the scales of the cascade; take"),
+        ({"scale": 1.5}, "scale 1.5 is not one of 0 to 3"),
+        ({"scale": -1}, "scale -1 is not one of 0 to 3"),
+        ({"fold": 7}, "fold 7 is not one of 0 to 1, as num_folds says"),
+        ({"fold": -1}, "fold -1 is not one of 0 to 1"),
+        ({"num_folds": 1}, "fold 0 of 1 leaves no image to train on; give at least 2 images"),
+        ({"held_out": ["two"], "num_folds": 1}, "fold 0 of 1 leaves no image to train on"),
+        ({"batch_size": 0}, "batch_size 0 is not a whole number from 1 on"),
+        ({"max_epochs": "many"}, "max_epochs 'many' is not a whole number from 1 on"),
+        ({"iterations_per_epoch": True}, "iterations_per_epoch True is not a whole number from 1 on"),
+        ({"patch#patch_size": 0}, "patch_size 0 is not a whole number from 1 on"),
+        ({"learning_rate": 0}, "learning_rate 0 is not a finite number above 0"),
+        ({"max_minutes": -1}, "max_minutes -1 is not a number from 0 on"),
+        ({"val_interval": 0}, "val_interval 0 is not a whole number of epochs from 1 on"),
+    ],
+)
+def test_settings_that_train_nothing_are_refused_before_an_image_is_packed(scans, tmp_path, keys, told):
+    keys = dict(keys)
+    last = refusal(configured(scans / "2", tmp_path, 2, keys.pop("scale", 3), **keys))
+    assert last.startswith(f"error: {told}") and len(last) < 300
+    assert (tmp_path / "packed").exists() <= (told.startswith("val_interval"))
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_the_least_image_of_a_discriminator_is_the_least_that_it_takes(spatial_dims, layers):
+    network = PatchDiscriminator(spatial_dims, 4, 1, num_layers_d=layers)
+    sides = least_sides(network)
+    assert network(torch.randn(2, 1, *sides))[-1].shape[2:] == (1,) * spatial_dims
+    with pytest.raises(RuntimeError):
+        network(torch.randn(2, 1, *sides[1:], sides[0] - 1))
+
+
+def test_an_image_too_small_for_scale_0_is_named(tmp_path):
+    for name in ("one", "two"):
+        nibabel.Nifti1Image(np.zeros((100, 95, 12)), np.diag([0.8, 0.8, 5, 1])).to_filename(tmp_path / f"{name}.nii")
+    workflow = configured(tmp_path, tmp_path / "out", 3, 0)
+    workflow.initialize()
+    assert workflow.parser.get_parsed_content("validate#dataset")[0]["label"].shape == (1, 13, 12, 12)
+    for name in ("one", "two"):
+        nibabel.Nifti1Image(np.zeros((100, 88, 12)), np.diag([0.8, 0.8, 5, 1])).to_filename(tmp_path / f"{name}.nii")
+    told = refusal(configured(tmp_path, tmp_path / "out", 3, 0))
+    assert re.search(
+        r"image '.*\.nii', \(100, 88, 12\) voxels, is too small .* axis 1 has 11 voxels .* at least 12", told
     )
 
 
