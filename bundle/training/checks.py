@@ -21,18 +21,19 @@ def check_scale(scale: Any, cascade: Cascade) -> None:
         )
 
 
-def check_numbers(learning_rate: Any, max_minutes: Any, **counts: Any) -> None:
+def check_numbers(learning_rate: Any, max_minutes: Any, patch_size: Any, **counts: Any) -> None:
     """Refuse numbers with which nothing can be trained.
 
     Args:
         learning_rate: a finite number above 0.
         max_minutes: a number of minutes, 0 for no limit.
+        patch_size: a whole number of voxels from 1 on.
         counts: whole numbers from 1 on, by key.
 
     Raises:
         ValueError: If a number has the wrong type or is out of range.
     """
-    for key, value in counts.items():
+    for key, value in {"patch#patch_size": patch_size, **counts}.items():
         if not _is_whole(value) or value < 1:
             raise ValueError(f"{key} {value!r} is not a whole number from 1 on; take one.")
     if not _is_finite(learning_rate) or learning_rate <= 0:

@@ -455,7 +455,7 @@ def test_a_finite_loss_goes_on(tmp_path):
         ({"batch_size": 0}, "batch_size 0 is not a whole number from 1 on"),
         ({"max_epochs": "many"}, "max_epochs 'many' is not a whole number from 1 on"),
         ({"iterations_per_epoch": True}, "iterations_per_epoch True is not a whole number from 1 on"),
-        ({"patch#patch_size": 0}, "patch_size 0 is not a whole number from 1 on"),
+        ({"patch#patch_size": 0}, "patch#patch_size 0 is not a whole number from 1 on"),
         ({"learning_rate": 0}, "learning_rate 0 is not a finite number above 0"),
         ({"max_minutes": -1}, "max_minutes -1 is not a number from 0 on"),
         ({"val_interval": 0}, "val_interval 0 is not a whole number of epochs from 1 on"),
