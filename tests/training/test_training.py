@@ -487,7 +487,7 @@ def test_an_image_too_small_for_scale_0_is_named(tmp_path):
         nibabel.Nifti1Image(np.zeros((100, 88, 12)), np.diag([0.8, 0.8, 5, 1])).to_filename(tmp_path / f"{name}.nii")
     told = refusal(configured(tmp_path, tmp_path / "out", 3, 0))
     assert re.search(
-        r"image '.*\.nii', \(100, 88, 12\) voxels, is too small .* axis 1 has 11 voxels .* at least 12", told
+        r"image '.*\.nii' is too small .* has \[13, 11, 12\] voxels .* 11 .* axis 1, .* at least 12; leave", told
     )
 
 

@@ -26,8 +26,8 @@ class RandWholeImaged(Randomizable, MapTransform):
         crop_margin: voxels that a later transform crops on each side, at full resolution (`kernel_pair_reach`).
         crop_fraction: smallest fraction of each axis that is kept; the fraction is drawn for each image and axis. 1
             keeps all.
-        zoom_range: range of factors by which each axis is zoomed, drawn log-uniformly for each image and axis; null
-            for none.
+        zoom_range: range of factors by which each axis is zoomed, drawn log-uniformly for each image and axis, but not
+            below ``least``; null for none.
         resize_to: side, in voxels of scale 0, that each image is resized to; null keeps its size.
         depth: most voxels of scale 0 to keep along the last axis, before zooming, for a network that works slice by
             slice (`bundle.cascade.SliceWise`); null for no limit.
@@ -75,7 +75,13 @@ class RandWholeImaged(Randomizable, MapTransform):
             bounds.append((start - extra, start + length + extra))
         sides = [stop - start for start, stop in bounds]
         if self.zoom_range:
-            sides = [round(side * float(np.exp(self.R.uniform(*np.log(self.zoom_range))))) for side in sides]
+            few = self.least or [0] * len(sides)
+            floors = [least * step + 2 * extra for least, step, extra in zip(few, steps, margins, strict=True)]
+            zooms = [float(np.exp(self.R.uniform(*np.log(self.zoom_range)))) for _ in sides]
+            sides = [
+                max(round(side * zoom), min(side, floor))
+                for side, zoom, floor in zip(sides, zooms, floors, strict=True)
+            ]
         if self.resize_to:
             sides = [self.resize_to * voxels for voxels in steps]
         for key, image in images.items():
@@ -95,15 +101,15 @@ class RandWholeImaged(Randomizable, MapTransform):
         Raises:
             ValueError: If it is.
         """
-        zoom = self.zoom_range[0] if self.zoom_range else 1.0
+        sides = [math.ceil(size / voxels) for size, voxels in zip(shape, steps, strict=True)]
         for axis, (least, size, voxels) in enumerate(zip(self.least, shape, steps, strict=False)):
             kept = min(size, max(round(size * self.crop_fraction), self.patch_size * voxels))
             if axis == len(shape) - 1 and self.depth:
                 kept = min(kept, self.depth * voxels)
-            side = self.resize_to or math.ceil(round(kept * zoom) / voxels)
+            side = self.resize_to or math.ceil(kept / voxels)
             if side < least:
                 raise ValueError(
-                    f"image {getattr(image, 'origin', '')!r}, {tuple(shape)} voxels, is too small for scale 0, where "
-                    f"axis {axis} has {side} voxels or more and the discriminator takes at least {least}; leave it out "
-                    "(--held_out), or train without scale 0."
+                    f"image {getattr(image, 'origin', '')!r} is too small for scale 0: it has {sides} voxels there, of "
+                    f"which {side} may be cut along axis {axis}, and the discriminator takes at least {least}; leave "
+                    "it out (--held_out), or train without scale 0."
                 )
