@@ -213,15 +213,18 @@ qa: $(VENV)/.run $(QA)/.ready ## Translate a phantom's DICOM series FOLDER=folde
 test-qa: $(VENV)/.dev $(QA)/.ready ## Test that, on simulated phantoms
 	OMP_NUM_THREADS=1 $(PY) -m pytest tests/apps/test_qa.py $(ARGS)
 
+# $(call unfinished,SCALE): whether a training left a checkpoint, or the record that its weights are not final.
+unfinished = { ls "$(TRAINING)"/resume_$(1)_* || grep '^    "finished": false' "$(TRAINING)/scale_$(1).json"; } >/dev/null 2>&1
+
 train: $(VENV)/.run ## Train all scales and gather the weights: DATA=folder (without: the sample CTs), OVERLAY=config; MINUTES=9 stops after 9 minutes, rerun to continue
 	@test -n "$(DATA)" || $(PY) -m bundle.examples.samples "$(DEST)" --names lidc_0001,platipy_testcase,totalseg_aorta
 	@for scale in $(SCALES); do \
-		if test -f "$(TRAINING)/scale_$$scale.pt" && ! ls "$(TRAINING)"/resume_$${scale}_* >/dev/null 2>&1; then \
+		if test -f "$(TRAINING)/scale_$$scale.pt" && ! $(call unfinished,$${scale}); then \
 			echo "scale $$scale is trained already: $(TRAINING)/scale_$$scale.pt"; continue; \
 		fi; \
 		$(PY) -m monai.bundle run training --config_file $(call config,train) --dataset_dir "$(or $(DATA),$(DEST))" \
 			--output_dir "$(TRAINING)" --scale $$scale --max_minutes $(MINUTES) $(ARGS) || exit 1; \
-		if ls "$(TRAINING)"/resume_$${scale}_* >/dev/null 2>&1; then \
+		if $(call unfinished,$${scale}); then \
 			echo "scale $$scale stopped after $(MINUTES) minutes; the same command goes on"; exit 0; \
 		fi; \
 	done; \

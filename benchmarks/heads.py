@@ -22,6 +22,7 @@ import fire
 import torch
 
 from bundle.runtime.files import atomic
+from bundle.training import finished
 from bundle.training.weights import own_weights
 from bundle.transforms.percentiles import store
 
@@ -63,8 +64,7 @@ class Training:
 
     def finished(self) -> bool:
         """Return whether its weights are complete."""
-        resumed = any(self.folder.glob(f"resume_{self.scale}_*.pt"))
-        return (self.folder / f"scale_{self.scale}.pt").is_file() and not resumed
+        return finished(self.folder, self.scale)
 
 
 def trainings(patient: Sequence[str], folder: Path) -> Iterator[Training]:

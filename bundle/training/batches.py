@@ -16,7 +16,7 @@ from bundle.runtime import in_bfloat16
 from bundle.training.diffaugment import diffaugment
 from monai.engines import PrepareBatch
 from monai.inferers import Inferer
-from torch import Tensor
+from torch import Tensor, nn
 
 #: With fewer voxels per side, a layer of the discriminator in `configs/train.json` gets an input smaller than its
 #: kernel. PyTorch's CPU library then computes wrong weight gradients in bfloat16 (PyTorch 2.13), and wrong outputs with
@@ -27,6 +27,17 @@ THIN = 20
 def halving(image: Tensor, half: bool) -> torch.autocast:
     """Return a context that computes in bfloat16 if ``half`` is set and gradients are correct for this image size."""
     return in_bfloat16(image.device, half, strided=min(image.shape[2:]) < THIN)
+
+
+def least_sides(discriminator: nn.Module) -> list[int]:
+    """Return the fewest voxels per axis that a discriminator of convolutions, one after the other, takes."""
+    convolutions = [layer for layer in discriminator.modules() if isinstance(layer, (nn.Conv2d, nn.Conv3d))]
+    sides = [1] * len(convolutions[0].kernel_size) if convolutions else []
+    for layer in reversed(convolutions):
+        paddings = [0] * len(sides) if isinstance(layer.padding, str) else layer.padding
+        steps = zip(sides, layer.kernel_size, layer.stride, paddings, strict=True)
+        sides = [max(1, (side - 1) * stride + kernel - 2 * padding) for side, kernel, stride, padding in steps]
+    return sides
 
 
 class PrepareScaleBatch(PrepareBatch):

@@ -1,4 +1,4 @@
-"""Event handlers of the trainer: seed its epochs, keep its best weights, clip gradients, average, stop on NaN."""
+"""Event handlers of the trainer: seed its epochs, validate, keep the best weights, clip, average, stop on NaN."""
 
 from __future__ import annotations
 
@@ -8,10 +8,18 @@ from typing import Any
 
 import torch
 from bundle.cascade import Cascade
-from bundle.training.weights import own_weights, save_whole
+from bundle.training.weights import own_weights, read_whole, save_whole
 from ignite import distributed
 from ignite.engine import Engine, Events
+from monai.engines import Evaluator
+from monai.handlers import ValidationHandler
 from torch.optim.swa_utils import AveragedModel
+
+#: Ends the message about a value that is NaN or infinite.
+NOT_FINITE = "not a finite number; train with --amp False or a lower --learning_rate, and with --resume False."
+
+#: Ends the message about joined weights that cannot be updated.
+UNJOINED = "update_weights True replaces a scale in it; run gather first, or take --update_weights False."
 
 
 class SeedEpochs:
@@ -36,6 +44,31 @@ class SeedEpochs:
         self.transform.set_random_state(seed=seed)
 
 
+class ValidateLast(ValidationHandler):
+    """Validate every few epochs, as MONAI's handler does, and after the last one.
+
+    Args:
+        interval: number of epochs.
+        validator: the evaluator.
+
+    Raises:
+        ValueError: If ``interval`` is not a whole number from 1 on.
+    """
+
+    def __init__(self, interval: int, validator: Evaluator) -> None:
+        if not isinstance(interval, int) or interval < 1:
+            raise ValueError(f"val_interval {interval!r} is not a whole number of epochs from 1 on; take one.")
+        super().__init__(interval, validator)
+
+    def attach(self, engine: Engine) -> None:
+        """Validate after those epochs of an engine."""
+
+        def due(engine: Engine, epoch: int) -> bool:
+            return epoch % self.interval == 0 or epoch == engine.state.max_epochs
+
+        engine.add_event_handler(Events.EPOCH_COMPLETED(event_filter=due), self)
+
+
 class KeepBest:
     """Save the weights of the best validation as a flat state dict, and keep its metric when a training is resumed.
 
@@ -47,6 +80,10 @@ class KeepBest:
         scale: the scale that is trained.
         joined: a checkpoint of all scales, in which the weights of this scale are replaced as well; null for none.
         save_last: save at every validation, because no metric ranks images from scratch.
+
+    Raises:
+        FileNotFoundError: If the joined checkpoint does not exist.
+        ValueError: If it is damaged.
     """
 
     def __init__(
@@ -54,24 +91,55 @@ class KeepBest:
     ) -> None:
         self.network, self.path, self.scale, self.joined = network, Path(path), scale, joined
         self.save_last = save_last
+        if joined and distributed.get_rank() == 0:
+            read_whole(joined, UNJOINED)
         self.best = math.inf
 
     def attach(self, engine: Engine) -> None:
-        """Compare the key metric, an error, at the end of each validation run."""
+        """Check the results of each validation run, and compare the key metric, an error, at its end."""
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.check)
         engine.add_event_handler(Events.COMPLETED, self)
 
+    def check(self, engine: Engine) -> None:
+        """Check the results of one batch: MONAI's metrics leave out what is not a number.
+
+        Raises:
+            FloatingPointError: If a result holds a value that is not a finite number.
+        """
+        if not all(output["pred"].isfinite().all() for output in engine.state.output):  # type: ignore[union-attr]
+            raise FloatingPointError(f"a result of the validation holds values that are {NOT_FINITE} {self.kept()}")
+
     def __call__(self, engine: Engine) -> None:
-        """Save if the metric is the lowest so far, or at every validation with ``save_last``."""
+        """Save if the metric is the lowest so far, or at every validation with ``save_last``.
+
+        Raises:
+            FloatingPointError: If the metric or a weight is not a finite number; nothing is saved then.
+        """
         metric = float(engine.state.metrics[vars(engine.state)["key_metric_name"]])
+        state = self.network.state_dict()
+        if not math.isfinite(metric):
+            raise FloatingPointError(f"the error of the validation is {metric}, {NOT_FINITE} {self.kept()}")
+        if name := next((name for name, value in state.items() if not value.isfinite().all()), None):
+            raise FloatingPointError(f"the weights {name!r} hold values that are {NOT_FINITE} {self.kept()}")
         if metric < self.best or self.save_last:
             self.best = min(self.best, metric)
             if distributed.get_rank() > 0:
                 return
-            state = self.network.state_dict()
             save_whole(state, self.path)
             if self.joined:
-                older = torch.load(self.joined, map_location="cpu", weights_only=True)
+                older = read_whole(self.joined, UNJOINED)
                 save_whole({**older, **own_weights(state, self.scale)}, self.joined)
+
+    @property
+    def saved(self) -> bool:
+        """Whether this training, or the interrupted one that it resumes, has saved weights."""
+        return math.isfinite(self.best)
+
+    def kept(self) -> str:
+        """Return a sentence that says where the best weights are."""
+        if self.saved:
+            return f"The best weights so far are in {str(self.path)!r}."
+        return "No validation has saved weights so far."
 
     def state_dict(self) -> dict[str, float]:
         """Return the best metric so far."""
@@ -88,20 +156,25 @@ class ClipGradients:
     Args:
         optimizer: optimizer whose gradients are clipped.
         max_norm: largest gradient norm (Euclidean, over all parameters together); null for no limit.
+
+    Raises:
+        ValueError: If ``max_norm`` is not above 0.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, max_norm: float | None) -> None:
-        self.optimizer, self.max_norm = optimizer, max_norm
+        if max_norm is not None and (not isinstance(max_norm, (int, float)) or not max_norm > 0):
+            raise ValueError(f"train#clipping#max_norm {max_norm!r} is not a number above 0; null sets no limit.")
+        self.optimizer, self.max_norm = optimizer, math.inf if max_norm is None else max_norm
 
     def attach(self, engine: Engine) -> None:  # noqa: ARG002 (handlers are attached to an engine)
         """Start clipping."""
-        if self.max_norm is not None:
+        if self.max_norm < math.inf:
             self.optimizer.register_step_pre_hook(self)
 
     def __call__(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         """Clip the gradient of one step."""
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        torch.nn.utils.clip_grad_norm_(parameters, self.max_norm or math.inf)
+        torch.nn.utils.clip_grad_norm_(parameters, self.max_norm)
 
 
 class UpdateAverage:
@@ -125,7 +198,14 @@ class UpdateAverage:
 
 
 class StopOnNaN:
-    """Stop a run as soon as its loss is not a finite number; files saved before are kept."""
+    """Stop a run as soon as its loss is not a finite number; files saved before are kept.
+
+    Args:
+        best: keeper of the best weights, which the message mentions.
+    """
+
+    def __init__(self, best: KeepBest) -> None:
+        self.best = best
 
     def attach(self, engine: Engine) -> None:
         """Check after each iteration of an engine."""
@@ -140,6 +220,5 @@ class StopOnNaN:
         loss = engine.state.output["reconstruction_loss"].item()
         if not math.isfinite(loss):
             raise FloatingPointError(
-                f"the loss of iteration {engine.state.iteration} is {loss}, not a finite number; train with "
-                "--amp False or a lower --learning_rate. The best weights so far are in output_dir."
+                f"the loss of iteration {engine.state.iteration} is {loss}, {NOT_FINITE} {self.best.kept()}"
             )

@@ -11,6 +11,7 @@ from typing import Any
 import bundle
 import monai
 import torch
+from bundle.runtime.files import atomic
 from bundle.runtime.resolver import calling_resolver
 from ignite import distributed
 from monai.bundle.reference_resolver import ReferenceResolver
@@ -39,15 +40,23 @@ def record_settings(path: str | Path, **more: Any) -> None:
         )
     settings = {**settings_of(resolver), **more}
     if distributed.get_rank() == 0:
-        write_record(path, settings)
+        write_record(path, settings, finished=False)
 
 
-def write_record(path: str | Path, settings: Mapping[str, Any]) -> None:
+def mark_finished(path: str | Path) -> None:
+    """Mark a training as finished in its record; without a record nothing is written."""
+    path = Path(path)
+    if path.is_file():
+        _write(path, {**json.loads(path.read_text(encoding="utf-8")), "finished": True})
+
+
+def write_record(path: str | Path, settings: Mapping[str, Any], **more: Any) -> None:
     """Write settings and software versions as JSON.
 
     Args:
         path: a ``.json`` file; its folder is created if missing.
         settings: names and values; values that JSON cannot represent are written as strings.
+        more: further entries beside the settings.
     """
     versions = {
         "bundle": bundle.__version__,
@@ -55,10 +64,14 @@ def write_record(path: str | Path, settings: Mapping[str, Any]) -> None:
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"settings": dict(settings), "versions": versions}, indent=4, default=str)
-    path.write_text(text + "\n", encoding="utf-8")
+    _write(Path(path), {"settings": dict(settings), "versions": versions, **more})
+
+
+def _write(path: Path, record: Mapping[str, Any]) -> None:
+    """Write a record atomically."""
+    text = json.dumps(record, indent=4, default=str)
+    with atomic(path) as part:
+        part.write_text(text + "\n", encoding="utf-8")
 
 
 def settings_of(resolver: ReferenceResolver) -> dict[str, Any]:

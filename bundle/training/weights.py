@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,8 @@ from typing import Any
 import torch
 from bundle.cascade import Cascade
 from bundle.runtime.files import atomic
+from ignite.engine import Engine, Events
+from ignite.handlers import Checkpoint
 from torch import Tensor, nn
 
 
@@ -34,6 +38,69 @@ def save_whole(state: Mapping[str, Any], path: str | Path) -> None:
         torch.save(state, part)
 
 
+def read_whole(path: str | Path, remedy: str) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU.
+
+    Args:
+        path: file of a checkpoint.
+        remedy: end of the message about a file that cannot be read: what to do then.
+
+    Raises:
+        FileNotFoundError: If the file does not exist.
+        ValueError: If it is damaged, or no checkpoint.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"checkpoint {str(path)!r} does not exist; {remedy}")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
+        raise ValueError(f"{str(path)!r} is damaged, or not a checkpoint of PyTorch; {remedy}") from error
+    if not isinstance(state, dict):
+        raise ValueError(f"{str(path)!r} holds no state dict; {remedy}")
+    return state
+
+
+def load_states(objects: Mapping[str, Any], states: Mapping[str, Any], path: str | Path, remedy: str) -> None:
+    """Load the states of a checkpoint into objects of the same names, or a single state into a single object.
+
+    Args:
+        objects: names, and objects with a ``load_state_dict``.
+        states: the checkpoint.
+        path: its file, for the message.
+        remedy: end of the message about a checkpoint that does not fit: what to do then.
+
+    Raises:
+        ValueError: If a state is missing or of another network.
+    """
+    try:
+        Checkpoint.load_objects(dict(objects), states)
+    except (RuntimeError, ValueError, KeyError) as error:
+        why = textwrap.shorten(str(error), 160, placeholder=" ...")
+        raise ValueError(f"{str(path)!r} does not fit the networks of the config; {remedy} ({why})") from error
+
+
+class FineTune:
+    """Start a training from the weights of another one.
+
+    Args:
+        network: the cascade.
+        path: file of its state dict.
+    """
+
+    def __init__(self, network: nn.Module, path: str | Path) -> None:
+        self.network, self.path = network, path
+        self.remedy = "finetune takes the weights of the same networks, or null."
+        self.state = read_whole(path, self.remedy)
+
+    def attach(self, engine: Engine) -> None:
+        """Load the weights when an engine starts."""
+        engine.add_event_handler(Events.STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:  # noqa: ARG002 (ignite passes the engine)
+        """Load the weights."""
+        load_states({"model": self.network}, self.state, self.path, self.remedy)
+
+
 def load_trained(cascade: Cascade, folder: str | Path, scales: int, joined: str | Path) -> bool:
     """Load the trained weights of the first scales of a cascade, and return whether all of them are trained.
 
@@ -42,19 +109,36 @@ def load_trained(cascade: Cascade, folder: str | Path, scales: int, joined: str 
         folder: folder of a training, with ``scale_0.pt`` and so on.
         scales: number of scales to load.
         joined: a checkpoint of all scales, used for scales missing from the folder.
+
+    Raises:
+        ValueError: If a file is damaged or of another network.
     """
     state, missing = cascade.state_dict(), []
     for scale in range(scales):
-        file = Path(folder) / f"scale_{scale}.pt"
-        file = file if file.exists() else Path(joined)
-        if file.exists():
-            state.update(own_weights(torch.load(file, map_location="cpu", weights_only=True), scale))
+        file, remedy = Path(folder) / f"scale_{scale}.pt", f"train scale {scale} again (--scale {scale})."
+        if not file.exists():
+            file, remedy = Path(joined), f"train scale {scale} first (--scale {scale}), or take other --weights."
+        if file.is_file():
+            state.update(_fitting(state, file, scale, remedy))
         else:
             missing.append(scale)
     cascade.load_state_dict(state)
     if missing:
         print(f"scales {missing} are not trained: this scale is not trained on results of the previous one.")
     return not missing
+
+
+def _fitting(state: Mapping[str, Tensor], file: Path, scale: int, remedy: str) -> dict[str, Tensor]:
+    """Read the weights of one scale, and check that a cascade's state has the same ones."""
+    trained = own_weights(read_whole(file, remedy), scale)
+    for key in own_weights(state, scale):
+        if key not in trained:
+            raise ValueError(f"{str(file)!r} holds no {key!r}, so it is of another network; {remedy}")
+        if (given := tuple(trained[key].shape)) != (wanted := tuple(state[key].shape)):
+            raise ValueError(
+                f"{str(file)!r} is of another network: {key!r} has shape {given} there, here {wanted}; {remedy}"
+            )
+    return trained
 
 
 def own_weights(trained: Mapping[str, Tensor], scale: int) -> dict[str, Tensor]:
@@ -72,18 +156,14 @@ def gather(cascade: Cascade, folder: str | Path, path: str | Path) -> Path:
 
     Raises:
         FileNotFoundError: If a scale is missing.
-        ValueError: If a scale's file lacks its weights.
+        ValueError: If a scale's file is damaged or of another network.
     """
     state = cascade.state_dict()
     for scale in range(cascade.num_scales):
         file = Path(folder) / f"scale_{scale}.pt"
         if not file.exists():
             raise FileNotFoundError(f"{file} is missing: train scale {scale} first (--scale {scale}).")
-        trained = torch.load(file, map_location="cpu", weights_only=True)
-        missing = [key for key in state if key.startswith(prefix_of(scale)) and key not in trained]
-        if missing:
-            raise ValueError(f"{file} holds no {missing[0]!r}, so it is of another network: train scale {scale} again.")
-        state.update(own_weights(trained, scale))
+        state.update(_fitting(state, file, scale, f"train scale {scale} again (--scale {scale})."))
     cascade.load_state_dict(state)
     save_whole(state, path)
     print(f"written: {path}")

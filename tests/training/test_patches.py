@@ -1,5 +1,6 @@
 """Training patches have the shapes that the cascade needs, and source, target and previous scale lie on one grid."""
 
+import math
 from functools import lru_cache
 
 import numpy as np
@@ -294,6 +295,16 @@ def test_at_scale_0_every_image_is_resized_to_a_size(spatial_dims):
     for factor in out["factors"]:
         out["image"] = pool(out["image"][None], factor)[0]
     assert list(out["image"].shape) == [1, *[6] * spatial_dims]
+
+
+def test_no_zoom_makes_an_image_smaller_than_the_least(spatial_dims):
+    image = ct(spatial_dims)
+    steps = np.prod(RandWholeImaged("image", NUM_SCALES, PATCH)({"image": image})["factors"], 0)
+    least = [math.ceil(size / step) for size, step in zip(image.shape[1:], steps, strict=True)]
+    zoomed = RandWholeImaged("image", NUM_SCALES, PATCH, zoom_range=(0.5, 0.6), least=least).set_random_state(0)
+    assert zoomed({"image": image})["image"].shape == image.shape
+    with pytest.raises(ValueError, match=r"image .* is too small for scale 0: it has .* takes at least"):
+        RandWholeImaged("image", NUM_SCALES, PATCH, least=[side + 1 for side in least])({"image": image})
 
 
 def test_patches_are_not_of_scale_0():

@@ -1,7 +1,10 @@
 """One scale is trained at a time, on its conditions alone, and the scales' weights meet in one checkpoint."""
 
+import errno
 import json
 import math
+import re
+import shutil
 import subprocess
 from copy import deepcopy
 from pathlib import Path
@@ -20,6 +23,7 @@ from torch import nn
 from bundle.cascade import CONDITIONINGS, CascadeInferer
 from bundle.examples.phantom import ThoraxPhantom
 from bundle.geometry import channels_last, crop, upsample
+from bundle.runtime.errors import last_line
 from bundle.training import (
     THIN,
     AdversarialLosses,
@@ -31,14 +35,17 @@ from bundle.training import (
     ScaleDiscriminator,
     ScaleGenerator,
     StopOnNaN,
+    finished,
     gather,
     images_of,
+    least_sides,
     scale_parameters,
     warm_average,
     write_record,
 )
 from bundle.training.data import PackedImage, kernel_pair_reach, restored, window_side
 from bundle.training.data.packing import find_pairs, pack
+from bundle.training.record import mark_finished
 from tests.laws import tiny_cascade, with_spacing
 from tests.processes import nameless, torchrun
 
@@ -272,10 +279,10 @@ def test_gather_refuses_the_weights_of_another_network(tmp_path):
     cascade = trained(tmp_path)
     wrapped = {f"module.{key}": value for key, value in cascade.state_dict().items()}
     torch.save(wrapped, tmp_path / "scale_2.pt")
-    with pytest.raises(ValueError, match=r"scale_2\.pt holds no 'fine\.1\..*train scale 2 again"):
+    with pytest.raises(ValueError, match=r"scale_2\.pt' holds no 'fine\.1\..*train scale 2 again"):
         gather(cascade, tmp_path, tmp_path / "model.pt")
     torch.save(tiny_cascade(3).state_dict(), tmp_path / "scale_2.pt")
-    with pytest.raises(RuntimeError, match="size mismatch"):
+    with pytest.raises(ValueError, match=r"scale_2\.pt' is of another network: .* has shape .*train scale 2 again"):
         gather(cascade, tmp_path, tmp_path / "model.pt")
     assert (tmp_path / "model.pt").read_bytes() == b"older"
 
@@ -378,10 +385,41 @@ def test_training_as_configured(scans, tmp_path, dims, scale, more):
 
 
 @pytest.mark.parametrize("loss", [float("nan"), float("inf")])
-def test_a_loss_that_is_no_number_ends_the_run(loss):
+def test_a_loss_that_is_no_number_ends_the_run(tmp_path, loss):
     engine = SimpleNamespace(state=SimpleNamespace(iteration=7, output={"reconstruction_loss": torch.tensor(loss)}))
-    with pytest.raises(FloatingPointError, match="iteration 7"):
-        StopOnNaN()(engine)
+    keeper = KeepBest(tiny_cascade(2), tmp_path / "scale_1.pt", 1)
+    with pytest.raises(FloatingPointError, match=r"iteration 7.*No validation has saved weights"):
+        StopOnNaN(keeper)(engine)
+    keeper(validated(0.5))
+    with pytest.raises(FloatingPointError, match=r"iteration 7.*best weights so far are in '.*scale_1\.pt'"):
+        StopOnNaN(keeper)(engine)
+
+
+def validated(error):
+    """An evaluator at the end of its run."""
+    return SimpleNamespace(state=SimpleNamespace(metrics={"error": error}, key_metric_name="error"))
+
+
+@pytest.mark.parametrize("save_last", [False, True])
+def test_weights_that_are_no_numbers_are_never_kept(tmp_path, save_last):
+    """Nor is a result of them: MONAI's mean error leaves out what is not a number, and is then 0."""
+    keeper = KeepBest(tiny_cascade(2), tmp_path / "scale_1.pt", 1, save_last=save_last)
+    for error in (math.nan, math.inf):
+        with pytest.raises(FloatingPointError, match="error of the validation"):
+            keeper(validated(error))
+    for value in (math.nan, math.inf):
+        nn.init.constant_(scale_parameters(keeper.network, 1)[0], value)
+        with pytest.raises(FloatingPointError, match=r"weights 'fine\.0\..*--learning_rate.*No validation has saved"):
+            keeper(validated(0.0))
+        with pytest.raises(FloatingPointError, match="a result of the validation"):
+            keeper.check(SimpleNamespace(state=SimpleNamespace(output=[{"pred": torch.full((1, 2, 2), value)}])))
+    assert not (tmp_path / "scale_1.pt").exists() and not keeper.saved
+
+
+def test_a_training_that_runs_away_keeps_no_weights(scans, tmp_path):
+    workflow = configured(scans / "2", tmp_path, 2, 3, learning_rate=1e30)
+    assert refusal(workflow).endswith("No validation has saved weights so far.")
+    assert not (tmp_path / "scale_3.pt").exists()
 
 
 @pytest.mark.parametrize("sides", [(16, 20, 32), (32, 32, 32), (20, 24, 40)])
@@ -397,8 +435,60 @@ def test_bfloat16_finds_the_gradients_of_float32_for_thin_images_too(sides):
     assert (found[1] - found[0]).norm() < 0.2 * found[0].norm()
 
 
-def test_a_finite_loss_goes_on():
-    StopOnNaN()(SimpleNamespace(state=SimpleNamespace(iteration=1, output={"reconstruction_loss": torch.tensor(0.5)})))
+def test_a_finite_loss_goes_on(tmp_path):
+    keeper = KeepBest(tiny_cascade(2), tmp_path / "scale_1.pt", 1)
+    StopOnNaN(keeper)(
+        SimpleNamespace(state=SimpleNamespace(iteration=1, output={"reconstruction_loss": torch.tensor(0.5)}))
+    )
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        ({"scale": 4}, "scale 4 is not one of 0 to 3, the scales of the cascade; take"),
+        ({"scale": 1.5}, "scale 1.5 is not one of 0 to 3"),
+        ({"scale": -1}, "scale -1 is not one of 0 to 3"),
+        ({"fold": 7}, "fold 7 is not one of 0 to 1, as num_folds says"),
+        ({"fold": -1}, "fold -1 is not one of 0 to 1"),
+        ({"num_folds": 1}, "fold 0 of 1 leaves no image to train on; give at least 2 images"),
+        ({"held_out": ["two"], "num_folds": 1}, "fold 0 of 1 leaves no image to train on"),
+        ({"batch_size": 0}, "batch_size 0 is not a whole number from 1 on"),
+        ({"max_epochs": "many"}, "max_epochs 'many' is not a whole number from 1 on"),
+        ({"iterations_per_epoch": True}, "iterations_per_epoch True is not a whole number from 1 on"),
+        ({"patch#patch_size": 0}, "patch#patch_size 0 is not a whole number from 1 on"),
+        ({"learning_rate": 0}, "learning_rate 0 is not a finite number above 0"),
+        ({"max_minutes": -1}, "max_minutes -1 is not a number from 0 on"),
+        ({"val_interval": 0}, "val_interval 0 is not a whole number of epochs from 1 on"),
+    ],
+)
+def test_settings_that_train_nothing_are_refused_before_an_image_is_packed(scans, tmp_path, keys, told):
+    keys = dict(keys)
+    last = refusal(configured(scans / "2", tmp_path, 2, keys.pop("scale", 3), **keys))
+    assert last.startswith(f"error: {told}") and len(last) < 300
+    assert (tmp_path / "packed").exists() <= (told.startswith("val_interval"))
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_the_least_image_of_a_discriminator_is_the_least_that_it_takes(spatial_dims, layers):
+    network = PatchDiscriminator(spatial_dims, 4, 1, num_layers_d=layers)
+    sides = least_sides(network)
+    assert network(torch.randn(2, 1, *sides))[-1].shape[2:] == (1,) * spatial_dims
+    with pytest.raises(RuntimeError):
+        network(torch.randn(2, 1, *sides[1:], sides[0] - 1))
+
+
+def test_an_image_too_small_for_scale_0_is_named(tmp_path):
+    for name in ("one", "two"):
+        nibabel.Nifti1Image(np.zeros((100, 95, 12)), np.diag([0.8, 0.8, 5, 1])).to_filename(tmp_path / f"{name}.nii")
+    workflow = configured(tmp_path, tmp_path / "out", 3, 0)
+    workflow.initialize()
+    assert workflow.parser.get_parsed_content("validate#dataset")[0]["label"].shape == (1, 13, 12, 12)
+    for name in ("one", "two"):
+        nibabel.Nifti1Image(np.zeros((100, 88, 12)), np.diag([0.8, 0.8, 5, 1])).to_filename(tmp_path / f"{name}.nii")
+    told = refusal(configured(tmp_path, tmp_path / "out", 3, 0))
+    assert re.search(
+        r"image '.*\.nii' is too small .* has \[13, 11, 12\] voxels .* 11 .* axis 1, .* at least 12; leave", told
+    )
 
 
 # Interrupted, together, with real pairs
@@ -419,6 +509,14 @@ def kill(_):
     raise KeyboardInterrupt
 
 
+def refusal(workflow):
+    """The last line of a training that fails."""
+    with pytest.raises(Exception) as caught:
+        workflow.initialize()
+        workflow.run()
+    return last_line(caught.value)
+
+
 @pytest.mark.parametrize(("max_norm", "moved"), [(None, (-3.0, -4.0)), (10.0, (-3.0, -4.0)), (1.0, (-0.6, -0.8))])
 def test_a_long_gradient_is_shortened_and_a_short_one_left_alone(max_norm, moved):
     weights = [torch.zeros(1, requires_grad=True) for _ in range(2)]
@@ -427,6 +525,111 @@ def test_a_long_gradient_is_shortened_and_a_short_one_left_alone(max_norm, moved
     (3 * weights[0] + 4 * weights[1]).backward()
     optimizer.step()
     assert torch.cat(weights).tolist() == pytest.approx(moved, abs=1e-5)
+
+
+@pytest.mark.parametrize("max_norm", [-1, 0, 0.0, math.nan, "1"])
+def test_a_limit_that_is_no_number_above_0_is_refused(max_norm):
+    with pytest.raises(ValueError, match=r"train#clipping#max_norm .* is not a number above 0; null"):
+        ClipGradients(torch.optim.SGD([torch.zeros(1)], lr=1.0), max_norm)
+
+
+@pytest.mark.parametrize(("epochs", "interval", "validated"), [(1, 2, [1]), (4, 3, [3, 4]), (4, 2, [2, 4])])
+def test_the_last_epoch_is_always_validated(scans, tmp_path, epochs, interval, validated):
+    workflow = configured(scans / "2", tmp_path, 2, 3, max_epochs=epochs, val_interval=interval, iterations_per_epoch=1)
+    _, trainer = losses_of(workflow)
+    found = []
+    workflow.parser.get_parsed_content("validate#evaluator").add_event_handler(
+        Events.COMPLETED, lambda _: found.append(trainer.state.epoch)
+    )
+    workflow.run()
+    assert found == validated and (tmp_path / "scale_3.pt").exists()
+
+
+def test_a_training_without_weights_fails_and_leaves_its_checkpoint(scans, tmp_path):
+    common = {"iterations_per_epoch": 1, "val_interval": 5}
+    workflow = configured(scans / "2", tmp_path, 2, 3, max_epochs=50, **common)
+    _, trainer = losses_of(workflow)
+    trainer.add_event_handler(Events.ITERATION_COMPLETED(once=2), kill)
+    with pytest.raises(KeyboardInterrupt):
+        workflow.run()
+    before = list(tmp_path.glob("resume_3_*"))
+    told = refusal(configured(scans / "2", tmp_path, 2, 3, max_epochs=1, **common))
+    assert "after epoch 1 without weights" in told and "larger --max_epochs, or --resume False" in told
+    assert before and list(tmp_path.glob("resume_3_*")) == before and not finished(tmp_path, 3)
+
+
+def stopped(folder, output, after=2, **more):
+    """A training stopped in the epoch after some, of one iteration each."""
+    workflow = configured(folder, output, 2, 3, iterations_per_epoch=1, **({"max_epochs": 4} | more))
+    _, trainer = losses_of(workflow)
+    trainer.add_event_handler(Events.ITERATION_COMPLETED(once=after + 1), kill)
+    with pytest.raises(KeyboardInterrupt):
+        workflow.run()
+    (file,) = output.glob("resume_3_*")
+    return file
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"learning_rate": 0.5}, r"g_optimizer has lr \(--learning_rate\) 0\.5, but 0\.001 in checkpoint '.*resume_3_"),
+        ({"train#g_optimizer#betas": [0.9, 0.99]}, r"g_optimizer has betas .*0\.9.* but .*0\.5"),
+        ({"train#d_optimizer#lr": 0.5}, r"d_optimizer has lr .* 0\.5, but 0\.0002"),
+        ({"max_epochs": 1}, r"max_epochs 1 is less than the 2 epochs of checkpoint '.*resume_3_"),
+        ({"network_def#fine#channels": 8}, r"resume_3_.*does not fit the networks of the config; take the config that"),
+        (None, r"resume_3_.*' is damaged, or not a checkpoint"),
+    ],
+)
+def test_a_checkpoint_of_other_settings_is_refused(scans, tmp_path, change, told):
+    """Its optimizer would keep its own, and the record would tell those of the config."""
+    file = stopped(scans / "2", tmp_path)
+    record = (tmp_path / "scale_3.json").read_bytes()
+    if change is None:
+        file.write_bytes(file.read_bytes()[:1000])
+    last = refusal(
+        configured(scans / "2", tmp_path, 2, 3, **({"max_epochs": 4, "iterations_per_epoch": 1} | (change or {})))
+    )
+    assert re.search(told, last) and last.count("or start anew by --resume False") == 1 and len(last) < 600
+    assert file.exists() and (
+        "network_def#fine#channels" in (change or {}) or (tmp_path / "scale_3.json").read_bytes() == record
+    )
+
+
+def test_a_training_goes_on_for_more_epochs_at_their_learning_rate(scans, tmp_path):
+    stopped(scans / "2", tmp_path)
+    workflow = configured(scans / "2", tmp_path, 2, 3, max_epochs=6, iterations_per_epoch=1)
+    _, trainer = losses_of(workflow)
+    rates = []
+    trainer.add_event_handler(
+        Events.EPOCH_STARTED,
+        lambda _: rates.append(workflow.parser.get_parsed_content("train#g_optimizer").param_groups[0]["lr"]),
+    )
+    workflow.run()
+    assert rates == pytest.approx([0.001 * (1 + math.cos(math.pi * epoch / 6)) / 2 for epoch in (2, 3, 4, 5)])
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        ({"finetune": "none.pt"}, r"checkpoint '.*none\.pt' does not exist; finetune takes"),
+        ({"finetune": "cut.pt"}, r"cut\.pt' is damaged, or not a checkpoint of PyTorch; finetune takes"),
+        ({"finetune": "other.pt"}, r"other\.pt' does not fit the networks of the config; finetune takes"),
+        ({"update_weights": True}, r"checkpoint '.*model\.pt' does not exist; update_weights True replaces"),
+        ({"scale": 1, "cut": "scale_0.pt"}, r"scale_0\.pt' is damaged.*train scale 0 again \(--scale 0\)"),
+        ({"scale": 1, "cut": "model.pt"}, r"model\.pt' is damaged.*train scale 0 first .*or take other --weights"),
+        ({"scale": 1, "other": "model.pt"}, r"model\.pt' is of another network: 'coarse\..*or take other --weights"),
+    ],
+)
+def test_weights_that_cannot_be_taken_are_named(scans, tmp_path, keys, told):
+    keys = dict(keys)
+    (tmp_path / keys.pop("cut", "cut.pt")).write_bytes(b"PK\x03\x04half")
+    other = configured(scans / "2", tmp_path, 2, 3, conditioning="sketch")
+    other.initialize()
+    torch.save(other.parser.get_parsed_content("network_def").state_dict(), tmp_path / keys.pop("other", "other.pt"))
+    if "finetune" in keys:
+        keys["finetune"] = str(tmp_path / keys["finetune"])
+    last = refusal(configured(scans / "2", tmp_path, 2, keys.pop("scale", 3), **{"generated#prob": 0, **keys}))
+    assert re.search(told, last) and len(last) < 600
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
@@ -458,6 +661,53 @@ def test_a_killed_training_goes_on_to_the_same_losses(scans, tmp_path, num_worke
     assert (tmp_path / "parts" / "scale_3.pt").stat().st_mtime_ns >= best
 
 
+def test_a_checkpoint_goes_only_when_the_next_one_is_complete(scans, tmp_path, monkeypatch):
+    """A training that ends while it writes one is not finished, and goes on from the one before."""
+
+    def full_disk(state, path, save=torch.save):
+        if "epoch=2" in str(path):
+            Path(path).write_bytes(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(state, path)
+
+    common = {"max_epochs": 3, "iterations_per_epoch": 1}
+    with monkeypatch.context() as patched:
+        patched.setattr(torch, "save", full_disk)
+        assert "disk full" in refusal(configured(scans / "2", tmp_path, 2, 3, **common))
+    assert [file.name for file in tmp_path.glob("resume_*")] == ["resume_3_checkpoint_epoch=1.pt"]
+    assert (tmp_path / "scale_3.pt").exists() and not finished(tmp_path, 3)
+    workflow = configured(scans / "2", tmp_path, 2, 3, **common)
+    losses, _ = losses_of(workflow)
+    workflow.run()
+    assert len(losses) == 2 and finished(tmp_path, 3)
+    assert json.loads((tmp_path / "scale_3.json").read_text())["finished"] is True
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+def test_make_goes_on_with_what_is_not_finished(tmp_path):
+    """Weights alone, or of an earlier version, whose record does not say so, count as finished."""
+    command = ["make", "-o", ".venv/.run", "train", "PY=echo", "SCALES=3", "DATA=scans", f"TRAINING={tmp_path}"]
+
+    def told():
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        assert ("is trained already" in done) == finished(tmp_path, 3) == ("bundle run training" not in done)
+        assert ("stopped after" in done) == (not finished(tmp_path, 3) and any(tmp_path.iterdir()))
+        return finished(tmp_path, 3)
+
+    assert not told()
+    (tmp_path / "scale_3.pt").touch()
+    assert told()
+    write_record(tmp_path / "scale_3.json", {})
+    assert told()
+    (tmp_path / "resume_3_checkpoint_epoch=1.pt").touch()
+    assert not told()
+    (tmp_path / "resume_3_checkpoint_epoch=1.pt").unlink()
+    write_record(tmp_path / "scale_3.json", {}, finished=False)
+    assert not told()
+    mark_finished(tmp_path / "scale_3.json")
+    assert told()
+
+
 def test_the_best_weights_stay_when_a_resumed_training_gets_worse(tmp_path):
     cascade = tiny_cascade(2)
     keeper = KeepBest(cascade, tmp_path / "scale_1.pt", 1)
@@ -470,15 +720,16 @@ def test_the_best_weights_stay_when_a_resumed_training_gets_worse(tmp_path):
     other(engine)
     assert (tmp_path / "scale_1.pt").stat().st_mtime_ns == before
     engine.state.metrics["error"] = float("nan")
-    other(engine)
+    with pytest.raises(FloatingPointError, match="best weights so far are in"):
+        other(engine)
     assert (tmp_path / "scale_1.pt").stat().st_mtime_ns == before
 
 
 def test_the_best_metric_stays_where_every_validation_is_saved(tmp_path):
     keeper = KeepBest(tiny_cascade(2), tmp_path / "scale_1.pt", 1, save_last=True)
-    for error in (0.5, 0.6, float("nan")):
+    for error in (0.5, 0.6):
         (tmp_path / "scale_1.pt").unlink(missing_ok=True)
-        keeper(SimpleNamespace(state=SimpleNamespace(metrics={"error": error}, key_metric_name="error")))
+        keeper(validated(error))
         assert (tmp_path / "scale_1.pt").exists() and keeper.state_dict() == {"best": 0.5}
 
 
@@ -517,6 +768,37 @@ def test_real_pairs_of_two_folders(scans, tmp_path):
     (tmp_path / "targets" / "one.nii.gz").unlink()
     with pytest.raises(FileNotFoundError, match=r"one\.nii\.gz.*has no target"):
         find_pairs(scans / "3", tmp_path / "targets")
+
+
+@pytest.mark.parametrize("moved", ["spacing", "position", "size"])
+@pytest.mark.parametrize("scale", [0, 3])
+def test_a_pair_on_two_grids_is_refused_by_both_names(scans, tmp_path, moved, scale):
+    """The same spacing and position up to less than a voxel is one grid."""
+
+    def label(affine, part=slice(None)):
+        for file in (scans / "3").glob("*.nii.gz"):
+            image = nibabel.load(file)
+            made = nibabel.Nifti1Image(image.get_fdata()[part], affine(image.affine.copy()))
+            made.to_filename(tmp_path / "targets" / file.name)
+        return configured(scans / "3", tmp_path, 3, scale, label_dir=str(tmp_path / "targets"))
+
+    def spacing(affine):
+        affine[:3, 2] *= 1.1
+        return affine
+
+    def position(affine, mm=3.0):
+        affine[0, 3] += mm
+        return affine
+
+    (tmp_path / "targets").mkdir()
+    workflow = label(lambda affine: position(affine, 0.3))
+    workflow.initialize()
+    workflow.parser.get_parsed_content("validate#dataset")
+    wrong = {"spacing": (spacing,), "position": (position,), "size": (lambda affine: affine, slice(1, None))}[moved]
+    told = refusal(label(*wrong))
+    assert re.search(
+        r"image '.*scans.*\.nii\.gz', \(100, .* and label '.*targets.*\.nii\.gz', .* one grid; resample", told
+    )
 
 
 def test_the_settings_stand_beside_the_weights(scans, tmp_path):
@@ -639,6 +921,26 @@ def test_two_ranks_train_one_network(scans, tmp_path):
     assert all(torch.equal(one[key], other[key]) for key in one)
     fresh = torch.load(tmp_path / "scale_3.pt", weights_only=True)
     assert set(fresh) == set(one)  # no "module." in front: what one process trains, another can load
+
+
+def test_an_unknown_key_ends_each_rank_in_one_line(scans, tmp_path):
+    config = "['configs/train.json','configs/multi_gpu_train.json']"
+    given = ["--dataset_dir", str(scans / "2"), "--output_dir", str(tmp_path), "--max_epoch", "1"]
+    command = [*torchrun(1), "-m", "monai.bundle", "run", "training", "--config_file", config, *given]
+    told = {"cwd": ROOT, "capture_output": True, "text": True, "env": nameless(tmp_path / "nameless"), "timeout": 300}
+    done = subprocess.run(command, **told)
+    assert done.returncode != 0 and "error: key --max_epoch is unknown" in done.stderr
+    assert "check_arguments(" not in done.stderr  # the traceback is in a file
+
+
+@pytest.mark.parametrize("run", ["train", "inference"])
+def test_several_devices_begin_as_one_does(run):
+    """What one process checks first, each of several checks, too."""
+    one, several = (
+        json.loads((ROOT / "configs" / name).read_text())["initialize"]
+        for name in (f"{run}.json", f"multi_gpu_{run}.json")
+    )
+    assert [step for step in several if step in one] == one
 
 
 def test_the_average_forgets_its_untrained_start_and_then_follows_the_momentum():

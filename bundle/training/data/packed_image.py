@@ -18,10 +18,11 @@ class PackedImage:
 
     Args:
         path: an uncompressed NIfTI file, see `bundle.training.data.packing.pack`.
+        origin: the image that was packed, for messages; null for the file itself.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = str(path)
+    def __init__(self, path: str | Path, origin: str | Path | None = None) -> None:
+        self.path, self.origin = str(path), str(origin or path)
         header = nibabel.Nifti1Image.from_filename(self.path)
         #: `(1, *spatial)`.
         self.shape = torch.Size((1, *header.shape))

@@ -57,7 +57,7 @@ class OpenPackedd(MapTransform):
         """Replace each path by a `PackedImage`."""
         out = dict(data)
         for key in self.key_iterator(out):
-            out[key] = PackedImage(pack(out[key], self.folder, self.steps, self.limits))
+            out[key] = PackedImage(pack(out[key], self.folder, self.steps, self.limits), out[key])
         return out
 
 

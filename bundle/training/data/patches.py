@@ -70,7 +70,7 @@ class RandScalePatchd(Randomizable, MapTransform):
         with their voxels.
 
         Raises:
-            ValueError: If the images differ in shape.
+            ValueError: If the images do not lie on one grid.
         """
         out = dict(data)
         images = {key: out[key] for key in self.key_iterator(out)}

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
-from bundle.geometry import read_window
+from bundle.geometry import read_window, spacing_of
 from bundle.training.data.packed_image import PackedImage
 from torch import Tensor
 from torch.nn import functional as F
@@ -19,12 +20,39 @@ def shape_of_all(images: Mapping[Hashable, Any]) -> tuple[int, ...]:
     """Return the common shape of all images, `(*spatial)`.
 
     Raises:
-        ValueError: If their shapes differ.
+        ValueError: If they do not lie on one grid: their shapes differ, or their corners by a voxel or more.
     """
-    shapes = {key: tuple(image.shape) for key, image in images.items()}
-    if len(set(shapes.values())) > 1:
-        raise ValueError(f"images of one pair must lie on one grid; got {shapes}. Resample one onto the other.")
-    return next(iter(shapes.values()))[1:]
+    (key, first), *others = images.items()
+    shape = tuple(first.shape)[1:]
+    for other_key, other in others:
+        if tuple(other.shape)[1:] != shape or not _in_one_place(first, other):
+            raise ValueError(
+                f"{_grid(key, first)} and {_grid(other_key, other)} do not lie on one grid; resample one onto the "
+                "other, or take two reconstructions of one acquisition."
+            )
+    return shape
+
+
+def _in_one_place(first: Any, other: Any) -> bool:
+    """Return whether the corners of two images of one shape agree within a voxel; true if one has no affine."""
+    affines = [getattr(image, "affine", None) for image in (first, other)]
+    if any(affine is None for affine in affines):
+        return True
+    shape = tuple(first.shape)[1:]
+    nearest = min(spacing_of(first, len(shape)))
+    a, b = (np.asarray(affine, float) for affine in affines)
+    rest = [0] * (len(a) - 1 - len(shape))
+    corners = [np.array([*place, *rest, 1]) for place in ((0,) * len(shape), shape)]
+    return a.shape == b.shape and all(np.allclose(a @ corner, b @ corner, atol=nearest) for corner in corners)
+
+
+def _grid(key: Hashable, image: Any) -> str:
+    """Return the name and grid of an image for a message."""
+    shape = tuple(image.shape)[1:]
+    spacing = " x ".join(f"{mm:.3g}" for mm in spacing_of(image, len(shape)))
+    affine = np.asarray(getattr(image, "affine", np.eye(4)), float)
+    place = ", ".join(f"{mm:.1f}" for mm in affine[: len(shape), -1])
+    return f"{key} {getattr(image, 'origin', '')!r}, {shape} voxels of {spacing} mm at ({place}) mm,"
 
 
 def voxels_per_step(factors: Sequence[Sequence[int]], steps: int) -> list[int]:

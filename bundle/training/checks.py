@@ -1,0 +1,74 @@
+"""Check the settings of a training before its first image is read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from bundle.cascade import Cascade
+
+
+def check_scale(scale: Any, cascade: Cascade) -> None:
+    """Refuse a scale that the cascade lacks.
+
+    Raises:
+        ValueError: If the scale is not one of the cascade's.
+    """
+    if not _is_whole(scale) or not 0 <= scale < cascade.num_scales:
+        raise ValueError(
+            f"scale {scale!r} is not one of 0 to {cascade.num_scales - 1}, the scales of the cascade; take one of them."
+        )
+
+
+def check_numbers(learning_rate: Any, max_minutes: Any, patch_size: Any, **counts: Any) -> None:
+    """Refuse numbers with which nothing can be trained.
+
+    Args:
+        learning_rate: a finite number above 0.
+        max_minutes: a number of minutes, 0 for no limit.
+        patch_size: a whole number of voxels from 1 on.
+        counts: whole numbers from 1 on, by key.
+
+    Raises:
+        ValueError: If a number has the wrong type or is out of range.
+    """
+    for key, value in {"patch#patch_size": patch_size, **counts}.items():
+        if not _is_whole(value) or value < 1:
+            raise ValueError(f"{key} {value!r} is not a whole number from 1 on; take one.")
+    if not _is_finite(learning_rate) or learning_rate <= 0:
+        raise ValueError(f"learning_rate {learning_rate!r} is not a finite number above 0; take one such as 0.001.")
+    if not _is_finite(max_minutes) or max_minutes < 0:
+        raise ValueError(f"max_minutes {max_minutes!r} is not a number from 0 on; take one, 0 for no limit.")
+
+
+def check_folds(folds: Sequence[Sequence[Any]], fold: Any) -> None:
+    """Refuse a fold that does not exist, or that leaves no image to train on or to validate on.
+
+    Args:
+        folds: the images of each fold.
+        fold: number of the fold to validate on; the others are trained on.
+
+    Raises:
+        ValueError: If there is no such fold, or a part is empty.
+    """
+    if not _is_whole(fold) or not 0 <= fold < len(folds):
+        raise ValueError(f"fold {fold!r} is not one of 0 to {len(folds) - 1}, as num_folds says; take one of them.")
+    parts = {
+        "validate": len(folds[fold]),
+        "train": sum(len(part) for number, part in enumerate(folds) if number != fold),
+    }
+    for purpose, number in parts.items():
+        if not number:
+            raise ValueError(
+                f"fold {fold} of {len(folds)} leaves no image to {purpose} on; give at least 2 images (of 2 patients), "
+                "one of which is validated on, and num_folds of 2 to their number."
+            )
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
