@@ -214,10 +214,11 @@ def _misfit_of_edge(edge: Transfer) -> Misfit:
     return misfit
 
 
-def _noise_power(spacing: Sequence[float], use: Tensor | slice = slice(None)) -> Callable[[Sequence[float]], Tensor]:
+def _noise_power(spacing: Sequence[float], use: Tensor | None = None) -> Callable[[Sequence[float]], Tensor]:
     """Return the model of the noise power: on the grid of a patch, with what is aliased onto it and the rounding."""
     folded = torch.stack([frequencies(spacing, turn, SIDE).ravel() for turn in TURNS])
-    before, at = folded[:, use].unique(return_inverse=True)  # of square pixels, most frequencies are there eight times
+    seen = folded if use is None else folded[:, use]
+    before, at = seen.unique(return_inverse=True)  # of square pixels, most frequencies are there eight times
     rounding = math.prod(spacing) / 12
 
     def power(numbers: Sequence[float]) -> Tensor:
