@@ -42,27 +42,22 @@ def check_numbers(learning_rate: Any, max_minutes: Any, patch_size: Any, **count
         raise ValueError(f"max_minutes {max_minutes!r} is not a number from 0 on; take one, 0 for no limit.")
 
 
-def check_folds(folds: Sequence[Sequence[Any]], fold: Any) -> None:
-    """Refuse a fold that does not exist, or that leaves no image to train on or to validate on.
+def check_parts(train: Sequence[Any], validate: Sequence[Any], fold: Any) -> None:
+    """Refuse a training that has no image to train on or to validate on.
 
     Args:
-        folds: the images of each fold.
-        fold: number of the fold to validate on; the others are trained on.
+        train: the images to train on.
+        validate: the images to validate on.
+        fold: number of the fold that is validated on, for the message.
 
     Raises:
-        ValueError: If there is no such fold, or a part is empty.
+        ValueError: If a part is empty.
     """
-    if not _is_whole(fold) or not 0 <= fold < len(folds):
-        raise ValueError(f"fold {fold!r} is not one of 0 to {len(folds) - 1}, as num_folds says; take one of them.")
-    parts = {
-        "validate": len(folds[fold]),
-        "train": sum(len(part) for number, part in enumerate(folds) if number != fold),
-    }
-    for purpose, number in parts.items():
-        if not number:
+    for purpose, images in {"validate": validate, "train": train}.items():
+        if not len(images):
             raise ValueError(
-                f"fold {fold} of {len(folds)} leaves no image to {purpose} on; give at least 2 images (of 2 patients), "
-                "one of which is validated on, and num_folds of 2 to their number."
+                f"fold {fold!r} leaves no image to {purpose} on; give at least 2 images (of 2 patients), one of which is "
+                "validated on, a num_folds of 2 to their number, and a fold from 0 to below it."
             )
 
 

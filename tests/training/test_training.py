@@ -448,10 +448,10 @@ def test_a_finite_loss_goes_on(tmp_path):
         ({"scale": 4}, "scale 4 is not one of 0 to 3, the scales of the cascade; take"),
         ({"scale": 1.5}, "scale 1.5 is not one of 0 to 3"),
         ({"scale": -1}, "scale -1 is not one of 0 to 3"),
-        ({"fold": 7}, "fold 7 is not one of 0 to 1, as num_folds says"),
-        ({"fold": -1}, "fold -1 is not one of 0 to 1"),
-        ({"num_folds": 1}, "fold 0 of 1 leaves no image to train on; give at least 2 images"),
-        ({"held_out": ["two"], "num_folds": 1}, "fold 0 of 1 leaves no image to train on"),
+        ({"fold": 7}, "fold 7 leaves no image to validate on; give at least 2 images"),
+        ({"fold": -1}, "fold -1 leaves no image to validate on"),
+        ({"num_folds": 1}, "fold 0 leaves no image to train on; give at least 2 images"),
+        ({"held_out": ["two"], "num_folds": 1}, "fold 0 leaves no image to train on"),
         ({"batch_size": 0}, "batch_size 0 is not a whole number from 1 on"),
         ({"max_epochs": "many"}, "max_epochs 'many' is not a whole number from 1 on"),
         ({"iterations_per_epoch": True}, "iterations_per_epoch True is not a whole number from 1 on"),
@@ -466,6 +466,16 @@ def test_settings_that_train_nothing_are_refused_before_an_image_is_packed(scans
     last = refusal(configured(scans / "2", tmp_path, 2, keys.pop("scale", 3), **keys))
     assert last.startswith(f"error: {told}") and len(last) < 300
     assert (tmp_path / "packed").exists() <= (told.startswith("val_interval"))
+
+
+def test_images_given_by_a_server_need_no_folder(scans, tmp_path):
+    """MONAI Label sets the images of both parts, and has no dataset_dir."""
+    one, two = ([{"image": str(path)}] for path in sorted((scans / "2").glob("*.nii*"))[:2])
+    given = {"train#dataset#data": one, "validate#dataset#data": two}
+    workflow = configured(tmp_path / "nowhere", tmp_path / "out", 2, 3, conditioning="none", **given)
+    workflow.initialize()
+    workflow.run()
+    assert (tmp_path / "out" / "scale_3.pt").exists()
 
 
 @pytest.mark.parametrize("layers", [1, 2, 3])
