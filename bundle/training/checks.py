@@ -56,8 +56,8 @@ def check_parts(train: Sequence[Any], validate: Sequence[Any], fold: Any) -> Non
     for purpose, images in {"validate": validate, "train": train}.items():
         if not len(images):
             raise ValueError(
-                f"fold {fold!r} leaves no image to {purpose} on; give at least 2 images (of 2 patients), one to validate "
-                "on, a num_folds of 2 to their number, and a fold from 0 to below it."
+                f"fold {fold!r} leaves no image to {purpose} on; give at least 2 images (of 2 patients), one to "
+                "validate on, a num_folds of 2 to their number, and a fold from 0 to below it."
             )
 
 
