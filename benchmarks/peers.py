@@ -25,6 +25,7 @@ from matplotlib.figure import Figure
 from monai.utils import ensure_tuple_rep
 from torch import Tensor
 
+from benchmarks.pairs import InMemory
 from benchmarks.peers_methods import (
     CONDITIONS,
     DATASET,
@@ -41,7 +42,6 @@ from benchmarks.peers_methods import (
     ours_on_disk,
     plan,
 )
-from benchmarks.seams import InMemory
 from benchmarks.speed import SPACING, shipped, show, volume
 from bundle.cascade import CascadeInferer
 from bundle.cascade.scratch import create_array, open_group
@@ -181,7 +181,7 @@ def compared(folder: Path, faces: Faces) -> tuple[float, float, float]:
     result, whole = (torch.from_numpy(np.load(folder / name, mmap_mode="r+")) for name in (RESULT, WHOLE))
     inner, target = (crop(part[None, None], reach)[0, 0] for part in (result, whole))
     difference = (inner - target).abs_() * hu
-    own, beside = (jumps(InMemory((part + 1) * hu + window[0])) for part in (inner, target))
+    own, beside = (jumps(InMemory((part + 1) * hu + window[0], (SPACING,) * 3)) for part in (inner, target))
     moved = [[face - side for face in axis] for axis, side in zip(faces, reach, strict=True)]
     return float(difference.max()), float(difference.mean()), seam(own, beside, moved)
 

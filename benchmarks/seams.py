@@ -8,43 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 import fire
-import numpy as np
 import torch
 from matplotlib.figure import Figure
 from monai.bundle import ConfigParser
 from torch import Tensor, nn
 
+from benchmarks.pairs import InMemory
 from benchmarks.speed import CONFIG, SPACING, shipped, show, volume
 from bundle.cascade import Cascade, CascadeInferer
 from bundle.evaluation.methods import Patch, Windowed, WindowInferer
 from bundle.evaluation.metrics import faces_of, grid, jumps, seam
-
-
-@dataclass(frozen=True)
-class InMemory:
-    """A tensor, `(x, y, z)`, that is read slab by slab."""
-
-    voxels: Tensor
-    spacing: tuple[float, ...] = (SPACING,) * 3
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Number of voxels per axis."""
-        return tuple(self.voxels.shape)
-
-    @property
-    def affine(self) -> np.ndarray:
-        """Affine matrix from voxels to mm."""
-        return np.diag([*self.spacing, 1.0])
-
-    def slab(self, start: int, stop: int) -> Tensor:
-        """Return the slices from start to stop."""
-        return self.voxels[..., start:stop]
 
 
 class InstanceNorm(nn.Module):
@@ -102,7 +79,7 @@ def main(side: int = 144, tile: int = 48, patch_weights: str = "", figure: str =
     along: dict[str, Sequence[float]] = {}
     for name, (result, reference, step) in results.items():
         difference = (result - reference).abs() * hu
-        images = (InMemory((part[0, 0] + 1) * hu + window[0]) for part in (result, target))
+        images = (InMemory((part[0, 0] + 1) * hu + window[0], (SPACING,) * 3) for part in (result, target))
         own, beside = (jumps(part) for part in images)
         faces = faces_of(grid((side,) * 3, step), (side,) * 3)
         same = reference is not result
