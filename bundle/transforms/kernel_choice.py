@@ -26,7 +26,7 @@ from bundle.scanner.finding import DISAGREEING, RESAMPLES
 from bundle.scanner.kernels import Kernels, catalogue, quotient, read_kernels, softening
 from bundle.scanner.uncertainty import fit_uncertainty, uncertainty
 from bundle.transforms.chosen import OWN, Chosen, described, shown, warnings_kept
-from bundle.transforms.references import content_of, reference_kernel
+from bundle.transforms.references import content_of, reference
 
 DEFAULT_TARGET = "B40f"  # the catalogue's name of the kernel `bundle.scanner.SOFT`
 SHARPER = 1.1  # mean gain between 0.15 and 0.5 cycles/mm above which a target is sharper than the source
@@ -48,7 +48,8 @@ class KernelChoice:
             the source in it. Null with a target: the header's ConvolutionKernel if it is in the catalogue, else found
             in the image. Null without a target: found in the image, else the header's.
         target_kernel: kernel of the result: a name, such a file, for the target in it, or a reference scan or a folder
-            of them; null for the soft kernel of the bundle.
+            of them, with the kernel that their headers name if it is in the catalogue and the scans agree, else the one
+            found in them; null for the soft kernel of the bundle.
         allow_sharper: allow conversion to a sharper kernel, which raises the noise.
         catalogue: a user's file of kernels, as the run id ``calibrating`` writes it, which extends the bundle's
             catalogue and takes precedence.
@@ -212,8 +213,30 @@ class KernelChoice:
     def _target(self) -> Transfer:
         target = self.target_kernel or DEFAULT_TARGET
         if self._is_path(target) and not _is_file(target):
-            return reference_kernel(target, content_of(target))
+            return self._of_reference(target)
         return self._named(target, 1)
+
+    def _of_reference(self, path: str) -> Transfer:
+        """Return the kernel that reference scans name in their headers or, if they differ from it, the one in them."""
+        shows = reference(path, content_of(path))
+        meta = {"convolution_kernel": shows.header, "manufacturer": shows.manufacturer}
+        found, named = shows.kernel, self._header(meta)
+        known = named or found
+        if known is None:
+            raise ValueError(
+                f"target_kernel {path!r} shows too little skin and flat tissue to find its kernel; take a scan with "
+                "the whole body in its slices, or name a kernel."
+            )
+        if named is None or found is None:
+            return known
+        if (difference := _difference(named, found)) <= DIFFERENT:
+            return named
+        warn(
+            f"the header of the reference names the kernel {shows.header!r}, but the scan differs from it by "
+            f"{100 * difference:.0f} %: the kernel found in the scan is the target; give the name as target_kernel if "
+            "the header is right."
+        )
+        return found
 
     def _named(self, value: str, end: int) -> Transfer:
         """Return the kernel of a name, or the source (end 0) or target (end 1) of a calibration file."""

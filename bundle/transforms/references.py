@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,31 +16,62 @@ from bundle.transforms.check_input import CheckInput
 MOST_REFERENCES = 16  # most images of a reference folder that are read
 
 
+@dataclass(frozen=True)
+class Reference:
+    """What reference scans show of their kernel.
+
+    Args:
+        kernel: the kernel found by skin and noise; None if there is too little of both.
+        header: ConvolutionKernel of the DICOM headers; empty if a scan has none.
+        manufacturer: manufacturer of the scanner by the headers; empty if a scan has none.
+    """
+
+    kernel: Transfer | None
+    header: str = ""
+    manufacturer: str = ""
+
+
 @lru_cache(maxsize=16)
-def reference_kernel(path: str, _: str = "") -> Transfer:
-    """Return the kernel of a reference scan, or of a folder of scans with one kernel, by their skin and noise.
+def reference(path: str, _: str = "") -> Reference:
+    """Return what a reference scan, or a folder of scans with one kernel, shows of that kernel.
 
     Args:
         path: path of an image or folder.
 
     Raises:
-        ValueError: If an image is not a CT in HU, or too little skin and flat tissue is visible.
+        ValueError: If an image is not a CT in HU, or the headers name several kernels.
     """
-    edge, noise = EdgeSpread(), None
+    edge, noise, headers = EdgeSpread(), None, []
     for image in find_images(path)[:MOST_REFERENCES]:
         volume = Volume(image)
         if refusal := CheckInput.refusal(volume.image):
             raise ValueError(f"target_kernel {path!r}: its image {volume.path.name!r} {refusal}, or name a kernel.")
+        meta = volume.image.meta
+        headers.append((_first(meta.get("convolution_kernel", "")), str(meta.get("manufacturer", "")).strip()))
         edge += edge_spread(volume, volume.spacing)
         other = flat_noise(volume, volume.spacing)
         noise = other if noise is None or other.count > noise.count else noise
     kernel = found_transfer(edge, noise) if noise is not None else None
-    if kernel is None:
+    if kernel is not None:
+        kernel = replace(kernel, source=f"{Path(path).name}: {kernel.source}")
+    names, manufacturers = (list(each) for each in zip(*headers, strict=True))
+    if len(several := {name.lower(): name for name in names if name}) > 1:
         raise ValueError(
-            f"target_kernel {path!r} shows too little skin and flat tissue to find its kernel; take a scan with the "
-            "whole body in its slices, or name a kernel."
+            f"target_kernel {path!r} holds scans of several kernels ({', '.join(sorted(several.values()))}); take "
+            "scans of one, or name a kernel."
         )
-    return replace(kernel, source=f"{Path(path).name}: {kernel.source}")
+    return Reference(kernel, _common(names), _common(manufacturers))
+
+
+def _first(kernel: object) -> str:
+    """Return the first value of a ConvolutionKernel, which may have several."""
+    return str(kernel).split("\\")[0].strip()
+
+
+def _common(values: Iterable[str]) -> str:
+    """Return the value that all have, ignoring case; empty if they differ."""
+    known = list(values)
+    return known[0] if len({value.lower() for value in known}) == 1 else ""
 
 
 def content_of(value: str | None) -> str | None:

@@ -1,0 +1,72 @@
+"""The kernel that the headers of reference scans name, and the one found in the scans."""
+
+import numpy as np
+import pytest
+import torch
+
+from bundle.scanner import SHARP, SOFT
+from bundle.scanner.kernels import catalogue
+from bundle.transforms import KernelChoice
+from tests.dicom_series import write_series
+from tests.scanner.test_edge_spread import SPACING, cylinder
+
+AFFINE = np.diag([*SPACING, 1.0])
+NOTHING = torch.zeros(64, 64, 1)  # in which no kernel can be found
+
+pytestmark = pytest.mark.usefixtures("resampled_twice")
+
+
+@pytest.fixture
+def resampled_twice(monkeypatch):
+    monkeypatch.setattr("bundle.scanner.finding.RESAMPLES", 2)
+
+
+@pytest.fixture(scope="module")
+def soft():
+    return cylinder(SOFT, slices=3).numpy().round().astype(np.int16)
+
+
+def series(folder, volume, kernel, manufacturer="SIEMENS", uid="1.2.3.4"):
+    def edit(header, **_):
+        header.Manufacturer, header.ConvolutionKernel = manufacturer, kernel
+
+    write_series(folder, volume, AFFINE, series=uid, edit=edit)
+    return str(folder)
+
+
+def target(path, source="B70f"):
+    return KernelChoice(source, path)(NOTHING, SPACING)
+
+
+def test_the_kernel_of_the_header_is_the_target_where_the_scan_agrees(soft, tmp_path):
+    """With all that the catalogue knows of it: the same conversion as by name, and the name in the result."""
+    path = series(tmp_path / "soft", soft, "B40f\\3")
+    chosen = target(path)
+    assert chosen.kernel == chosen.target == "B40f"
+    assert chosen.conversion == target("B40f").conversion == catalogue().conversion("B70f", "B40f")
+
+
+@pytest.mark.parametrize("kernel, manufacturer", [("", "SIEMENS"), ("B40f", "another"), ("unheard of", "SIEMENS")])
+def test_without_a_known_name_it_is_found_in_the_scan(soft, tmp_path, kernel, manufacturer):
+    chosen = target(series(tmp_path / "soft", soft, kernel, manufacturer))
+    assert (chosen.target, chosen.kernel) == ("reference", "")
+
+
+def test_a_scan_that_differs_from_its_header_counts_itself(soft, tmp_path):
+    path = series(tmp_path / "soft", soft, "B70f")
+    with pytest.warns(UserWarning, match="header of the reference names the kernel 'B70f', but the scan differs"):
+        assert target(path).target == "reference"
+
+
+def test_a_name_is_enough_where_nothing_can_be_found(tmp_path):
+    inside = cylinder(SHARP, slices=3).numpy().round().astype(np.int16)[110:140, 110:140]
+    assert target(series(tmp_path / "named", inside, "B30f")).kernel == "B30f"
+    with pytest.raises(ValueError, match="shows too little skin and flat tissue"):
+        target(series(tmp_path / "unnamed", inside, ""))
+
+
+def test_scans_of_several_kernels_are_refused(soft, tmp_path):
+    for name in ("B30f", "B50f"):
+        series(tmp_path / "both" / name, soft, name, uid=f"1.2.3.{name[1]}")
+    with pytest.raises(ValueError, match=r"holds scans of several kernels \(B30f, B50f\)"):
+        target(str(tmp_path / "both"))
