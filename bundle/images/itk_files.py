@@ -15,6 +15,7 @@ from bundle.geometry import Window
 from bundle.images.claims import check_claim, check_memory
 from bundle.images.headers import check_references
 from bundle.images.image import ImageError, LazyImage, Opened, Write, in_order, named, one_channel
+from bundle.images.layout import file_bytes
 from bundle.images.readback import check_itk, least_bytes
 from bundle.runtime.files import atomic
 
@@ -127,7 +128,7 @@ def create_raw(path: Path, like: LazyImage, dtype: np.dtype, header: str) -> Ite
     with (
         atomic(path, needed, lambda part: check_itk(part, like.shape, dtype)) as part,
         part.open("wb") as file,
-        in_order(path, like.shape, lambda slab: file.write(slab.astype(stored).tobytes("F"))) as write,
+        in_order(path, like.shape, lambda slab: file.write(file_bytes(slab, stored))) as write,
     ):
         file.write(header.encode("ascii"))
         yield write

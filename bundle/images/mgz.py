@@ -11,6 +11,7 @@ import nibabel
 import numpy as np
 from bundle.images.claims import check_claim
 from bundle.images.image import ImageError, LazyImage, Opened, Write, in_order, named, one_channel
+from bundle.images.layout import file_bytes
 from bundle.images.packed import packing
 from bundle.images.readback import check_mgz, least_bytes
 from bundle.runtime.files import atomic
@@ -63,6 +64,6 @@ def create(path: Path, like: LazyImage, dtype: np.dtype, **_: Any) -> Iterator[W
         header.writehdr_to(file)
         file.write(b"\0" * (header.get_data_offset() - file.tell()))
         stored = dtype.newbyteorder(">")
-        with in_order(path, like.shape, lambda slab: file.write(slab.astype(stored).tobytes("F"))) as write:
+        with in_order(path, like.shape, lambda slab: file.write(file_bytes(slab, stored))) as write:
             yield write
         header.writeftr_to(file)

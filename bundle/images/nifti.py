@@ -17,6 +17,7 @@ import nibabel
 import numpy as np
 from bundle.images.claims import check_claim
 from bundle.images.image import ImageError, LazyImage, Opened, Write, in_order, millimetres, named, one_channel
+from bundle.images.layout import file_bytes
 from bundle.images.packed import packing
 from bundle.images.readback import check_nifti, least_bytes
 from bundle.runtime.files import atomic
@@ -80,7 +81,7 @@ def create(path: Path, like: LazyImage, dtype: np.dtype, **_: Any) -> Iterator[W
         header.write_to(file)
         file.write(b"\0" * (int(header["vox_offset"]) - file.tell()))
         stored = dtype.newbyteorder("<")
-        with in_order(path, like.shape, lambda slab: file.write(slab.astype(stored).tobytes("F"))) as write:
+        with in_order(path, like.shape, lambda slab: file.write(file_bytes(slab, stored))) as write:
             yield write
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from bundle.images.formats import format_of, open_image
 from bundle.images.image import Opened
+from bundle.images.layout import in_order_of
 from monai.data import ImageReader, MetaTensor
 from monai.transforms import LoadImage
 from monai.utils import MetaKeys, SpaceKeys, ensure_tuple
@@ -48,7 +49,7 @@ class ScanReader(ImageReader):
 
     def get_data(self, img: Any) -> tuple[np.ndarray, dict]:
         """Return all voxels, `(*spatial)`, and the metadata that MONAI needs."""
-        return img.whole(), metadata(img)
+        return in_order_of("C", img.whole()), metadata(img)
 
 
 def metadata(image: Opened) -> dict[str, Any]:

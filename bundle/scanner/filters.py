@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 
 import torch
+from bundle.runtime import one_thread, side_by_side
 from bundle.scanner.kernel import GRID
 from scipy.fft import next_fast_len
 from torch import Tensor
@@ -51,18 +52,19 @@ def with_border(image: Tensor) -> Tensor:
     return F.pad(image.movedim(-1, 0)[:, None], (RADIUS,) * 4, mode="replicate")[:, 0].movedim(0, -1)
 
 
-def parts(shape: Sequence[int], reach: int) -> Iterator[tuple[slice, slice, slice]]:
+def parts(shape: Sequence[int], reach: int, most: int = AT_ONCE) -> Iterator[tuple[slice, slice, slice]]:
     """Yield the parts in which to filter a CT: whole slices, or rows of one slice if it is too large for `AT_ONCE`.
 
     Args:
         shape: `(x, y, z)` of the CT.
         reach: rows on each side on which a result depends.
+        most: voxels of a part, unless it is a single slice.
 
     Yields:
         Rows and slices of the part, and the rows to read: ``reach`` more on each side, where the CT has them.
     """
     x, y, z = shape
-    rows, step = (x, max(AT_ONCE // (x * y), 1)) if x * y <= AT_ONCE else (max(AT_ONCE // y - 2 * reach, reach), 1)
+    rows, step = (x, max(most // (x * y), 1)) if x * y <= AT_ONCE else (max(AT_ONCE // y - 2 * reach, reach), 1)
     for row in range(0, x, rows):
         part = slice(row, min(row + rows, x))
         for first in range(0, z, step):
@@ -72,16 +74,25 @@ def parts(shape: Sequence[int], reach: int) -> Iterator[tuple[slice, slice, slic
 def in_parts(image: Tensor, reach: int, change: Callable[[Tensor], Tensor]) -> Tensor:
     """Change a CT part by part, in memory that does not grow with it: the same shape, float32.
 
+    Parts are changed side by side in threads: `AT_ONCE` voxels in all, or two parts if they are that large.
+
     Args:
         image: `(x, y, z)`.
         reach: rows on each side on which a result depends.
-        change: returns a part of the CT, changed.
+        change: returns a part of the CT, changed; called in any thread.
     """
     image = image.to(torch.float32)
     out = torch.empty_like(image)
-    for rows, slices, read in parts(image.shape, reach):
+
+    def write(part: tuple[slice, slice, slice]) -> None:
+        rows, slices, read = part
         changed = change(image[read, :, slices])
         out[rows, :, slices] = changed[rows.start - read.start :][: rows.stop - rows.start]
+
+    with one_thread() as threads:
+        workers = min(threads, max(AT_ONCE // math.prod(image.shape[:2]), 2))
+        for _ in side_by_side(parts(image.shape, reach, AT_ONCE // workers), lambda part: part, write, workers):
+            pass
     return out
 
 

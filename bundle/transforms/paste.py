@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping
 from typing import Any
 
@@ -119,7 +120,7 @@ class RoundAndCastd(MapTransform):
         out = dict(data)
         for key in self.key_iterator(out):
             image = out[key]
-            if not bool(torch.isfinite(image).all()):
+            if not all(map(math.isfinite, torch.aminmax(image))):
                 raise ValueError(f"{key} holds voxels that are not finite numbers; check the weights and the source.")
             bits = depth_of(image)
             dtype = self.dtype if bits is None else getattr(torch, level_type(bits))

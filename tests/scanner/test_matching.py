@@ -112,3 +112,24 @@ def test_rows_of_a_large_slice_give_the_numbers_of_the_whole(monkeypatch, levels
     in_rows = matched(image, SPACING, SHARP), converted(image, SPACING, conversion)
     for one, other in zip(whole, in_rows, strict=True):
         torch.testing.assert_close(one, other, atol=1e-3, rtol=0)
+
+
+def test_threads_give_the_numbers_of_one(monkeypatch):
+    torch.manual_seed(0)
+    image = (torch.randn(50, 60, 23) * 60 - 960).round().clamp(min=-1024)
+    before, found = torch.get_num_threads(), []
+    monkeypatch.setattr(filters, "AT_ONCE", 50 * 60 * 8)
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            found.append(matched(image, SPACING, SHARP))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    torch.testing.assert_close(*found, atol=1e-3, rtol=0)  # HU; libraries add in another order
+    with pytest.raises(ValueError, match="in a thread"):
+        filters.in_parts(image, 2, _fail)
+
+
+def _fail(part):
+    raise ValueError("in a thread")
