@@ -131,5 +131,5 @@ def test_threads_give_the_numbers_of_one(monkeypatch):
         filters.in_parts(image, 2, _fail)
 
 
-def _fail(part):
+def _fail(_):
     raise ValueError("in a thread")
