@@ -2,35 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from bundle.evaluation.cases import check_one_acquisition
 from bundle.evaluation.methods import OnGrid
 from bundle.evaluation.metrics import flat_places, noise_spectrum, whole_and_body
 from bundle.images import Slabs, Volume
-from bundle.runtime.files import atomic
+from bundle.images.provenance import Own, check_overwrite, check_replaceable, is_told, told_of, write_provenance
+from bundle.runtime import typed_path, typed_text
+from bundle.runtime.files import atomic, sealing
 from bundle.scanner import Conversion, Transfer, calibrate, converted, find_transfer, spread_slices
 from bundle.scanner.edge_spread import KNOTS
 from bundle.scanner.kernel import SOFT
-from bundle.scanner.kernels import Kernels, as_json
+from bundle.scanner.kernels import MOST_TEXT, Kernels, as_json, first_value
 from bundle.scanner.transfer import sampled
 from bundle.transforms.check_input import CheckInput
 from bundle.transforms.kernel_choice import is_sharper
 from matplotlib.figure import Figure
-from scipy.ndimage import gaussian_filter
-from skimage.registration import phase_cross_correlation
 from torch import Tensor
 
 SLICES = 48  # largest number of slices of a pair to fit
+KERNELS, FIGURE = "kernels.json", "calibration.png"
 LEAST, MOST = 0.1, 2.0  # range that the sharp kernel's gain is clipped to
 LEAST_RATIO = 0.02
-#: Two scans are a pair if the medians over some slices, smoothed and clipped to soft tissue and below, have this
-#: correlation at least, and this shift at most. Real pairs have 0.998 or more, neighbouring slices of 1 mm 0.988.
-COMPARED, SMOOTH, ANATOMY, ALIKE, SHIFT = 5, 2.0, (-1000.0, 300.0), 0.99, 0.25
 LEVELS = 50.0  # HU: the largest difference of two kernels of a scanner, whose clipped air differs by up to 30
 
 
@@ -70,9 +70,11 @@ class Calibrating:
         source: path of the scan with the sharp kernel.
         target: path of the scan with the soft kernel.
         output_dir: folder of the results.
-        source_name: name of the sharp kernel; null for that in the DICOM header, or the file's name.
-        target_name: name of the soft kernel; null likewise.
+        source_name: name of the sharp kernel; null for that in the DICOM header, or "sharp" if it has none.
+        target_name: name of the soft kernel; null for that in the DICOM header, or "soft" if it has none.
         manufacturer: manufacturer of the scanner; null for that in the DICOM header.
+        overwrite: "own" to replace only what an earlier calibration on the same pair has written, "all" to replace any
+            files of these names.
     """
 
     source: str | Path | None
@@ -81,19 +83,25 @@ class Calibrating:
     source_name: str | None = None
     target_name: str | None = None
     manufacturer: str | None = None
+    overwrite: str = "own"
 
     def run(self) -> Kernels:
         """Calibrate, print the scores and write the files.
 
         Raises:
             ValueError: If source or target is missing, if they are not two reconstructions of one acquisition, by their
-                grids, their anatomy and their levels, if both are the same, or if the source is the softer one.
+                grids, their anatomy and their levels, if both are the same, if the source is the softer one, or if
+                both kernels have one name.
+            FileExistsError: If a file would be replaced that is not from an earlier calibration on this pair.
         """
+        check_overwrite(self.overwrite)
         if self.source is None or self.target is None:
             raise ValueError(
                 "calibrating needs --source SHARP and --target SOFT, two reconstructions of one acquisition."
             )
-        source, target = Volume(self.source), Volume(self.target)
+        source, target = (
+            Volume(str(typed_path(key, path))) for key, path in (("source", self.source), ("target", self.target))
+        )
         if source.shape != target.shape or not np.allclose(source.affine, target.affine, atol=1e-2):
             raise ValueError(
                 f"source {str(self.source)!r} {source.shape} and target {str(self.target)!r} {target.shape} are not of "
@@ -101,15 +109,17 @@ class Calibrating:
             )
         for scan in (source, target):
             CheckInput("warn")(scan.image)
+        names, maker = self._names(source, target)
+        folder = Path(str(typed_path("output_dir", self.output_dir)))
+        replaced = {folder / name: self._replaced(folder / name, source, target) for name in (KERNELS, FIGURE)}
         numbers = tuple(spread_slices(source.shape[2], SLICES))
-        _check_pair(source, target, numbers)
-        names = [self._name(source, self.source_name), self._name(target, self.target_name)]
+        check_one_acquisition(source, target, numbers)
         if len(numbers) > 1:
             middle = len(numbers) // 2
             halves = [Slices(source, target, part) for part in (numbers[:middle], numbers[middle:])]
         else:
             halves = [Slices(source, target, numbers, half) for half in (0, 1)]
-        about = f"calibrated on {source.path.name} and {target.path.name}, {len(numbers)} slices"
+        about = f"calibrated on one pair, {len(numbers)} slices"  # without file names, which may be those of patients
         fits = [calibrate(half, source.spacing, source=about) for half in halves]
         for half, other, word in zip(halves, fits[::-1], ("first", "second"), strict=True):
             before, after = (_score(half, source.spacing, each) for each in (None, other))
@@ -124,48 +134,71 @@ class Calibrating:
             )
         conversion = calibrate(Slices(source, target, numbers), source.spacing, source=about)
         _check_conversion(self.source, self.target, conversion)
-        maker = self.manufacturer or str(target.image.meta.get("manufacturer", ""))
         kernels = pair_of_kernels(source, names, conversion.filter, maker, about)
         found = Kernels(kernels, ((names[0], names[1], conversion),))
-        folder = Path(self.output_dir)
-        with atomic(folder / "kernels.json") as path:
-            path.write_text(as_json(found), encoding="utf-8")
-        with atomic(folder / "calibration.png") as path:
-            _figure(source, target, names, conversion).savefig(path, dpi=120)
-        print(f"written: {folder / 'kernels.json'}, {folder / 'calibration.png'}")
+        figure = _figure(source, target, names, conversion)
+        for path, own in replaced.items():
+            with _told(path, source, target, own), atomic(path) as part:
+                if path.name == KERNELS:
+                    part.write_text(as_json(found), encoding="utf-8")
+                else:
+                    figure.savefig(part, dpi=120)
+        print(f"written: {', '.join(map(str, replaced))}")
         return found
 
-    def _name(self, volume: Volume, name: str | None) -> str:
-        return name or str(volume.image.meta.get("convolution_kernel", "")) or volume.path.name.split(".")[0]
+    def _names(self, source: Volume, target: Volume) -> tuple[list[str], str]:
+        """Return the names of both kernels, and the manufacturer: as given, else by the headers.
+
+        Raises:
+            ValueError: If both have one name, or a name is too long or not printable.
+        """
+        found = {
+            "source_name": (self.source_name, source.image.meta.get("convolution_kernel"), "sharp"),
+            "target_name": (self.target_name, target.image.meta.get("convolution_kernel"), "soft"),
+            "manufacturer": (self.manufacturer, target.image.meta.get("manufacturer"), ""),
+        }
+        texts = []
+        for key, (given, header, usual) in found.items():
+            text = first_value(typed_text(f"calibration#{key}", given) if given is not None else header or "") or usual
+            if not text.isprintable() or len(text) > MOST_TEXT:
+                raise ValueError(
+                    f"{key} {text!r} is not printable text of at most {MOST_TEXT} characters; give another as "
+                    f"calibration#{key}."
+                )
+            texts.append(text)
+        *names, maker = texts
+        if names[0].lower() == names[1].lower():
+            raise ValueError(
+                f"source {str(source.path)!r} and target {str(target.path)!r} have kernels of one name, {names[0]!r}; "
+                "give each its own by calibration#source_name and calibration#target_name."
+            )
+        return names, maker
+
+    def _replaced(self, path: Path, source: Volume, target: Volume) -> Own | None:
+        """Return the file of an earlier calibration on this pair that is to be replaced; None if there is none.
+
+        Raises:
+            FileExistsError: If there is another file.
+        """
+        own = check_replaceable(path, source.path, source.image.files, self.overwrite, "calibration#overwrite")
+        if own and self.overwrite == "own" and not is_told(own.told["target"], target.path, target.image.files):
+            raise FileExistsError(
+                f"result {str(path)!r} exists already, and was calibrated on another target than {str(target.path)!r}; "
+                "move it away, take another output_dir, or set calibration#overwrite to 'all'."
+            )
+        return own
 
 
-def _check_pair(source: Volume, target: Volume, numbers: Sequence[int]) -> None:
-    """Refuse scans that do not show the same anatomy at the same place, or are one.
+@contextmanager
+def _told(path: Path, source: Volume, target: Volume, replaced: Own | None) -> Iterator[None]:
+    """Write beside the next file which pair it was calibrated on, by which a later calibration recognizes it."""
 
-    Raises:
-        ValueError: If the smoothed slices differ, or lie beside each other, or if all voxels are equal.
-    """
-    pair = f"source {str(source.path)!r} and target {str(target.path)!r}"
-    alike, shifts, same = [], [], []
-    for z in (numbers[i] for i in spread_slices(len(numbers), COMPARED)):
-        one, other = (
-            gaussian_filter(scan.slab(z, z + 1)[..., 0].clamp(*ANATOMY).numpy(), SMOOTH) for scan in (source, target)
-        )
-        same.append(torch.equal(*(scan.slab(z, z + 1) for scan in (source, target))))
-        if one.std() > 0 and other.std() > 0:
-            alike.append(float(np.corrcoef(one.ravel(), other.ravel())[0, 1]))
-            shifts.append(phase_cross_correlation(one, other, upsample_factor=20, normalization=None)[0])
-    if alike and all(same):
-        raise ValueError(f"{pair} are the same image; give two reconstructions of one acquisition, sharp and soft.")
-    if not alike or np.median(alike) < ALIKE:
-        told = f"a correlation of {np.median(alike):.3f}, less than {ALIKE}" if alike else "no structure"
-        raise ValueError(f"{pair} have too little in common, {told}; give two reconstructions of one acquisition.")
-    shift = np.abs(np.median(shifts, 0)).max()
-    if shift > SHIFT:
-        raise ValueError(
-            f"{pair} are shifted by {shift:.2f} pixels, more than {SHIFT}; give two reconstructions with one field of "
-            "view, not registered or resampled."
-        )
+    def seal(part: Path) -> None:
+        pair = {"target": told_of(target.path, target.image.files)}
+        write_provenance(path, part, source.path, source.image.files, pair, replaced)
+
+    with sealing(seal):
+        yield
 
 
 def _check_conversion(source: Any, target: Any, conversion: Conversion) -> None:

@@ -90,15 +90,23 @@ def write_provenance(
     told = {
         "bundle": NAME,
         "version": __version__,
-        "source": {
-            "sha256": content_hash(source, files) if source.exists() else None,
-            "place": place_of(source) if source.exists() else None,
-        },
+        "source": told_of(source, files),
         "result": {"sha256": content_hash(whole), "replaces": replaced.sha256 if replaced else None},
         **more,
     }
     with atomic(provenance_path(result)) as part:
         part.write_text(json.dumps(told, indent=1, default=str) + "\n", encoding="utf-8")
+
+
+def told_of(source: Path, files: Sequence[str]) -> dict[str, str | None]:
+    """Return what the provenance of a result holds of an image that it was made from: hashes of content and path."""
+    there = source.exists()
+    return {"sha256": content_hash(source, files) if there else None, "place": place_of(source) if there else None}
+
+
+def is_told(told: Mapping[str, Any], source: Path, files: Sequence[str]) -> bool:
+    """Return whether an entry of `told_of` is that of an image, by its path or by its content."""
+    return bool(told["place"] == place_of(source) or told["sha256"] == content_hash(source, files))
 
 
 def read_provenance(result: str | Path) -> dict[str, Any] | None:
@@ -131,7 +139,7 @@ def check_overwrite(overwrite: str) -> None:
 
 
 def check_replaceable(
-    result: str | Path, source: str | Path, files: Sequence[str] = (), overwrite: str = "own"
+    result: str | Path, source: str | Path, files: Sequence[str] = (), overwrite: str = "own", key: str = "overwrite"
 ) -> Own | None:
     """Refuse to replace anything but this bundle's result from the same image.
 
@@ -140,6 +148,7 @@ def check_replaceable(
         source: the image that it is made from.
         files: files of the source, if it is a series.
         overwrite: "own", or "all" to replace any existing file.
+        key: the config's key of ``overwrite``, for messages.
 
     Returns:
         The result to be replaced, if it is one of this bundle.
@@ -149,7 +158,7 @@ def check_replaceable(
     """
     result, source = Path(result), Path(source)
     own = owned(result)
-    way_out = "move it away, take another output_dir, or set overwrite to 'all' to replace whatever lies there"
+    way_out = f"move it away, take another output_dir, or set {key} to 'all' to replace whatever lies there"
     if overwrite == "all":
         return own
     if not result.exists():
@@ -166,8 +175,7 @@ def check_replaceable(
             f"result {str(result)!r} of {str(source)!r} exists already, and is not known as this bundle's own "
             f"(no {PROVENANCE} beside it with its hash); {way_out}."
         )
-    told = own.told["source"]
-    if source.exists() and told["place"] != place_of(source) and told["sha256"] != content_hash(source, files):
+    if source.exists() and not is_told(own.told["source"], source, files):
         raise FileExistsError(
             f"result {str(result)!r} of {str(source)!r} exists already, and was made from another image; {way_out}."
         )

@@ -1,7 +1,7 @@
 """Files, memory, processes and the command line.
 
 - `files`: atomic writing and disk space; `replace`: replaces a folder in one step; `hashes`: tell changed files;
-- `typed`: recovers paths as typed; `patterns`: expands path patterns; `arguments`: refuses misspelt keys;
+- `typed`: recovers paths and texts as typed; `patterns`: expands path patterns; `arguments`: refuses misspelt keys;
 - `settings`: checks the values of keys; `choose`: selects settings by one key; `resolver`: finds the calling config;
 - `errors`: ends a failed run with a one-line cause; `each`: runs an evaluator over images, some of which may fail;
 - `afterwards`: runs tasks after all images; `notes`: collects warnings and facts about the current image;
@@ -26,7 +26,7 @@ from bundle.runtime.precision import has_bfloat16, in_bfloat16
 from bundle.runtime.prefetch import prefetch
 from bundle.runtime.ranks import first, of_first, rank, shutdown, wait, world
 from bundle.runtime.threads import one_thread, side_by_side
-from bundle.runtime.typed import typed_path
+from bundle.runtime.typed import typed_path, typed_text
 
 __all__ = [
     "Job",
@@ -55,6 +55,7 @@ __all__ = [
     "side_by_side",
     "trim_malloc",
     "typed_path",
+    "typed_text",
     "wait",
     "warn",
     "world",

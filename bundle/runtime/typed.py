@@ -1,4 +1,4 @@
-"""Recover paths as they were typed: python-fire converts what looks like a number, list or boolean.
+"""Recover paths and texts as they were typed: python-fire converts what looks like a number, list or boolean.
 
 ::
 
@@ -33,6 +33,41 @@ def typed_path(name: str, value: Any, several: bool = False) -> str | list[str]:
         ValueError: If the value is not a path and is not found on the command line; if it is empty or followed by
             another word; or if it is unclear whether ``::`` in it was typed as ``#``.
     """
+    if found := _typed(name, value):
+        word, parsed = found
+        if several and _are_paths(parsed) and not Path(word).exists():
+            return [str(path) for path in parsed]
+        return _not_empty(name, word)
+    if several and _are_paths(value):
+        return [_as_typed(name, str(path)) for path in value]
+    if isinstance(value, (str, Path)) or type(value) in (int, float):
+        return _not_empty(name, _as_typed(name, value))
+    raise ValueError(f"{name} {value!r} is not a path; write it as text, with its folder, such as ./NAME.")
+
+
+def typed_text(name: str, value: Any) -> str:
+    """Return the text of a command-line option as it was typed, such as ``31`` for the name of a kernel.
+
+    Args:
+        name: name of the option, such as ``series_description``.
+        value: the value after parsing; texts, paths and numbers that the command line does not explain become text.
+
+    Raises:
+        ValueError: If the value is no text and is not found on the command line, or is followed by another word.
+    """
+    if found := _typed(name, value):
+        return found[0]
+    if isinstance(value, (str, Path)) or type(value) in (int, float):
+        return str(value)
+    raise ValueError(f"{name} {value!r} is not a text; write it in quotes.")
+
+
+def _typed(name: str, value: Any) -> tuple[str, Any] | None:
+    """Return the word of the command line that gave a value, and what fire made of it; None if there is none.
+
+    Raises:
+        ValueError: If another word follows it.
+    """
     from fire.parser import DefaultParseValue
 
     for word, after in _given(name, _words()):
@@ -40,15 +75,11 @@ def typed_path(name: str, value: Any, several: bool = False) -> str | list[str]:
         if parsed is None or (type(parsed) is type(value) and value in (parsed, _as_id(parsed))):
             if after and not after.startswith("-"):
                 end_in_one_line()  # not set up yet: MONAI takes the extra word for the run id of the step that does so
-                raise ValueError(f"{name} {word!r} is followed by {after!r}; put a pattern, or a list, in quotes.")
-            if several and _are_paths(parsed) and not Path(word).exists():
-                return [str(path) for path in parsed]
-            return _not_empty(name, word)
-    if several and _are_paths(value):
-        return [_as_typed(name, str(path)) for path in value]
-    if isinstance(value, (str, Path)) or type(value) in (int, float):
-        return _not_empty(name, _as_typed(name, value))
-    raise ValueError(f"{name} {value!r} is not a path; write it as text, with its folder, such as ./NAME.")
+                raise ValueError(
+                    f"{name} {word!r} is followed by {after!r}; put a pattern, a list, or several words, in quotes."
+                )
+            return word, parsed
+    return None
 
 
 def _not_empty(name: str, path: str) -> str:

@@ -59,10 +59,10 @@ class Kernels:
             name: name of the kernel, case-insensitive; of several values separated by backslashes, the first counts.
             manufacturer: manufacturer as found in DICOM, such as "SIEMENS Healthineers"; empty for any.
         """
-        wanted = name.split("\\")[0].strip().lower()
+        wanted = first_value(name).lower()
         for kernel in self.kernels:
             made_by = kernel.manufacturer.lower()
-            if kernel.name.lower() == wanted and (not manufacturer or made_by in manufacturer.lower()):
+            if first_value(kernel.name).lower() == wanted and (not manufacturer or made_by in manufacturer.lower()):
                 return kernel
         return None
 
@@ -94,7 +94,8 @@ def read_kernels(path: str | Path = CATALOGUE) -> Kernels:
 
     Raises:
         FileNotFoundError: If the file does not exist.
-        ValueError: If the file is too large or does not have this format.
+        ValueError: If the file is too large, does not have this format, or has two kernels of one name and
+            manufacturer.
     """
     path = Path(path)
     if (size := path.stat().st_size) > MOST_BYTES:
@@ -110,6 +111,7 @@ def read_kernels(path: str | Path = CATALOGUE) -> Kernels:
             _transfer(entry, manufacturer=_text(entry, "manufacturer"), name=_text(entry, "name"))
             for entry in entries[0]
         )
+        _check_names(kernels)
         conversions = tuple(
             (
                 _text(entry, "from"),
@@ -123,6 +125,11 @@ def read_kernels(path: str | Path = CATALOGUE) -> Kernels:
             f"kernel file {str(path)!r} cannot be read: {error}; make it by the run id calibrating."
         ) from None
     return Kernels(kernels, conversions, str(path))
+
+
+def first_value(name: object) -> str:
+    """Return the first value of a ConvolutionKernel, which may have several, separated by backslashes."""
+    return str(name).split("\\")[0].strip()
 
 
 @cache
@@ -187,6 +194,16 @@ def _entry(kernel: Transfer) -> dict[str, Any]:
 def _transfer(entry: Any, **about: str) -> Transfer:
     knots, gains, deviations, edge = (_numbers(entry, key) for key in ("knots", "gains", "deviations", "edge"))
     return Transfer(knots, gains, deviations, source=_text(entry, "source"), edge=edge, **about)
+
+
+def _check_names(kernels: Sequence[Transfer]) -> None:
+    named = [(kernel.manufacturer.lower(), first_value(kernel.name).lower()) for kernel in kernels]
+    for place, kernel in enumerate(kernels):
+        if named[place] in named[:place]:
+            raise ValueError(
+                f"it has two kernels {kernel.name!r} of the manufacturer {kernel.manufacturer!r}, and each needs its "
+                "own name"
+            )
 
 
 def _list(content: Mapping[str, Any], key: str) -> Sequence[Any]:

@@ -11,6 +11,7 @@ from bundle.images import Volume, find_images
 from bundle.images.provenance import content_hash
 from bundle.runtime import fingerprint
 from bundle.scanner import EdgeSpread, Transfer, edge_spread, flat_noise, found_transfer
+from bundle.scanner.kernels import first_value
 from bundle.transforms.check_input import CheckInput
 
 MOST_REFERENCES = 16  # most images of a reference folder that are read
@@ -47,7 +48,7 @@ def reference(path: str, _: str = "") -> Reference:
         if refusal := CheckInput.refusal(volume.image):
             raise ValueError(f"target_kernel {path!r}: its image {volume.path.name!r} {refusal}, or name a kernel.")
         meta = volume.image.meta
-        headers.append((_first(meta.get("convolution_kernel", "")), str(meta.get("manufacturer", "")).strip()))
+        headers.append((first_value(meta.get("convolution_kernel", "")), str(meta.get("manufacturer", "")).strip()))
         edge += edge_spread(volume, volume.spacing)
         other = flat_noise(volume, volume.spacing)
         noise = other if noise is None or other.count > noise.count else noise
@@ -61,11 +62,6 @@ def reference(path: str, _: str = "") -> Reference:
             "scans of one, or name a kernel."
         )
     return Reference(kernel, _common(names), _common(manufacturers))
-
-
-def _first(kernel: object) -> str:
-    """Return the first value of a ConvolutionKernel, which may have several."""
-    return str(kernel).split("\\")[0].strip()
 
 
 def _common(values: Iterable[str]) -> str:

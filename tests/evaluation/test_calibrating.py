@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from bundle.evaluation.calibrating import Calibrating
+from bundle.images import Volume
 from bundle.scanner import SHARP, SOFT, Conversion, Kernel, Transfer, converted
 from bundle.scanner.edge_spread import KNOTS
 from bundle.scanner.kernels import quotient, read_kernels
@@ -20,10 +21,16 @@ def pair():
     return [cylinder(kernel, slices=3, size=192, arm=True).numpy().astype(np.int16) for kernel in (SHARP, SOFT)]
 
 
-def calibrate(folder, source, target):
-    for name, voxels in (("sharp", source), ("soft", target)):
-        nibabel.save(nibabel.Nifti1Image(voxels, np.diag([*SPACING, 1])), folder / f"{name}.nii")
-    return Calibrating(folder / "sharp.nii", folder / "soft.nii", folder / "out").run()
+def saved(folder, source, target):
+    """The paths of both scans, which are named after a patient, and of the results."""
+    paths = folder / "Doe_John_sharp.nii", folder / "Doe_John_soft.nii"
+    for path, voxels in zip(paths, (source, target), strict=True):
+        nibabel.save(nibabel.Nifti1Image(voxels, np.diag([*SPACING, 1])), path)
+    return *paths, folder / "out"
+
+
+def calibrate(folder, source, target, **keys):
+    return Calibrating(*saved(folder, source, target), **keys).run()
 
 
 def test_a_pair_gives_a_conversion_that_can_be_read(tmp_path, pair, capsys):
@@ -34,6 +41,68 @@ def test_a_pair_gives_a_conversion_that_can_be_read(tmp_path, pair, capsys):
     assert (source, target) == ("sharp", "soft") and read.filter.gains == pytest.approx(fitted.filter.gains, abs=1e-4)
     assert "first half by the other: SSIM" in capsys.readouterr().out
     assert (tmp_path / "out" / "calibration.png").exists()
+    for path in (tmp_path / "out").iterdir():
+        assert b"Doe" not in path.read_bytes()
+
+
+def test_names_are_the_header_s_or_as_typed(tmp_path, pair, monkeypatch):
+    """A number is a name too, as Hitachi's kernels have them; without either, "sharp" and "soft"."""
+    calibrating = Calibrating(*saved(tmp_path, *pair))
+    scans = [Volume(path) for path in (calibrating.source, calibrating.target)]
+    assert calibrating._names(*scans) == (["sharp", "soft"], "")
+    scans[0].image.meta.update(convolution_kernel="B70f\\3")
+    scans[1].image.meta.update(convolution_kernel="B30f", manufacturer="SIEMENS")
+    assert calibrating._names(*scans) == (["B70f", "B30f"], "SIEMENS")
+    words = ["--calibration#source_name", "31", "--calibration#target_name=05", "--calibration#manufacturer", "1e5"]
+    monkeypatch.setattr("sys.argv", ["monai.bundle", "run", *words])
+    typed = replace(calibrating, source_name=31, target_name="05", manufacturer=1e5)
+    assert typed._names(*scans) == (["31", "05"], "1e5")
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (("B30f", "b30F"), "have kernels of one name, 'B30f'; give each its own by calibration#source_name and"),
+        (("a\nb", "soft"), r"source_name 'a\\nb' is not printable text of at most 500 characters; give another as"),
+        (("sharp", "x" * 501), "target_name 'x*' is not printable text of at most 500"),
+    ],
+)
+def test_names_that_tell_nothing_apart_are_refused(tmp_path, pair, names, told):
+    with pytest.raises(ValueError, match=told):
+        calibrate(tmp_path, *pair, source_name=names[0], target_name=names[1])
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["kernels.json", "calibration.png"])
+def test_a_file_of_somebody_else_is_kept(tmp_path, pair, name):
+    *scans, out = saved(tmp_path, *pair)
+    out.mkdir()
+    (out / name).write_text("my own notes")
+    with pytest.raises(FileExistsError, match=rf"{name}' of .* calibration#overwrite to 'all'"):
+        Calibrating(*scans, out).run()
+    assert [(path.name, path.read_text()) for path in out.iterdir()] == [(name, "my own notes")]
+
+
+def test_the_same_pair_replaces_its_calibration_and_no_other_does(tmp_path, pair, monkeypatch):
+    fitted = Conversion(quotient(SOFT, SHARP), (-1000.0, 0.0), (0.0, 0.0))  # what is fitted is not looked at
+    for name, found in (("calibrate", fitted), ("find_transfer", None), ("_score", [0.0] * 4), ("flat_places", [])):
+        monkeypatch.setattr(f"bundle.evaluation.calibrating.{name}", lambda *_, found=found, **__: found)
+    *scans, out = saved(tmp_path, *pair)
+    Calibrating(*scans, out).run()
+    Calibrating(*scans, out, target_name="B30f").run()
+    written = (out / "kernels.json").read_text()
+    assert "B30f" in written
+    other = [folder / path.name for folder, path in zip((tmp_path, tmp_path / "b"), scans, strict=True)]
+    (tmp_path / "b").mkdir()
+    nibabel.save(nibabel.Nifti1Image(pair[1] + 1, np.diag([*SPACING, 1])), other[1])
+    with pytest.raises(FileExistsError, match="was calibrated on another target than"):
+        Calibrating(*other, out).run()
+    (out / "kernels.json").write_text(written.replace("B30f", "own name"))
+    with pytest.raises(FileExistsError, match="is not known as this bundle's own"):
+        Calibrating(*scans, out).run()
+    assert "own name" in (out / "kernels.json").read_text()
+    Calibrating(*scans, out, overwrite="all").run()
+    assert "own name" not in (out / "kernels.json").read_text()
 
 
 @pytest.mark.parametrize(
@@ -45,7 +114,7 @@ def test_a_pair_gives_a_conversion_that_can_be_read(tmp_path, pair, capsys):
         (lambda sharp, soft: (sharp, np.roll(soft, 1, 0)), r"shifted by [01]\.\d+ pixels"),
         (lambda sharp, soft: (sharp, soft + 200), "differ by .* HU at one level"),
         (lambda sharp, soft: (sharp, soft[:-1]), "are not of one grid"),
-        (lambda sharp, _: (sharp, sharp), r"source '.*sharp\.nii' and target '.*soft\.nii' are the same image; give"),
+        (lambda sharp, _: (sharp, sharp), r"source '.*_sharp\.nii' and target '.*_soft\.nii' are the same image; give"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:image .*soft.nii")

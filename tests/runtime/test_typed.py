@@ -61,7 +61,7 @@ def test_a_pattern_that_the_shell_has_replaced_is_told(monkeypatch):
     for words in (["--dataset_dir", "a.nii", "b.nii"], ["--dataset_dir=a.nii", "b.nii"]):
         monkeypatch.setattr("sys.argv", ["monai.bundle", "run", *words, "--output_dir", "x"])
         with pytest.raises(
-            ValueError, match=r"dataset_dir 'a\.nii' is followed by 'b\.nii'; put a pattern, or a list, in"
+            ValueError, match=r"dataset_dir 'a\.nii' is followed by 'b\.nii'; put a pattern, a list, or "
         ):
             typed_path("dataset_dir", "a.nii")
     assert typed_path("output_dir", "x") == "x"

@@ -1,6 +1,7 @@
 """The catalogue of kernels, and its file format."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -73,6 +74,24 @@ def test_a_file_of_another_format_is_refused(tmp_path, change, message):
     path.write_text(json.dumps({"version": 1, **change}), encoding="utf-8")
     with pytest.raises(ValueError, match=message):
         read_kernels(path)
+
+
+def test_two_kernels_of_one_name_are_refused(tmp_path):
+    """One of them would be taken for the other; another manufacturer's may have the same name."""
+    path = tmp_path / "kernels.json"
+    for name, manufacturer, refused in (("b30F\\3", "Siemens", True), ("B30f", "Philips", False)):
+        path.write_text(as_json(Kernels((ONE, replace(TWO, name=name, manufacturer=manufacturer)))))
+        if refused:
+            with pytest.raises(
+                ValueError, match=r"kernels\.json' cannot be read: it has two kernels 'b30F.* its own name"
+            ):
+                read_kernels(path)
+        else:
+            assert len(read_kernels(path).kernels) == 2
+
+
+def test_a_name_of_several_values_is_found_by_the_first():
+    assert Kernels((replace(ONE, name="Br40d\\3"),)).find("Br40d\\3") is not None
 
 
 def test_a_large_file_is_not_even_read(tmp_path):
