@@ -13,6 +13,8 @@ from pathlib import Path
 
 from apps.qa.environment import HOW_TO_INSTALL
 
+#: The files that are written, each with what only it contains: an entry, and the comment of the picture.
+WRITTEN = {"qa.json": b'"limit_hu"', "qa.png": b"made by apps.qa"}
 PHANTOMS = ("catphan503", "catphan504", "catphan600", "catphan604", "acr")
 
 
@@ -38,6 +40,13 @@ def main(words: list[str] | None = None) -> None:
     for name, folder in folders.items():
         if not Path(folder).is_dir():
             sys.exit(f"error: {name} {folder!r} is not a folder; give one with the DICOM files of a series.")
+    output = Path(given.output)
+    table, picture = (output / name for name in WRITTEN)
+    for path in (table, picture):
+        if path.exists() and not (path.is_file() and WRITTEN[path.name] in path.read_bytes()):
+            sys.exit(
+                f"error: {str(path)!r} is there, and was not written by apps.qa; move it away, or change --output."
+            )
     if not importlib.util.find_spec("pylinac"):
         sys.exit(f"error: {HOW_TO_INSTALL}")
     import pylinac
@@ -51,12 +60,11 @@ def main(words: list[str] | None = None) -> None:
         sys.exit(f"error: {error}")
     parts = compare.judged(series["before"], series["after"])
     result = compare.as_json(given.phantom, pylinac.__version__, series, parts)
-    output = Path(given.output)
     output.mkdir(parents=True, exist_ok=True)
-    (output / "qa.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    figure.draw(output / "qa.png", given.phantom, series)
+    table.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    figure.draw(picture, given.phantom, series)
     print(compare.table(series))
-    print(f"figures  {output / 'qa.json'}\npicture  {output / 'qa.png'}", flush=True)
+    print(f"figures  {table}\npicture  {picture}", flush=True)
     failed = compare.failures(parts)
     if failed:
         sys.exit(

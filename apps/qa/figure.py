@@ -50,5 +50,5 @@ def draw(path: Path, title: str, series: Mapping[str, Measured]) -> None:
     for place in (mtf, power):
         place.legend()
         place.grid(alpha=0.3)
-    figure.savefig(path, dpi=100)
+    figure.savefig(path, dpi=100, metadata={"Comment": "made by apps.qa"})
     plt.close(figure)

@@ -19,6 +19,7 @@ import torch
 from PIL import Image
 
 from apps.qa import compare, environment, figure
+from apps.qa.__main__ import WRITTEN, main
 from apps.qa.measured import PERCENT, Measured
 from apps.qa.phantom import AIR, Bar, Disk
 from apps.qa.phantoms import PHANTOMS, acr464
@@ -206,12 +207,21 @@ def test_the_picture_shows_the_slices(tmp_path, power):
     part = dataclasses.replace(measured([-1000.0] * 3, [0.0] * 3), power=power, picture=np.full((8, 8), -500.0))
     figure.draw(tmp_path / "qa.png", "acr", {"before": part, "after": part})
     picture = np.asarray(Image.open(tmp_path / "qa.png").convert("L"))
+    assert WRITTEN["qa.png"] in (tmp_path / "qa.png").read_bytes()
     assert picture.shape == (750, 1200) and np.ptp(picture) > 200
     grey = round(255 * 600 / 2200)
     assert (abs(picture.astype(int) - grey) < 2).mean() > 0.05
 
 
 # The command.
+
+
+@pytest.mark.parametrize("name", ["qa.json", "qa.png"])
+def test_a_file_of_somebody_else_is_not_replaced(tmp_path, name):
+    (tmp_path / name).write_text("my own")
+    with pytest.raises(SystemExit, match=f"{name}' is there, and was not written by apps.qa; move it away"):
+        main([str(tmp_path), str(tmp_path), "--output", str(tmp_path)])
+    assert (tmp_path / name).read_text() == "my own"
 
 
 def test_without_pylinac_the_command_says_how_to_install_it(tmp_path, monkeypatch):
