@@ -17,14 +17,19 @@ _facts: dict[str, Any] = {}
 _warned: list[str] = []
 _faults: list[str] = []
 _begun = time.monotonic()
+_subject = ""
 
 
-def begin_notes() -> None:
-    """Start a new image: clear the facts and warnings of the previous one."""
-    global _begun
+def begin_notes(subject: str = "") -> None:
+    """Start a new image: clear the facts and warnings of the previous one.
+
+    Args:
+        subject: the beginning of its warnings, such as "image 'scan.nii':"; shown to the user but not noted.
+    """
+    global _begun, _subject
     _facts.clear()
     _warned.clear()
-    _begun = time.monotonic()
+    _begun, _subject = time.monotonic(), subject
 
 
 def note(**facts: Any) -> None:
@@ -33,14 +38,16 @@ def note(**facts: Any) -> None:
 
 
 def warn(text: str, subject: str = "") -> None:
-    """Warn the user, and note the warning.
+    """Warn the user, and note the warning; it is shown for each image, also where Python would show it only once.
 
     Args:
         text: the warning, which is noted; it must not name a file, whose name may be that of a patient.
-        subject: the file, shown to the user but not noted.
+        subject: the file, shown to the user but not noted; empty for the current image.
     """
     _warned.append(text)
-    warnings.warn(in_words(f"{subject} {text}".strip()), stacklevel=3)
+    caller = sys._getframe(1)
+    place = caller.f_code.co_filename, caller.f_lineno, caller.f_globals.get("__name__")
+    warnings.warn_explicit(in_words(f"{subject or _subject} {text}".strip()), UserWarning, *place)
 
 
 def remark(text: str) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -50,19 +47,6 @@ class Chosen:
         told = {"source": self.source or None, "target": self.target or None, "about": self.about or None}
         sure = None if self.uncertainty is None else list(self.uncertainty)
         return {**told, "found": found, "uncertainty": sure}
-
-
-@contextmanager
-def warnings_kept() -> Iterator[list[str]]:
-    """Collect the texts of all warnings in the block, and issue the warnings at its end."""
-    kept: list[str] = []
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        yield kept
-    for each in caught:
-        if each.category is UserWarning:
-            kept.append(f"warning: {each.message}".rstrip("."))
-        warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
 
 
 def described(kernel: Transfer) -> str:

@@ -8,9 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from bundle.runtime import note, remark, warn
+from bundle.runtime import note, noted, remark, typed_path, warn
 from bundle.scanner import (
     SOFT,
     Conversion,
@@ -25,18 +24,14 @@ from bundle.scanner.edge_spread import KNOTS
 from bundle.scanner.finding import DISAGREEING, RESAMPLES
 from bundle.scanner.kernels import Kernels, catalogue, quotient, read_kernels, softening
 from bundle.scanner.uncertainty import fit_uncertainty, uncertainty
-from bundle.transforms.chosen import OWN, Chosen, described, shown, warnings_kept
-from bundle.transforms.references import content_of, reference
+from bundle.transforms.chosen import OWN, Chosen, described, shown
+from bundle.transforms.named_kernel import BAND, DIFFERENT, KEYS, NamedKernel, difference_of
+from bundle.transforms.references import content_of
 
 DEFAULT_TARGET = "B40f"  # the catalogue's name of the kernel `bundle.scanner.SOFT`
 SHARPER = 1.1  # mean gain between 0.15 and 0.5 cycles/mm above which a target is sharper than the source
 MOST = 3.0  # highest gain if sharpening is allowed
-DIFFERENT = 0.25  # mean relative difference of header and image above which a warning is given
-UNKNOWN = (
-    "the kernel of the image is not known, and too little skin and flat tissue is seen to find it: the image is left "
-    "as it is"
-)
-_BAND = np.flatnonzero((np.asarray(KNOTS) >= 0.15) & (np.asarray(KNOTS) <= 0.5))
+UNKNOWN = "the kernel of the image is not known, and too little skin and flat tissue is seen to find it"
 
 
 @dataclass(frozen=True)
@@ -44,19 +39,20 @@ class KernelChoice:
     """Choose how a CT is converted.
 
     Args:
-        source_kernel: kernel of the CT: a name in the catalogue, or a file written by the run id ``calibrating``, for
-            the source in it. Null with a target: the header's ConvolutionKernel if it is in the catalogue, else found
-            in the image. Null without a target: found in the image, else the header's.
-        target_kernel: kernel of the result: a name, such a file, for the target in it, or a reference scan or a folder
-            of them, with the kernel that their headers name if it is in the catalogue and the scans agree, else the one
-            found in them; null for the soft kernel of the bundle.
+        source_kernel: kernel of the CT: a name in the catalogue, a file written by the run id ``calibrating``, for the
+            source in it, or a reference scan or a folder of them, with the kernel that their headers name if it is in
+            the catalogue and the scans agree, else the one found in them. Null or empty with a target: the header's
+            ConvolutionKernel if it is in the catalogue, else found in the image. Without a target: found in the image,
+            else the header's.
+        target_kernel: kernel of the result, given in the same ways, a file for the target in it; null or empty for the
+            soft kernel of the bundle.
         allow_sharper: allow conversion to a sharper kernel, which raises the noise.
         catalogue: a user's file of kernels, as the run id ``calibrating`` writes it, which extends the bundle's
             catalogue and takes precedence.
 
     Raises:
-        ValueError: If a kernel is neither a name in the catalogue, nor a file, nor a folder, or the user's catalogue is
-            not a file of kernels.
+        ValueError: If a kernel is neither a name in the catalogue, nor a file, nor a folder, or if a file of kernels
+            or the user's catalogue cannot be read.
     """
 
     source_kernel: str | None = None
@@ -65,18 +61,24 @@ class KernelChoice:
     catalogue: str | None = None
 
     def __post_init__(self) -> None:
+        keys = {key: key for key in KEYS} | {"catalogue": "kernel_choice#catalogue"}
+        for name, key in keys.items():  # as typed: a folder of references may be called 1001
+            value = getattr(self, name)
+            object.__setattr__(self, name, None if value in (None, "") else typed_path(key, value))
         if self.catalogue is not None and not Path(self.catalogue).is_file():
             raise ValueError(
                 f"kernel_choice#catalogue {self.catalogue!r} is not a file; make one by the run id calibrating, or "
                 "take null."
             )
-        for key in ("source_kernel", "target_kernel"):
-            value = getattr(self, key)
-            if value is not None and self.known.find(value) is None and not Path(value).exists():
-                raise ValueError(
-                    f"{key} {value!r} is neither a file or folder nor in the catalogue ({self.known.names()}); "
-                    "take one of these, or make a file by the run id calibrating."
-                )
+        for given in () if self._direct() else self.given.values():
+            if given.file:
+                given.kernel  # noqa: B018  a file that lacks it is refused before any image is read
+
+    @cached_property
+    def given(self) -> dict[str, NamedKernel]:
+        """The kernels that the user gives, by key."""
+        values = {key: getattr(self, key) for key in KEYS}
+        return {key: NamedKernel(key, value, self.known) for key, value in values.items() if value is not None}
 
     @cached_property
     def own(self) -> Kernels:
@@ -103,8 +105,8 @@ class KernelChoice:
             meta: metadata of the image, with ``convolution_kernel`` and ``manufacturer`` if known.
 
         Raises:
-            ValueError: If the target is sharper than the source and that is not allowed, or no kernel is found in a
-                reference.
+            ValueError: If the target is sharper than the source and that is not allowed, or if a target is given and
+                the kernel of the CT, or of a reference, is not known.
         """
         if self.source_kernel is None and self.target_kernel is None:
             chosen = self._by_default(image, spacing, meta or {})
@@ -131,11 +133,14 @@ class KernelChoice:
             conversion = self._checked(calibrated, None, "the calibrated target")
             about = f"kernel converted from {first} to {second} ({OWN})"
             return Chosen(conversion, first, second, about, second, fit_uncertainty(calibrated.filter))
-        with warnings_kept() as kept:
-            source = self._source(image, spacing, meta)
+        before = len(noted()["warnings"])
+        source = self._source(image, spacing, meta)
+        kept = [f"warning: {text}".rstrip(".") for text in noted()["warnings"][before:]]
         if source is None:
-            warn(f"{UNKNOWN}; name it by source_kernel.")
-            return Chosen(about="; ".join([UNKNOWN, *kept]))
+            raise ValueError(
+                f"target_kernel {self.target_kernel!r} cannot be reached: {UNKNOWN}; name it by source_kernel, or "
+                "leave out target_kernel."
+            )
         target = self._target()
         print(f"kernel: from {described(source)} to {described(target)}")
         known = self.known.conversion(source.name, target.name)
@@ -144,8 +149,9 @@ class KernelChoice:
         else:
             gain = quotient(target, source, MOST)
             conversion = self._checked(Conversion(gain), target, target.name or "the target")
-        ends = source.name or "unnamed", target.name or "reference"
-        about = f"kernel converted from {described(shown(source))} to {described(shown(target, 'reference'))}"
+        unnamed = "reference" if "source_kernel" in self.given else ""
+        ends = source.name or unnamed or "unnamed", target.name or "reference"
+        about = f"kernel converted from {described(shown(source, unnamed))} to {described(shown(target, 'reference'))}"
         mine = known is not None and known is self.own.conversion(source.name, target.name)
         sure = fit_uncertainty(known.filter) if known and mine else uncertainty(source, target)
         return Chosen(conversion, *ends, "; ".join([about, *kept]), target.name, sure)
@@ -163,7 +169,9 @@ class KernelChoice:
                 )
             return Chosen(found[0], uncertainty=uncertainty(found[1]))
         if named is None:
-            remark(f"{UNKNOWN}, and only translated by the networks; name it by source_kernel.")
+            remark(
+                f"{UNKNOWN}: the image is left as it is, and only translated by the networks; name it by source_kernel."
+            )
             return Chosen()
         print(f"kernel: from {described(named)} to the soft kernel, as too little is seen to find it in the image")
         gains = SOFT.transfer(_frequencies()).tolist()
@@ -180,7 +188,7 @@ class KernelChoice:
     @staticmethod
     def _compare(meta: Mapping[Any, Any], named: TransferFunction, found: TransferFunction) -> None:
         """Warn if the kernel of the header and the one found in the image disagree."""
-        if (difference := _difference(named, found)) > DIFFERENT:
+        if (difference := difference_of(named, found)) > DIFFERENT:
             warn(
                 f"the header names the kernel {meta['convolution_kernel']!r}, but the image differs from it by "
                 f"{100 * difference:.0f} %: the image may have been filtered; name the kernel by source_kernel if the "
@@ -189,19 +197,13 @@ class KernelChoice:
 
     def _direct(self) -> tuple[str, str, Conversion] | None:
         """Return the names and the conversion of a calibration file, if it is given as both source and target."""
-        if self.source_kernel is None or self.source_kernel != self.target_kernel or not _is_file(self.source_kernel):
-            return None
-        return self._conversions(self.source_kernel)[-1]
-
-    def _conversions(self, path: str) -> Sequence[tuple[str, str, Conversion]]:
-        found = read_kernels(path).conversions
-        if not found:
-            raise ValueError(f"kernel file {path!r} holds no conversion; make it by the run id calibrating.")
-        return found
+        return (
+            self.given["source_kernel"].conversion if self.source_kernel == self.target_kernel and self.given else None
+        )
 
     def _source(self, image: Slices, spacing: Sequence[float], meta: Mapping[Any, Any]) -> Transfer | None:
-        if self.source_kernel is not None:
-            return self._named(self.source_kernel, 0)
+        if given := self.given.get("source_kernel"):
+            return given.kernel
         named = self._header(meta)
         if named is None:
             return find_transfer(image, spacing)
@@ -211,48 +213,7 @@ class KernelChoice:
         return named
 
     def _target(self) -> Transfer:
-        target = self.target_kernel or DEFAULT_TARGET
-        if self._is_path(target) and not _is_file(target):
-            return self._of_reference(target)
-        return self._named(target, 1)
-
-    def _of_reference(self, path: str) -> Transfer:
-        """Return the kernel that reference scans name in their headers or, if they differ from it, the one in them."""
-        shows = reference(path, content_of(path))
-        meta = {"convolution_kernel": shows.header, "manufacturer": shows.manufacturer}
-        found, named = shows.kernel, self._header(meta)
-        known = named or found
-        if known is None:
-            raise ValueError(
-                f"target_kernel {path!r} shows too little skin and flat tissue to find its kernel; take a scan with "
-                "the whole body in its slices, or name a kernel."
-            )
-        if named is None or found is None:
-            return known
-        if (difference := _difference(named, found)) <= DIFFERENT:
-            return named
-        warn(
-            f"the header of the reference names the kernel {shows.header!r}, but the scan differs from it by "
-            f"{100 * difference:.0f} %: the kernel found in the scan is the target; give the name as target_kernel if "
-            "the header is right."
-        )
-        return found
-
-    def _named(self, value: str, end: int) -> Transfer:
-        """Return the kernel of a name, or the source (end 0) or target (end 1) of a calibration file."""
-        if not self._is_path(value):
-            found = self.known.find(value)
-        else:
-            kernels: Kernels = read_kernels(value)
-            first, second, _ = self._conversions(value)[-1]
-            found = kernels.find((first, second)[end])
-        if found is None:
-            raise ValueError(f"kernel {value!r} is not in its file or catalogue; take one of {self.known.names()}.")
-        return found
-
-    def _is_path(self, value: str) -> bool:
-        """Return whether a value is a path; a name in the catalogue is not, even if there is such a file or folder."""
-        return self.known.find(value) is None and Path(value).exists()
+        return (self.given.get("target_kernel") or NamedKernel("target_kernel", DEFAULT_TARGET, self.known)).kernel
 
     def _checked(self, conversion: Conversion, target: Transfer | None, name: str) -> Conversion:
         """Refuse a conversion that sharpens, unless allowed; else limit its gains, except with calibrated levels."""
@@ -272,17 +233,8 @@ def is_sharper(gain: Transfer) -> bool:
 
 
 def _mean_gain(gain: Transfer) -> float:
-    return float(gain.transfer(_frequencies())[_BAND].mean())
-
-
-def _difference(one: TransferFunction, other: TransferFunction) -> float:
-    a, b = (kernel.transfer(_frequencies()).numpy()[_BAND] for kernel in (one, other))
-    return float(np.mean(np.abs(a - b)) / np.mean(a))
+    return float(gain.transfer(_frequencies())[BAND].mean())
 
 
 def _frequencies() -> torch.Tensor:
     return torch.tensor(KNOTS, dtype=torch.float64)
-
-
-def _is_file(path: str) -> bool:
-    return path.endswith(".json") and Path(path).is_file()

@@ -135,6 +135,7 @@ class PrepareImaged(MapTransform):
         for key in self.key_iterator(out):
             if not isinstance(out[key], (str, Path)):
                 return self.preprocessing(out)
+            begin_notes(f"image {str(out[key])!r}:")
             image = open_image(out[key], self.series_uid)
             self.check(image)
             scratch = self.scratch(image) if self.on_disk(image) else None  # asked once: the free memory changes

@@ -33,10 +33,11 @@ class Reference:
 
 
 @lru_cache(maxsize=16)
-def reference(path: str, _: str = "") -> Reference:
+def reference(key: str, path: str, _: str | None = "") -> Reference:
     """Return what a reference scan, or a folder of scans with one kernel, shows of that kernel.
 
     Args:
+        key: the key that gives it, for messages.
         path: path of an image or folder.
 
     Raises:
@@ -46,7 +47,7 @@ def reference(path: str, _: str = "") -> Reference:
     for image in find_images(path)[:MOST_REFERENCES]:
         volume = Volume(image)
         if refusal := CheckInput.refusal(volume.image):
-            raise ValueError(f"target_kernel {path!r}: its image {volume.path.name!r} {refusal}, or name a kernel.")
+            raise ValueError(f"{key} {path!r}: its image {volume.path.name!r} {refusal}, or name a kernel.")
         meta = volume.image.meta
         headers.append((first_value(meta.get("convolution_kernel", "")), str(meta.get("manufacturer", "")).strip()))
         edge += edge_spread(volume, volume.spacing)
@@ -58,7 +59,7 @@ def reference(path: str, _: str = "") -> Reference:
     names, manufacturers = (list(each) for each in zip(*headers, strict=True))
     if len(several := {name.lower(): name for name in names if name}) > 1:
         raise ValueError(
-            f"target_kernel {path!r} holds scans of several kernels ({', '.join(sorted(several.values()))}); take "
+            f"{key} {path!r} holds scans of several kernels ({', '.join(sorted(several.values()))}); take "
             "scans of one, or name a kernel."
         )
     return Reference(kernel, _common(names), _common(manufacturers))

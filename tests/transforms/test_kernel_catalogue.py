@@ -45,8 +45,8 @@ def test_a_header_that_names_one_of_it_is_believed(tmp_path):
     choice, meta = KernelChoice(target_kernel="Own soft", catalogue=path), {"manufacturer": "SIEMENS"}
     assert choice(NOTHING, SPACING, {**meta, "convolution_kernel": "Own sharp"}).source == "Own sharp"
     for header in ("", "another"):
-        with pytest.warns(UserWarning, match="is left as it is"):
-            assert choice(NOTHING, SPACING, {**meta, "convolution_kernel": header}).conversion is None
+        with pytest.raises(ValueError, match="target_kernel 'Own soft' cannot be reached: the kernel of the image is"):
+            choice(NOTHING, SPACING, {**meta, "convolution_kernel": header})
 
 
 def test_the_content_counts_for_what_resumes(tmp_path):

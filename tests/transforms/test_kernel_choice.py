@@ -1,5 +1,7 @@
 """Which kernel a CT is converted from, and to which."""
 
+import json
+
 import nibabel
 import numpy as np
 import pytest
@@ -119,9 +121,41 @@ def test_a_header_that_disagrees_with_the_image_is_warned_of():
         KernelChoice(target_kernel="B10f")(cylinder(SOFT), SPACING, {"convolution_kernel": "B70f"})
 
 
-def test_an_unknown_kernel_leaves_the_image_and_warns():
-    with pytest.warns(UserWarning, match="is left as it is"):
-        assert KernelChoice(target_kernel="B30f")(torch.zeros(64, 64, 1), SPACING).conversion is None
+def test_a_target_needs_a_known_kernel():
+    told = (
+        "target_kernel 'B30f' cannot be reached: the kernel of the image is not known, .*; name it by source_kernel, or"
+    )
+    with pytest.raises(ValueError, match=told):
+        KernelChoice(target_kernel="B30f")(torch.zeros(64, 64, 1), SPACING)
+
+
+@pytest.mark.parametrize("key", ["source_kernel", "target_kernel"])
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ({"version": 2}, r"kernel file '.*bad\.json' cannot be read: its version is not 1"),
+        ({"version": 1}, "holds no conversion"),
+        (
+            {"version": 1, "conversions": [{"from": "a", "to": "b", "knots": [0, 1], "gains": [1, 1]}]},
+            "has no kernel '[ab]'",
+        ),
+    ],
+)
+def test_a_broken_file_is_refused_before_any_image(tmp_path, key, content, told):
+    (tmp_path / "bad.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=told):
+        KernelChoice(**{key: str(tmp_path / "bad.json")})
+
+
+def test_values_are_taken_as_typed(tmp_path, monkeypatch):
+    """A folder may be called 1001, and a program may give a path."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("1001", "1.50"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setattr("sys.argv", ["monai.bundle", "run", "--target_kernel", "1.50"])
+    choice = KernelChoice(1001, 1.5)
+    assert (choice.source_kernel, choice.target_kernel) == ("1001", "1.50")
+    assert KernelChoice("", tmp_path).settings()[:2] == [None, str(tmp_path)]
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones():

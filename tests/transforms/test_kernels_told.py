@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-import torch
 from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from monai.transforms import Compose, EnsureChannelFirstd, Invertd, Orientationd
 
 from bundle.images.derived import Derivation
+from bundle.runtime import begin_notes
 from bundle.scanner import SHARP
 from bundle.scanner.kernels import as_json, read_kernels
 from bundle.scanner.uncertainty import uncertainty
@@ -109,18 +109,13 @@ def test_uids_follow_from_the_kernels_only_where_there_are_some():
     assert Derivation(kernels="A to B").parts() != Derivation(kernels="A to C").parts() != Derivation().parts()
 
 
-def test_a_kernel_that_is_not_known_is_told_and_none_is_reached():
-    with pytest.warns(UserWarning, match="is left as it is"):
-        chosen = KernelChoice(target_kernel="B30f")(torch.zeros(64, 64, 1), SPACING)
-    assert chosen.metadata()["kernel"] == chosen.metadata()["kernels"] == ""
-    assert "the kernel of the image is not known" in chosen.metadata()["kernels_told"]
-
-
-def test_a_warning_is_told_each_time():
-    for _ in range(2):
-        with pytest.warns(UserWarning, match="the header names the kernel 'B10f'"):
+def test_a_warning_is_told_each_time_without_the_image_s_name():
+    for name in ("Doe_John.nii", "Doe_Jane.nii"):
+        begin_notes(f"image {name!r}:")
+        with pytest.warns(UserWarning, match=f"image '{name}': the header names the kernel 'B10f'"):
             chosen = KernelChoice(target_kernel="B10f")(cylinder(SHARP), SPACING, {"convolution_kernel": "B10f"})
-        assert "; warning: the header names the kernel 'B10f'" in chosen.about
+        assert "; warning: the header names the kernel 'B10f'" in chosen.about and "Doe" not in chosen.about
+    begin_notes()
 
 
 def calibration(path, name, sharp="Own sharp", source="calibrated on Doe_John.nii"):

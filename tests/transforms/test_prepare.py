@@ -11,7 +11,7 @@ from monai.transforms import Compose, Orientationd
 
 from bundle.cascade import ScratchImage
 from bundle.images import open_image
-from bundle.runtime import free_memory
+from bundle.runtime import free_memory, noted, warn
 from bundle.transforms import KernelChoice, LoadImageOrSeriesd, PrepareImaged, collate, prepare
 from bundle.transforms.prepare import SHARE, VOXEL
 
@@ -66,6 +66,14 @@ def test_a_kernel_that_nothing_would_match_is_refused(tmp_path):
         preparing(tmp_path / "out", choice=choice)
     preparing(tmp_path / "out", choice=choice, match_kernel=True)
     preparing(tmp_path / "out", choice=KernelChoice())
+
+
+def test_a_warning_names_its_image_and_is_noted_without(tmp_path, scan):
+    prepare_one = PrepareImaged("image", lambda data: warn("its kernel is odd.") or data, folder=tmp_path / "out")
+    for _ in range(2):
+        with pytest.warns(UserWarning, match=r"^image '.*scan\.nii': its kernel is odd\.$"):
+            prepare_one({"image": str(scan)})
+        assert noted()["warnings"] == ["its kernel is odd."]
 
 
 def test_what_memory_does_not_hold_is_refused(tmp_path, scan, monkeypatch):

@@ -52,6 +52,17 @@ def test_without_a_known_name_it_is_found_in_the_scan(soft, tmp_path, kernel, ma
     assert (chosen.target, chosen.kernel) == ("reference", "")
 
 
+def test_a_reference_of_the_source_counts_likewise(soft, tmp_path):
+    """Named by its header, or found in it; where neither is, its key is told."""
+    assert KernelChoice(series(tmp_path / "named", soft, "B40f"), "B10f")(NOTHING, SPACING).source == "B40f"
+    found = KernelChoice(series(tmp_path / "Doe_John", soft, ""), "B10f", True)(NOTHING, SPACING)
+    assert (found.source, found.target) == ("reference", "B10f")
+    assert "from reference (edge of the skin" in found.about and "Doe" not in found.about
+    path = series(tmp_path / "inside", soft[110:140, 110:140], "")
+    with pytest.raises(ValueError, match=r"source_kernel '.*inside' shows too little skin"):
+        KernelChoice(path, "B10f")(NOTHING, SPACING)
+
+
 def test_a_scan_that_differs_from_its_header_counts_itself(soft, tmp_path):
     path = series(tmp_path / "soft", soft, "B70f")
     with pytest.warns(UserWarning, match="header of the reference names the kernel 'B70f', but the scan differs"):
