@@ -13,7 +13,7 @@ from bundle.images.formats import SUFFIXES, check_not_source, is_series, stem, s
 from bundle.images.image import ImageError
 from bundle.images.provenance import COMPANIONS, PROVENANCE, check_overwrite, check_replaceable, content_hash
 from bundle.images.xray import END
-from bundle.runtime import Job, system
+from bundle.runtime import Job, system, typed_text
 from bundle.runtime.origins import absolute, archive_of, in_words, origin_of
 
 #: Longest file name that file systems allow, in bytes.
@@ -115,7 +115,8 @@ def plan_results(
     check_extension(output_ext)
     check_overwrite(overwrite)
     forbidden = "/\\\0" + (system.FORBIDDEN if system.WINDOWS else "")
-    if not isinstance(output_postfix, str) or any(letter in output_postfix for letter in forbidden):
+    output_postfix = typed_text("output_postfix", output_postfix)
+    if any(letter in output_postfix for letter in forbidden):
         told = f"any of {forbidden[3:]}, / and \\" if system.WINDOWS else "/ and \\"
         raise ImageError(f"output_postfix {output_postfix!r} is not part of a file's name; take one without {told}.")
     results: dict[str, Path] = {}

@@ -1,9 +1,9 @@
 """MONAI dictionary transforms of `configs/inference.json`: prepare images for the networks and save their results.
 
 - steps: `load`, `match_kernel` (convert the kernel, which `kernel_choice` selects, as a `named_kernel`, perhaps by
-  `references`, and `chosen` describes), `undo_clipping`, `lungs` (locate them for cropping), `grey_levels` (X-rays of any bit depth),
-  `percentiles` (scale intensities without a unit), `paste` (put the result into its source, round and cast it), `save`,
-  `provenance` (record how the result was made);
+  `references`, and `chosen` describes), `undo_clipping`, `lungs` (locate them for cropping), `grey_levels` (X-rays of
+  any bit depth), `percentiles` (scale intensities without a unit), `paste` (put the result into its source, round and
+  cast it), `save`, `provenance` (record how the result was made);
 - running them: `prepare` and `finish`, in memory, or slab by slab for large images;
 - before a run: `check_input` (refuse what is not a CT in HU, by its `input_scores`), `inspection` (only check images),
   `plan` (predict time and memory, by a `rehearsal`), `plan_table` (print the plan), `samples` (choose the seeds of

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from bundle.cascade.scratch import NOTE
 from bundle.images import Opened, Write, check_extension, create_image, held, open_image, result_path, suffix
-from bundle.images.derived import Derivation
+from bundle.images.derived import Derivation, check_description
 from bundle.images.provenance import PROVENANCE, Own, check_overwrite, check_replaceable, remove_companions
-from bundle.runtime import afterwards, file_hash, noted
+from bundle.runtime import afterwards, file_hash, noted, typed_text
 from bundle.runtime.files import PART, remove_abandoned, sealing
 from bundle.runtime.locks import locked
 from bundle.runtime.replace import put_back
@@ -43,7 +43,7 @@ class SaveImageAsSourced(SaveImaged):
             get 8 or 16 bits, depending on their values; a DICOM CT series has int16.
         allow_missing_keys: do not raise if a key is missing.
         weights: the checkpoint that made the image, which a derived series identifies by its SHA-256; or empty.
-        series_description: description of a derived series.
+        series_description: description of a derived series, printable and of at most 64 characters, in any script.
         root: folder whose subfolders results keep, see `bundle.images.result_path`.
         densitometry: measures the lungs in source and result after writing; null to skip.
         provenance: writes a file beside each result about how it was made; null to skip.
@@ -52,7 +52,8 @@ class SaveImageAsSourced(SaveImaged):
         report: writes a report on source and result (`bundle.report.Report`) after all images; null to skip.
 
     Raises:
-        ValueError: If no format with this extension can be written, or ``overwrite`` has an unknown value.
+        ValueError: If no format with this extension can be written, ``overwrite`` has an unknown value, or a DICOM
+            header cannot hold ``series_description``.
     """
 
     def __init__(
@@ -75,8 +76,10 @@ class SaveImageAsSourced(SaveImaged):
         check_extension(output_ext)
         check_overwrite(overwrite)
         self.provenance, self.overwrite, self.report = provenance, overwrite, report
-        self.weights, self.series_description = weights, series_description
-        self.output_dir, self.output_postfix, self.output_dtype = Path(output_dir), output_postfix, output_dtype
+        self.weights = weights
+        self.series_description = check_description(typed_text("series_description", series_description))
+        self.output_dir, self.output_dtype = Path(output_dir), output_dtype
+        self.output_postfix = typed_text("output_postfix", output_postfix)
         self.output_ext, self.root, self.densitometry = output_ext, root, densitometry
 
     def set_options(self, *args: Any, **kwargs: Any) -> None:

@@ -37,6 +37,36 @@ GONE = """
 """
 
 
+NAMES = {
+    None: "Doe^Jane",
+    "ISO_IR 100": "Müller^Jörg",
+    "ISO_IR 144": "Юлия",
+    "ISO 2022 IR 87": "Yamada^Tarou=山田^太郎",
+}
+
+
+@pytest.mark.parametrize("source", NAMES)
+@pytest.mark.parametrize("text", ["soft", "weicher Kern für Prüfung", "软组织核"])
+def test_a_description_survives_with_every_other_text(tmp_path, source, text):
+    """In the source's character set if that holds it, else all in UTF-8, also in items of sequences."""
+
+    def edit(header, **_):
+        item = Dataset()
+        item.RequestedProcedureDescription = header.PatientName = NAMES[source]
+        header.RequestAttributesSequence = [item]
+        if source:
+            header.SpecificCharacterSet = ["", source] if "2022" in source else source
+            item.SpecificCharacterSet = header.SpecificCharacterSet
+
+    (file,) = write_series(tmp_path / "ct", hounsfield((7, 6, 1)), oblique(), edit=edit)
+    before, (after,) = pydicom.dcmread(file), derive(tmp_path / "ct", tmp_path / "out", description=text)
+    assert after.SeriesDescription == f"{text}: synthetic" and after.DerivationDescription.startswith(f"{text}, by")
+    assert str(after.PatientName) == str(before.PatientName) == NAMES[source]
+    assert after.RequestAttributesSequence[0].RequestedProcedureDescription == NAMES[source]
+    kept = text == "soft" or (source == "ISO_IR 100" and "ü" in text)
+    assert after.get("SpecificCharacterSet") == (before.get("SpecificCharacterSet") if kept else "ISO_IR 192")
+
+
 def load(folder):
     return LoadImage(dtype=None)(str(folder), reader=ScanReader())
 

@@ -153,7 +153,7 @@ def test_a_name_that_is_too_long_is_refused_before_the_first_image(tmp_path):
         plan_results([str(path)], tmp_path / "out")
 
 
-@pytest.mark.parametrize("postfix", ["a/b", "..\\a", "a\0", 5])
+@pytest.mark.parametrize("postfix", ["a/b", "..\\a", "a\0"])
 def test_a_postfix_that_is_no_part_of_a_name_is_refused(tmp_path, source, postfix):
     with pytest.raises(
         ValueError, match=r"output_postfix .* is not part of a file's name; take one without / and \\\."

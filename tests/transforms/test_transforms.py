@@ -124,6 +124,17 @@ def test_a_ct_series_comes_back_as_one(tmp_path):
     assert header.SeriesDescription == "Drawn by hand: synthetic"
 
 
+@pytest.mark.parametrize("text", ["soft\\B30f", "two\nlines", "x" * 65])
+def test_a_description_that_no_header_holds_is_refused(tmp_path, text):
+    with pytest.raises(ValueError, match=r"series_description '.*' of \d+ characters is not printable text of at most"):
+        SaveImageAsSourced("pred", tmp_path, series_description=text)
+
+
+def test_texts_are_taken_as_typed(tmp_path):
+    saving = SaveImageAsSourced("pred", tmp_path, series_description=2024, output_postfix=7)
+    assert (saving.series_description, saving.output_postfix) == ("2024", "7")
+
+
 def test_a_result_off_the_series_grid_is_refused(tmp_path):
     write_series(tmp_path / "series", hounsfield(), AFFINE)
     image = load(tmp_path / "series")

@@ -5,8 +5,8 @@ of a derived series slice by slice; `xray`: write a single X-ray.
 """
 
 from bundle.images.derived.ct import is_ct
-from bundle.images.derived.image import Derivation
+from bundle.images.derived.image import Derivation, check_description
 from bundle.images.derived.series import DerivedSeries, check_source
 from bundle.images.derived.xray import write_derived_xray
 
-__all__ = ["Derivation", "DerivedSeries", "check_source", "is_ct", "write_derived_xray"]
+__all__ = ["Derivation", "DerivedSeries", "check_description", "check_source", "is_ct", "write_derived_xray"]

@@ -10,7 +10,8 @@ How the header changes (DICOM PS3.3) for every kind of image; `ct` and `xray` de
   contributing equipment (C.12.1.1.5, note 1), where the bundle is listed as well;
 - removed: attributes about the source's pixels (extreme values, padding, icon, overlays, curves, signatures) or its
   creation (creation and content times, performed procedure step), and all private attributes, because only their
-  vendor knows whether they still hold.
+  vendor knows whether they still hold;
+- character set: the source's; UTF-8 (ISO_IR 192) for all texts if that cannot hold the description.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import Any
 import pydicom
 from bundle import __version__
 from bundle.images.dicom_headers import values_of
+from pydicom.charset import python_encoding
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import PYDICOM_IMPLEMENTATION_UID, UID, ExplicitVRLittleEndian, generate_uid
 
@@ -37,6 +39,8 @@ EQUIPMENT = re.compile(
 )
 #: The end of every derivation description.
 CAUTION = ". Research only: not for clinical use."
+#: Characters of a description (LO, PS3.5, 6.2), and the character set that holds every text (C.12.1.1.2).
+LONGEST, UTF_8 = 64, "ISO_IR 192"
 #: Attributes that hold only for the source's pixels or creation.
 GONE = re.compile(
     "(Smallest|Largest).*PixelValue.*|PixelPadding.*|PlanarConfiguration"
@@ -112,6 +116,10 @@ def derived_image(
     meta.TransferSyntaxUID, meta.ImplementationClassUID = ExplicitVRLittleEndian, PYDICOM_IMPLEMENTATION_UID
     # the only way to create a file that works in both pydicom 2.4 and 3
     derived = FileDataset("", {}, file_meta=meta, preamble=bytes(128), is_implicit_VR=False, is_little_endian=True)
+    if not _is_encodable(header, derivation.description):
+        header.decode()
+        header.SpecificCharacterSet = UTF_8
+        header.walk(_set_utf_8)
     for element in header:
         if _holds(element):
             # the items of sequences are changed below; deep copies of all elements would take a quarter of the time
@@ -131,6 +139,20 @@ def derived_image(
     _set_equipment(derived, header, derivation)
     derived.remove_private_tags()
     return derived
+
+
+def check_description(text: str) -> str:
+    """Return a description, for a Series Description.
+
+    Raises:
+        ValueError: If a DICOM header cannot hold it as one value.
+    """
+    if len(text) > LONGEST or not text.isprintable() or "\\" in text:
+        raise ValueError(
+            f"series_description {text!r} of {len(text)} characters is not printable text of at most {LONGEST} without "
+            "backslashes; take another."
+        )
+    return text
 
 
 def ascii_text(text: str) -> str:
@@ -153,6 +175,23 @@ def _holds(element: pydicom.DataElement) -> bool:
     drawn = 0x5000 <= group <= 0x50FF or 0x6000 <= group <= 0x60FF  # curves, overlays
     named = GONE.fullmatch(element.keyword) or EQUIPMENT.fullmatch(element.keyword)
     return not (named or drawn or group in GONE_GROUPS)
+
+
+def _is_encodable(header: Dataset, text: str) -> bool:
+    """Return whether a header's character set holds a text; of several sets, only ASCII is expected."""
+    sets = values_of(header, "SpecificCharacterSet")
+    codec = python_encoding.get(str(sets[0])) if len(sets) == 1 and sets[0] != "ISO_IR 6" else None
+    try:
+        text.encode(codec or "ascii")
+    except (UnicodeError, LookupError):
+        return False
+    return True
+
+
+def _set_utf_8(_: Dataset, element: pydicom.DataElement) -> None:
+    """Set the character set of an item of a sequence that has its own."""
+    if element.keyword == "SpecificCharacterSet":
+        element.value = UTF_8
 
 
 def _set_derivation(derived: Dataset, source: Dataset, derivation: Derivation, told: str) -> None:
