@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,10 @@ from bundle.runtime.resolver import calling_config
 from monai.bundle import ConfigParser
 
 KERNEL_KEYS = ("source_kernel", "target_kernel")
-#: Keys that are left out: their files may be named after patients, or a hash is recorded instead.
-UNTOLD = ("_meta_", "bundle_root", "dataset_dir", "output_dir", "weights", "series_uid", *KERNEL_KEYS)
+#: Keys that are left out, in any block: their files may be named after patients, or a hash is recorded instead.
+UNTOLD = {"_meta_", "bundle_root", "dataset_dir", "output_dir", "weights", "series_uid", "catalogue", *KERNEL_KEYS}
+#: What makes a text a path; in an expression, only the texts within quotes may be paths.
+SEPARATOR, QUOTED = re.compile(r"[/\\]"), re.compile(r"'[^']*'|\"[^\"]*\"")
 
 
 class Provenance:
@@ -24,14 +28,15 @@ class Provenance:
         job: weights and settings.
         device: device that the networks run on.
         seed: seed of the noise and of all other random numbers.
-        defaults: config file with the default values; settings of the calling config that differ are recorded.
+        defaults: config file with the default values; settings of the calling config that differ are recorded, except
+            those with the path of a file.
     """
 
     def __init__(self, job: Job, device: Any = "cpu", seed: int = 0, defaults: str | Path | None = None) -> None:
         self.job, self.device, self.seed = job, str(device), seed
         config = calling_config() or {} if defaults else {}
         before = parsed(defaults) if defaults else {}
-        self.settings = {key: value for key, value in differing(config, before).items() if key not in UNTOLD}
+        self.settings = {key: value for key, value in differing(config, before).items() if is_told(key, value)}
 
     def __call__(self, result: Path, source: Opened, replaced: Own | None, whole: Path) -> None:
         """Write the provenance of a result that is complete but does not have its final name yet.
@@ -50,6 +55,23 @@ class Provenance:
             "settings": self.settings,
         }
         write_provenance(result, whole, source.path, source.files, {**made, **noted()}, replaced)
+
+
+def is_told(key: str, value: Any) -> bool:
+    """Return whether a setting is recorded: its key is none of `UNTOLD`, and no path is in its value."""
+    if isinstance(value, Mapping):
+        return all(is_told(f"{key}#{name}", each) for name, each in value.items())
+    if isinstance(value, (list, tuple)):
+        return all(is_told(key, each) for each in value)
+    return not UNTOLD & set(key.split("#")) and not _is_path(value)
+
+
+def _is_path(value: Any) -> bool:
+    if not isinstance(value, str):
+        return isinstance(value, Path)
+    if value.startswith("$"):
+        return any(SEPARATOR.search(text) for text in QUOTED.findall(value))
+    return bool(SEPARATOR.search(value)) or os.path.exists(value)  # noqa: PTH110  Path raises if it is too long
 
 
 def parsed(path: str | Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from bundle.examples.phantom import ThoraxPhantom
 from bundle.images.provenance import PROVENANCE, content_hash, owned
 from bundle.runtime import file_hash
 from bundle.runtime.errors import cause_of
-from bundle.transforms.provenance import differing
+from bundle.transforms.provenance import differing, is_told
 from tests.dicom_series import write_series
 from tests.processes import ROOT
 from tests.results import results_in
@@ -125,6 +125,28 @@ def test_what_cannot_be_generated_is_told_before_anything_is_written(tmp_path, k
         run("", tmp_path / "out", "generate", run_id="generating", **{"image_size": 64, "num_samples": 1, **keys})
     assert str(cause_of(raised.value)).startswith(message)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("kernel_choice#catalogue", "k.json", False),
+        ("kernel_choice", {"_target_": "x", "catalogue": 1001}, False),
+        ("kernel_choice#target_kernel", "B30f", False),
+        ("own", "/data/Doe_John/k.json", False),
+        ("own", ["a", {"b": "Doe_John\\k.json"}], False),
+        ("own", Path("k.json"), False),
+        ("own", "there.json", False),
+        ("own", "$open('/data/Doe_John/k.json')", False),
+        ("own", "$2 * @edges[0] / (@window[1] - @window[0])", True),
+        ("own", {"b": [1.5, None, "nowhere.json"]}, True),
+    ],
+)
+def test_no_path_is_told(tmp_path, monkeypatch, key, value, told):
+    """In whatever block a user gives it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there.json").touch()
+    assert is_told(key, value) == told
 
 
 def test_settings_differ_by_key():
