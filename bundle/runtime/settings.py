@@ -37,12 +37,14 @@ def check_settings(
         tile_size: voxels a side, one integer or one per axis; null to derive it from the budget.
         memory_budget: bytes, at most those of the device.
         device: device of the networks.
-        output_dtype: name of the voxel type of results.
+        output_dtype: name of the voxel type of results, which must hold the target's range.
         seed: a non-negative integer below 2^32.
-        ranges: pairs of numbers, the lower one first, by key; blocks of such pairs are checked too.
+        ranges: pairs of numbers, the lower one first, by key; blocks of such pairs are checked too, such as ``source``
+            and ``target`` with window and limits.
         flags: values that must be True, False or null, by key.
         report: formats of a report, see `report_formats`.
-        percentiles: whether, and by which, images are scaled by percentiles; null or empty if they are not.
+        percentiles: whether, and by which, images are scaled by percentiles; null or empty if they are not. They are
+            refused for CT, with ``match_kernel`` or a source window that begins below 0.
         median: value that the median becomes where they are; null for none.
 
     Raises:
@@ -60,12 +62,19 @@ def check_settings(
             raise ValueError(f"{name} {value!r} is neither True nor False; take one of them.")
     if output_dtype not in TYPES:
         raise ValueError(f"output_dtype {output_dtype!r} is not a voxel type of files; take one of {', '.join(TYPES)}.")
+    _check_holds(output_dtype, (ranges or {}).get("target") or {})
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
         raise ValueError(f"seed {seed!r} is not a whole number from 0 to {2**32 - 1}; take one.")
     if median is not None and not percentiles:
         raise ValueError(
             f"median {median!r} changes nothing without percentiles; take percentiles too, such as [1.0, 99.5], or no "
             "median."
+        )
+    window = ((ranges or {}).get("source") or {}).get("window", (0, 1))
+    if percentiles and ((flags or {}).get("match_kernel") or window[0] < 0):
+        raise ValueError(
+            f"percentiles {percentiles!r} are for images without a unit, match_kernel and the window {window!r} for "
+            "CT in HU; take percentiles with an experiment such as --experiment brain_t1_t2, or leave them out."
         )
     if "sr" in report_formats(report):
         check_highdicom()
@@ -126,6 +135,18 @@ def _check_range(name: str, pair: Any) -> None:
     if not listed or not all(_is_finite(value) for value in pair) or not pair[0] < pair[1]:
         raise ValueError(
             f"{name} {pair!r} is not a pair of numbers of which the first is lower; write it like [-1000.0, 200.0]."
+        )
+
+
+def _check_holds(dtype: str, target: Mapping[str, Any]) -> None:
+    """Check that a voxel type holds the values of results; others would be clipped."""
+    kind, values = getattr(torch, dtype), [value for pair in target.values() for value in pair]
+    if kind.is_floating_point or not values:
+        return
+    if min(values) < torch.iinfo(kind).min or max(values) > torch.iinfo(kind).max:
+        raise ValueError(
+            f"output_dtype {dtype!r} does not hold the results' values from {min(values):g} to {max(values):g}; take "
+            "int16 or float32."
         )
 
 

@@ -4,6 +4,7 @@ import pytest
 
 from bundle.runtime.settings import check_settings, report_formats
 
+HU = {"window": [-1000.0, 200.0], "limits": [-1200.0, 2000.0]}
 WRONG = [
     ({"spatial_dims": 4}, "spatial_dims 4 is neither 2 nor 3"),
     ({"spatial_dims": True}, "spatial_dims True is neither"),
@@ -31,6 +32,21 @@ WRONG = [
     ({"report": "html,,doc"}, "report 'doc' is not a format"),
     ({"report": ["html", 3]}, r"report \['html', 3\] is not a list of formats"),
     ({"report": True}, "report True is not a list of formats"),
+    *(
+        (
+            {"output_dtype": kind, "ranges": {"target": HU}},
+            f"output_dtype '{kind}' does not hold the results' values from",
+        )
+        for kind in ("uint8", "int8")
+    ),
+    (
+        {"percentiles": [1.0, 99.5], "ranges": {"source": HU}},
+        r"percentiles \[1.0, 99.5\] are for images without a unit",
+    ),
+    (
+        {"percentiles": [1, 99], "flags": {"match_kernel": True}},
+        "take percentiles with an experiment such as --experiment",
+    ),
     ({"median": 500.0}, "median 500.0 changes nothing without percentiles; take percentiles too"),
 ]
 
@@ -48,7 +64,9 @@ def test_right_values_pass():
         3, 96, "64MiB", "cpu", "float32", 7, {"source": {"window": [0, 1.5]}}, {"streaming": None, "a": True}
     )
     check_settings(2, [64, 80], 10**8)
-    check_settings(percentiles=[1.0, 99.5], median=500.0)
+    check_settings(percentiles=[1.0, 99.5], median=500.0, ranges={"source": {"window": [0.0, 1000.0]}})
+    check_settings(output_dtype="uint8", ranges={"target": {"window": [0.0, 255.0], "limits": [0.0, 255.0]}})
+    check_settings(output_dtype="float32", ranges={"source": HU, "target": HU})
 
 
 def test_formats_of_a_report_are_listed_in_any_way():
