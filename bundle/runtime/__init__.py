@@ -8,7 +8,7 @@
 - `bytes`: parses memory sizes; `host_memory`: free and used memory of the host; `process`: age of this process;
 - `malloc`: returns freed memory to the system; `precision`: decides where to use bfloat16;
 - `system`: differences between operating systems; `locks`: locks between processes;
-- `origins`: maps unpacked files to their archive; `job`: records what a result depends on;
+- `origins`: maps unpacked files to their archive; `job`: records what a result depends on, `config_hash`: its settings;
 - `prefetch`: reads and writes while computing; `threads`: computes several items in parallel;
 - `ranks`: the processes of a distributed run; `torchrun`: starts them.
 """

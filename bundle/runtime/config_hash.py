@@ -1,0 +1,34 @@
+"""Hash the settings of a config that results depend on: all but those that are known to be harmless.
+
+A new key, or one of an overlay, counts unless it is listed here, so that no result is taken for that of other settings.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from bundle.runtime.resolver import calling_config
+
+#: Keys that change no result.
+HARMLESS = {
+    # where images and results are, and which files are written
+    *("bundle_root", "dataset_dir", "source_path", "recursive", "output_dir", "result_path", "output_postfix"),
+    *("output_ext", "overwrite", "skip_existing", "provenance", "report", "summary", "plan_file", "num_samples"),
+    # which images are refused
+    *("isolated", "check_input", "check"),
+    # how they are computed: with other tiles, results differ by rounding; images are translated without noise, and a
+    # generated one is named by its own seed
+    *("device", "streaming", "tile_size", "memory_budget", "seed", "rank", "world_size", "backend"),
+    # what `bundle.runtime.Job` hashes itself, or as resolved
+    *("weights", "amp", "job"),
+    # the steps of a run
+    *("_meta_", "imports", "found", "results", "planned", "data", "dataset", "dataloader", "checking", "initialize"),
+    *("inference", "finalize", "run", "plan", "planning", "inspection", "inspecting", "generating"),
+}
+
+
+def config_hash() -> str:
+    """Return a hash of the calling config as written, without the keys in `HARMLESS`."""
+    config = {key: value for key, value in (calling_config() or {}).items() if key not in HARMLESS}
+    return hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode()).hexdigest()
