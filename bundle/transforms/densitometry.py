@@ -80,11 +80,15 @@ class Densitometry:
         """
         found = measured(Volume(source), Volume(result), kernel=kernel)
         found["warnings"] += warnings
-        path = Path(result)
-        with atomic(path.with_name(path.name + END)) as part:
+        with atomic(path_of(Path(result))) as part:
             part.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         print(as_text(found))
         return found
+
+
+def path_of(result: Path) -> Path:
+    """Return the path of a result's densities."""
+    return result.with_name(result.name + END)
 
 
 def measured(
