@@ -218,6 +218,17 @@ def test_results_that_exist_get_reports(tmp_path, provenance):
     assert not reports(tmp_path / "soft")
 
 
+def test_the_plot_shows_the_images_of_this_run_alone(tmp_path, monkeypatch):
+    """The table keeps the rows of earlier runs into the same folder."""
+    shown = []
+    monkeypatch.setattr("bundle.report.reporting.draw_agreement", lambda _, rows: shown.append([*rows]))
+    for name in ("a", "b"):
+        folder = str(thorax(tmp_path / name / f"{name}.nii.gz").parent)
+        reporting(source=folder, result=folder, truth=folder, output_dir=str(tmp_path / "reports"), report="json")
+    assert [[row["image"] for row in rows] for rows in shown] == [["a.nii.gz"], ["b.nii.gz"]]
+    assert list(table(tmp_path / "reports")) == ["a.nii.gz", "b.nii.gz"]
+
+
 def test_reporting_needs_source_and_result(tmp_path):
     with pytest.raises(Exception) as raised:
         reporting(output_dir=str(tmp_path))
