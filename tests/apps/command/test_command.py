@@ -170,7 +170,7 @@ def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_view(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     picture = tmp_path / "new" / "picture.png"
-    assert main(["view", str(source), str(source), str(picture)]) == 0
+    assert main(["view", str(source), str(source), str(picture), "--series_uid", "1.2"]) == 0
     assert picture.exists() and capsys.readouterr().out.strip() == str(picture)
 
 
