@@ -8,12 +8,15 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import gettempdir
+from zipfile import ZipFile
 
 import nibabel
 import numpy as np
 import pytest
 
 from bundle.examples.phantom import ThoraxPhantom
+from bundle.images.archives import Unpacked
 from ct_kernel_translation_gan.command import main
 from ct_kernel_translation_gan.verbs import OTHERS, VERBS
 from tests.processes import ran
@@ -132,6 +135,19 @@ def test_check(source: Path, tmp_path: Path) -> None:
     assert lines[2].startswith("refused: ") and "scaled.nii" in lines[2]
     assert done.stderr.splitlines()[-1] == "error: 2 of 3 images would be refused, see the lines above."
     assert [path.name for path in tmp_path.iterdir()] == ["images"]
+
+
+def test_check_unpacks_a_zip_elsewhere_and_names_it(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not in the bundle's own folder, which may be one that nobody may write to."""
+    with ZipFile(tmp_path / "scans.zip", "w") as archive:
+        archive.write(source, "a/scan.nii.gz")
+    unpacked = []
+    monkeypatch.setattr("bundle.images.finding.Unpacked", lambda *given: unpacked.append(given[1]) or Unpacked(*given))
+    assert main(["check", str(tmp_path / "scans.zip")]) == 0
+    assert unpacked == [Path(gettempdir())]
+    assert str(tmp_path / "scans.zip" / "a" / "scan.nii.gz") in capsys.readouterr().out
 
 
 def test_plan(source: Path, tmp_path: Path) -> None:
