@@ -11,7 +11,6 @@ Both are read from their files, so the values do not depend on whether the resul
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -115,7 +114,7 @@ def measured(
     spacing = [mm * times for mm, times in zip(result.spacing, factor, strict=True)]
     lungs = find_lung_mask(image, spacing)
     before, after = (histograms(volume, lungs.sides, factor, thickness) for volume in (source, result))
-    voxel = math.prod(result.spacing) / 1000
+    voxel = abs(float(np.linalg.det(result.affine[:3, :3]))) / 1000
     missing = no_uncertainty(kernel) if lungs.sides.any() else NO_LUNG
     interval = None
     if kernel and not missing:

@@ -68,6 +68,15 @@ def test_a_chest_that_one_can_count():
     assert found["no_interval"] == "no kernel was converted, or it is not told how the result was made"
 
 
+def test_a_tilted_gantry_changes_no_volume():
+    """The slices are moved against each other, which makes the third axis longer, but no voxel larger."""
+    upright, tilted = (np.diag([*SPACING, 1.0]) for _ in range(2))
+    tilted[1, 2] = 1.4
+    found = [Volume(held(chest(), affine, "scan.nii")) for affine in (upright, tilted)]
+    volumes = [measured(each, each)["after"]["both"]["volume_ml"] for each in found]
+    assert volumes[1] == pytest.approx(volumes[0])
+
+
 def test_percentile_and_areas_are_at_their_limits():
     """At -950 HU nothing is below -950 HU; 15 % of the voxels are reached at the value that completes them."""
     lungs, source = chest(), chest()
