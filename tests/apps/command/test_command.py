@@ -143,8 +143,13 @@ def test_check_unpacks_a_zip_elsewhere_and_names_it(
     """Not in the bundle's own folder, which may be one that nobody may write to."""
     with ZipFile(tmp_path / "scans.zip", "w") as archive:
         archive.write(source, "a/scan.nii.gz")
-    unpacked = []
-    monkeypatch.setattr("bundle.images.finding.Unpacked", lambda *given: unpacked.append(given[1]) or Unpacked(*given))
+    unpacked: list[Path] = []
+
+    def unpack(path: Path, folder: Path) -> Unpacked:
+        unpacked.append(folder)
+        return Unpacked(path, folder)
+
+    monkeypatch.setattr("bundle.images.finding.Unpacked", unpack)
     assert main(["check", str(tmp_path / "scans.zip")]) == 0
     assert unpacked == [Path(gettempdir())]
     assert str(tmp_path / "scans.zip" / "a" / "scan.nii.gz") in capsys.readouterr().out
