@@ -135,6 +135,24 @@ def test_the_mask_hardly_depends_on_noise():
     assert (masks[0] != masks[1]).sum() < 0.01 * (masks[0] > 0).sum()
 
 
+def test_air_between_patient_and_table_is_no_lung():
+    """A table that is as dense as the body and touches it encloses air, which noise and kernels do not hide."""
+    alone, table = chest().astype(np.float32), chest().astype(np.float32)
+    table[10:70, 2:4] = table[10:13, 2:10] = table[67:70, 2:10] = -100
+    for air in (-1000, -975, -1024):
+        images = [np.where(image == -1000, np.float32(air), image) for image in (alone, table)]
+        noise = np.random.default_rng(0).normal(0, 20, SHAPE).astype(np.float32)
+        masks = [find_lung_mask(image + noise, SPACING).sides for image in images]
+        assert masks[0].any() and (masks[0] == masks[1]).all()
+
+
+def test_lungs_with_emphysema_are_lungs():
+    """More than half of the right lung is destroyed, and as dark as the air around the patient."""
+    image = chest(value=-900).astype(np.float32)
+    image[46:57, :, 2:22][image[46:57, :, 2:22] == -900] = -1000
+    assert (find_lung_mask(image, SPACING).sides[46:66, 15:45, 2:22] == RIGHT).all()
+
+
 def test_lungs_that_touch_are_divided_where_they_do():
     image = chest(gap=4)
     image[34:38, 28:32, 10:14] = -860
