@@ -5,7 +5,7 @@
 - `affines`: voxel spacing, affines of scales, distance of grids; `position_noise`: noise as a function of position.
 """
 
-from bundle.geometry.affines import ALIKE, coarser_affine, corners_apart, spacing_of
+from bundle.geometry.affines import ALIKE, coarser_affine, corners_apart, slice_distance, spacing_of
 from bundle.geometry.position_noise import STEP, splitmix64, white_noise
 from bundle.geometry.pyramid import coarser, finer, pyramid, shapes, support
 from bundle.geometry.resample import channels_last, crop, extend, pool, upsample
@@ -48,6 +48,7 @@ __all__ = [
     "region",
     "repeat_border",
     "shapes",
+    "slice_distance",
     "spacing_of",
     "splitmix64",
     "strided_tiles",

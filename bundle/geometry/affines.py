@@ -45,3 +45,13 @@ def corners_apart(shape: Sequence[int], affine: np.ndarray, other: np.ndarray) -
     last = [size - 1 for size in (*shape, *(1,) * (axes - len(shape)))]
     corners = np.array([(*index, 1) for index in np.ndindex((2,) * axes)]) * (*last, 1)
     return float(np.linalg.norm(corners @ (affine - other).T, axis=1).max())
+
+
+def slice_distance(affine: np.ndarray) -> float:
+    """Return the distance of the planes of the first two axes in mm; a tilted gantry makes the third axis longer.
+
+    Args:
+        affine: `(4, 4)`.
+    """
+    axes = np.asarray(affine, float)[:3, :3]
+    return float(abs(np.linalg.det(axes)) / np.linalg.norm(np.cross(axes[:, 0], axes[:, 1])))

@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterator
 
 import numpy as np
+from bundle.geometry import slice_distance
 from bundle.images import ImageError, Opened, Volume
 from bundle.images.dicom_headers import read_header
 from bundle.runtime import warn
@@ -225,7 +226,7 @@ def _across(volume: Volume) -> int:
 def _by_scores(scores: InputScores, image: Opened, soft: bool) -> Iterator[str]:
     """Yield warnings from the voxels and the geometry about a less reliable result."""
     volume = Volume(image)  # whose first two axes are the plane in which kernels are found and converted
-    pixel, slices = max(volume.spacing[:2]), volume.spacing[2] if volume.shape[2] > 1 else 0.0
+    pixel, slices = max(volume.spacing[:2]), slice_distance(volume.affine) if volume.shape[2] > 1 else 0.0
     across = _across(volume)
     if across != 2:
         yield (

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from bundle import __version__
+from bundle.geometry import slice_distance
 from bundle.images import Opened, Slabs, Volume, slabs
 from bundle.runtime.files import atomic
 from bundle.scanner import FLOOR
@@ -133,7 +134,7 @@ def measured(
         "after": densities(after, voxel),
         "interval_95": interval,
         "no_interval": missing or None,
-        "warnings": warned(lungs, source.spacing[2], before),
+        "warnings": warned(lungs, slice_distance(source.affine), before),
     }
 
 
