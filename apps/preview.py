@@ -12,7 +12,10 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
+from PIL.PngImagePlugin import PngInfo
 
+from bundle.geometry import ALIKE, corners_apart
+from bundle.images.provenance import NAME, is_own_picture
 from bundle.runtime.files import atomic
 
 WINDOW = (-1350.0, 150.0)  # lung window, HU
@@ -21,8 +24,8 @@ WIDTH, GAP, LABEL = 420, 6, 16  # pixels: width of a panel, gap between panels, 
 BLUE, WHITE, RED = np.array([(33, 82, 173), (255, 255, 255), (178, 24, 43)], np.float32)
 
 
-def read(path: str) -> tuple[np.ndarray, tuple[float, ...]]:
-    """Read an image as float32 with its spacing in mm; axes point to the patient's left, back and head.
+def read(path: str, series_uid: str = "") -> tuple[np.ndarray, tuple[float, ...], np.ndarray]:
+    """Read an image as float32 with its spacing in mm and its affine; axes point to the patient's left, back and head.
 
     Raises:
         FileNotFoundError: If the image does not exist.
@@ -34,7 +37,7 @@ def read(path: str) -> tuple[np.ndarray, tuple[float, ...]]:
 
     if not Path(path).exists():
         raise FileNotFoundError(f"there is no image at {path!r}; give a file, or a folder with one DICOM series.")
-    image: Any = EnsureChannelFirst()(load_image(path))
+    image: Any = EnsureChannelFirst()(load_image(path, series_uid))
     if image.ndim == 4 and image.shape[-1] > 1:
         image = Orientation(axcodes="LPS", labels=(("L", "R"), ("P", "A"), ("I", "S")))(image)
     spacing = tuple(float(s) for s in image.pixdim)
@@ -43,7 +46,7 @@ def read(path: str) -> tuple[np.ndarray, tuple[float, ...]]:
         array = array[..., 0]
     if array.ndim not in (2, 3):
         raise ValueError(f"{path!r} has the shape {array.shape}; a preview needs an image of two or three axes.")
-    return array, spacing[: array.ndim]
+    return array, spacing[: array.ndim], image.affine.numpy()
 
 
 def grey(image: np.ndarray, window: Sequence[float]) -> np.ndarray:
@@ -78,30 +81,42 @@ def cuts(image: np.ndarray, spacing: Sequence[float]) -> dict[str, tuple[np.ndar
 
 
 def preview(
-    source: str, result: str, png: str, window: Sequence[float] | None = None, span: float | None = None
+    source: str,
+    result: str,
+    png: str,
+    window: Sequence[float] | None = None,
+    span: float | None = None,
+    series_uid: str = "",
 ) -> str:
     """Draw source | result | difference and return the picture's path.
 
     Args:
         source: the image that was translated.
         result: its translation, on the same grid.
-        png: path of the picture.
+        png: path of the picture; only an earlier one of the bundle is replaced.
         window: lowest and highest value shown; by default the lung window for images in HU (any value below -200), or
             else the source's range.
         span: difference at which the colours saturate; by default 200 HU, or a seventh of any other window.
+        series_uid: the series to take from a source that is a DICOM folder with several.
 
     Raises:
+        FileExistsError: If there is another file at the picture's path.
         FileNotFoundError: If an image does not exist.
         ValueError: If the grids differ, or the picture is the source or the result.
     """
     for name, path in (("source", source), ("result", result)):
         if Path(png).exists() and Path(path).exists() and Path(png).samefile(path):
             raise ValueError(f"the picture {png!r} is the {name}, which it would replace; give it another name.")
-    (before, spacing), (after, other) = read(source), read(result)
-    if before.shape != after.shape or not np.allclose(spacing, other, rtol=1e-3):
+    if Path(png).exists() and not is_own_picture(png):
+        raise FileExistsError(f"{png!r} exists already, and is not a picture of this bundle; give it another name.")
+    (before, spacing, place), (after, other, its_place) = read(source, series_uid), read(result)
+    same = before.shape == after.shape and np.allclose(spacing, other, rtol=1e-3)
+    apart = corners_apart(before.shape, place, its_place) if same and before.ndim == 3 else 0.0
+    if not same or apart > ALIKE * min(spacing):
         raise ValueError(
             f"the source {source!r} has {before.shape} voxels of {spacing} mm, the result {result!r} {after.shape} of "
-            f"{other} mm. A result lies on its source's grid; give the pair that belongs together."
+            f"{other} mm, {apart:.3g} mm apart. A result lies on its source's grid; give the pair that belongs "
+            "together."
         )
     own = float(before.min()), float(max(before.max(), before.min() + 1))
     low, high = window or (WINDOW if own[0] < -200 else own)
@@ -125,8 +140,10 @@ def preview(
             draw.text((left + 2, top), label, fill="black")
             sheet.paste(picture, (left, top + LABEL))
         top += height
+    made_here = PngInfo()
+    made_here.add_text("Software", NAME)
     with atomic(png) as part:
-        sheet.save(part)
+        sheet.save(part, pnginfo=made_here)
     return png
 
 

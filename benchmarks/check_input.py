@@ -53,6 +53,7 @@ KINDS = {
     "noise": "is noise",
     "not finite": "no finite numbers",
     "iterative": "iterative",
+    "not axial": "in the axial plane",
     "spacing": "check the header",
     "noisy": "has noise",
     "soft": "soft already",

@@ -2,10 +2,10 @@
 
 - `tiles`: cuts an image into tiles with halos; `pyramid`: shapes and pooling factors of its scales;
 - `windows`: reads windows that may extend beyond the border; `resample`: crops, pads, pools and upsamples;
-- `affines`: voxel spacing and affines of scales; `position_noise`: white noise as a function of position.
+- `affines`: voxel spacing, affines of scales, distance of grids; `position_noise`: noise as a function of position.
 """
 
-from bundle.geometry.affines import coarser_affine, spacing_of
+from bundle.geometry.affines import ALIKE, coarser_affine, corners_apart, slice_distance, spacing_of
 from bundle.geometry.position_noise import STEP, splitmix64, white_noise
 from bundle.geometry.pyramid import coarser, finer, pyramid, shapes, support
 from bundle.geometry.resample import channels_last, crop, extend, pool, upsample
@@ -25,6 +25,7 @@ from bundle.geometry.tiles import (
 from bundle.geometry.windows import read_window, repeat_border, upsampled_window
 
 __all__ = [
+    "ALIKE",
     "STEP",
     "Tile",
     "Window",
@@ -32,6 +33,7 @@ __all__ = [
     "clip_window",
     "coarser",
     "coarser_affine",
+    "corners_apart",
     "count_tiles",
     "cover",
     "cover_strided",
@@ -46,6 +48,7 @@ __all__ = [
     "region",
     "repeat_border",
     "shapes",
+    "slice_distance",
     "spacing_of",
     "splitmix64",
     "strided_tiles",

@@ -48,18 +48,19 @@ class Sources(dict[str, Any]):
             each.close()
 
 
-def find_images(path: str | Path | Sequence[str], recursive: bool = False) -> list[str]:
+def find_images(path: str | Path | Sequence[str], recursive: bool = False, series_uid: str = "") -> list[str]:
     """Return the images at a path; archives stay unpacked in the temporary folder until the process ends.
 
     Args:
         path: see `find_sources`.
         recursive: see there.
+        series_uid: see there.
 
     Raises:
         ImageError: If the path is a file in a DICOM folder with several series; see also `find_sources`.
     """
-    sources = find_sources(path, recursive)
-    if sources["series_uid"]:
+    sources = find_sources(path, recursive, series_uid)
+    if sources["series_uid"] != series_uid:
         raise ImageError(f"dataset_dir {str(path)!r} is a file of a folder with several series; move it into its own.")
     if sources.unpacked:
         _kept.append(sources)

@@ -20,6 +20,17 @@ from bundle.runtime.origins import absolute, archive_of, in_words, origin_of
 LONGEST_NAME = 255
 
 
+class Results(dict[str, Path]):
+    """The path of the result for each image to translate, by the image's path.
+
+    ``skipped``: the paths of results that exist already, of images that are not translated again.
+    """
+
+    def __init__(self, results: Mapping[str, Path], skipped: Mapping[str, Path]) -> None:
+        super().__init__(results)
+        self.skipped = dict(skipped)
+
+
 def result_path(
     source: str | Path,
     output_dir: str | Path,
@@ -93,7 +104,7 @@ def plan_results(
     overwrite: str = "all",
     skip_existing: bool = False,
     job: Job | None = None,
-) -> dict[str, Path]:
+) -> Results:
     """Return the path of the result for each image to translate, by the image's path.
 
     Args:
@@ -135,7 +146,7 @@ def plan_results(
                 "one, or translate them into different folders."
             )
     sources = {Path(image).resolve(): image for image in images}
-    skipped = set()
+    skipped: dict[str, Path] = {}
     for image, path in results.items():
         _check_name(image, path)
         check_not_source(path, Path(sources.get(path.resolve(), image)))
@@ -143,8 +154,8 @@ def plan_results(
         made = check_replaceable(path, image, files, overwrite)
         if skip_existing and job and made and _is_of(made.told, job, content_hash(image, files)):
             print(in_words(f"skipped: {path} exists already, made from {image} by the same weights and settings"))
-            skipped.add(image)
-    return {image: results.get(image, Path(output_dir)) for image in images if image not in skipped}
+            skipped[image] = path
+    return Results({image: results.get(image, Path(output_dir)) for image in images if image not in skipped}, skipped)
 
 
 def _is_of(made: Mapping[str, Any], job: Job, source: str) -> bool:

@@ -11,12 +11,11 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
-from bundle.images.provenance import NAME
+from bundle.images.provenance import NAME, is_own_picture
 from bundle.report.charts import COLOURS, INK, PLAIN, finish
 from bundle.runtime.files import atomic
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from PIL import Image
 
 FILE = "bland_altman.png"
 #: Columns of `bundle.report.summary`, with title and unit.
@@ -75,7 +74,7 @@ def draw_agreement(folder: Path, rows: Sequence[Mapping[str, str]]) -> Path | No
     if not any(found.values()):
         return None
     path = folder / FILE
-    if path.exists() and not is_own(path):
+    if path.exists() and not is_own_picture(path):
         raise FileExistsError(f"{str(path)!r} exists already, and is not a plot of this bundle; move it away.")
     with matplotlib.rc_context(PLAIN):
         figure = Figure((10.4, 4.7), layout="constrained")
@@ -90,15 +89,6 @@ def draw_agreement(folder: Path, rows: Sequence[Mapping[str, str]]) -> Path | No
         with atomic(path) as part:
             figure.savefig(part, format="png", dpi=DPI, metadata={"Software": NAME})
     return path
-
-
-def is_own(path: Path) -> bool:
-    """Return whether a picture's metadata say that this bundle wrote it."""
-    try:
-        with Image.open(path) as picture:
-            return picture.info.get("Software") == NAME
-    except OSError:
-        return False
 
 
 def draw(axes: Axes, each: Agreement, end: str, unit: str) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bundle.images import ImageError, Volume
+from bundle.images import ImageError, Volume, is_series
 from bundle.images.provenance import NAME, read_provenance
 from bundle.report.document import write_pdf
 from bundle.report.facts import facts_of
@@ -107,13 +107,22 @@ class Report:
                 fault(f"no row of {str(result)!r}: {error}")
         return None if troubles else facts
 
+    def is_there(self, result: Path) -> bool:
+        """Return whether a result has all its reports; structured ones are made of DICOM series only."""
+        forms = [form for form in self.formats if form != "sr" or is_series(result)]
+        return all(self.path_of(result, form).exists() for form in forms)
+
+    def path_of(self, result: Path, form: str) -> Path:
+        """Return the path of a result's report in one format."""
+        place = result if self.folder is None else self.folder / named(result, self.root)
+        return place.with_name(place.name + ENDS[form])
+
     def written(self, facts: Mapping[str, Any], before: Volume | None, after: Volume, result: Path) -> Iterator[str]:
         """Write the facts in each format; yield the reason for each one that could not be written."""
         comparable = before is None or "difference" in facts["values"]
-        place = result if self.folder is None else self.folder / named(result, self.root)
         rows: list[Row] = []
         for form in self.formats:
-            path = place.with_name(place.name + ENDS[form])
+            path = self.path_of(result, form)
             if form == "sr" and (lacking := no_structured(facts, before, after)):
                 print(f"no structured report of {result}: {lacking}")
                 continue

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from bundle import __version__
+from bundle.geometry import ALIKE, corners_apart
 from bundle.images import Volume
 from bundle.images.provenance import NAME
 from bundle.report.kernels import kernel_facts
@@ -15,7 +16,6 @@ from bundle.scanner import spread_slices
 from bundle.transforms.densitometry import measured
 
 SLICES = 16  # largest number of slices whose values are compared
-ALIKE = 0.25  # of a voxel: the largest distance of two grids that count as one, as files round where they lie
 #: Keys of a result's provenance that a report shows.
 SHOWN = ("version", "source", "result", "weights", "job", "device", "seed", "settings", "tiles", "seconds")
 #: Keys of the densitometry that are left out: file names, and warnings, which are listed separately.
@@ -81,18 +81,12 @@ def check_grid(result: Volume, name: str, other: Volume) -> None:
             f"result {result.path.name!r} has {result.shape} voxels, its {name} {other.path.name!r} {other.shape}; all "
             "must lie on one grid."
         )
-    shift = 0.0 if result.is_picture else shift_mm(result, other)
+    shift = 0.0 if result.is_picture else corners_apart(result.shape, result.affine, other.affine)
     if shift > ALIKE * min(result.spacing):
         raise ValueError(
             f"result {result.path.name!r} and its {name} {other.path.name!r} lie {shift:.3g} mm apart; all must lie on "
             "one grid."
         )
-
-
-def shift_mm(image: Volume, other: Volume) -> float:
-    """Return the largest distance between corners of two images of one shape, in mm."""
-    corners = np.array([(*index, 1) for index in np.ndindex(2, 2, 2)]) * (*(size - 1 for size in image.shape), 1)
-    return float(np.linalg.norm(corners @ (image.affine - other.affine).T, axis=1).max())
 
 
 def lung_facts(lungs: Mapping[str, Any], truth: Volume | None, result: Volume) -> dict[str, Any] | None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 
-from bundle.images import find_images, stem
-from bundle.images.provenance import read_provenance
+from bundle.images import find_images, is_series, stem
+from bundle.images.dicom_stack import series_files
+from bundle.images.provenance import content_hash, read_provenance
 from bundle.runtime.job import place_of
+from bundle.runtime.origins import in_words
 
 
 @dataclass(frozen=True)
@@ -27,38 +30,51 @@ class Pair:
     truth: str | None = None
 
 
-def find_pairs(source: str | Path, result: str | Path, truth: str | Path | None = None) -> list[Pair]:
+def find_pairs(
+    source: str | Path,
+    result: str | Path,
+    truth: str | Path | None = None,
+    recursive: bool = False,
+    series_uid: str = "",
+) -> list[Pair]:
     """Return the pairs of two images or of two folders of images; print and skip results without a source.
 
-    Where there are true images, results without one are printed too.
+    A result with a provenance is that of the image with the contents which this tells; one without, that of the image
+    by whose name its own begins, or of the only one. Where there are true images, results without one are printed too.
 
     Args:
         source: an image or a folder of images.
         result: its result or a folder of results.
         truth: the true image or a folder of them, named like the sources or the results; null for none.
+        recursive: read folders to any depth.
+        series_uid: the series to take from a source that is a DICOM folder with several.
 
     Raises:
         FileNotFoundError: If one of the paths holds no image.
         ValueError: If no result matches a source, or no true image matches any of them.
     """
-    sources, results = images_at("source", source), images_at("result", result)
-    truths = images_at("truth", truth) if truth is not None else []
-    owners = {place_of(path): path for path in sources}
+    sources = images_at("source", source, recursive, series_uid)
+    results = images_at("result", result, recursive)
+    truths = images_at("truth", truth, recursive) if truth is not None else []
+    known = Sources(sources, series_uid)
     alone = len(sources) == len(results) == 1
     pairs: list[Pair] = []
     for path in results:
         told = read_provenance(path)
-        owner = sources[0] if alone else owners.get(told["source"]["place"]) if told else None
-        owner = owner or by_name(path, sources)
+        if told and told["source"]["sha256"]:
+            owner, why = known.of(told["source"]), ", by the contents that its provenance tells"
+        else:
+            owner, why = sources[0] if alone else by_name(path, sources), ""
         if owner is None:
-            print(f"passed over: {path}, the result of no image in {source}", file=sys.stderr)
+            print(in_words(f"passed over: {path}, the result of no image in {source}{why}"), file=sys.stderr)
         else:
             single = len(truths) == 1 and len(results) == 1
             pairs.append(Pair(owner, path, truths[0] if single else same_name(truths, owner, path)))
     if not pairs:
         raise ValueError(
             f"result {str(result)!r} holds no result of an image in {str(source)!r}: results are known by the "
-            "provenance beside them, or by names that begin with the source's; give the folders of both."
+            "contents of the source in the provenance beside them, or without one by names that begin with the "
+            "source's; give the folders of both."
         )
     if truths and not any(pair.truth for pair in pairs):
         raise ValueError(
@@ -73,10 +89,42 @@ def find_pairs(source: str | Path, result: str | Path, truth: str | Path | None 
     return pairs
 
 
-def images_at(key: str, path: str | Path) -> list[str]:
+class Sources:
+    """The sources, known by their places and contents.
+
+    Args:
+        paths: paths of the images.
+        series_uid: the series to take from a DICOM folder with several.
+    """
+
+    def __init__(self, paths: Sequence[str], series_uid: str = "") -> None:
+        self.paths, self.places = paths, {place_of(path): path for path in paths}
+
+        self.sha256 = cache(partial(_sha256, series_uid=series_uid))
+
+    def of(self, told: Mapping[str, str]) -> str | None:
+        """Return the image with the contents that a provenance tells, first the one at that place; None if none has.
+
+        An image at that place that cannot be read is returned as well: its report tells why.
+        """
+        there = self.places.get(told["place"])
+        if there and not self.sha256(there):
+            return there
+        return next((path for path in (there, *self.paths) if path and self.sha256(path) == told["sha256"]), None)
+
+
+def _sha256(path: str, series_uid: str) -> str:
+    """Return the SHA-256 of an image's contents; an empty string if it cannot be read."""
+    try:
+        return content_hash(path, series_files(path, series_uid) if is_series(path) else ())
+    except (OSError, ValueError):
+        return ""
+
+
+def images_at(key: str, path: str | Path, recursive: bool = False, series_uid: str = "") -> list[str]:
     """Find the images at the path that a key holds (`bundle.images.find_images`)."""
     try:
-        return find_images(path)
+        return find_images(path, recursive, series_uid)
     except FileNotFoundError as error:
         raise FileNotFoundError(str(error).replace("dataset_dir", key, 1)) from None
 

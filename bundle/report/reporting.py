@@ -10,7 +10,7 @@ from typing import Any
 from bundle.report.agreement import draw_agreement
 from bundle.report.case import Report
 from bundle.report.pairing import find_pairs
-from bundle.report.summary import Summary
+from bundle.report.summary import Summary, named
 from bundle.runtime import faults, typed_path
 
 
@@ -25,6 +25,8 @@ class Reporting:
         truth: the true images, on the same grids and with the same names; null if they are not known.
         formats: see `Report`.
         hu: whether the images are CTs in HU; null to detect it for each.
+        recursive: read folders to any depth.
+        series_uid: the series to take from a source that is a DICOM folder with several.
 
     Raises:
         ValueError: If no format is given.
@@ -36,6 +38,8 @@ class Reporting:
     truth: Any = None
     formats: Any = "html,json"
     hu: bool | None = None
+    recursive: bool = False
+    series_uid: str = ""
 
     def __post_init__(self) -> None:
         if not Report(self.formats).formats:
@@ -56,12 +60,14 @@ class Reporting:
         truth = None if self.truth is None else str(typed_path("truth", self.truth))
         summary = Summary(folder, source)
         report = Report(self.formats, self.hu, summary=summary, folder=folder, root=result)
-        before, pairs = len(faults()), find_pairs(source, result, truth)
+        before, pairs = len(faults()), find_pairs(source, result, truth, self.recursive, self.series_uid)
         for pair in pairs:
-            report(pair.source, pair.result, truth=pair.truth)
+            report(pair.source, pair.result, series_uid=self.series_uid, truth=pair.truth)
         if summary.wanted:
             print(f"table: {summary.path}")
-        if truth is not None and (plot := draw_agreement(folder, summary.rows())):
+        made = {named(pair.source, source) for pair in pairs}
+        rows = [row for row in summary.rows() if row["image"] in made]
+        if truth is not None and (plot := draw_agreement(folder, rows)):
             print(f"agreement: {plot}")
         if failed := len(faults()) - before:
             print(f"error: {failed} of {len(pairs)} reports failed, see the lines above.", file=sys.stderr, flush=True)

@@ -23,6 +23,13 @@ class Closable(Protocol):
         """Release the resource; closing again does nothing."""
 
 
+class Found(Closable, Protocol):
+    """The images of a run (`bundle.images.Sources`)."""
+
+    def __getitem__(self, key: str) -> Any:
+        """Return their paths for ``images``."""
+
+
 class Failures(Protocol):
     """A recorder of failed images, such as a table (`bundle.report.Summary`)."""
 
@@ -34,20 +41,21 @@ def run_each(
     evaluator: Evaluator,
     key: str = "image",
     together: bool | None = False,
-    found: Closable | None = None,
+    found: Found | None = None,
     summary: Failures | None = None,
 ) -> None:
     """Run an evaluator over all items of its dataset, and print the failed ones at the end, one line each.
 
     If several processes have their own images, they wait for each other at the end; the first process prints the
-    failures of all, and all exit with status 1.
+    failures of all, and all exit with status 1. Images that were found but are not in the dataset have their result
+    already: what is asked for beside it and is not there, such as a report, is made first.
 
     Args:
         evaluator: evaluator whose loader has a MONAI `Dataset` and reads one item at a time.
         key: key of the path of the image in an item.
         together: whether several processes work on the same image, waiting for each other. If so, the first failure
             ends the run.
-        found: object that holds the images, such as an unpacked archive; closed at the end, even after a failure.
+        found: the images that were found, some of them in an unpacked archive; closed at the end, even after a failure.
         summary: records each image that fails; null for none.
 
     Raises:
@@ -57,6 +65,8 @@ def run_each(
     before = len(faults())
     try:
         with all_images():
+            if found:
+                _complete(evaluator, key, found["images"], together)
             failures, count = _run(evaluator, key, together, summary)
     finally:
         if found and world() == 1:
@@ -69,6 +79,18 @@ def run_each(
     if found:
         found.close()
     _end(failures, count, missing)
+
+
+def _complete(evaluator: Evaluator, key: str, images: Sequence[str], together: bool | None) -> None:
+    """Make what is missing beside the results of images that are not in the dataset; the first process does it."""
+    dataset: Any = evaluator.data_loader.dataset  # type: ignore[union-attr]
+    own = {str(item[key]) for item in dataset.data}
+    begun = own if together else set().union(*of_all(own))
+    skipped = [image for image in images if first() and image not in begun]
+    if skipped:
+        preparing = dataset.transform.transforms[0]  # `bundle.transforms.PrepareImaged`
+        for image in skipped:
+            preparing.finishing.add_missing(image, preparing.series_uid)
 
 
 def _run(

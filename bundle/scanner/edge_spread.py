@@ -24,7 +24,8 @@ import numpy as np
 import torch
 from bundle.runtime import one_thread, side_by_side
 from bundle.scanner.clipping import FLOOR
-from bundle.scanner.flat import Slices, at_once, spread_slices
+from bundle.scanner.filters import at_once
+from bundle.scanner.flat import Slices, spread_slices
 from bundle.scanner.padding import padding
 from bundle.scanner.transfer import Transfer
 from scipy.ndimage import (

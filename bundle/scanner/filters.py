@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from functools import lru_cache
 
 import torch
@@ -52,6 +53,11 @@ def with_border(image: Tensor) -> Tensor:
     return F.pad(image.movedim(-1, 0)[:, None], (RADIUS,) * 4, mode="replicate")[:, 0].movedim(0, -1)
 
 
+def at_once(shape: Sequence[int], threads: int) -> int:
+    """Return how many slices of a CT `(x, y, z)` to process at once: as many as threads, fewer if they are large."""
+    return min(threads, max(AT_ONCE // (shape[0] * shape[1]), 1))
+
+
 def parts(shape: Sequence[int], reach: int, most: int = AT_ONCE) -> Iterator[tuple[slice, slice, slice]]:
     """Yield the parts in which to filter a CT: whole slices, or rows of one slice if it is too large for `AT_ONCE`.
 
@@ -74,7 +80,7 @@ def parts(shape: Sequence[int], reach: int, most: int = AT_ONCE) -> Iterator[tup
 def in_parts(image: Tensor, reach: int, change: Callable[[Tensor], Tensor]) -> Tensor:
     """Change a CT part by part, in memory that does not grow with it: the same shape, float32.
 
-    Parts are changed side by side in threads: `AT_ONCE` voxels in all, or two parts if they are that large.
+    Parts are changed side by side in threads, `AT_ONCE` voxels in all; where slices are large, in turn.
 
     Args:
         image: `(x, y, z)`.
@@ -89,8 +95,8 @@ def in_parts(image: Tensor, reach: int, change: Callable[[Tensor], Tensor]) -> T
         changed = change(image[read, :, slices])
         out[rows, :, slices] = changed[rows.start - read.start :][: rows.stop - rows.start]
 
-    with one_thread() as threads:
-        workers = min(threads, max(AT_ONCE // math.prod(image.shape[:2]), 2))
+    workers = at_once(image.shape, torch.get_num_threads())
+    with one_thread() if workers > 1 else nullcontext():
         for _ in side_by_side(parts(image.shape, reach, AT_ONCE // workers), lambda part: part, write, workers):
             pass
     return out

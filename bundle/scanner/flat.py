@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from bundle.runtime import one_thread, side_by_side
-from bundle.scanner.filters import AT_ONCE
+from bundle.scanner.filters import at_once
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
@@ -73,11 +73,6 @@ def searched_slices(shape: Sequence[int]) -> list[int]:
     """Return the slices of a CT `(x, y, z)` to search; fewer if slices are large."""
     x, y, depth = shape
     return spread_slices(depth, max(min(SLICES, SLICES * 512**2 // (x * y)), 1))
-
-
-def at_once(shape: Sequence[int], threads: int) -> int:
-    """Return how many slices of a CT `(x, y, z)` to process at once: as many as threads, fewer if they are large."""
-    return min(threads, max(AT_ONCE // (shape[0] * shape[1]), 1))
 
 
 def tissue_patches(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -13,7 +13,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from bundle.images import ImageError, Opened
+import numpy as np
+from bundle.geometry import slice_distance
+from bundle.images import ImageError, Opened, Volume
 from bundle.images.dicom_headers import read_header
 from bundle.runtime import warn
 from bundle.transforms.input_scores import InputScores, input_scores
@@ -35,6 +37,8 @@ LOUD = 200.0  # HU: with a larger deviation of the voxels, white noise is not a 
 
 SIDE = (0.2, 3.0)  # mm: larger pixels do not resolve the frequencies at which kernels differ
 THICK = 10.0  # mm between slices
+LONGER = 1.5  # times the other sides: a voxel with a longer side lies in slices across that side
+PLANES = ("sagittal", "coronal", "axial")  # by the axis that runs across
 NOISY = 200.0  # HU: noise in soft tissue
 SOFT = 0.5  # noise from 0.45 to 0.55 cycles/mm, relative to that from 0.25 to 0.35; B40f has 0.49
 BORDER = 30.0  # percent of the border of the slices that is tissue
@@ -211,10 +215,25 @@ def _by_header(header: dict[str, str]) -> Iterator[str]:
         )
 
 
+def _across(volume: Volume) -> int:
+    """Return the axis that runs across the slices: of DICOM the file's last, of others one with far longer voxels."""
+    if volume.image.files:
+        return int(np.argmax(np.abs(volume.image.affine[:3, 2])))
+    thickest = int(np.argmax(volume.spacing))
+    return thickest if volume.spacing[thickest] > LONGER * sorted(volume.spacing)[1] else 2
+
+
 def _by_scores(scores: InputScores, image: Opened, soft: bool) -> Iterator[str]:
     """Yield warnings from the voxels and the geometry about a less reliable result."""
-    pixel, slices = max(image.spacing[:2]), image.spacing[2] if image.shape[2] > 1 else 0.0
-    if not SIDE[0] <= min(image.spacing[:2]) <= pixel <= SIDE[1]:
+    volume = Volume(image)  # whose first two axes are the plane in which kernels are found and converted
+    pixel, slices = max(volume.spacing[:2]), slice_distance(volume.affine) if volume.shape[2] > 1 else 0.0
+    across = _across(volume)
+    if across != 2:
+        yield (
+            f"has {PLANES[across]} slices; kernels are found and converted in the axial plane, not in theirs; give the "
+            "axial series"
+        )
+    if not SIDE[0] <= min(volume.spacing[:2]) <= pixel <= SIDE[1]:
         yield (
             f"has pixels of {pixel:.3g} mm; kernels differ at those of {SIDE[0]:g} to {SIDE[1]:g} mm; check the header"
         )

@@ -11,13 +11,13 @@ Both are read from their files, so the values do not depend on whether the resul
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from bundle import __version__
+from bundle.geometry import slice_distance
 from bundle.images import Opened, Slabs, Volume, slabs
 from bundle.runtime.files import atomic
 from bundle.scanner import FLOOR
@@ -80,11 +80,15 @@ class Densitometry:
         """
         found = measured(Volume(source), Volume(result), kernel=kernel)
         found["warnings"] += warnings
-        path = Path(result)
-        with atomic(path.with_name(path.name + END)) as part:
+        with atomic(path_of(Path(result))) as part:
             part.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         print(as_text(found))
         return found
+
+
+def path_of(result: Path) -> Path:
+    """Return the path of a result's densities."""
+    return result.with_name(result.name + END)
 
 
 def measured(
@@ -111,7 +115,7 @@ def measured(
     spacing = [mm * times for mm, times in zip(result.spacing, factor, strict=True)]
     lungs = find_lung_mask(image, spacing)
     before, after = (histograms(volume, lungs.sides, factor, thickness) for volume in (source, result))
-    voxel = math.prod(result.spacing) / 1000
+    voxel = abs(float(np.linalg.det(result.affine[:3, :3]))) / 1000
     missing = no_uncertainty(kernel) if lungs.sides.any() else NO_LUNG
     interval = None
     if kernel and not missing:
@@ -130,7 +134,7 @@ def measured(
         "after": densities(after, voxel),
         "interval_95": interval,
         "no_interval": missing or None,
-        "warnings": warned(lungs, source.spacing[2], before),
+        "warnings": warned(lungs, slice_distance(source.affine), before),
     }
 
 

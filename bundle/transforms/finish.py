@@ -86,6 +86,10 @@ class FinishImaged(MapTransform):
         (saving,) = [step for step in self.postprocessing.transforms if isinstance(step, SaveImageAsSourced)]
         return saving
 
+    def add_missing(self, image: str, series_uid: str = "") -> None:
+        """Make what is asked for beside an existing result, see `SaveImageAsSourced.add_missing`."""
+        self.saving.add_missing(image, series_uid)
+
     def restored(self, made: Tensor, part: Opened, key: Hashable) -> np.ndarray:
         """Return the voxels of a part of the file.
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from bundle.images import open_image
 from bundle.runtime.errors import last_line
+from bundle.runtime.origins import origin_of
 from bundle.transforms.check_input import CheckInput
 
 
@@ -31,7 +32,8 @@ def inspect_images(images: Sequence[str], check: CheckInput, series_uid: str = "
             refused += 1
             print(f"refused: {last_line(error).removeprefix('error: ')}")
         else:
-            print(f"warned of: {path}: {'; '.join(found)}" if found else f"ok: {path}")
+            name = origin_of(path)
+            print(f"warned of: {name}: {'; '.join(found)}" if found else f"ok: {name}")
     if refused:
         print(f"error: {refused} of {len(images)} images would be refused, see the lines above.", file=sys.stderr)
         raise SystemExit(1)

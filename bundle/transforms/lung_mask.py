@@ -24,6 +24,8 @@ from skimage.segmentation import watershed
 LEFT, RIGHT = 1, 2
 AIR = -500.0  # HU: air and lung lie below
 BODY = -200.0  # HU: the body lies above, and the shell of most tables below
+PLAIN = (-985.0, -960.0)  # HU: bounds of the limit below which a component is plain air, as beside the patient, ...
+ABOVE = 15.0  # HU: ... which lies so far above the air outside the body; the worst emphysema leaves lungs above -950
 LEAST = 200.0  # ml: less air in a body is not lung
 AIRWAY = (50.0, 800.0)  # mm^2: smallest and largest airway in a slice
 MIDLINE = 25.0  # mm from the middle of the body, within which an airway may begin
@@ -57,8 +59,9 @@ def find_lung_mask(image: np.ndarray, spacing: Sequence[float]) -> LungMask:
 
     1. The body is the largest component above -200 HU. All other voxels connected to the sides of their slice are
        outside.
-    2. Lung is air inside the body, below -500 HU, without the airways (see `find_airways`), in components larger than a
-       tenth of the largest one. If its total volume is below 200 ml, it is not lung.
+    2. Lung is air inside the body, below -500 HU, without the airways (see `find_airways`) and components of plain air
+       (see `plain_air`), in components larger than a tenth of the largest one. If its total volume is below 200 ml, it
+       is not lung.
     3. The largest components on either side of the body's middle are the lungs if the smaller one has at least a fifth
        of the larger one's volume. If there is no such pair, the lungs touch: they are eroded, by 1 mm up to 20 mm,
        until there is one, which grows back by a watershed on the distance to the border. If that fails too, the plane
@@ -71,7 +74,9 @@ def find_lung_mask(image: np.ndarray, spacing: Sequence[float]) -> LungMask:
     body = inside_body(image)
     lung = body & (image < AIR)
     lung &= ~find_airways(lung, body, spacing)
-    lung = large_parts(label(lung)[0])
+    parts, _ = label(lung)
+    parts[plain_air(image, parts, body)] = 0
+    lung = large_parts(parts)
     if lung.sum() * float(np.prod(spacing)) / 1000 < LEAST:
         return LungMask(np.zeros(lung.shape, np.uint8))
     weights = body[..., lung.any((0, 1))].sum((1, 2))
@@ -91,6 +96,23 @@ def inside_body(image: np.ndarray) -> np.ndarray:
     outside[labels_at_sides(parts)] = True
     outside[0] = False
     return np.asarray(~outside[parts])
+
+
+def plain_air(image: np.ndarray, parts: np.ndarray, body: np.ndarray) -> np.ndarray:
+    """Find components that are as dark as the air outside the body: that between the patient and a dense table.
+
+    A component is plain air if its mean is at most 15 HU above the median of the air outside, and in any case below
+    -985 HU, but never above -960 HU.
+
+    Args:
+        image: `(x, y, z)` in HU.
+        parts: components, from 1 on; 0 for the rest.
+        body: the body with everything it encloses, boolean.
+    """
+    outside = image[~body & (image < AIR)]
+    limit = np.clip(np.median(outside) + ABOVE if outside.size else PLAIN[0], *PLAIN)
+    means = np.bincount(parts.ravel(), image.ravel()) / np.maximum(np.bincount(parts.ravel()), 1)
+    return np.asarray((means < limit)[parts] & (parts > 0))
 
 
 def find_airways(air: np.ndarray, body: np.ndarray, spacing: Sequence[float]) -> np.ndarray:

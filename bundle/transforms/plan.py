@@ -35,6 +35,8 @@ SLABS = 16
 #: Time for a process to end, relative to its start, measured: the libraries shut down slowly.
 END = 1 / 3
 NOT_CHECKED = "check_input looks at voxels, so what it refuses or warns of is not known yet"
+NOT_CROPPED = "all of it is an upper limit: the lungs, to which the image is cropped, are not known yet"
+NOT_REPORTED = "its report, which is written after all images, is not contained"
 
 
 @dataclass(frozen=True)
@@ -180,7 +182,8 @@ class Plan:
         """Return the plan for an image that is not refused."""
         preparing, image = self.preparing, scan.image
         (device, host), resumed = self._memory(scan), 0
-        notes: list[str] = []
+        notes = [NOT_REPORTED] if self.finishing.saving.report else []
+        notes += [NOT_CROPPED] if preparing.whole == "crop_lungs" else []
         if image is None:
             result = self._result(Path(sample_name(scan.item)))
             steps, kind = self.rehearsal.of_seed(scan.item, scan.shape, result), preparing.output_dtype

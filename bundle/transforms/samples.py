@@ -10,6 +10,7 @@ from bundle.cascade import sample_name, sides_of
 from bundle.images import check_extension, open_image, result_path, suffix
 from bundle.images.provenance import check_overwrite, check_replaceable
 from bundle.runtime import Job
+from bundle.runtime.settings import report_formats
 
 
 def seeds_to_make(
@@ -23,6 +24,7 @@ def seeds_to_make(
     overwrite: str = "own",
     skip_existing: bool = False,
     job: Job | None = None,
+    report: Any = "",
 ) -> list[int]:
     """Return the seeds of the images to generate.
 
@@ -37,6 +39,7 @@ def seeds_to_make(
         overwrite: see `bundle.images.provenance.check_replaceable`.
         skip_existing: skip images of this size that the same job made already, with a message.
         job: weights and settings; needed to skip.
+        report: formats of the reports; an image that lacks one is generated again.
 
     Raises:
         FileExistsError: If an image to skip would replace a file that is not a result of this bundle.
@@ -55,7 +58,9 @@ def seeds_to_make(
         raise ValueError(f"output_ext {output_ext!r} cannot be written; take {end!r} or another format.")
     for each, path in paths.items() if skip_existing and job else ():
         made = check_replaceable(path, sample_name(each), (), overwrite)
-        if made and _is_of(made.told, job) and tuple(open_image(path).shape) == sides:
+        forms = (form for form in report_formats(report) if form != "sr")  # which a picture does not have
+        whole = all(path.with_name(f"{path.name}.report.{form}").exists() for form in forms)
+        if made and whole and _is_of(made.told, job) and tuple(open_image(path).shape) == sides:
             print(f"skipped: {path} exists already, made by the same weights and settings")
             seeds.remove(each)
     return seeds

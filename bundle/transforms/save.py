@@ -4,31 +4,49 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Hashable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Hashable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from bundle.cascade.scratch import NOTE
 from bundle.images import Opened, Write, check_extension, create_image, held, open_image, result_path, suffix
 from bundle.images.derived import Derivation, check_description
-from bundle.images.provenance import PROVENANCE, Own, check_overwrite, check_replaceable, remove_companions
-from bundle.runtime import afterwards, file_hash, noted, typed_text
+from bundle.images.provenance import (
+    PROVENANCE,
+    Own,
+    check_overwrite,
+    check_replaceable,
+    read_provenance,
+    remove_companions,
+)
+from bundle.runtime import afterwards, fault, file_hash, noted, typed_text
+from bundle.runtime.errors import last_line
 from bundle.runtime.files import PART, remove_abandoned, sealing
 from bundle.runtime.locks import locked
 from bundle.runtime.replace import put_back
 from bundle.transforms.chosen import KERNELS
-from bundle.transforms.densitometry import Densitometry
+from bundle.transforms.densitometry import Densitometry, path_of
 from bundle.transforms.provenance import Provenance
 from monai.config import KeysCollection
 from monai.data.utils import to_affine_nd
 from monai.transforms import MapTransform, SaveImaged
 from monai.utils import get_equivalent_dtype
 from torch import Tensor
+
+
+class Reporter(Protocol):
+    """A writer of reports (`bundle.report.Report`)."""
+
+    def __call__(self, source: Path, result: Path, **facts: Any) -> object:
+        """Write the reports of a result."""
+
+    def is_there(self, result: Path) -> bool:
+        """Return whether a result has all its reports."""
 
 
 class SaveImageAsSourced(SaveImaged):
@@ -70,7 +88,7 @@ class SaveImageAsSourced(SaveImaged):
         densitometry: Densitometry | None = None,
         provenance: Provenance | None = None,
         overwrite: str = "all",
-        report: Callable[..., object] | None = None,
+        report: Reporter | None = None,
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
         check_extension(output_ext)
@@ -105,27 +123,58 @@ class SaveImageAsSourced(SaveImaged):
         Raises:
             FileExistsError: If its path is taken by a file that must not be replaced.
         """
-        named = self.output_postfix, self.output_ext, self.root
-        path = result_path(source.path, self.output_dir, *named, files=source.files)
         dtype = get_equivalent_dtype(self.output_dtype, np.ndarray)
-        lock = path.with_name(f"{PART}{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:12]}")
-        with locked(lock, wait=True, task=f"result {str(path)!r}"):
+        with self.held(source) as path:
             put_back(path)
             own = check_replaceable(path, source.path, source.files, self.overwrite)
             remove_abandoned(path.parent, lambda folder: (folder / NOTE).exists())
-            derivation = self.derivation(path, source)
-            with self.sealed(path, source, own), create_image(path, source, dtype, derivation) as write:
+            derivation, seal = self.derivation(path, source), partial(self.seal, path, source, own)
+            with sealing(seal), create_image(path, source, dtype, derivation) as write:
                 yield write
-            remove_companions(path, (PROVENANCE,) if self.provenance else ())
             print(f"written: {path}")
-            series_uid, densities = str(source.meta.get("series_uid", "")), None
-            if self.densitometry:
-                told = noted()
-                opened = open_image(source.path, series_uid)
-                densities = self.densitometry(opened, path, told["warnings"], told.get("kernel"))
-            if self.report:
-                facts = {"densities": densities, "told": noted(), "series_uid": series_uid}
-                afterwards(partial(self.report, source.path, path, **facts))
+            self.write_beside(source.path, path, noted(), str(source.meta.get("series_uid", "")))
+
+    @contextmanager
+    def held(self, source: Opened) -> Iterator[Path]:
+        """Yield the path of a result, which no other process writes meanwhile."""
+        named = self.output_postfix, self.output_ext, self.root
+        path = result_path(source.path, self.output_dir, *named, files=source.files)
+        lock = path.with_name(f"{PART}{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:12]}")
+        with locked(lock, wait=True, task=f"result {str(path)!r}"):
+            yield path
+
+    def write_beside(
+        self, source: Path, result: Path, told: Mapping[str, Any], series_uid: str = "", missing: bool = False
+    ) -> None:
+        """Measure the densities of a result and print them, and write its reports after all images.
+
+        Args:
+            source: path of the source.
+            result: path of the result.
+            told: warnings and facts about the translation, as in its provenance.
+            series_uid: series to read if the source is a folder with several series.
+            missing: write only what is not there yet.
+        """
+        densities = None
+        if self.densitometry and not (missing and path_of(result).exists()):
+            opened = open_image(source, series_uid)
+            densities = self.densitometry(opened, result, told["warnings"], told.get("kernel"))
+        if self.report and not (missing and self.report.is_there(result)):
+            afterwards(partial(self.report, source, result, densities=densities, told=told, series_uid=series_uid))
+
+    def add_missing(self, image: str | Path, series_uid: str = "") -> None:
+        """Write what is asked for beside an existing result and is not there, by its provenance; report a failure.
+
+        Args:
+            image: path of the source.
+            series_uid: series to read if it is a folder with several series.
+        """
+        try:
+            source = open_image(image, series_uid)
+            with self.held(source) as path:
+                self.write_beside(source.path, path, read_provenance(path) or noted(), series_uid, missing=True)
+        except Exception as error:  # whatever a library raises, the result is complete
+            fault(f"nothing beside the result of {str(image)!r}: {last_line(error).removeprefix('error: ')}")
 
     def derivation(self, path: Path, source: Opened) -> Derivation | None:
         """Return how a derived DICOM image was made; None for other formats."""
@@ -135,11 +184,14 @@ class SaveImageAsSourced(SaveImaged):
         kernels, told, kernel = (str(source.meta.get(key, "")) for key in KERNELS)
         return Derivation(self.series_description, weights=weights, kernels=kernels, kernels_told=told, kernel=kernel)
 
-    def sealed(self, path: Path, source: Opened, replaced: Own | None) -> AbstractContextManager[None]:
-        """Return a context that writes the provenance just before the result gets its name or replaces another one."""
-        if self.provenance is None:
-            return nullcontext()
-        return sealing(partial(self.provenance, path, source, replaced))
+    def seal(self, path: Path, source: Opened, replaced: Own | None, whole: Path) -> None:
+        """Write the provenance just before a result gets its name, and remove what is about the one that it replaces.
+
+        If the process is killed in between, nothing is taken for a measurement of the new result.
+        """
+        if self.provenance:
+            self.provenance(path, source, replaced, whole)
+        remove_companions(path, (PROVENANCE,) if self.provenance else ())
 
 
 def source_of(image: Any, voxels: np.ndarray) -> Opened:

@@ -83,12 +83,22 @@ def test_2d(tmp_path: Path) -> None:
     assert (difference[:, 0, 0] > difference[:, 0, 2]).all()  # red where the result is brighter
 
 
+def shifted(affine: np.ndarray, mm: float) -> np.ndarray:
+    """The affine of an image that lies so much further up."""
+    moved = np.array(affine, float)
+    moved[2, 3] += mm
+    return moved
+
+
 def test_mismatch_is_refused(pair: tuple[str, str], tmp_path: Path) -> None:
     source, _ = pair
     affine = ThoraxPhantom(SHAPE, SPACING).affine
     short = save(tmp_path / "short.nii", np.zeros((30, 20, 11), np.int16), affine)
     thick = save(tmp_path / "thick.nii", np.zeros(SHAPE, np.int16), affine * [1, 1, 1.2, 1])
-    for other in (short, thick):
+    moved = save(tmp_path / "moved.nii", ThoraxPhantom(SHAPE, SPACING)[...], shifted(affine, 300.0))
+    near = save(tmp_path / "near.nii", ThoraxPhantom(SHAPE, SPACING)[...], shifted(affine, 0.1))
+    preview(source, near, str(tmp_path / "near.png"))
+    for other in (short, thick, moved):
         with pytest.raises(ValueError, match="source's grid"):
             preview(source, other, str(tmp_path / "never.png"))
     with pytest.raises(FileNotFoundError, match=r"nowhere\.nii"):
@@ -110,13 +120,24 @@ def test_the_picture_replaces_neither_image(tmp_path: Path) -> None:
     preview(source, result, str(tmp_path / "preview.png"))  # an earlier preview is replaced
 
 
+def test_the_picture_replaces_no_picture_of_another(pair: tuple[str, str], tmp_path: Path) -> None:
+    thesis = tmp_path / "thesis.png"
+    Image.fromarray(np.zeros((40, 60), np.uint8)).save(thesis)
+    before = thesis.read_bytes()
+    with pytest.raises(
+        FileExistsError, match=r"thesis\.png' exists already, and is not a picture of this bundle; give"
+    ):
+        preview(*pair, str(thesis))
+    assert thesis.read_bytes() == before
+
+
 def test_a_picture_that_cannot_be_written_leaves_what_was_there(
     pair: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     preview(*pair, str(tmp_path / "preview.png"))
     before = (tmp_path / "preview.png").read_bytes()
 
-    def half(_: Image.Image, path: Path) -> None:
+    def half(_: Image.Image, path: Path, **__: object) -> None:
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 

@@ -1,10 +1,11 @@
 """Affines of coarser scales, and voxel sizes: what mutants of `benchmarks/mutants.py` had survived."""
 
+import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
 
-from bundle.geometry import coarser_affine, spacing_of
+from bundle.geometry import coarser_affine, corners_apart, spacing_of
 from tests.dicom_series import SPACING, oblique
 
 
@@ -27,3 +28,12 @@ def test_the_voxel_size_is_that_of_the_affine(batch):
         image.meta["affine"] = image.affine[None]
     assert spacing_of(image, 3) == pytest.approx(SPACING)
     assert spacing_of(torch.zeros(1, 4, 4), 2) == [1.0, 1.0]
+
+
+def test_how_far_two_grids_are_apart(spatial_dims):
+    shape, affine = (5, 4, 3)[:spatial_dims], oblique()
+    moved, turned = affine.copy(), affine @ np.diag([2, 1, 1, 1])
+    moved[:3, 3] += 3, 0, 4
+    assert corners_apart(shape, affine, affine) == 0
+    assert corners_apart(shape, affine, moved) == pytest.approx(5)
+    assert corners_apart(shape, affine, turned) == pytest.approx(4 * SPACING[0])

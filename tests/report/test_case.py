@@ -1,16 +1,20 @@
 """A report is made in each format that is asked for; what fails costs a line, and no result."""
 
 import json
+from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
 
+from bundle.images.dicom_stack import series_files
+from bundle.images.provenance import write_provenance
 from bundle.report import Report, Summary
 from bundle.report.case import ENDS, is_ct
 from bundle.report.pairing import Pair, find_pairs
 from bundle.runtime import faults
 from bundle.runtime.settings import REPORTS
+from tests.dicom_series import write_series
 from tests.report.images import SPACING, chest, volume
 
 
@@ -125,6 +129,50 @@ def test_results_are_known_by_their_names(tmp_path, capsys):
     save(truths[0], chest())
     (alone,) = find_pairs(sources[2], results[2], truths[0])
     assert alone == Pair(str(sources[2]), str(results[2]), str(truths[0]))
+
+
+def test_results_are_known_by_the_contents_of_their_source(tmp_path, capsys):
+    """Whatever its name and its place: cohorts of other patients often have the same names."""
+    for name, value in (("in/a", -850), ("in/b", -860), ("other/a", -870)):
+        save(tmp_path / f"{name}.nii", chest(value))
+    result = save(tmp_path / "out" / "a_t.nii", chest())
+    write_provenance(result, result, tmp_path / "in" / "a.nii", (), {})
+    (pair,) = find_pairs(tmp_path / "in", tmp_path / "out")
+    assert pair.source == str(tmp_path / "in" / "a.nii")
+    (tmp_path / "in" / "a.nii").rename(tmp_path / "in" / "moved.nii")
+    (pair,) = find_pairs(tmp_path / "in", tmp_path / "out")
+    assert pair.source == str(tmp_path / "in" / "moved.nii")
+    for source in (tmp_path / "other", tmp_path / "other" / "a.nii"):
+        with pytest.raises(ValueError, match="holds no result of an image in"):
+            find_pairs(source, tmp_path / "out")
+        told = f"passed over: {result}, the result of no image in {source}, by the contents that its provenance tells"
+        assert capsys.readouterr().err.strip() == told
+    save(tmp_path / "in" / "a.nii", chest(-870))
+    save(tmp_path / "in" / "moved.nii", chest(-870))
+    with pytest.raises(ValueError, match="holds no result of an image in"):
+        find_pairs(tmp_path / "in", tmp_path / "out")
+
+
+def test_results_in_deeper_folders_and_one_of_several_series(tmp_path):
+    """What a run with `recursive` or `series_uid` has made, and the results of a zip."""
+    save(tmp_path / "in" / "p" / "1" / "a.nii", chest())
+    result = save(tmp_path / "out" / "p" / "1" / "a_t.nii", chest())
+    with pytest.raises(FileNotFoundError, match="which recursive True takes"):
+        find_pairs(tmp_path / "in", tmp_path / "out")
+    (pair,) = find_pairs(tmp_path / "in", tmp_path / "out", recursive=True)
+    assert pair.result == str(result)
+
+    voxels, affine = chest()[:8, :8, :4], np.diag([*SPACING, 1.0])
+    for number in (1, 2):
+        for file in write_series(tmp_path / str(number), voxels + number, affine, f"1.2.{number}"):
+            (tmp_path / "two").mkdir(exist_ok=True)
+            Path(file).rename(tmp_path / "two" / f"{number}_{Path(file).name}")
+    result = save(tmp_path / "two_t.nii", voxels)
+    files = series_files(tmp_path / "two", "1.2.1")
+    write_provenance(result, result, tmp_path / "two", files, {})
+    assert [pair.source for pair in find_pairs(tmp_path / "two", result, series_uid="1.2.1")] == [str(tmp_path / "two")]
+    with pytest.raises(ValueError, match="holds no result"):
+        find_pairs(tmp_path / "two", result, series_uid="1.2.2")
 
 
 def test_what_does_not_belong_together_is_refused(tmp_path):

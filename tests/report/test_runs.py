@@ -105,6 +105,46 @@ def test_a_folder_has_a_table_and_images_that_fail_are_in_it(tmp_path, capsys):
     assert printed.out.index("written: ") < printed.out.index("report: ") and "DOE" not in printed.out + printed.err
 
 
+def test_what_a_result_that_is_skipped_lacks_is_made(tmp_path, capsys, monkeypatch):
+    """As it is after a kill, and when a later command asks for more."""
+    source, folder = thorax(tmp_path / "in" / "scan.nii.gz").parent, tmp_path / "out"
+    keys = {"tile_size": 64, "match_kernel": False, "skip_existing": True, "densitometry": True}
+    run(source, folder, **keys)
+    result, densities = results_in(folder)
+    before, measures = result.stat(), densities.read_text()
+    densities.unlink()
+    capsys.readouterr()
+    run(source, folder, **keys, report="json,html")
+    assert densities.read_text() == measures and result.stat() == before
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines if line[:5] in ("skipp", "writt", "repor")] == [
+        "skipped",
+        *2 * ["report"],
+    ]
+    told, rows = report(folder, result.name), table(folder)
+    assert told["warnings"] and told["densitometry"]["after"] == json.loads(measures)["after"]
+    assert rows["scan.nii.gz"]["status"] == "done"
+    monkeypatch.setattr("bundle.report.case.facts_of", None)
+    run(source, folder, **keys, report="json")
+    densities.unlink()
+    monkeypatch.setattr("bundle.transforms.densitometry.measured", None)
+    with pytest.raises(SystemExit):
+        run(source, folder, **keys)
+    assert "failed: nothing beside the result of" in capsys.readouterr().err
+
+
+def test_what_is_beside_a_result_goes_before_another_takes_its_place(tmp_path, monkeypatch):
+    """A process that is killed in between leaves no measurement of another result."""
+    source, folder = thorax(tmp_path / "scan.nii.gz"), tmp_path / "out"
+    keys = {"tile_size": 64, "match_kernel": False}
+    run(source, folder, **keys, report="json")
+    result, told = results_in(folder)
+    seen = []
+    monkeypatch.setattr("bundle.runtime.files.replace", lambda *_: seen.append(told.exists()))
+    run(source, folder, **keys, seed=1)
+    assert seen[-1] is False and result.exists()
+
+
 def test_a_format_that_is_none_ends_the_run_before_the_first_image(tmp_path):
     with pytest.raises(RuntimeError) as raised:
         run(thorax(tmp_path / "scan.nii.gz"), tmp_path / "out", report="word")
@@ -176,6 +216,17 @@ def test_results_that_exist_get_reports(tmp_path, provenance):
     row = table(tmp_path / "reports")["1.nii.gz"]
     assert float(row["mean_hu_truth"]) == pytest.approx(told["densitometry"]["truth"]["both"]["mean_hu"])
     assert not reports(tmp_path / "soft")
+
+
+def test_the_plot_shows_the_images_of_this_run_alone(tmp_path, monkeypatch):
+    """The table keeps the rows of earlier runs into the same folder."""
+    shown = []
+    monkeypatch.setattr("bundle.report.reporting.draw_agreement", lambda _, rows: shown.append([*rows]))
+    for name in ("a", "b"):
+        folder = str(thorax(tmp_path / name / f"{name}.nii.gz").parent)
+        reporting(source=folder, result=folder, truth=folder, output_dir=str(tmp_path / "reports"), report="json")
+    assert [[row["image"] for row in rows] for rows in shown] == [["a.nii.gz"], ["b.nii.gz"]]
+    assert list(table(tmp_path / "reports")) == ["a.nii.gz", "b.nii.gz"]
 
 
 def test_reporting_needs_source_and_result(tmp_path):

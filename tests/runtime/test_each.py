@@ -1,9 +1,12 @@
 """An image that fails does not end the others; what is not an image's fault ends the run."""
 
+from types import SimpleNamespace
+
 import pytest
 from ignite.engine import Events
 from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedEvaluator
+from monai.transforms import Compose
 from torch import nn
 
 from bundle.runtime import afterwards, fault
@@ -64,10 +67,28 @@ def test_all_good_images_are_done_once_and_the_only_one_s_failure_is_raised():
     assert last_line(raised.value) == "error: image 'worse.nii' cannot be read; take another."
 
 
+class Reading:
+    """A preparation that does nothing."""
+
+    series_uid = "1.2"
+
+    def __init__(self):
+        self.finishing = SimpleNamespace()
+
+    def __call__(self, item):
+        return item
+
+
 class Found:
     """What is closed at the end."""
 
     closed = 0
+
+    def __init__(self, images=()):
+        self.images = images
+
+    def __getitem__(self, _):
+        return self.images
 
     def close(self):
         self.closed += 1
@@ -82,6 +103,16 @@ def test_what_holds_the_images_is_closed_whatever_happens():
         else:
             run_each(evaluator(images, []), found=found)
         assert found.closed
+
+
+def test_what_is_missing_beside_results_that_exist_is_made_first():
+    done: list[str] = []
+    engine = evaluator(["a.nii", "c.nii"], done)
+    reading = Reading()
+    reading.finishing.add_missing = lambda image, uid: afterwards(lambda: done.append(f"report of {image}, {uid}"))
+    engine.data_loader.dataset.transform = Compose([reading])
+    run_each(engine, found=Found(["a.nii", "b.nii", "c.nii"]))
+    assert done == ["a.nii", "c.nii", "report of b.nii, 1.2"]
 
 
 def test_what_is_no_image_s_fault_ends_the_run(capsys):

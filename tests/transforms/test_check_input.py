@@ -213,7 +213,21 @@ def test_a_soft_ct_is_warned_of_if_it_is_to_be_softened():
     ]
     assert told(held(soft, phantom.affine, "soft.nii")) == []
     turned = phantom.affine[[2, 0, 1, 3]]  # the same slices, from ear to ear: their noise tells nothing
-    assert told(held(soft, turned, "turned.nii"), soft=True) == []
+    assert not any("is soft" in text for text in told(held(soft, turned, "turned.nii"), soft=True))
+
+
+def test_slices_that_are_not_axial_are_warned_of(tmp_path):
+    """Kernels are converted in the axial plane, whose pixels may then be as long as the slices are apart."""
+    phantom = ThoraxPhantom((80, 20, 60), (4.0, 16.0, 5.0), noise=30)
+    voxels, (x, y, z, one) = phantom[...], phantom.affine.T
+    coronal = held(voxels.swapaxes(1, 2), np.transpose([x, z, y, one]), "coronal.nii")
+    for image in (coronal, held(voxels, phantom.affine, "turned.nii")):
+        assert {"has coronal slices", "has pixels of 16 mm"} <= {text.split(";")[0] for text in told(image)}
+    even = ThoraxPhantom((60, 40, 30), (6.0, 6.0, 6.0))
+    turned = np.transpose([even.affine.T[n] for n in (1, 2, 0, 3)])
+    as_files = write_series(tmp_path / "series", even[...].transpose(1, 2, 0), turned)
+    assert as_files and any(text.startswith("has sagittal slices") for text in told(open_image(tmp_path / "series")))
+    assert not any("slices;" in text for text in told(held(even[...].transpose(1, 2, 0), turned, "turned.nii")))
 
 
 def series(folder, volume, **fields):

@@ -68,6 +68,16 @@ def test_a_chest_that_one_can_count():
     assert found["no_interval"] == "no kernel was converted, or it is not told how the result was made"
 
 
+def test_a_tilted_gantry_changes_no_volume():
+    """The slices are moved against each other, which makes the third axis longer, but no voxel larger."""
+    upright, tilted = (np.diag([*SPACING, 1.0]) for _ in range(2))
+    tilted[1, 2] = 1.4
+    found = [Volume(held(chest(), affine, "scan.nii")) for affine in (upright, tilted)]
+    upright, tilted = (measured(each, each) for each in found)
+    assert tilted["after"]["both"]["volume_ml"] == pytest.approx(upright["after"]["both"]["volume_ml"])
+    assert tilted["warnings"] == upright["warnings"] == []  # they are as far apart as before
+
+
 def test_percentile_and_areas_are_at_their_limits():
     """At -950 HU nothing is below -950 HU; 15 % of the voxels are reached at the value that completes them."""
     lungs, source = chest(), chest()
@@ -124,6 +134,24 @@ def test_the_mask_hardly_depends_on_noise():
         image = volume(ThoraxPhantom((300, 260, 40), seed=2, noise=noise)[...][::-1, ::-1], (1.3, 1.3, 7.5))
         masks.append(find_lung_mask(densitometry.pooled(image, 8)[0], (2.6, 2.6, 7.5)).sides)
     assert (masks[0] != masks[1]).sum() < 0.01 * (masks[0] > 0).sum()
+
+
+def test_air_between_patient_and_table_is_no_lung():
+    """A table that is as dense as the body and touches it encloses air, which noise and kernels do not hide."""
+    alone, table = chest().astype(np.float32), chest().astype(np.float32)
+    table[10:70, 2:4] = table[10:13, 2:10] = table[67:70, 2:10] = -100
+    for air in (-1000, -975, -1024):
+        images = [np.where(image == -1000, np.float32(air), image) for image in (alone, table)]
+        noise = np.random.default_rng(0).normal(0, 20, SHAPE).astype(np.float32)
+        masks = [find_lung_mask(image + noise, SPACING).sides for image in images]
+        assert masks[0].any() and (masks[0] == masks[1]).all()
+
+
+def test_lungs_with_emphysema_are_lungs():
+    """More than half of the right lung is destroyed, and as dark as the air around the patient."""
+    image = chest(value=-900).astype(np.float32)
+    image[46:57, :, 2:22][image[46:57, :, 2:22] == -900] = -1000
+    assert (find_lung_mask(image, SPACING).sides[46:66, 15:45, 2:22] == RIGHT).all()
 
 
 def test_lungs_that_touch_are_divided_where_they_do():

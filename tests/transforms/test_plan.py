@@ -93,6 +93,16 @@ def scan(tmp_path):
     return path
 
 
+def test_what_the_plan_does_not_know_is_noted(tmp_path, scan):
+    """The box around the lungs, and how long a report takes."""
+    notes = {}
+    for name, keys in {"": {}, "crop": {"crop_lungs": True}, "report": {"report": "json"}}.items():
+        told, ok = planned(scan, tmp_path / "out", check_input="off", match_kernel=False, tile_size=24, **keys)
+        assert ok
+        (notes[name],) = (image["notes"] for image in told["images"])
+    assert notes == {"": [], "crop": [plan.NOT_CROPPED], "report": [plan.NOT_REPORTED]}
+
+
 @pytest.mark.parametrize(
     ("streaming", "keep"),
     [

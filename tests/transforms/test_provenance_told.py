@@ -107,6 +107,8 @@ def test_generated_images_that_are_there_are_skipped(tmp_path, capsys):
     assert made(1) == [("written", "sample_0005.png")]
     assert made(2) == [("skipped", "sample_0005.png"), ("written", "sample_0006.png")]
     assert made(2) == [("skipped", "sample_0005.png"), ("skipped", "sample_0006.png")]
+    assert made(1, report="json") == [("written", "sample_0005.png")]
+    assert made(1, report="json") == [("skipped", "sample_0005.png")]
     assert made(1, skip_existing=False) == made(1, image_size=64) == [("written", "sample_0005.png")]
 
 

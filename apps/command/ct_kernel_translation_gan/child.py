@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 #: Prefix of the lines in which the command prints its results.
-WRITTEN = "written: "
+WRITTEN, SKIPPED = "written: ", "skipped: "
+#: What follows the path of a result that existed.
+EXISTS = " exists already, made from "
 
 
 def by_child(source: str | Path, result: str | Path, overlays: Sequence[str], keys: Mapping[str, Any]) -> list[Path]:
@@ -38,5 +40,5 @@ def by_child(source: str | Path, result: str | Path, overlays: Sequence[str], ke
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"the command ended with status {done.returncode}"]
         raise ValueError(lines[-1].removeprefix("error: "))
-    told = (line for line in done.stdout.splitlines() if line.startswith(WRITTEN))
-    return sorted(Path(line.removeprefix(WRITTEN)) for line in told)
+    told = (line for line in done.stdout.splitlines() if line.startswith((WRITTEN, SKIPPED)))
+    return sorted(Path(line.partition(": ")[2].partition(EXISTS)[0]) for line in told)

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from ct_kernel_translation_gan import help as helping
 from ct_kernel_translation_gan.root import put_first, version
-from ct_kernel_translation_gan.verbs import DEFAULT, EXPERIMENTS, OTHERS, VERBS, fits
+from ct_kernel_translation_gan.verbs import DEFAULT, EXPERIMENTS, OTHERS, OWN_OPTIONS, VERBS, fits
 from ct_kernel_translation_gan.words import UsageError, config_files, flags, split
 
 WRONG = 2
@@ -128,8 +128,8 @@ def _near(word: str) -> str:
 def _other(name: str, given: Sequence[str], options: dict[str, str]) -> None:
     """Run a verb that needs no config."""
     names = OTHERS[name][1]
-    if options:
-        raise UsageError(f"{name} knows no option --{next(iter(options))}.")
+    if unknown := [option for option in options if option not in OWN_OPTIONS.get(name, ())]:
+        raise UsageError(f"{name} knows no option --{unknown[0]}.")
     if not fits(names, len(given)):
         raise UsageError(_count(name, names, given))
     todo: dict[str, Callable[..., str]] = {
@@ -140,7 +140,7 @@ def _other(name: str, given: Sequence[str], options: dict[str, str]) -> None:
         "view": draw,
     }
     try:
-        print(todo[name](*given))
+        print(todo[name](*given, **options))
     except (OSError, ValueError) as error:
         raise UsageError(str(error)) from None
 
@@ -179,14 +179,15 @@ def judge(before: str, after: str, folder: str, phantom: str = "catphan504") -> 
     return done.stdout.rstrip()
 
 
-def draw(source: str, result: str, picture: str) -> str:
+def draw(source: str, result: str, picture: str, series_uid: str = "") -> str:
     """Draw source, result and difference side by side and return the picture's path.
 
     Args:
         source: the image that was translated.
         result: its translation.
         picture: path of a PNG.
+        series_uid: the series to take from a source that is a DICOM folder with several.
     """
     from apps.preview import preview
 
-    return preview(source, result, picture)
+    return preview(source, result, picture, series_uid=series_uid)

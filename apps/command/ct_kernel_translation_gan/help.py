@@ -6,7 +6,7 @@ from collections.abc import Collection
 from textwrap import fill
 
 from ct_kernel_translation_gan.root import put_first, version
-from ct_kernel_translation_gan.verbs import EXPERIMENTS, OPTIONS, OTHERS, VERBS
+from ct_kernel_translation_gan.verbs import EXPERIMENTS, OPTIONS, OTHERS, OWN_OPTIONS, VERBS
 
 COMMAND = "ct-kernel-translation"
 EXIT = """Exit status:
@@ -59,7 +59,8 @@ def of_verb(name: str) -> str:
     """Return the help of a verb."""
     if name in OTHERS:
         summary, names = OTHERS[name]
-        return f"{COMMAND} {' '.join((name, *names))}\n\n{summary}"
+        taken = (f"[--{option} {option.upper()}]" for option in OWN_OPTIONS.get(name, ()))
+        return f"{COMMAND} {' '.join((name, *names, *taken))}\n\n{summary}"
     verb = VERBS[name]
     usage = f"{COMMAND} {' '.join((name, *verb.names))} [--KEY VALUE ...]"
     keys = options(verb.without) if verb.configs[0] == "inference" else ""

@@ -20,6 +20,8 @@ from ct_kernel_translation_gan.words import config_files
 
 #: Further keys for the translation of an image in memory, whose files are temporary.
 IN_MEMORY = {"provenance": False, "overwrite": "all", "output_postfix": "translated", "output_ext": ""}
+#: Keys that the arguments set.
+SET = {"dataset_dir": "image", "output_dir": "result"}
 #: Keys that write files next to results.
 BESIDE = ("densitometry", "report")
 
@@ -38,7 +40,8 @@ def translate(
         keys: keys of configs/inference.json, such as ``target_kernel="B30f"``.
 
     Returns:
-        For a path, the paths of the results; otherwise an image of the same kind as the input.
+        For a path, the paths of the results, with ``skip_existing`` also of those that existed; otherwise an image of
+        the same kind as the input.
 
     Raises:
         TypeError: If the image is of an unknown kind.
@@ -62,10 +65,14 @@ class Translator:
         keys: keys of configs/inference.json.
 
     Raises:
-        ValueError: If the experiment or a key is unknown.
+        ValueError: If the experiment or a key is unknown, or one that the arguments set.
     """
 
     def __init__(self, experiment: str = "", **keys: Any) -> None:
+        if given := next((key for key in SET if key in keys), ""):
+            raise ValueError(
+                f"{given} {keys[given]!r} has no effect; give it as the argument {SET[given]} of translate."
+            )
         root = bundle_root()
         self.configs, self.keys = config_files(root, VERBS["translate"].configs, experiment), keys
         self._evaluator: Any = None
@@ -118,7 +125,7 @@ class Translator:
         with _apart():
             planned = parser.get_parsed_content("results")
             parser.get_parsed_content("inference")
-        return sorted(planned.values())
+        return sorted([*planned.values(), *planned.skipped.values()])
 
     def _translate_in_memory(self, path: Path, results: Path) -> None:
         if not is_ours_or_free():

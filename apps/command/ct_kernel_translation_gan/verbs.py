@@ -81,7 +81,8 @@ VERBS = {
         ("report",),
         "reporting",
         "SOURCE and RESULT are an image each, or folders of them. --report html,json says which formats (json, html,\n"
-        "pdf, sr). TRUTH is what the results should be, of the same names: with it Bland-Altman plots are drawn.",
+        "pdf, sr). --recursive reads folders of any depth, --series_uid UID takes one of several series in the folder\n"
+        "SOURCE. TRUTH is what the results should be, of the same names: with it Bland-Altman plots are drawn.",
     ),
     "calibrate": Verb(
         "measure how one kernel becomes another, on a pair of one patient or phantom",
@@ -112,6 +113,9 @@ OTHERS = {
     "kernels": ("list the catalogue of kernels that source_kernel and target_kernel know by name", ()),
     "experiments": ("list what --experiment knows", ()),
 }
+
+#: Options of verbs without a config.
+OWN_OPTIONS = {"view": ("series_uid",)}
 
 #: Keys that users commonly set by ``--KEY VALUE``, and their meanings. All other keys of the configs can be set, too.
 OPTIONS = {

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+from bundle.geometry import corners_apart
 from bundle.images import Volume, create, slabs, stem
 
 
@@ -61,9 +62,7 @@ class RealCase:
             ValueError: If the images do not lie on one grid.
         """
         a, b = Volume(self.source), Volume(self.target)
-        if a.shape != b.shape or not np.allclose(
-            a.affine @ (*a.shape, 1), b.affine @ (*a.shape, 1), atol=min(a.spacing)
-        ):
+        if a.shape != b.shape or corners_apart(a.shape, a.affine, b.affine) >= min(a.spacing):
             raise ValueError(
                 f"source {self.source!r}, {a.shape} voxels of {_mm(a)} mm, and target {self.target!r}, {b.shape} of "
                 f"{_mm(b)} mm, do not lie on one grid; take two reconstructions of one acquisition, or resample one."

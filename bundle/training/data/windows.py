@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from bundle.geometry import read_window, spacing_of
+from bundle.geometry import corners_apart, read_window, spacing_of
 from bundle.training.data.packed_image import PackedImage
 from torch import Tensor
 from torch.nn import functional as F
@@ -34,16 +34,13 @@ def shape_of_all(images: Mapping[Hashable, Any]) -> tuple[int, ...]:
 
 
 def _in_one_place(first: Any, other: Any) -> bool:
-    """Return whether the corners of two images of one shape agree within a voxel; true if one has no affine."""
+    """Return whether the corners of two images of one shape are less than a voxel apart; true if one has no affine."""
     affines = [getattr(image, "affine", None) for image in (first, other)]
     if any(affine is None for affine in affines):
         return True
     shape = tuple(first.shape)[1:]
-    nearest = min(spacing_of(first, len(shape)))
     a, b = (np.asarray(affine, float) for affine in affines)
-    rest = [0] * (len(a) - 1 - len(shape))
-    corners = [np.array([*place, *rest, 1]) for place in ((0,) * len(shape), shape)]
-    return a.shape == b.shape and all(np.allclose(a @ corner, b @ corner, atol=nearest) for corner in corners)
+    return a.shape == b.shape and corners_apart(shape, a, b) < min(spacing_of(first, len(shape)))
 
 
 def _grid(key: Hashable, image: Any) -> str:

@@ -8,12 +8,15 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import gettempdir
+from zipfile import ZipFile
 
 import nibabel
 import numpy as np
 import pytest
 
 from bundle.examples.phantom import ThoraxPhantom
+from bundle.images.archives import Unpacked
 from ct_kernel_translation_gan.command import main
 from ct_kernel_translation_gan.verbs import OTHERS, VERBS
 from tests.processes import ran
@@ -134,6 +137,24 @@ def test_check(source: Path, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["images"]
 
 
+def test_check_unpacks_a_zip_elsewhere_and_names_it(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not in the bundle's own folder, which may be one that nobody may write to."""
+    with ZipFile(tmp_path / "scans.zip", "w") as archive:
+        archive.write(source, "a/scan.nii.gz")
+    unpacked: list[Path] = []
+
+    def unpack(path: Path, folder: Path) -> Unpacked:
+        unpacked.append(folder)
+        return Unpacked(path, folder)
+
+    monkeypatch.setattr("bundle.images.finding.Unpacked", unpack)
+    assert main(["check", str(tmp_path / "scans.zip")]) == 0
+    assert unpacked == [Path(gettempdir())]
+    assert str(tmp_path / "scans.zip" / "a" / "scan.nii.gz") in capsys.readouterr().out
+
+
 def test_plan(source: Path, tmp_path: Path) -> None:
     """Refused in the words of the run; the plan's file lies where it is asked for, and nothing else is written."""
     (tmp_path / "cut.nii").write_bytes(source.read_bytes()[:900])
@@ -170,7 +191,7 @@ def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_view(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     picture = tmp_path / "new" / "picture.png"
-    assert main(["view", str(source), str(source), str(picture)]) == 0
+    assert main(["view", str(source), str(source), str(picture), "--series_uid", "1.2"]) == 0
     assert picture.exists() and capsys.readouterr().out.strip() == str(picture)
 
 

@@ -19,6 +19,7 @@ from monai.data import MetaTensor
 from bundle.examples.phantom import ThoraxPhantom
 from bundle.images import open_image
 from ct_kernel_translation_gan import Translator, translate
+from ct_kernel_translation_gan.child import by_child
 from ct_kernel_translation_gan.kinds import as_file
 
 KEYS: dict[str, Any] = {"tile_size": 32, "check_input": "off"}
@@ -128,6 +129,11 @@ def test_a_zip_with_reports(voxels: np.ndarray, affine: np.ndarray, expected: np
     assert np.array_equal(np.asarray(nibabel.Nifti1Image.from_filename(path).dataobj), expected)
     names = {"scan_translated.nii" + end for end in ("", ".provenance.json", ".report.json")}
     assert {entry.name for entry in (tmp_path / "out").iterdir()} == {*names, "summary.csv"}
+    before = path.stat().st_mtime_ns
+    again = {**KEYS, "skip_existing": True}
+    assert translate(tmp_path / "scans.zip", tmp_path / "out", **again) == [path]
+    assert path.stat().st_mtime_ns == before
+    assert by_child(tmp_path / "scans.zip", tmp_path / "out", [], again) == [path]
 
 
 def test_picture() -> None:
@@ -151,6 +157,8 @@ def test_picture() -> None:
         ("gone.nii", {"result": "out"}, FileNotFoundError, "'gone.nii' does not exist"),
         ("gone.nii", {"result": "out", "tile_sise": 3}, ValueError, "did you mean --tile_size"),
         ("gone.nii", {"result": "out", "tile_size": "abc"}, ValueError, "tile_size 'abc'"),
+        ("gone.nii", {"result": "out", "output_dir": "x"}, ValueError, "output_dir 'x' has no effect; give it as the"),
+        (np.zeros((4, 4, 4)), {"dataset_dir": "x"}, ValueError, "as the argument image of translate"),
         ("gone.nii", {"result": "out", "experiment": "x"}, ValueError, "experiment 'x' is not known"),
         (np.zeros((8, 8, 8), np.int16), {"affine": np.eye(4)}, ValueError, "has the value 0 in all its voxels"),
     ],
