@@ -173,16 +173,19 @@ def quotient(target: TransferFunction, source: TransferFunction, most: float = 1
 
 
 def softening(gain: TransferFunction, target: TransferFunction) -> Transfer:
-    """Return a gain limited to 1, so that noise is not amplified, except where the target kernel itself enhances.
+    """Return a gain limited to 1, so that noise is not amplified, except where a target with a name enhances.
 
-    Siemens' B10f and B30f enhance structures of a centimetre by 7 %, measured on two scanners.
+    Siemens' B10f and B30f enhance structures of a centimetre by 7 %, measured on two scanners. A pair of scans shows
+    that, and kernels of pairs have names. A single scan, such as a reference, does not: what its skin passes above 1 is
+    the skin's own.
 
     Args:
         gain: the gain that turns a kernel into the target.
-        target: the target kernel.
+        target: the target kernel; without a name, it was found in a scan.
     """
     knots, gains, aims = np.asarray(KNOTS), *(np.asarray(sampled(each, KNOTS)) for each in (gain, target))
-    limited = np.where((knots < ENHANCED) & (aims > 1), gains, np.minimum(gains, 1))
+    enhances = (knots < ENHANCED) & (aims > 1) & bool(getattr(target, "name", ""))
+    limited = np.where(enhances, gains, np.minimum(gains, 1))
     return Transfer(KNOTS, tuple(limited.tolist()), source=getattr(gain, "source", ""))
 
 

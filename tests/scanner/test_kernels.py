@@ -49,11 +49,17 @@ def test_a_quotient_is_bounded():
 
 
 def test_only_what_the_target_enhances_is_enhanced_and_no_noise():
-    """The target enhances large structures and, by mistake, fine ones; the quotient is above 1 in between, too."""
+    """The target enhances large structures and, by mistake, fine ones; the quotient is above 1 in between, too.
+
+    What was found in a scan, and so has no name, enhances nothing.
+    """
     knots = (0.0, 0.08, 0.16, 0.3, 0.4, 1.0)
-    target = Transfer(knots, (1.0, 1.07, 0.98, 1.05, 0.5, 0.1))
-    gain = softening(quotient(target, Transfer(knots, (1.0, 0.98, 0.9, 0.8, 0.6, 0.5)), 3.0), target)
-    assert sampled(gain, knots) == pytest.approx((1.0, 1.07 / 0.98, 1.0, 1.0, 0.5 / 0.6, 0.2), abs=0.02)
+    target = Transfer(knots, (1.0, 1.07, 0.98, 1.05, 0.5, 0.1), name="B30f")
+    gain = quotient(target, Transfer(knots, (1.0, 0.98, 0.9, 0.8, 0.6, 0.5)), 3.0)
+    wanted = (1.0, 1.07 / 0.98, 1.0, 1.0, 0.5 / 0.6, 0.2)
+    assert sampled(softening(gain, target), knots) == pytest.approx(wanted, abs=0.02)
+    found = softening(gain, replace(target, name=""))
+    assert sampled(found, knots) == pytest.approx((1.0, 1.0, *wanted[2:]), abs=0.02)
 
 
 @pytest.mark.parametrize(
