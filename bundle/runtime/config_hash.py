@@ -14,7 +14,9 @@ from bundle.runtime.resolver import calling_config
 HARMLESS = {
     # where images and results are, and which files are written
     *("bundle_root", "dataset_dir", "source_path", "recursive", "output_dir", "result_path", "output_postfix"),
-    *("output_ext", "overwrite", "skip_existing", "provenance", "report", "summary", "plan_file", "num_samples"),
+    *("output_ext", "overwrite", "skip_existing", "provenance", "summary", "plan_file", "num_samples"),
+    # what is written beside a result, also of one that exists
+    *("densitometry", "report"),
     # which images are refused
     *("isolated", "check_input", "check"),
     # how they are computed: with other tiles, results differ by rounding; images are translated without noise, and a
