@@ -119,7 +119,7 @@ $(NIIVUE): apps/viewer/package.json apps/viewer/package-lock.json
 
 # $(call translate,image,folder): translate the image into the folder and draw source | result | difference.
 define translate
-	@rm -rf "$(2)/result"
+	@rm -rf "$(2)/result" "$(2)/preview.png"
 	$(PY) -m monai.bundle run inference --config_file $(call config,inference) --dataset_dir "$(1)" --output_dir "$(2)/result" $(ARGS)
 	@result=$$(find "$(2)/result" -type f ! -name '*.json' ! -name '*.log' | head -n 1); \
 	test -n "$$result" || { echo "error: inference wrote nothing to $(2)/result"; exit 1; }; \

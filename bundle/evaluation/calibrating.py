@@ -13,7 +13,7 @@ import torch
 from bundle.evaluation.cases import check_one_acquisition
 from bundle.evaluation.methods import OnGrid
 from bundle.evaluation.metrics import flat_places, noise_spectrum, whole_and_body
-from bundle.images import Slabs, Volume
+from bundle.images import ImageError, Slabs, Volume
 from bundle.images.provenance import Own, check_overwrite, check_replaceable, is_told, told_of, write_provenance
 from bundle.runtime import typed_path, typed_text
 from bundle.runtime.files import atomic, sealing
@@ -29,6 +29,7 @@ from torch import Tensor
 
 SLICES = 48  # largest number of slices of a pair to fit
 KERNELS, FIGURE = "kernels.json", "calibration.png"
+ENDS = "source", "target"
 LEAST, MOST = 0.1, 2.0  # range that the sharp kernel's gain is clipped to
 LEAST_RATIO = 0.02
 LEVELS = 50.0  # HU: the largest difference of two kernels of a scanner, whose clipped air differs by up to 30
@@ -62,6 +63,14 @@ class Slices:
         return (left if self.half == 0 else ~left)[:, None].expand(self.source.shape[:2])
 
 
+def _opened(key: str, path: str | Path | None, series_uid: str) -> Volume:
+    """Open one of the scans; the error of a folder with several series names the key that chooses one."""
+    try:
+        return Volume(str(typed_path(key, path)), series_uid)
+    except ImageError as error:
+        raise ImageError(str(error).replace("series_uid", f"calibration#{key}_series_uid")) from None
+
+
 @dataclass(frozen=True)
 class Calibrating:
     """Fit a conversion to a pair, cross-validate it on two halves, and write ``kernels.json`` and ``calibration.png``.
@@ -73,6 +82,8 @@ class Calibrating:
         source_name: name of the sharp kernel; null for that in the DICOM header, or "sharp" if it has none.
         target_name: name of the soft kernel; null for that in the DICOM header, or "soft" if it has none.
         manufacturer: manufacturer of the scanner; null for that in the DICOM header.
+        source_series_uid: the series to read from a source that is a DICOM folder with several.
+        target_series_uid: the same for the target.
         overwrite: "own" to replace only what an earlier calibration on the same pair has written, "all" to replace any
             files of these names.
     """
@@ -83,6 +94,8 @@ class Calibrating:
     source_name: str | None = None
     target_name: str | None = None
     manufacturer: str | None = None
+    source_series_uid: str = ""
+    target_series_uid: str = ""
     overwrite: str = "own"
 
     def run(self) -> Kernels:
@@ -99,9 +112,7 @@ class Calibrating:
             raise ValueError(
                 "calibrating needs --source SHARP and --target SOFT, two reconstructions of one acquisition."
             )
-        source, target = (
-            Volume(str(typed_path(key, path))) for key, path in (("source", self.source), ("target", self.target))
-        )
+        source, target = (_opened(key, getattr(self, key), getattr(self, f"{key}_series_uid")) for key in ENDS)
         if source.shape != target.shape or not np.allclose(source.affine, target.affine, atol=1e-2):
             raise ValueError(
                 f"source {str(self.source)!r} {source.shape} and target {str(self.target)!r} {target.shape} are not of "

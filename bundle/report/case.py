@@ -108,9 +108,16 @@ class Report:
         return None if troubles else facts
 
     def is_there(self, result: Path) -> bool:
-        """Return whether a result has all its reports; structured ones are made of DICOM series only."""
-        forms = [form for form in self.formats if form != "sr" or is_series(result)]
+        """Return whether a result has all its reports; structured ones are made of DICOM series with lungs only."""
+        forms = [form for form in self.formats if form != "sr" or (is_series(result) and self._may_show_lungs(result))]
         return all(self.path_of(result, form).exists() for form in forms)
+
+    def _may_show_lungs(self, result: Path) -> bool:
+        """Return False if the JSON report says that no lungs were measured."""
+        try:
+            return json.loads(self.path_of(result, "json").read_text(encoding="utf-8"))["densitometry"] is not None
+        except (OSError, ValueError, KeyError, TypeError):
+            return True
 
     def path_of(self, result: Path, form: str) -> Path:
         """Return the path of a result's report in one format."""

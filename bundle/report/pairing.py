@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 
-from bundle.images import find_images, is_series, stem
+from bundle.images import ImageError, find_images, is_series, stem
 from bundle.images.dicom_stack import series_files
 from bundle.images.provenance import content_hash, read_provenance
 from bundle.runtime.job import place_of
@@ -125,8 +125,8 @@ def images_at(key: str, path: str | Path, recursive: bool = False, series_uid: s
     """Find the images at the path that a key holds (`bundle.images.find_images`)."""
     try:
         return find_images(path, recursive, series_uid)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(str(error).replace("dataset_dir", key, 1)) from None
+    except (FileNotFoundError, ImageError) as error:
+        raise type(error)(str(error).replace("dataset_dir", key, 1)) from None
 
 
 def label(path: str | Path) -> str:

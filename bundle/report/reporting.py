@@ -10,7 +10,7 @@ from typing import Any
 from bundle.report.agreement import draw_agreement
 from bundle.report.case import Report
 from bundle.report.pairing import find_pairs
-from bundle.report.summary import Summary, named
+from bundle.report.summary import Summary, named, safe
 from bundle.runtime import faults, typed_path
 
 
@@ -65,7 +65,7 @@ class Reporting:
             report(pair.source, pair.result, series_uid=self.series_uid, truth=pair.truth)
         if summary.wanted:
             print(f"table: {summary.path}")
-        made = {named(pair.source, source) for pair in pairs}
+        made = {safe(named(pair.source, source)) for pair in pairs}
         rows = [row for row in summary.rows() if row["image"] in made]
         if truth is not None and (plot := draw_agreement(folder, rows)):
             print(f"agreement: {plot}")

@@ -21,7 +21,7 @@ from typing import Any
 
 from bundle import __version__
 from bundle.images import Volume
-from bundle.images.derived.image import MANUFACTURER, MODEL, ascii_text, series_number, uid_of
+from bundle.images.derived.image import MANUFACTURER, MODEL, series_number, uid_of
 from bundle.images.dicom_headers import read_header
 from bundle.report.wording import CODES
 from bundle.runtime.settings import check_highdicom
@@ -80,7 +80,7 @@ def write_structured(path: Path, facts: Mapping[str, Any], source: Volume, resul
             is_verified=False,
         )
     described = f"Lung densitometry: {first.get('SeriesDescription') or 'of a result'}"
-    report.SeriesDescription = ascii_text(described)[:64].rstrip()
+    report.SeriesDescription = described[:64].rstrip()
     report.ManufacturerModelName, report.SoftwareVersions = MODEL, __version__
     report.CodingSchemeIdentificationSequence = [scheme()]
     report.save_as(path, enforce_file_format=True)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
+from typing import Any
 
 from bundle.runtime.resolver import calling_config
 
@@ -22,8 +24,8 @@ HARMLESS = {
     # how they are computed: with other tiles, results differ by rounding; images are translated without noise, and a
     # generated one is named by its own seed
     *("device", "streaming", "tile_size", "memory_budget", "seed", "rank", "world_size", "backend"),
-    # what `bundle.runtime.Job` hashes itself, or as resolved
-    *("weights", "amp", "job"),
+    # what `bundle.runtime.Job` hashes itself, or as resolved; of files, their contents (`KernelChoice.settings`)
+    *("weights", "amp", "job", "source_kernel", "target_kernel", "kernel_choice"),
     # the steps of a run
     *("_meta_", "imports", "found", "results", "planned", "data", "dataset", "dataloader", "checking", "initialize"),
     *("inference", "finalize", "run", "plan", "planning", "inspection", "inspecting", "generating"),
@@ -32,5 +34,22 @@ HARMLESS = {
 
 def config_hash() -> str:
     """Return a hash of the calling config as written, without the keys in `HARMLESS`."""
-    config = {key: value for key, value in (calling_config() or {}).items() if key not in HARMLESS}
-    return hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps(_counted(calling_config() or {}), sort_keys=True, default=str).encode()
+    ).hexdigest()
+
+
+def _counted(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that count, also of those that programs display; 1 and 1.0 are alike."""
+    counted = {key: _number(value) for key, value in config.items() if key not in HARMLESS}
+    if isinstance(shown := config.get("displayable_configs"), Mapping):
+        counted["displayable_configs"] = _counted(shown)
+    return counted
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _number(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_number(each) for each in value]
+    return float(value) if type(value) is int else value

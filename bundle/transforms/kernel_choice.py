@@ -70,6 +70,7 @@ class KernelChoice:
                 f"kernel_choice#catalogue {self.catalogue!r} is not a file; make one by the run id calibrating, or "
                 "take null."
             )
+        self.own  # noqa: B018  a file that cannot be read is refused before any image is
         for given in () if self._direct() else self.given.values():
             if given.file:
                 given.kernel  # noqa: B018  a file that lacks it is refused before any image is read
@@ -91,10 +92,9 @@ class KernelChoice:
         return catalogue().extended(self.own)
 
     def settings(self) -> list[Any]:
-        """Return the settings that the result depends on: the values of the keys, and hashes of their files."""
-        values = [self.source_kernel, self.target_kernel]
-        content = [content_of(value) for value in values]
-        return [*values, *content, self.allow_sharper, content_of(self.catalogue)]
+        """Return the settings that the result depends on: the values of the keys, or the hashes of their files."""
+        kernels = [content_of(value) or value for value in (self.source_kernel, self.target_kernel)]
+        return [*kernels, self.allow_sharper, content_of(self.catalogue)]
 
     def __call__(self, image: Slices, spacing: Sequence[float], meta: Mapping[Any, Any] | None = None) -> Chosen:
         """Return the kernel of a CT to be undone, a conversion, or neither, with its description.
@@ -135,13 +135,13 @@ class KernelChoice:
             return Chosen(conversion, first, second, about, second, fit_uncertainty(calibrated.filter))
         before = len(noted()["warnings"])
         source = self._source(image, spacing, meta)
-        kept = [f"warning: {text}".rstrip(".") for text in noted()["warnings"][before:]]
         if source is None:
             raise ValueError(
                 f"target_kernel {self.target_kernel!r} cannot be reached: {UNKNOWN}; name it by source_kernel, or "
                 "leave out target_kernel."
             )
         target = self._target()
+        kept = [f"warning: {text}".rstrip(".") for text in noted()["warnings"][before:]]
         print(f"kernel: from {described(source)} to {described(target)}")
         known = self.known.conversion(source.name, target.name)
         if known and source in self.known.kernels and target in self.known.kernels:

@@ -57,9 +57,9 @@ class NamedKernel:
         """Names of source and target, and the conversion, of a calibration file."""
         return self.file.conversions[-1] if self.file else None
 
-    @cached_property
+    @property
     def kernel(self) -> Transfer:
-        """The kernel.
+        """The kernel; each use of reference scans that differ from their header warns.
 
         Raises:
             ValueError: If a file lacks it, or reference scans do not show it, see `bundle.transforms.references`.

@@ -23,8 +23,8 @@ class Reference:
 
     Args:
         kernel: the kernel found by skin and noise; None if there is too little of both.
-        header: ConvolutionKernel of the DICOM headers; empty if a scan has none.
-        manufacturer: manufacturer of the scanner by the headers; empty if a scan has none.
+        header: ConvolutionKernel of the DICOM headers; empty if not all scans have it, or manufacturers differ.
+        manufacturer: manufacturer of the scanner by the headers; empty if unknown, or if the kernel is.
     """
 
     kernel: Transfer | None
@@ -62,13 +62,14 @@ def reference(key: str, path: str, _: str | None = "") -> Reference:
             f"{key} {path!r} holds scans of several kernels ({', '.join(sorted(several.values()))}); take "
             "scans of one, or name a kernel."
         )
-    return Reference(kernel, _common(names), _common(manufacturers))
+    name, manufacturer = _common(names), _common(manufacturers)
+    return Reference(kernel) if name is None or manufacturer is None else Reference(kernel, name, manufacturer)
 
 
-def _common(values: Iterable[str]) -> str:
-    """Return the value that all have, ignoring case; empty if they differ."""
+def _common(values: Iterable[str]) -> str | None:
+    """Return the value that all have, ignoring case; None if they differ."""
     known = list(values)
-    return known[0] if len({value.lower() for value in known}) == 1 else ""
+    return known[0] if len({value.lower() for value in known}) == 1 else None
 
 
 def content_of(value: str | None) -> str | None:

@@ -12,6 +12,7 @@ from bundle.scanner import SHARP, SOFT, Conversion, Kernel, Transfer, converted
 from bundle.scanner.edge_spread import KNOTS
 from bundle.scanner.kernels import quotient, read_kernels
 from bundle.transforms import KernelChoice
+from tests.dicom_series import write_series
 from tests.scanner.test_edge_spread import SPACING, F, cylinder
 
 
@@ -122,6 +123,21 @@ def test_what_is_no_pair_is_refused(tmp_path, pair, change, match):
     with pytest.raises(ValueError, match=match):
         calibrate(tmp_path, *change(*pair))
     assert not (tmp_path / "out").exists()
+
+
+def test_two_series_of_one_folder_are_chosen(tmp_path):
+    """Refused by the key of each; with both chosen, only because their headers name one kernel."""
+    for uid in ("1.2.3.1", "1.2.3.2"):
+        write_series(tmp_path / "both", np.zeros((32, 32, 3), np.int16) + int(uid[-1]), series=uid, edit=_named)
+    one = Calibrating(tmp_path / "both", tmp_path / "both", tmp_path / "out", source_series_uid="1.2.3.1")
+    with pytest.raises(ValueError, match="Choose one by calibration#target_series_uid"):
+        one.run()
+    with pytest.warns(UserWarning), pytest.raises(ValueError, match="have kernels of one name, 'B30f'"):
+        replace(one, target_series_uid="1.2.3.2").run()
+
+
+def _named(header, **_):
+    header.ConvolutionKernel = "B30f"
 
 
 def test_a_kernel_that_enhances_is_measured_on_one_scan_and_made_of_another(tmp_path):

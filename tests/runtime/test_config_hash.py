@@ -40,9 +40,14 @@ def test_every_harmless_key_is_one_of_a_config():
     assert not HARMLESS - {"_meta_", *chain(INFERENCE, *configs)}
 
 
-@pytest.mark.parametrize("key", ["network_def#sketch#sigma", "network_def#fine#channels", "kernel_choice#catalogue"])
+@pytest.mark.parametrize("key", ["network_def#sketch#sigma", "network_def#fine#channels", "finishing#own"])
 def test_keys_within_a_block_count(base, key):
     assert hashed(**{key: 5}) != base
+
+
+def test_how_a_value_is_written_does_not_count(base):
+    assert hashed(window=[-1000, 200]) == hashed(window=(-1000.0, 200.0)) == base
+    assert hashed(**{"displayable_configs#seed": 5}) == base != hashed(**{"displayable_configs#conditioning": "none"})
 
 
 def test_overlays_that_change_results_count(base):

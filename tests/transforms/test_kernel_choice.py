@@ -155,7 +155,14 @@ def test_values_are_taken_as_typed(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", ["monai.bundle", "run", "--target_kernel", "1.50"])
     choice = KernelChoice(1001, 1.5)
     assert (choice.source_kernel, choice.target_kernel) == ("1001", "1.50")
-    assert KernelChoice("", tmp_path).settings()[:2] == [None, str(tmp_path)]
+    assert KernelChoice("", tmp_path).target_kernel == str(tmp_path)
+    assert KernelChoice("", "1001").settings() == KernelChoice(None, tmp_path / "1001").settings()
+
+
+def test_a_broken_catalogue_is_refused_also_where_no_kernel_is_named(tmp_path):
+    (tmp_path / "kernels.json").write_text('{"version": 2}')
+    with pytest.raises(ValueError, match="cannot be read: its version is not 1"):
+        KernelChoice(catalogue=str(tmp_path / "kernels.json"))
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones():
@@ -177,7 +184,7 @@ def test_a_calibration_is_written_and_carried_out(scans, tmp_path, capsys):
     inner = (slice(100, 150),) * 2
     before, after = ((each[inner] - soft[inner]).abs().mean() for each in (sharp, shown[0]))
     assert after < 0.25 * before
-    assert choice.settings()[2] and choice.settings()[2] == choice.settings()[3]
+    assert choice.settings()[0] == choice.settings()[1] != path  # its contents
     assert 0 < max(choice(sharp, SPACING).uncertainty[:11]) < 0.05
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from bundle.runtime import begin_notes, noted
 from bundle.scanner import SHARP, SOFT
 from bundle.scanner.kernels import catalogue
 from bundle.transforms import KernelChoice
@@ -65,8 +66,13 @@ def test_a_reference_of_the_source_counts_likewise(soft, tmp_path):
 
 def test_a_scan_that_differs_from_its_header_counts_itself(soft, tmp_path):
     path = series(tmp_path / "soft", soft, "B70f")
-    with pytest.warns(UserWarning, match="header of the reference names the kernel 'B70f', but the scan differs"):
-        assert target(path).target == "reference"
+    choice = KernelChoice("B70f", path)
+    for _ in range(2):  # images
+        begin_notes()
+        with pytest.warns(UserWarning, match="header of the reference names the kernel 'B70f', but the scan differs"):
+            chosen = choice(NOTHING, SPACING)
+        assert chosen.target == "reference" and "but the scan differs" in chosen.about
+        assert len(noted()["warnings"]) == 1
 
 
 def test_a_name_is_enough_where_nothing_can_be_found(tmp_path):
@@ -81,3 +87,9 @@ def test_scans_of_several_kernels_are_refused(soft, tmp_path):
         series(tmp_path / "both" / name, soft, name, uid=f"1.2.3.{name[1]}")
     with pytest.raises(ValueError, match=r"holds scans of several kernels \(B30f, B50f\)"):
         target(str(tmp_path / "both"))
+
+
+def test_one_name_of_two_manufacturers_is_no_kernel(soft, tmp_path):
+    for name in ("SIEMENS", "another"):
+        series(tmp_path / "both" / name, soft, "B40f", name, uid=f"1.2.3.{len(name)}")
+    assert target(str(tmp_path / "both")).target == "reference"

@@ -93,7 +93,8 @@ VERBS = {
         "RESULT/kernels.json holds both kernels afterwards. Translate further scans of the same scanner with\n"
         "--source_kernel RESULT/kernels.json --target_kernel RESULT/kernels.json\n\n"
         "--calibration#source_name B70f --calibration#target_name B30f name the kernels; by default the DICOM headers\n"
-        "do, else they are called sharp and soft. A calibration on another pair is not replaced.",
+        "do, else they are called sharp and soft. --calibration#source_series_uid UID and target_series_uid take one\n"
+        "of several series in a folder. A calibration on another pair is not replaced.",
     ),
 }
 
