@@ -59,7 +59,10 @@ TESTS: tuple[tuple[str, str], ...] = (
     ("bundle/images/dicom_rle.py", "tests/images/test_dicom_syntaxes.py"),
     ("bundle/images/dicom_pixels.py", "tests/images/test_dicom_syntaxes.py tests/images/test_dicom_rules.py"),
     ("bundle/images/dicom_levels.py", "tests/images/test_raster.py"),
-    ("bundle/images/dicom_*.py", "tests/images/test_dicom_rules.py tests/images/test_dicom_series.py"),
+    (
+        "bundle/images/dicom_*.py",
+        "tests/images/test_dicom_rules.py tests/images/test_dicom_series.py tests/images/test_dicom_files.py",
+    ),
     ("bundle/images/derived/xray.py", "tests/images/test_raster.py tests/images/test_xray_rules.py"),
     ("bundle/images/derived/*.py", "tests/images/test_dicom.py"),
     ("bundle/images/xray.py", "tests/images/test_xray_rules.py tests/images/test_raster.py"),

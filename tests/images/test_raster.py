@@ -591,6 +591,16 @@ def test_number_types_of_tiff(tmp_path, kind, order):
     assert opened.dtype == kind
 
 
+def test_a_tiff_of_colours_of_different_depths_is_refused_by_the_largest(tmp_path):
+    Image.new("RGB", (6, 4)).save(tmp_path / "a.tif")
+    raw = (tmp_path / "a.tif").read_bytes()
+    bits = np.array([8, 8, 8], "<u2").tobytes()
+    assert raw.count(bits) == 1
+    (tmp_path / "a.tif").write_bytes(raw.replace(bits, np.array([8, 16, 8], "<u2").tobytes()))
+    with pytest.raises(ImageError, match="pixels of 3 numbers of 16 bits"):
+        open_image(tmp_path / "a.tif")
+
+
 def write_tiles(path, image, side=16, dark_is_high=False):
     """A grey TIFF in tiles, as scanners of slides and films write them."""
     rows, columns = image.shape
