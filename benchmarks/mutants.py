@@ -38,7 +38,10 @@ TESTS: tuple[tuple[str, str], ...] = (
     ("bundle/geometry/position_noise.py", "tests/cascade/test_noise.py tests/geometry"),
     ("bundle/geometry/windows.py", "tests/geometry tests/images/test_formats.py"),
     ("bundle/geometry/*.py", "tests/geometry"),
-    ("bundle/cascade/inferer.py", "tests/cascade/test_inferer.py tests/cascade/test_tile_plan.py"),
+    (
+        "bundle/cascade/inferer.py",
+        "tests/cascade/test_inferer.py tests/cascade/test_tile_plan.py tests/cascade/test_slabs.py",
+    ),
     ("bundle/cascade/tile_plan.py", "tests/cascade/test_tile_plan.py tests/cascade/test_inferer.py"),
     ("bundle/cascade/receptive_field.py", "tests/cascade/test_networks.py tests/cascade/test_inferer.py"),
     ("bundle/images/nifti.py", "tests/images/test_nifti.py tests/images/test_formats.py"),
