@@ -15,7 +15,7 @@ from pydicom.uid import MPEG2MPML
 from bundle.geometry import read_window, spacing_of
 from bundle.images import create_image, files_of, find_images, held, is_series, open_image, suffix
 from bundle.images.formats import check_not_source
-from bundle.images.reader import ScanReader
+from bundle.images.reader import ScanReader, load_image
 from tests.dicom_series import SHAPE, SPACING, backwards, hounsfield, oblique, write_series
 from tests.dicom_syntaxes import RAMP, TRANSFER_SYNTAXES, encode
 
@@ -131,6 +131,9 @@ def test_every_format_gives_the_values_and_the_geometry(tmp_path, name):
     reference = nibabel.Nifti1Image.from_filename(tmp_path / "reference.nii")
     np.testing.assert_array_equal(image, np.asanyarray(reference.dataobj))
     np.testing.assert_allclose(image.affine, reference.affine, atol=1e-4)
+    whole = load_image(tmp_path / name)
+    assert whole.dtype == torch.float32 and torch.equal(whole.affine, image.affine)
+    np.testing.assert_array_equal(whole, image)
     assert image.meta["filename_or_obj"] == str(tmp_path / name)
 
 
