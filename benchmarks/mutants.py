@@ -38,7 +38,10 @@ TESTS: tuple[tuple[str, str], ...] = (
     ("bundle/geometry/position_noise.py", "tests/cascade/test_noise.py tests/geometry"),
     ("bundle/geometry/windows.py", "tests/geometry tests/images/test_formats.py"),
     ("bundle/geometry/*.py", "tests/geometry"),
-    ("bundle/cascade/inferer.py", "tests/cascade/test_inferer.py tests/cascade/test_tile_plan.py"),
+    (
+        "bundle/cascade/inferer.py",
+        "tests/cascade/test_inferer.py tests/cascade/test_tile_plan.py tests/cascade/test_slabs.py",
+    ),
     ("bundle/cascade/tile_plan.py", "tests/cascade/test_tile_plan.py tests/cascade/test_inferer.py"),
     ("bundle/cascade/receptive_field.py", "tests/cascade/test_networks.py tests/cascade/test_inferer.py"),
     ("bundle/images/nifti.py", "tests/images/test_nifti.py tests/images/test_formats.py"),
@@ -59,7 +62,10 @@ TESTS: tuple[tuple[str, str], ...] = (
     ("bundle/images/dicom_rle.py", "tests/images/test_dicom_syntaxes.py"),
     ("bundle/images/dicom_pixels.py", "tests/images/test_dicom_syntaxes.py tests/images/test_dicom_rules.py"),
     ("bundle/images/dicom_levels.py", "tests/images/test_raster.py"),
-    ("bundle/images/dicom_*.py", "tests/images/test_dicom_rules.py tests/images/test_dicom_series.py"),
+    (
+        "bundle/images/dicom_*.py",
+        "tests/images/test_dicom_rules.py tests/images/test_dicom_series.py tests/images/test_dicom_files.py",
+    ),
     ("bundle/images/derived/xray.py", "tests/images/test_raster.py tests/images/test_xray_rules.py"),
     ("bundle/images/derived/*.py", "tests/images/test_dicom.py"),
     ("bundle/images/xray.py", "tests/images/test_xray_rules.py tests/images/test_raster.py"),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -196,7 +195,7 @@ def pool_tiles(
     def pool(_: Tile, block: Tensor) -> Tensor:
         return cascade.coarser(block.to(device), list(factor))
 
-    for _ in make(out, replace(plan, halo=(0,) * len(plan.halo)), read, pool, begin):
+    for _ in make(out, plan, read, pool, begin):
         pass
     if isinstance(image, ScratchImage):
         image.forget(image.shape[-1])

@@ -204,6 +204,19 @@ def test_it_leaves_no_gradient_and_no_trace_in_its_input():
     assert not result.requires_grad and torch.equal(x, before) and type(result) is torch.Tensor
 
 
+def test_on_a_cpu_scale_0_stays_in_float32():
+    """As strided convolutions in bfloat16 may be wrong there."""
+    cascade, kinds = tiny_cascade(2), {}
+    for name, network in (("coarse", cascade.coarse), *((f"fine {i}", each) for i, each in enumerate(cascade.fine))):
+
+        def noted(*given, name=name):
+            kinds[name] = given[-1].dtype
+
+        next(layer for layer in network.modules() if isinstance(layer, nn.Conv2d)).register_forward_hook(noted)
+    CascadeInferer(16, progress=False, half=True)(image((24, 20)), cascade)
+    assert kinds == {"coarse": torch.float32, "fine 0": torch.bfloat16, "fine 1": torch.bfloat16}
+
+
 def test_a_bar_counts_tiles_and_names_scales(capsys):
     CascadeInferer(16)(image((40, 40)), tiny_cascade(2))
     bar = capsys.readouterr().err

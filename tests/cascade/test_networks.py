@@ -113,6 +113,17 @@ def test_networks_that_depend_on_where_a_window_begins_are_refused(spatial_dims)
         measure_reach(WindowMeans(spatial_dims, whole_windows=True), 2, spatial_dims)
 
 
+def test_what_differs_is_compared_with_the_values():
+    """A dependence of small values is one, and what rounding makes of large ones is none."""
+    small, large = WindowMeans(2), nn.Conv2d(2, 1, 3, padding=1)
+    for convolution, factor in ((small.mix, 1e-6), (large, 1e6)):
+        for parameter in convolution.parameters():
+            parameter.data *= factor
+    with pytest.raises(ValueError, match="depend on where a window begins"):
+        measure_reach(small, 2, 2)
+    assert measure_reach(large, 2, 2) == (1, 1)
+
+
 def test_a_strided_network_that_looks_in_other_windows_takes_the_whole_image(spatial_dims):
     network = UNet(spatial_dims, 2, 1, channels=(2, 4), strides=(2,), norm=None)
     assert measure_strided_reach(network, 2, spatial_dims, 2)

@@ -115,6 +115,20 @@ def test_streamed_in_rows_is_in_memory(tmp_path_factory, data):
     assert not [file for file in result.folder.glob("result_2/c/**/*") if file.is_file()]
 
 
+def test_slabs_that_no_later_row_reads_are_removed_meanwhile(tmp_path, monkeypatch):
+    monkeypatch.setattr(rows, "ROW", 1)
+    scan, made = on_disk(image((20, 200)), tmp_path)
+    write, held = rows.write_tile, []
+
+    def watching(*given):
+        held.append(sum(map(scan.slabs.holds, range(0, 200, 4))))
+        write(*given)
+
+    monkeypatch.setattr(rows, "write_tile", watching)
+    CascadeInferer(16, progress=False)(scan, tiny_cascade(2))
+    assert len(set(made)) == 50 and 0 < max(held) < 20
+
+
 @pytest.mark.parametrize("finished", [False, True])
 def test_a_run_that_is_killed_anywhere_goes_on(tmp_path, monkeypatch, finished):
     """Before each tile and row in turn, every time by one more; the result is that of a run in one go."""

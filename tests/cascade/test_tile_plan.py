@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.networks.nets import UNet
 
-from bundle.cascade import Cascade, ResNetGenerator, Sketch, footprint, on_meta, plan_tiles
+from bundle.cascade import Cascade, CascadeInferer, ResNetGenerator, Sketch, footprint, on_meta, plan_tiles
 from bundle.cascade.memory import Footprint
 from bundle.cascade.tile_plan import PLANNED, _choose_core, _first_that_fits, _smaller_and_smaller
 
@@ -49,6 +49,14 @@ def test_no_tensor_of_a_tile_is_larger_than_asked():
     plan = plan_tiles(network, GRIDS, 1, None, 2**40, False, largest=2**20)[1]
     assert 2**18 < bytes_of(network, plan).largest <= 2**20
     assert plan_tiles(network, GRIDS, 1, None, 2**40, False)[1].core == GRIDS[1]
+
+
+@pytest.mark.parametrize(("half", "most"), [(False, 2**25), (True, 2**26)])
+def test_on_a_cpu_no_features_are_larger_than_malloc_keeps(half, most):
+    """32 MiB, of two or four bytes a number; counted in four."""
+    network = cascade()
+    _, plans = CascadeInferer(None, 2**40, half=half).plan(network, (300, 300, 300), [1.0] * 3, False)
+    assert most / 2 < bytes_of(network, plans[-1]).features <= most
 
 
 def test_the_smallest_tile_may_take_more_than_asked():
@@ -102,6 +110,7 @@ def test_cutting_once_more_makes_tiles_smaller_down_to_one_grain(data):
         (True, 97, (96, 96, 60), (2, 2, 2), (76, 88, 60), 12),  # of two chunks a side
         (True, 203, (200, 200, 60), (4, 4, 4), (51, 66, 60), 4),
         (True, [97, 147, 7], (96, 147, 7), (2, 3, 1), (76, 66, 7), 72),
+        (True, 261, (260, 261, 60), (4, 4, 4), (51, 66, 60), 2),  # a side as long as the image stays whole
     ],
 )
 def test_a_plan_one_can_see(on_disk, tile_size, core, step, chunks, tiles):
@@ -111,6 +120,8 @@ def test_a_plan_one_can_see(on_disk, tile_size, core, step, chunks, tiles):
     # the network of scale 0 has a stride of 2, and reaches 4 voxels
     assert coarse.strided and (coarse.halo, coarse.step) == ((4, 4, 4), (2, 2, 2))
     assert all(side % 2 == 0 or side == size for side, size in zip(coarse.core, coarse.grid, strict=True))
+    # its tiles are a chunk each
+    assert math.prod(-(-a // b) for a, b in zip(coarse.grid, coarse.chunks, strict=True)) == len(coarse)
 
 
 def test_each_cut_is_along_the_axis_that_adds_the_least_halo():

@@ -62,6 +62,30 @@ def test_what_is_in_it_lies_in_a_folder_of_its_name_until_it_is_closed(tmp_path)
     assert not list((tmp_path / "out").iterdir()) and (tmp_path / "scan.zip").exists()
 
 
+@pytest.mark.skipif(os.name == "nt", reason="no name there may have a colon")
+def test_a_colon_in_a_name_is_a_plain_letter(tmp_path):
+    unpacked = Unpacked(write(tmp_path / "s.zip", [("scan 10:30/a:b", b"1")]), tmp_path / "out")
+    assert (unpacked.folder / "scan 10:30" / "a:b").read_bytes() == b"1"
+
+
+def test_folders_are_known_by_their_slash_or_their_kind(tmp_path):
+    """Of which archives of Windows have the slash alone."""
+    slash = zipfile.ZipInfo("one/")
+    slash.create_system, slash.external_attr = 0, 0
+    members = [(slash, b""), special("two", stat.S_IFDIR, b""), ("one/a", b"1"), ("two/b", b"2")]
+    unpacked = Unpacked(write(tmp_path / "s.zip", members), tmp_path / "out")
+    assert (unpacked.folder / "one" / "a").read_bytes() + (unpacked.folder / "two" / "b").read_bytes() == b"12"
+
+
+def test_an_archive_of_more_members_than_16_bits_count_is_unpacked(tmp_path, monkeypatch):
+    """It ends in a Zip64 record."""
+    monkeypatch.setattr(zipfile, "ZIP_FILECOUNT_LIMIT", 1)
+    path = write(tmp_path / "s.zip", [("a", b"1"), ("b", b"2")])
+    assert b"PK\6\6" in path.read_bytes()
+    unpacked = Unpacked(path, tmp_path / "out")
+    assert sorted(file.name for file in unpacked.folder.iterdir()) == ["a", "b"]
+
+
 def test_its_files_are_known_by_their_place_in_it(tmp_path):
     """Wherever it was unpacked; another archive, or one that has changed, is another."""
     path = write(tmp_path / "scan.zip", [("a/x", b"1"), ("y", b"2")])

@@ -78,6 +78,9 @@ def test_a_claim_is_compared_with_the_files_that_a_header_names(tmp_path):
     (tmp_path / "a.raw").write_bytes(ZEROS)
     with pytest.raises(ImageError, match=r"a\.mhd' is cut short.* its 1 files have 600"):
         open_image(tmp_path / "a.mhd")
+    full = META.format(packed=False, file="a.raw").replace("2000 2000 2000", "5 6 10")
+    (tmp_path / "a.mhd").write_text(full)
+    assert open_image(tmp_path / "a.mhd").whole().nbytes == 600
 
 
 def test_what_is_compressed_as_well_as_can_be_is_read(tmp_path):

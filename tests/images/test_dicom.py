@@ -225,9 +225,25 @@ def test_groups_that_speak_of_the_source_s_pixels_are_gone_and_their_neighbours_
         for group in (*gone, *kept):
             header.add_new((group, 0x1234), "LO", "text")
 
+        header.add_new("ExtendedOffsetTable", "OV", bytes(8))
+
     write_series(tmp_path / "source", hounsfield((4, 3, 1)), edit=full)
     (header,) = derive(tmp_path / "source", tmp_path / "result")
     assert {element.tag.group for element in header if element.tag.element == 0x1234} == set(kept)
+    assert [element.keyword for element in header if element.tag.group == 0x7FE0] == ["PixelData"]
+
+
+def test_a_series_number_fits_into_its_attribute(tmp_path):
+    """An integer string holds up to 2147483647."""
+    for place, (number, expected) in enumerate([(7, 1007), (2**31 - 1001, 2**31 - 1), (2**31 - 1, 2**31 - 1)]):
+
+        def numbered(header, number=number, **_):
+            header.SeriesNumber = number
+
+        source = tmp_path / f"source_{place}"
+        write_series(source, hounsfield((4, 3, 1)), edit=numbered)
+        (header,) = derive(source, tmp_path / f"result_{place}")
+        assert header.SeriesNumber == expected
 
 
 @pytest.mark.parametrize("axis", range(3))

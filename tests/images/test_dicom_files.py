@@ -6,10 +6,13 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset, FileDataset
+from pydicom.uid import RLELossless
 
 from bundle.images import ImageError, find_images, open_image, series_files
+from bundle.images.dicom_headers import is_dicom
 from bundle.images.reader import load_image
 from tests.dicom_series import CT, backwards, dataset, hounsfield, oblique, write_series
+from tests.dicom_syntaxes import DEFLATED, encode
 from tests.images.ways import both_ways, through
 from tests.xray_files import levels, write_xray
 
@@ -117,6 +120,21 @@ def test_no_cut_is_overlooked(tmp_path, form, place):
         with pytest.raises(ImageError) as told:
             open_image(tmp_path).whole()
         assert files[place] in str(told.value)
+
+
+@pytest.mark.parametrize("syntax", [RLELossless, DEFLATED])
+def test_a_compressed_file_may_be_smaller_than_its_pixels(tmp_path, syntax):
+    files = write_series(tmp_path, np.zeros((64, 64, 1), np.int16))
+    encode(files[0], syntax)
+    assert Path(files[0]).stat().st_size < 2 * 64 * 64
+    assert not load_image(tmp_path).any()
+
+
+def test_bytes_that_only_begin_like_dicom_are_none(tmp_path):
+    (tmp_path / "data").write_bytes(b"\x08\0\x05\0SQ\0\0\xff\xff\xff\xff" + b"abcd" * 4)
+    assert not is_dicom(tmp_path / "data")
+    with pytest.raises(FileNotFoundError, match="holds no image"):
+        find_images(tmp_path)
 
 
 def test_a_file_of_other_bytes_is_named(tmp_path):

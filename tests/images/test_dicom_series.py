@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bundle.images import ImageError, series_files
+from bundle.images import ImageError, is_series, series_files
 from bundle.images.dicom_stack import series_in
 from tests.dicom_series import backwards, hounsfield, oblique, write_segmentation, write_series
 
@@ -49,7 +49,7 @@ def test_what_is_no_slice_is_left_aside(tmp_path):
     write_segmentation(tmp_path / "0_segmentation")
     (tmp_path / "notes.txt").write_text("no DICOM")
     (tmp_path / "folder").mkdir()
-    assert series_files(tmp_path) == files
+    assert is_series(tmp_path) and series_files(tmp_path) == files
 
 
 def test_localizers_and_multi_frame_images_are_left_aside(tmp_path):

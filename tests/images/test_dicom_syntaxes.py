@@ -1,12 +1,15 @@
 """Compressed pixels are read voxel by voxel as they were, or refused; what was cut off is not filled up."""
 
 import base64
+import io
+import struct
 
 import numpy as np
 import pydicom
 import pytest
+from PIL import Image
 from pydicom.encaps import encapsulate
-from pydicom.uid import MPEG2MPML, JPEG2000Lossless, JPEGLSLossless, RLELossless
+from pydicom.uid import MPEG2MPML, JPEG2000Lossless, JPEGBaseline8Bit, JPEGLSLossless, RLELossless
 
 from bundle.images import ImageError, open_image
 from bundle.images.codestreams import Grid, fragments, grid_of
@@ -16,6 +19,7 @@ from bundle.runtime.errors import last_line
 from tests.dicom_series import write_series
 from tests.dicom_syntaxes import CODE_STREAMS, RAMP, TRANSFER_SYNTAXES, encode
 from tests.images.ways import both_ways, through
+from tests.xray_files import write_xray
 
 #: What encodes a transfer syntax besides pydicom itself.
 ENCODERS = {RLELossless: "pydicom", JPEGLSLossless: "jpeg_ls", JPEG2000Lossless: "openjpeg"}
@@ -110,6 +114,44 @@ def test_a_code_stream_tells_its_grid(syntax):
     with pytest.raises(ValueError, match=r"ends within its header|no JPEG"):
         grid_of(base64.b64decode(CODE_STREAMS[syntax])[:12])
     assert Grid(6, 8, 12) == Grid(6, 8, 12, None, 1)
+
+
+def siz(right, down, left, top, depth):
+    """The start of a JPEG 2000 of one channel: its area on the reference grid, and its sign and bits less one."""
+    return struct.pack(">4sHH4L16xHB", b"\xff\x4f\xff\x51", 41, 0, right, down, left, top, 1, depth)
+
+
+JP2 = b"\0\0\0\x0cjP  \r\n\x87\n" + b"\0\0\0\x14ftypjp2 \0\0\0\0jp2 " + b"\0\0\0\0jp2c"
+LOSSLESS = base64.b64decode(CODE_STREAMS["1.2.840.10008.1.2.4.70"])
+
+
+@pytest.mark.parametrize(
+    ("frame", "grid"),
+    [
+        (siz(8, 6, 0, 0, 11), Grid(6, 8, 12, False)),
+        (siz(10, 9, 2, 3, 143), Grid(6, 8, 16, True)),
+        (siz(8, 6, 0, 0, 128), Grid(6, 8, 1, True)),
+        (JP2 + siz(8, 6, 0, 0, 11), Grid(6, 8, 12, False)),
+        (LOSSLESS[:2] + b"\xff" * 3 + LOSSLESS[2:], Grid(6, 8, 12)),
+    ],
+    ids=["plain", "off the origin, signed", "one bit, signed", "in a JP2 file", "fill bytes before a marker"],
+)
+def test_a_grid_one_can_see(frame, grid):
+    assert grid_of(frame) == grid
+
+
+def test_an_xray_of_jpeg_baseline_is_read(tmp_path):
+    """The transfer syntax of 8 bits; blocks of one grey lose nothing but by rounding."""
+    image = np.kron(np.array([[0, 60], [200, 255], [9, 120]]), np.ones((8, 8))).astype(np.uint8)
+    file = write_xray(tmp_path / "a.dcm", image, bits=8)
+    coded = io.BytesIO()
+    Image.fromarray(image.T).save(coded, "JPEG", quality=100)
+    header = pydicom.dcmread(file)
+    header.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+    header.PixelData = encapsulate([coded.getvalue()])
+    header["PixelData"].is_undefined_length = True
+    header.save_as(file)
+    np.testing.assert_allclose(load_image(file), image, atol=1)
 
 
 # Refused

@@ -370,6 +370,14 @@ def test_a_file_that_is_cut_short_is_not_whole(sources, tmp_path, end):
             check(path, SHAPE, np.int16)
 
 
+def test_a_nifti_2_is_known_by_the_size_of_its_header(tmp_path):
+    """Which a result has if an axis is longer than 16 bits count."""
+    nibabel.Nifti2Image(np.ones((3, 4, 5), np.int16), np.eye(4)).to_filename(tmp_path / "a.nii")
+    check_nifti(tmp_path / "a.nii", (3, 4, 5), np.int16)
+    with pytest.raises(OSError, match="read back"):
+        check_nifti(tmp_path / "a.nii", (3, 4, 6), np.int16)
+
+
 def test_the_end_of_a_file_is_compared(tmp_path):
     (tmp_path / "a").write_bytes(b"header1234")
     check_tail(tmp_path / "a", b"1234")

@@ -286,6 +286,21 @@ def test_of_a_zip_one_series_can_be_taken(disc, tmp_path, capsys):
     assert f"passed over: {disc}/other, of another series than series_uid" in capsys.readouterr().err
 
 
+def test_a_folder_of_a_zip_that_cannot_be_told_apart_stays(tmp_path):
+    """Opening it tells why, as it may hold the series."""
+    write_series(tmp_path / "disc" / "good", VOLUME, series="1.2.3.5")
+    for series in ("1.2.3.6", "1.2.3.7"):
+        write_series(tmp_path / "disc" / "bad", VOLUME, series=series)
+    (tmp_path / "disc" / "bad" / "cut.dcm").touch()
+    disc = packed(tmp_path / "disc", tmp_path / "disc.zip")
+    sources = find_sources(disc, series_uid="1.2.3.5", folder=tmp_path / "out")
+    bad, good = sorted(sources["images"])
+    assert [str(origin_of(image)) for image in (bad, good)] == [f"{disc}/bad", f"{disc}/good"]
+    with pytest.raises(ImageError, match=r"cut\.dcm"):
+        open_image(bad, "1.2.3.6")
+    sources.close()
+
+
 def test_a_series_that_a_zip_has_not_is_told(disc, tmp_path):
     with pytest.raises(ImageError, match=r"disc\.zip' holds no image series with series_uid '1\.2'; leave it out"):
         find_sources(disc, series_uid="1.2", folder=tmp_path / "out")

@@ -13,9 +13,9 @@ from PIL import Image
 from pydicom.uid import MPEG2MPML
 
 from bundle.geometry import read_window, spacing_of
-from bundle.images import find_images, is_series, suffix
+from bundle.images import create_image, files_of, find_images, held, is_series, open_image, suffix
 from bundle.images.formats import check_not_source
-from bundle.images.reader import ScanReader
+from bundle.images.reader import ScanReader, load_image
 from tests.dicom_series import SHAPE, SPACING, backwards, hounsfield, oblique, write_series
 from tests.dicom_syntaxes import RAMP, TRANSFER_SYNTAXES, encode
 
@@ -131,6 +131,9 @@ def test_every_format_gives_the_values_and_the_geometry(tmp_path, name):
     reference = nibabel.Nifti1Image.from_filename(tmp_path / "reference.nii")
     np.testing.assert_array_equal(image, np.asanyarray(reference.dataobj))
     np.testing.assert_allclose(image.affine, reference.affine, atol=1e-4)
+    whole = load_image(tmp_path / name)
+    assert whole.dtype == torch.float32 and torch.equal(whole.affine, image.affine)
+    np.testing.assert_array_equal(whole, image)
     assert image.meta["filename_or_obj"] == str(tmp_path / name)
 
 
@@ -245,6 +248,25 @@ def test_a_source_is_known_by_whatever_name(tmp_path):
     (tmp_path / "link.nii").hardlink_to(source)
     with pytest.raises(FileExistsError, match=r"link\.nii' is the source itself"):
         check_not_source(tmp_path / "link.nii", source)
+
+
+def test_the_files_of_an_image_are_told(tmp_path):
+    """Of a series all in its folder, and none of a folder within; of an OME-Zarr also those."""
+    slices = write_series(tmp_path / "ct", hounsfield())
+    for folder in ("ct", "a.zarr"):
+        (tmp_path / folder / "deep").mkdir(parents=True)
+        (tmp_path / folder / "deep" / "c").touch()
+    (tmp_path / "a.zarr" / "zarr.json").touch()
+    assert list(map(str, files_of(tmp_path / "ct"))) == sorted(slices)
+    assert files_of(tmp_path / "a.zarr") == [tmp_path / "a.zarr" / name for name in ("deep/c", "zarr.json")]
+    assert files_of(tmp_path / "scan.nii") == [tmp_path / "scan.nii"]
+
+
+def test_last_axes_of_one_voxel_need_not_be_given(tmp_path):
+    voxels = hounsfield((4, 3, 1))
+    with create_image(tmp_path / "a.nii", held(voxels, np.eye(4)), np.int16) as put:
+        put((slice(0, 4), slice(0, 3)), voxels[..., 0])
+    np.testing.assert_array_equal(open_image(tmp_path / "a.nii").whole(), voxels)
 
 
 def test_errors_of_a_broken_folder_come_through(tmp_path):

@@ -4,6 +4,7 @@ import builtins
 import io
 import json
 import os
+import re
 import sys
 
 import itk
@@ -230,6 +231,7 @@ def test_what_leads_elsewhere_is_refused(folder, name, text):
     with pytest.raises(ValueError, match=r"scan.*Only files in the folder of the header or below are .*\.$") as told:
         check_references(path)
     assert "\n" not in str(told.value) and len(str(told.value)) < 600
+    assert re.search(r"its (header|header line|data ?file|ElementDataFile|[A-Z][A-Za-z]+) '", str(told.value), re.I)
 
 
 @pytest.mark.parametrize("way", WAYS)

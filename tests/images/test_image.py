@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bundle.images import ImageError, held
-from bundle.images.image import LENGTHS, Opened, in_order, named, one_channel, upright
+from bundle.images.image import Opened, in_order, millimetres, named, one_channel, upright
 
 VOXELS = np.arange(60, dtype=np.int16).reshape(5, 4, 3)
 AFFINE = np.array([[0, -2.0, 0, 10], [3, 0, 0, 20], [0, 0, 4, 30], [0, 0, 0, 1]])
@@ -136,5 +136,12 @@ def test_a_file_that_cannot_be_read_is_named_in_one_line(error, told):
         assert raised.value is kept
 
 
-def test_lengths_are_told_in_millimetres():
-    assert (LENGTHS["meter"], LENGTHS["mm"], LENGTHS["micron"]) == (1000, 1, 0.001)
+@pytest.mark.parametrize(
+    ("unit", "length"),
+    [
+        *[("picometer", 1e-9), ("Angstrom", 1e-7), ("nm", 1e-6), ("micron", 1e-3), ("mm", 1), ("cm", 10), ("dm", 100)],
+        *[("meter", 1e3), ("kilometer", 1e6), (" inch ", 25.4), ("foot", 304.8), ("yard", 914.4), ("", 1), ("?", 1)],
+    ],
+)
+def test_lengths_are_told_in_millimetres(unit, length):
+    assert millimetres("scan.nii", unit) == pytest.approx(length, rel=1e-12)

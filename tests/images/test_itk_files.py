@@ -35,6 +35,15 @@ def test_itk_reads_what_is_written(tmp_path, end, dtype, affine):
 
 
 @pytest.mark.parametrize("end", [".mha", ".nrrd"])
+def test_a_part_is_read_from_its_place(tmp_path, end):
+    voxels = hounsfield(SHAPE)
+    itk.imwrite(itk.image_from_array(np.ascontiguousarray(voxels.T)), str(tmp_path / f"a{end}"))
+    image = open_image(tmp_path / f"a{end}")
+    np.testing.assert_array_equal(image[5:8, 2:4, 6:7], voxels[5:8, 2:4, 6:7])
+    np.testing.assert_array_equal(image[0:2, 3:8, 1:4], voxels[0:2, 3:8, 1:4])
+
+
+@pytest.mark.parametrize("end", [".mha", ".nrrd"])
 def test_images_of_two_axes_are_written_for_itk(tmp_path, end):
     voxels = hounsfield(SHAPE)[..., 0]
     with create_image(tmp_path / f"a{end}", held(voxels, np.diag([0.5, 2.0, 1.0, 1.0])), np.int16) as write:

@@ -47,6 +47,17 @@ def test_a_packed_result_is_the_same_with_and_without_isal(tmp_path, monkeypatch
     assert made[0] == made[1] and b"result" not in made[0]
 
 
+@both_ways
+def test_the_display_window_of_the_source_is_not_kept(tmp_path, streaming):
+    """A result has other values; 0 and 0 stand for none."""
+
+    def edit(image):
+        image.header["cal_min"], image.header["cal_max"] = -200, 300
+
+    made = nibabel.load(through(written(tmp_path / "a.nii", edit=edit), tmp_path / "out", streaming))
+    assert (made.header["cal_min"], made.header["cal_max"]) == (0, 0)
+
+
 def test_a_bad_qform_does_not_hide_a_good_sform(tmp_path):
     path = written(tmp_path / "a.nii")
     header = bytearray(path.read_bytes())

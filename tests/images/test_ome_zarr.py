@@ -171,6 +171,22 @@ def test_what_is_written_one_can_see(tmp_path, dims):
     np.testing.assert_allclose(group["1"][...].T, voxels.reshape(65, 2, 35, 2, -1).mean((1, 3)).reshape(shapes[1]))
 
 
+def test_an_empty_folder_is_replaced_and_one_of_something_else_is_not(tmp_path):
+    path = tmp_path / "a.ome.zarr"
+    path.mkdir()
+    for _ in range(2):
+        with create_image(path, held(VOXELS, PLACE), np.int16) as write:
+            write((slice(0, 9), slice(0, 8), slice(0, 7)), VOXELS)
+        np.testing.assert_array_equal(open_image(path).whole(), VOXELS)
+    (tmp_path / "b.ome.zarr").mkdir()
+    (tmp_path / "b.ome.zarr" / "thesis.txt").touch()
+    with (
+        pytest.raises(FileExistsError, match=r"b\.ome\.zarr' is not of zarr; move it away"),
+        create_image(tmp_path / "b.ome.zarr", held(VOXELS, PLACE), np.int16),
+    ):
+        pass
+
+
 def test_voxels_that_are_changed_in_place_are_seen(tmp_path):
     path = tmp_path / "a.ome.zarr"
     with create_image(path, held(np.zeros((8, 6, 9), np.int16), np.eye(4)), np.int16) as write:

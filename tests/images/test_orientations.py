@@ -12,8 +12,9 @@ import numpy as np
 import pydicom
 import pytest
 
-from bundle.images import Volume, create_image, open_image
-from tests.dicom_series import write_series
+from bundle.images import Volume, create_image, held, open_image, slabs
+from tests.dicom_series import SPACING as OBLIQUE_SPACING
+from tests.dicom_series import oblique, write_series
 
 SHAPE, SPACING, ORIGIN = (3, 4, 5), (0.5, 1.25, 2.0), (-12.5, 30.25, 101.0)
 #: In HU, all different.
@@ -127,6 +128,25 @@ def test_an_image_is_read_at_its_place_and_written_there(tmp_path, turn):
                     put((slice(0, whole.shape[0]), slice(0, whole.shape[1]), z), whole[..., z])
             assert read(result) == EXPECTED
             np.testing.assert_array_equal(open_image(result).whole(), whole)
+
+
+@pytest.mark.parametrize("turn", [TURNS[0], TURNS[19], TURNS[47]], ids=str)
+def test_a_window_is_cut_out_of_the_patient(turn):
+    """Inside of the image, and beyond its border, where the edge is repeated."""
+    image = Volume(held(*turned(turn)))
+    np.testing.assert_array_equal(image.window([(1, 3), (2, 4), (2, 5)]), REFERENCE[1:3, 2:4, 2:5])
+    padded = np.pad(REFERENCE, 2, mode="edge")
+    np.testing.assert_array_equal(image.window([(-1, 2), (2, 6), (4, 7)]), padded[1:4, 4:8, 6:9])
+    np.testing.assert_array_equal(image[..., 1:3], REFERENCE[..., 1:3])
+    np.testing.assert_array_equal(image[..., 3], REFERENCE[..., 3])
+
+
+def test_an_oblique_volume_has_the_voxel_size_of_its_axes():
+    assert Volume(held(REFERENCE, oblique())).spacing == pytest.approx(OBLIQUE_SPACING)
+
+
+def test_slabs_end_with_the_volume():
+    assert list(slabs(5, 2)) == [(0, 2), (2, 4), (4, 5)] and list(slabs(2, 8)) == [(0, 2)]
 
 
 def test_half_of_the_ways_are_mirrored():

@@ -17,7 +17,7 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import MPEG2MPML, RLELossless
 
 from bundle.geometry import spacing_of
-from bundle.images import ImageError, find_images, is_series, open_image, to_grey, to_levels
+from bundle.images import ImageError, create_image, find_images, held, is_series, open_image, to_grey, to_levels
 from bundle.images.reader import load_image
 from bundle.training.data.packing import PackedImage, pack, read
 from bundle.transforms import LoadImageOrSeriesd
@@ -230,8 +230,32 @@ def test_a_jpeg_comes_back_as_png(tmp_path):
 
 def test_a_tiff_keeps_its_pixel_size(tmp_path):
     Image.fromarray(levels(16).T).save(tmp_path / "a.tif", dpi=(254, 127))
+    np.testing.assert_allclose(open_image(tmp_path / "a.tif").affine, np.diag([0.1, 0.2, 1, 1]))
     (result,) = unchanged(tmp_path / "a.tif", tmp_path / "out")
     assert spacing_of(load(result), 2) == pytest.approx([0.1, 0.2])
+
+
+@pytest.mark.parametrize(
+    ("name", "bits", "most", "kind"),
+    [
+        ("a.png", None, 255, "uint8"),
+        ("a.png", None, 256, "uint16"),
+        ("a.png", 8, 300, "uint16"),
+        ("a.tif", 8, 300, "uint16"),
+        ("a.png", 16, 200, "uint16"),
+        ("a.tif", None, 300, "float32"),
+    ],
+)
+def test_a_picture_has_the_type_that_holds_its_values(tmp_path, name, bits, most, kind):
+    """Written in columns one behind the other."""
+    picture = np.arange(12, dtype=np.float32).reshape(4, 3)
+    picture[3, 2] = most
+    with create_image(tmp_path / name, held(picture, np.eye(4), meta={"bits": bits}), np.float32) as put:
+        for part in (slice(0, 2), slice(2, 3)):
+            put((slice(0, 4), part), picture[:, part])
+    found = open_image(tmp_path / name)
+    assert found.dtype == kind
+    np.testing.assert_array_equal(found.whole(), picture)
 
 
 @pytest.mark.parametrize("resolution", [(254, 0), (0, 127), (0, 0)])
@@ -565,6 +589,16 @@ def test_number_types_of_tiff(tmp_path, kind, order):
     opened = open_image(tmp_path / "a.tif")
     np.testing.assert_array_equal(opened.whole(), image.T)
     assert opened.dtype == kind
+
+
+def test_a_tiff_of_colours_of_different_depths_is_refused_by_the_largest(tmp_path):
+    Image.new("RGB", (6, 4)).save(tmp_path / "a.tif")
+    raw = (tmp_path / "a.tif").read_bytes()
+    bits = np.array([8, 8, 8], "<u2").tobytes()
+    assert raw.count(bits) == 1
+    (tmp_path / "a.tif").write_bytes(raw.replace(bits, np.array([8, 16, 8], "<u2").tobytes()))
+    with pytest.raises(ImageError, match="pixels of 3 numbers of 16 bits"):
+        open_image(tmp_path / "a.tif")
 
 
 def write_tiles(path, image, side=16, dark_is_high=False):

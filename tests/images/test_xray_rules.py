@@ -64,3 +64,20 @@ def test_a_wrong_value_is_told(tmp_path, name):
 def test_it_is_good_itself(tmp_path):
     found = open_image(write_xray(tmp_path / "a.dcm", levels(12)))
     np.testing.assert_array_equal(found.whole(), levels(12))
+
+
+@pytest.mark.parametrize("modality", ["CR", "DX", "MG", "OT", "RF", ""])
+def test_a_single_image_of_another_modality_is_read(tmp_path, modality):
+    path = write_xray(tmp_path / "a.dcm", levels(12), edit=lambda ds: setattr(ds, "Modality", modality))
+    np.testing.assert_array_equal(open_image(path).whole(), levels(12))
+
+
+@pytest.mark.parametrize(
+    ("modality", "told"), [("DX", "has 2 frames; one is needed: save the frame"), ("XA", "a volume of several frames")]
+)
+def test_two_frames_are_told(tmp_path, modality, told):
+    def edit(ds):
+        ds.Modality, ds.NumberOfFrames = modality, 2
+
+    with pytest.raises(ImageError, match=told):
+        open_image(write_xray(tmp_path / "a.dcm", levels(12), edit=edit))
