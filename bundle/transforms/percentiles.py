@@ -145,7 +145,7 @@ def store(
         raise FileNotFoundError(f"image {str(image)!r} does not exist; give an image or a folder of images.")
     if Path(image).is_dir() and not Path(destination).suffix:
         sources: dict[Path, str] = {}
-        for path in find_images(image):
+        for path in find_images(image, key="image"):
             end = ".png" if suffix(path) in PHOTO else ".nii.gz"
             target = Path(destination) / f"{stem(path)}{end}"
             if target in sources:
