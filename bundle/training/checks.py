@@ -42,6 +42,24 @@ def check_numbers(learning_rate: Any, max_minutes: Any, patch_size: Any, **count
         raise ValueError(f"max_minutes {max_minutes!r} is not a number from 0 on; take one, 0 for no limit.")
 
 
+def check_targets(label_dir: Any, conditioning: str, kernel_pairs: Any) -> None:
+    """Refuse a training whose target would be its own input.
+
+    Args:
+        label_dir: folder of the targets; null if there is none.
+        conditioning: what the networks see; with ``image`` they see all of it at every scale.
+        kernel_pairs: whether source and target are simulated.
+
+    Raises:
+        ValueError: If the networks see the image, and there is no other target.
+    """
+    if conditioning == "image" and not kernel_pairs and not label_dir:
+        raise ValueError(
+            f"label_dir {label_dir!r} gives no targets, and this experiment would learn to return its input; give the "
+            "folder of the targets, named as the images in dataset_dir, or train with --conditioning sketch."
+        )
+
+
 def check_parts(train: Sequence[Any], validate: Sequence[Any], fold: Any) -> None:
     """Refuse a training that has no image to train on or to validate on.
 

@@ -468,6 +468,20 @@ def test_settings_that_train_nothing_are_refused_before_an_image_is_packed(scans
     assert (tmp_path / "packed").exists() <= (told.startswith("val_interval"))
 
 
+def test_a_training_whose_target_is_its_input_is_refused(scans, tmp_path):
+    """As that of the brain without label_dir; the sketch of an image is not the image."""
+    keys = {"kernel_pairs": False, "scale": 3}
+    last = refusal(configured(scans / "2", tmp_path, 2, **keys))
+    assert last.startswith(
+        "error: label_dir None gives no targets, and this experiment would learn to return its input;"
+    )
+    assert not (tmp_path / "packed").exists()
+    for more in ({"label_dir": str(scans / "2")}, {"conditioning": "sketch"}):
+        workflow = configured(scans / "2", tmp_path / next(iter(more)), 2, **keys, **more)
+        workflow.initialize()
+        workflow.run()
+
+
 def test_images_given_by_a_server_need_no_folder(scans, tmp_path):
     """MONAI Label sets the images of both parts, and has no dataset_dir."""
     one, two = ([{"image": str(path)}] for path in sorted((scans / "2").glob("*.nii*"))[:2])
