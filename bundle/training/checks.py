@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from bundle.cascade import Cascade
+from bundle.images import Opened, open_image
+
+#: Most images of a training that are looked at.
+SAMPLE = 8
 
 
 def check_scale(scale: Any, cascade: Cascade) -> None:
@@ -77,6 +81,26 @@ def check_parts(train: Sequence[Any], validate: Sequence[Any], fold: Any) -> Non
                 f"fold {fold!r} leaves no image to {purpose} on; give at least 2 images (of 2 patients), one to "
                 "validate on, a num_folds of 2 to their number, and a fold from 0 to below it."
             )
+
+
+def check_images(
+    data: Sequence[Mapping[str, Any]], keys: Sequence[str], refusal: Callable[[Opened], str | None]
+) -> None:
+    """Refuse training images that are not of the kind that the networks are trained for, by a sample of 8 of each key.
+
+    Args:
+        data: the images to train and validate on, paths by key.
+        keys: keys of the images to look at.
+        refusal: returns why an image is unfit, None if it is not (`bundle.transforms.CheckInput.refusal`).
+
+    Raises:
+        ValueError: If an image is unfit.
+    """
+    for key in keys:
+        paths = [item[key] for item in data if key in item]
+        for path in paths[:: -(-len(paths) // SAMPLE) or 1]:
+            if told := refusal(open_image(path)):
+                raise ValueError(f"training {key} {str(path)!r} {told}, or set --image#check False.")
 
 
 def _is_whole(value: Any) -> bool:

@@ -43,6 +43,7 @@ from bundle.training import (
     warm_average,
     write_record,
 )
+from bundle.training.checks import check_images
 from bundle.training.data import PackedImage, kernel_pair_reach, restored, window_side
 from bundle.training.data.packing import find_pairs, pack
 from bundle.training.record import mark_finished
@@ -482,6 +483,47 @@ def test_a_training_whose_target_is_its_input_is_refused(scans, tmp_path):
         workflow.run()
 
 
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda voxels: np.full_like(voxels, -1000), "has the value -1000 in all its voxels"),
+        (lambda voxels: voxels + 1024, r"has values from .* up, .*in a CT in HU air is at -1000"),
+        (lambda voxels: (voxels + 1000) / 3000, "has values from .* only; those of a CT in HU span more"),
+    ],
+)
+@pytest.mark.parametrize("key", ["image", "label"])
+def test_images_that_are_no_ct_are_refused_before_one_is_packed(scans, tmp_path, change, told, key):
+    """One of them at the end is enough; and it can be switched off."""
+    folders = {name: tmp_path / name for name in ("image", "label")}
+    for folder in folders.values():
+        shutil.copytree(scans / "3", folder)
+    image = nibabel.load(folders[key] / "two.nii.gz")
+    nibabel.Nifti1Image(change(image.get_fdata()).astype(np.float32), image.affine).to_filename(
+        folders[key] / "two.nii.gz"
+    )
+    keys = {"label_dir": str(folders["label"])} if key == "label" else {}
+    last = refusal(configured(folders["image"], tmp_path / "out", 3, 3, **keys))
+    assert re.match(rf"error: training {key} '.*two\.nii\.gz' {told}", last) and last.endswith(
+        ", or set --image#check False."
+    )
+    assert not (tmp_path / "out" / "packed").exists()
+
+
+def test_the_check_of_images_looks_at_a_sample_and_can_be_switched_off(scans, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr("bundle.training.checks.open_image", lambda path: seen.append(path))
+    check_images([{"image": number} for number in range(20)], ["image", "label"], lambda _: None)
+    assert seen == [0, 3, 6, 9, 12, 15, 18]
+    check_images([{"image": 0}], ["image"], lambda _: None)
+    assert seen[-1] == 0 and len(seen) == 8
+    workflow = configured(scans / "2", tmp_path, 2, 3)
+    workflow.initialize()
+    assert not workflow.parser.get_parsed_content("image#check")
+    brain = configured(scans / "3", tmp_path, 3, 3, window=[0.0, 1000.0])
+    brain.initialize()
+    assert not brain.parser.get_parsed_content("image#check")
+
+
 def test_images_given_by_a_server_need_no_folder(scans, tmp_path):
     """MONAI Label sets the images of both parts, and has no dataset_dir."""
     one, two = ([{"image": str(path)}] for path in sorted((scans / "2").glob("*.nii*"))[:2])
@@ -509,7 +551,7 @@ def test_an_image_too_small_for_scale_0_is_named(tmp_path):
     assert workflow.parser.get_parsed_content("validate#dataset")[0]["label"].shape == (1, 13, 12, 12)
     for name in ("one", "two"):
         nibabel.Nifti1Image(np.zeros((100, 88, 12)), np.diag([0.8, 0.8, 5, 1])).to_filename(tmp_path / f"{name}.nii")
-    told = refusal(configured(tmp_path, tmp_path / "out", 3, 0))
+    told = refusal(configured(tmp_path, tmp_path / "out", 3, 0, **{"image#check": False}))
     assert re.search(
         r"image '.*\.nii' is too small .* has \[13, 11, 12\] voxels .* 11 .* axis 1, .* at least 12; leave", told
     )
