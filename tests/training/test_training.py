@@ -661,6 +661,44 @@ def test_a_checkpoint_of_other_settings_is_refused(scans, tmp_path, change, told
     )
 
 
+def test_other_settings_of_a_resumed_training_are_warned_of(scans, tmp_path, capsys):
+    """Each that was given, with its earlier value; not those that follow, nor how long it lasts."""
+    keys = {"max_epochs": 4, "iterations_per_epoch": 1}
+    stopped(scans / "2", tmp_path)
+    workflow = configured(scans / "2", tmp_path, 2, 3, **{**keys, "max_epochs": 5, "max_minutes": 1e-9})
+    workflow.initialize()
+    workflow.run()
+    assert "goes on with other settings" not in capsys.readouterr().err
+    change = {"batch_size": 2, "seed": 7, "losses#weight": 0.25}
+    workflow = configured(scans / "2", tmp_path, 2, 3, **keys, **change)
+    workflow.initialize()
+    workflow.run()
+    (told,) = [line for line in capsys.readouterr().err.splitlines() if "goes on with other settings" in line]
+    assert told == (
+        f"warning: the training of '{tmp_path}/scale_3.json' goes on with other settings, and its record will hold "
+        "only the new ones: seed was 0 and is 7; batch_size was 1 and is 2; losses#weight was 0.002 and is 0.25. Take "
+        "the same ones, or start anew by --resume False."
+    )
+
+
+def test_a_resumed_training_that_trains_nothing_tells_so(scans, tmp_path, capsys):
+    file = stopped(scans / "2", tmp_path, after=6, max_epochs=7)
+    last = refusal(configured(scans / "2", tmp_path, 2, 3, max_epochs=2, iterations_per_epoch=3))
+    assert last.startswith("error: max_epochs 2 is less than the 6 epochs of checkpoint")
+    torch.save({**torch.load(file, weights_only=True), "progress": {"epoch": 2, "iteration": 6}}, file)
+    last = refusal(configured(scans / "2", tmp_path, 2, 3, max_epochs=3, iterations_per_epoch=2))
+    assert last == (
+        f"error: max_epochs 3 of iterations_per_epoch 2 have no more than the 6 iterations of checkpoint '{file}', so "
+        "nothing would be trained; take more, or start anew by --resume False."
+    )
+    assert file.exists() and "nothing is trained" not in capsys.readouterr().err
+    workflow = configured(scans / "2", tmp_path, 2, 3, max_epochs=2, iterations_per_epoch=3)
+    losses, _ = losses_of(workflow)
+    workflow.run()
+    told = f"note: checkpoint '{file}' has all 2 epochs, so nothing is trained; for more, raise max_epochs."
+    assert not losses and told in capsys.readouterr().err.splitlines()
+
+
 def test_a_training_goes_on_for_more_epochs_at_their_learning_rate(scans, tmp_path):
     stopped(scans / "2", tmp_path)
     workflow = configured(scans / "2", tmp_path, 2, 3, max_epochs=6, iterations_per_epoch=1)
