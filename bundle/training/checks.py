@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from bundle.cascade import Cascade
 from bundle.images import Opened, open_image
+from bundle.runtime import is_count, is_finite, is_whole
 
 #: Most images of a training that are looked at.
 SAMPLE = 8
@@ -19,7 +19,7 @@ def check_scale(scale: Any, cascade: Cascade) -> None:
     Raises:
         ValueError: If the scale is not one of the cascade's.
     """
-    if not _is_whole(scale) or not 0 <= scale < cascade.num_scales:
+    if not is_whole(scale) or not 0 <= scale < cascade.num_scales:
         raise ValueError(
             f"scale {scale!r} is not one of 0 to {cascade.num_scales - 1}, the scales of the cascade; take one of them."
         )
@@ -38,11 +38,11 @@ def check_numbers(learning_rate: Any, max_minutes: Any, patch_size: Any, **count
         ValueError: If a number has the wrong type or is out of range.
     """
     for key, value in {"patch#patch_size": patch_size, **counts}.items():
-        if not _is_whole(value) or value < 1:
+        if not is_count(value):
             raise ValueError(f"{key} {value!r} is not a whole number from 1 on; take one.")
-    if not _is_finite(learning_rate) or learning_rate <= 0:
+    if not is_finite(learning_rate) or learning_rate <= 0:
         raise ValueError(f"learning_rate {learning_rate!r} is not a finite number above 0; take one such as 0.001.")
-    if not _is_finite(max_minutes) or max_minutes < 0:
+    if not is_finite(max_minutes) or max_minutes < 0:
         raise ValueError(f"max_minutes {max_minutes!r} is not a number from 0 on; take one, 0 for no limit.")
 
 
@@ -101,11 +101,3 @@ def check_images(
         for path in paths[:: -(-len(paths) // SAMPLE) or 1]:
             if told := refusal(open_image(path)):
                 raise ValueError(f"training {key} {str(path)!r} {told}, or set --image#check False.")
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_finite(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -9,7 +9,7 @@ from typing import Any
 from bundle.cascade import sample_name, sides_of
 from bundle.images import check_extension, open_image, result_path
 from bundle.images.provenance import check_overwrite, check_replaceable
-from bundle.runtime import Job
+from bundle.runtime import Job, is_count
 from bundle.runtime.settings import report_formats
 
 
@@ -46,7 +46,7 @@ def seeds_to_make(
         ImageError: If no format with this extension is written.
         ValueError: If the number or the size is no whole number from 1 on.
     """
-    if isinstance(num_samples, bool) or not isinstance(num_samples, int) or num_samples < 1:
+    if not is_count(num_samples):
         raise ValueError(f"num_samples {num_samples!r} is not a whole number from 1 on; take one such as 16.")
     sides = sides_of(image_size, spatial_dims)
     check_extension(output_ext)
