@@ -43,7 +43,7 @@ def check_settings(
             and ``target`` with window and limits.
         flags: values that must be True, False or null, by key.
         report: formats of a report, see `report_formats`.
-        percentiles: whether, and by which, images are scaled by percentiles; null or empty if they are not. They are
+        percentiles: by which images are scaled, see `check_percentiles`; null or empty if they are not. They are
             refused for CT, with ``match_kernel`` or a source window that begins below 0.
         median: value that the median becomes where they are; null for none.
 
@@ -63,6 +63,8 @@ def check_settings(
     if output_dtype not in TYPES:
         raise ValueError(f"output_dtype {output_dtype!r} is not a voxel type of files; take one of {', '.join(TYPES)}.")
     _check_holds(output_dtype, (ranges or {}).get("target") or {})
+    if percentiles:
+        check_percentiles(percentiles)
     if not is_whole(seed) or not 0 <= seed < 2**32:
         raise ValueError(f"seed {seed!r} is not a whole number from 0 to {2**32 - 1}; take one.")
     if median is not None and not percentiles:
@@ -83,6 +85,20 @@ def check_settings(
     if budget > memory:
         raise ValueError(
             f"memory_budget {memory_budget!r} is more than the {memory / 2**30:.1f} GiB that the device has; take less."
+        )
+
+
+def check_percentiles(percentiles: Any) -> None:
+    """Check that percentiles of an image are two numbers from 0 to 100, the lower one first.
+
+    Raises:
+        ValueError: If they are anything else.
+    """
+    listed = isinstance(percentiles, Sequence) and not isinstance(percentiles, str) and len(percentiles) == 2
+    if not listed or not all(map(is_finite, percentiles)) or not 0 <= percentiles[0] < percentiles[1] <= 100:
+        raise ValueError(
+            f"percentiles {percentiles!r} is not a pair of numbers from 0 to 100 of which the first is lower; write it "
+            "like [1.0, 99.5]."
         )
 
 

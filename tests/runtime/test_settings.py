@@ -47,6 +47,10 @@ WRONG = [
         {"percentiles": [1, 99], "flags": {"match_kernel": True}},
         "take percentiles with an experiment such as --experiment",
     ),
+    *(
+        ({"percentiles": value}, r"percentiles .* is not a pair of numbers from 0 to 100 of which the first is lower")
+        for value in ([99, 1], [1, 1], [1, 2, 99], [1], 5, "1,99", ["1", 99], [-1, 99], [1, 101], [True, 99])
+    ),
     ({"median": 500.0}, "median 500.0 changes nothing without percentiles; take percentiles too"),
 ]
 
