@@ -41,7 +41,7 @@ def check_settings(
         seed: a non-negative integer below 2^32.
         ranges: pairs of numbers, the lower one first, by key; blocks of such pairs are checked too, such as ``source``
             and ``target`` with window and limits.
-        flags: values that must be True, False or null, by key.
+        flags: values that must be True, False or null, by key; ``crop_lungs`` is refused for all but CT in HU.
         report: formats of a report, see `report_formats`.
         percentiles: by which images are scaled, see `check_percentiles`; null or empty if they are not. They are
             refused for CT, with ``match_kernel`` or a source window that begins below 0.
@@ -72,8 +72,10 @@ def check_settings(
             f"median {median!r} changes nothing without percentiles; take percentiles too, such as [1.0, 99.5], or no "
             "median."
         )
-    window = ((ranges or {}).get("source") or {}).get("window", (0, 1))
-    if percentiles and ((flags or {}).get("match_kernel") or window[0] < 0):
+    window = ((ranges or {}).get("source") or {}).get("window")
+    if (flags or {}).get("crop_lungs"):
+        _check_shows_lungs(spatial_dims, percentiles, window or (-1, 1))
+    if percentiles and ((flags or {}).get("match_kernel") or (window or (0, 1))[0] < 0):
         raise ValueError(
             f"percentiles {percentiles!r} are for images without a unit, match_kernel and the window {window!r} for "
             "CT in HU; take percentiles with an experiment such as --experiment brain_t1_t2, or leave them out."
@@ -163,6 +165,17 @@ def _check_holds(dtype: str, target: Mapping[str, Any]) -> None:
             f"output_dtype {dtype!r} does not hold the results' values from {min(values):g} to {max(values):g}; take "
             "int16 or float32."
         )
+
+
+def _check_shows_lungs(dims: int, percentiles: Any, window: Sequence[float]) -> None:
+    """Check that images are CTs in HU, in which lungs can be found."""
+    reasons = {
+        f"spatial_dims is {dims}": dims != 3,
+        f"percentiles is {percentiles}": bool(percentiles),
+        f"the window {list(window)} begins at 0 or above": window[0] >= 0,
+    }
+    for reason in (reason for reason, holds in reasons.items() if holds):
+        raise ValueError(f"crop_lungs needs thorax CTs in HU, of three axes, but {reason}; take crop_lungs False.")
 
 
 def _check_device(device: Any) -> None:

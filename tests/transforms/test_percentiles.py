@@ -107,7 +107,7 @@ def test_it_is_stored_on_the_same_grid(tmp_path):
         (torch.zeros(4, 4), (1, 99.5), "nothing above its background"),
         (MetaTensor(torch.zeros(4, 4), meta={"filename_or_obj": "t1.nii"}), (1, 99.5), "image 't1.nii' holds nothing"),
         *(
-            (torch.rand(4, 4), pair, r"^percentiles \[.*\] is not a pair of numbers from 0 to 100 of which the first is")
+            (torch.rand(4, 4), pair, r"^percentiles \[.*\] is not a pair of numbers from 0 to 100 of which the first")
             for pair in ((-1, 99.5), (1, 101), ("one", 99), (99, 1), (1, 1))
         ),
     ],
