@@ -29,6 +29,7 @@ def seeds_to_make(
     job: Job | None = None,
     report: Any = "",
     output_dtype: str = "int16",
+    dataset_dir: Any = None,
 ) -> list[int]:
     """Return the seeds of the images to generate.
 
@@ -45,12 +46,21 @@ def seeds_to_make(
         job: weights and settings; needed to skip.
         report: formats of the reports; an image that lacks one is generated again.
         output_dtype: voxel type of the images.
+        dataset_dir: refused if it is given, as there is no source; null or empty if not.
 
     Raises:
         FileExistsError: If an image to skip would replace a file that is not a result of this bundle.
         ImageError: If no format with this extension is written, or it cannot hold the images.
-        ValueError: If the number or the size is no whole number from 1 on.
+        ValueError: If the number or the size is no whole number from 1 on, or if ``dataset_dir`` or a structured report
+            is given.
     """
+    if dataset_dir:
+        raise ValueError(
+            f"dataset_dir {str(dataset_dir)!r} changes nothing: images are generated from noise; leave it out, or take "
+            "an experiment with sources, such as xray_2d."
+        )
+    if "sr" in (forms := report_formats(report)):
+        raise ValueError(f"report {report!r} is of DICOM series, which no generated image is; take others.")
     if not is_count(num_samples):
         raise ValueError(f"num_samples {num_samples!r} is not a whole number from 1 on; take one such as 16.")
     sides = sides_of(image_size, spatial_dims)
@@ -63,7 +73,6 @@ def seeds_to_make(
         check_creatable(paths[seed], like, output_dtype)
     for each, path in paths.items() if skip_existing and job else ():
         made = check_replaceable(path, sample_name(each), (), overwrite)
-        forms = (form for form in report_formats(report) if form != "sr")  # which a picture does not have
         whole = all(path.with_name(f"{path.name}.report.{form}").exists() for form in forms)
         if made and whole and _is_of(made.told, job) and tuple(open_image(path).shape) == sides:
             print(f"skipped: {path} exists already, made by the same weights and settings")

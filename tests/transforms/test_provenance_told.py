@@ -130,6 +130,13 @@ def test_what_cannot_be_generated_is_told_before_anything_is_written(tmp_path, k
     assert not (tmp_path / "out").exists()
 
 
+def test_a_source_of_generated_images_is_refused(tmp_path):
+    with pytest.raises(RuntimeError) as raised:
+        run("x", tmp_path / "out", "generate", run_id="generating", image_size=64, num_samples=1)
+    assert str(cause_of(raised.value)).startswith("dataset_dir 'x' changes nothing: images are generated from noise;")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("key", "value", "told"),
     [
