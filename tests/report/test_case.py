@@ -105,8 +105,9 @@ def test_what_an_image_is_can_be_seen():
 
 def test_no_structured_report_of_other_files(pair, capsys):
     pytest.importorskip("highdicom", reason="needs highdicom: pip install highdicom")
-    Report("sr", hu=True)(*pair)
-    assert "no structured report of" in capsys.readouterr().out and names(pair[1].parent) == ["scan_t.nii"]
+    assert Report("sr", hu=True)(*pair) is None
+    assert f"no report of {str(pair[1])!r}: sr: source and result have to be DICOM series; " in capsys.readouterr().err
+    assert names(pair[1].parent) == ["scan_t.nii"] and not Report("sr", hu=True).is_there(pair[1])
 
 
 # Which result is of which source
