@@ -24,6 +24,8 @@ IN_MEMORY = {"provenance": False, "overwrite": "all", "output_postfix": "transla
 SET = {"dataset_dir": "image", "output_dir": "result"}
 #: Keys that write files next to results.
 BESIDE = ("densitometry", "report")
+#: Keys of files, which an image in memory has none of, and the values by which they change nothing.
+OF_FILES = {**IN_MEMORY, "skip_existing": False, "recursive": False, "series_uid": "", "series_description": ""}
 
 
 def translate(
@@ -65,13 +67,17 @@ class Translator:
         keys: keys of configs/inference.json.
 
     Raises:
-        ValueError: If the experiment or a key is unknown, or one that the arguments set.
+        ValueError: If the experiment or a key is unknown, or one that the arguments or the package set.
     """
 
     def __init__(self, experiment: str = "", **keys: Any) -> None:
         if given := next((key for key in SET if key in keys), ""):
             raise ValueError(
                 f"{given} {keys[given]!r} has no effect; give it as the argument {SET[given]} of translate."
+            )
+        if "bundle_root" in keys:
+            raise ValueError(
+                f"bundle_root {keys['bundle_root']!r} has no effect, as the package has one; leave it out."
             )
         root = bundle_root()
         self.configs, self.keys = config_files(root, VERBS["translate"].configs, experiment), keys
@@ -88,10 +94,13 @@ class Translator:
         """Return the result for an image in memory, see `translate`.
 
         Raises:
-            ValueError: If a key would write files next to the result, which are not kept.
+            ValueError: If a key would write files next to the result, which are not kept, or is one of files.
         """
         if asked := [key for key in BESIDE if self.keys.get(key)]:
             raise ValueError(f"{asked[0]} writes a file beside each result; give the path of an image, and a result.")
+        for key, idle in OF_FILES.items():
+            if self.keys.get(key, idle) != idle:
+                raise ValueError(f"{key} {self.keys[key]!r} has no effect on an image in memory; leave it out.")
         from ct_kernel_translation_gan.kinds import as_file
 
         if self._folder is None:

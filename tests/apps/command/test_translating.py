@@ -162,6 +162,14 @@ def test_picture() -> None:
         ("gone.nii", {"result": "out", "tile_size": "abc"}, ValueError, "tile_size 'abc'"),
         ("gone.nii", {"result": "out", "output_dir": "x"}, ValueError, "output_dir 'x' has no effect; give it as the"),
         (np.zeros((4, 4, 4)), {"dataset_dir": "x"}, ValueError, "as the argument image of translate"),
+        ("gone.nii", {"result": "out", "bundle_root": "x"}, ValueError, "bundle_root 'x' has no effect, as the package"),
+        *(
+            (np.zeros((4, 4, 4)), {"affine": np.eye(4), key: value}, ValueError, f"{key} .* on an image in memory; leave")
+            for key, value in (
+                ("output_ext", ".mha"), ("skip_existing", True), ("provenance", True), ("overwrite", "nonsense"),
+                ("output_postfix", "../x"), ("recursive", True), ("series_uid", "1.2"), ("series_description", "x"),
+            )
+        ),
         ("gone.nii", {"result": "out", "experiment": "x"}, ValueError, "experiment 'x' is not known"),
         (np.zeros((8, 8, 8), np.int16), {"affine": np.eye(4)}, ValueError, "has the value 0 in all its voxels"),
     ],
