@@ -28,7 +28,7 @@ def as_file(image: Any, folder: Path, affine: Any = None) -> tuple[Path, Back]:
 
     Args:
         image: a NumPy array or torch tensor, `(x, y, z)`, or `(row, column)` of a picture; a MetaTensor, which may have
-            a leading channel axis; a nibabel image; an ITK image.
+            a leading channel axis, and whose pending operations are applied first; a nibabel image; an ITK image.
         folder: folder to write to.
         affine: affine from voxels to mm in RAS, `(4, 4)`, of an array with three axes.
 
@@ -51,6 +51,10 @@ def as_file(image: Any, folder: Path, affine: Any = None) -> tuple[Path, Back]:
 
 def _array(image: Any, folder: Path, affine: Any) -> tuple[Path, Back]:
     tensor = isinstance(image, torch.Tensor)
+    if getattr(image, "pending_operations", None):
+        from monai.transforms.lazy.functional import apply_pending
+
+        image = apply_pending(image.clone())[0]  # which would take them from the caller's
     voxels = image.detach().cpu() if tensor else image
     voxels = (voxels.float() if voxels.dtype == torch.bfloat16 else voxels).numpy() if tensor else voxels
     if np.ma.is_masked(voxels):
@@ -71,7 +75,9 @@ def _array(image: Any, folder: Path, affine: Any) -> tuple[Path, Back]:
         if not tensor:
             return found
         made = torch.from_numpy(np.ascontiguousarray(found.astype(found.dtype.newbyteorder("="))))
-        return type(image)(made, meta=dict(image.meta)) if hasattr(image, "meta") else made
+        if not hasattr(image, "meta"):
+            return made
+        return type(image)(made, meta=dict(image.meta), applied_operations=list(image.applied_operations))
 
     return path, back
 

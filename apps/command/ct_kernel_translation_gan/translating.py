@@ -76,9 +76,7 @@ class Translator:
                 f"{given} {keys[given]!r} has no effect; give it as the argument {SET[given]} of translate."
             )
         if "bundle_root" in keys:
-            raise ValueError(
-                f"bundle_root {keys['bundle_root']!r} has no effect, as the package has one; leave it out."
-            )
+            raise ValueError(f"bundle_root {keys['bundle_root']!r} has no effect: the package has one; leave it out.")
         root = bundle_root()
         self.configs, self.keys = config_files(root, VERBS["translate"].configs, experiment), keys
         self._evaluator: Any = None

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
+from monai.transforms import Flip, Spacing
 
 from bundle.examples.phantom import ThoraxPhantom
 from bundle.images import open_image
@@ -120,6 +121,18 @@ def test_arrays_by_one_translator(
     assert torch.equal(torch.random.get_rng_state(), state) and sys.excepthook is hook
 
 
+def test_pending_operations_are_applied_and_what_is_applied_is_kept(voxels: np.ndarray, affine: np.ndarray) -> None:
+    image, translator = meta_tensor(voxels, affine), Translator(**KEYS)
+    flips = [Flip(0, lazy=lazy) for lazy in (True, False)]
+    lazy, eager = (flip(image) for flip in flips)
+    made = [translator(each) for each in (lazy, eager)]
+    assert len(lazy.pending_operations) == 1 and not made[0].pending_operations
+    assert torch.allclose(made[0].affine, eager.affine) and torch.equal(made[0].as_tensor(), made[1].as_tensor())
+    assert torch.allclose(flips[1].inverse(made[1]).affine, image.affine) and len(made[0].applied_operations) == 1
+    smaller = Spacing((2.0, 2.0, 4.0), lazy=True)(image)
+    assert tuple(translator(smaller).shape[1:]) == tuple(smaller.peek_pending_shape()) != voxels.shape
+
+
 def test_a_zip_with_reports(voxels: np.ndarray, affine: np.ndarray, expected: np.ndarray, tmp_path: Path) -> None:
     """A path goes through all that inference does: what is unpacked is gone, reports and their table are there."""
     nibabel.Nifti1Image(voxels, affine).to_filename(tmp_path / "scan.nii")
@@ -162,9 +175,9 @@ def test_picture() -> None:
         ("gone.nii", {"result": "out", "tile_size": "abc"}, ValueError, "tile_size 'abc'"),
         ("gone.nii", {"result": "out", "output_dir": "x"}, ValueError, "output_dir 'x' has no effect; give it as the"),
         (np.zeros((4, 4, 4)), {"dataset_dir": "x"}, ValueError, "as the argument image of translate"),
-        ("gone.nii", {"result": "out", "bundle_root": "x"}, ValueError, "bundle_root 'x' has no effect, as the package"),
+        ("gone.nii", {"result": "out", "bundle_root": "x"}, ValueError, "bundle_root 'x' has no effect: the"),
         *(
-            (np.zeros((4, 4, 4)), {"affine": np.eye(4), key: value}, ValueError, f"{key} .* on an image in memory; leave")
+            (np.zeros((4, 4, 4)), {"affine": np.eye(4), key: value}, ValueError, f"{key} .* on an image in memory")
             for key, value in (
                 ("output_ext", ".mha"), ("skip_existing", True), ("provenance", True), ("overwrite", "nonsense"),
                 ("output_postfix", "../x"), ("recursive", True), ("series_uid", "1.2"), ("series_description", "x"),
