@@ -11,12 +11,11 @@ from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
-import fire
 import numpy as np
 import torch
 from bundle.images import NIFTI, PHOTO, WHITE, create_image, find_images, held, stem, suffix
 from bundle.images.reader import load_image
-from bundle.runtime.errors import end_in_one_line
+from bundle.runtime.commands import run_command
 from bundle.runtime.scalars import is_finite
 from bundle.runtime.settings import check_percentiles
 from monai.config import KeysCollection
@@ -185,5 +184,4 @@ def _check(lower: float, upper: float, median: float | None) -> None:
 
 
 if __name__ == "__main__":
-    end_in_one_line()
-    fire.Fire(store)
+    run_command(store)
