@@ -156,6 +156,7 @@ class Translator:
         from monai.bundle import ConfigParser
 
         from bundle.images import isolate
+        from bundle.runtime.weights import check_weights
 
         parser = ConfigParser()
         with warnings.catch_warnings():
@@ -165,6 +166,8 @@ class Translator:
         parser.update({**self.keys, **keys, **(more or {})})
         with _apart():
             parser.get_parsed_content("checking")
+            mode, weights, network = map(parser.get_parsed_content, ("mode", "weights", "network_def"))
+            check_weights(weights, network, mode["strict"])
             isolate(parser.get_parsed_content("isolated"))
         return parser
 
