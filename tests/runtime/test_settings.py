@@ -27,6 +27,7 @@ WRONG = [
     ({"ranges": {"edges": "ab"}}, "edges 'ab'"),
     ({"ranges": {"edges": [0, float("nan")]}}, "edges .*nan"),
     ({"flags": {"streaming": "abc"}}, "streaming 'abc' is neither True nor False"),
+    ({"flags": {"amp": "no"}}, "amp 'no' is neither True nor False; take one of them"),
     ({"flags": {"densitometry": 1}}, "densitometry 1 is neither"),
     ({"report": "word"}, "report 'word' is not a format; take one or more of json, html, pdf, sr"),
     ({"report": "html,,doc"}, "report 'doc' is not a format"),
