@@ -53,7 +53,7 @@ def translate(
     is_path = isinstance(image, (str, Path))
     if is_path and affine is not None:
         raise ValueError("affine is given, but a file has its own; leave it out.")
-    if not is_path and result is not None:
+    if not is_path and result is not None and not isinstance(image, (list, tuple)):
         raise ValueError("result is given, but an image in memory is returned; leave it out, or give a path as image.")
     translator = Translator(experiment, **keys)
     return translator.files(image, result) if is_path else translator(image, affine)
@@ -78,6 +78,7 @@ class Translator:
         if "bundle_root" in keys:
             raise ValueError(f"bundle_root {keys['bundle_root']!r} has no effect: the package has one; leave it out.")
         root = bundle_root()
+        keys = {key: value.item() if getattr(value, "shape", None) == () else value for key, value in keys.items()}
         self.configs, self.keys = config_files(root, VERBS["translate"].configs, experiment), keys
         self._evaluator: Any = None
         self._loaders: list[Any] = []
@@ -87,6 +88,10 @@ class Translator:
             from bundle.runtime.arguments import check_keys
 
             check_keys(keys, self.configs)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what makes a copy: the settings, which load a network of its own."""
+        return {**self.__dict__, "_evaluator": None, "_loaders": [], "_folder": None}
 
     def __call__(self, image: Any, affine: Any = None) -> Any:
         """Return the result for an image in memory, see `translate`.
@@ -114,6 +119,10 @@ class Translator:
             made = back(result)
             result.unlink()
             return made
+        except Exception as error:  # the file is temporary, and not the caller's
+            if len(error.args) == 1 and isinstance(error.args[0], str):
+                error.args = (error.args[0].replace(f"image {str(path)!r}", "image"),)
+            raise
         finally:
             path.unlink(missing_ok=True)
 
@@ -146,6 +155,7 @@ class Translator:
             if self._evaluator is None:
                 parser = self._parser(path, results, IN_MEMORY)
                 self._evaluator, self._loaders = (parser.get_parsed_content(name) for name in ("evaluator", "handlers"))
+                self._evaluator.logger.disabled = True  # it logs errors, which are raised
             self._evaluator.data_loader.dataset.data = [{"image": str(path)}]
             run_each(self._evaluator)
             while self._loaders:  # the weights are loaded now

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 import types
 import zipfile
@@ -133,6 +134,21 @@ def test_pending_operations_are_applied_and_what_is_applied_is_kept(voxels: np.n
     assert tuple(translator(smaller).shape[1:]) == tuple(smaller.peek_pending_shape()) != voxels.shape
 
 
+def test_copies_and_numbers_of_numpy(
+    voxels: np.ndarray, affine: np.ndarray, expected: np.ndarray, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A copy of a used translator has a network of its own; a tensor that is negated lazily is what it shows."""
+    translator = Translator(**{**KEYS, "tile_size": np.int64(32), "skip_existing": np.bool_(False)})
+    assert np.array_equal(translator(voxels, affine), expected)
+    twin = copy.deepcopy(translator)
+    assert np.array_equal(twin(voxels, affine), expected) and twin._evaluator is not translator._evaluator
+    with pytest.raises(ValueError, match="not finite"):
+        translator(np.full((8, 8, 8), np.nan), affine)
+    assert not caplog.records and np.array_equal(translator(voxels, affine), expected)
+    negated = torch.imag(torch.complex(torch.zeros(voxels.shape), -torch.from_numpy(voxels).float()).conj())
+    assert negated.is_neg() and np.array_equal(translator(negated, affine).numpy(), expected)
+
+
 def test_a_zip_with_reports(voxels: np.ndarray, affine: np.ndarray, expected: np.ndarray, tmp_path: Path) -> None:
     """A path goes through all that inference does: what is unpacked is gone, reports and their table are there."""
     nibabel.Nifti1Image(voxels, affine).to_filename(tmp_path / "scan.nii")
@@ -184,7 +200,19 @@ def test_picture() -> None:
             )
         ),
         ("gone.nii", {"result": "out", "experiment": "x"}, ValueError, "experiment 'x' is not known"),
-        (np.zeros((8, 8, 8), np.int16), {"affine": np.eye(4)}, ValueError, "has the value 0 in all its voxels"),
+        (np.zeros((8, 8, 8), np.int16), {"affine": np.eye(4)}, ValueError, "^image has the value 0 in all its voxels"),
+        ([[0]], {"affine": np.eye(4)}, TypeError, "image is a list"),
+        (["a.nii"], {"result": "out"}, TypeError, "image is a list; give one path, of an image or of a folder"),
+        *(
+            (np.zeros((4, 4, 4)).astype(kind), {"affine": np.eye(4)}, ValueError, f"voxels of the type .*{told}")
+            for kind, told in ((object, "object"), (str, "U"), (complex, "complex128"), (np.longdouble, "float"))
+            if np.dtype(kind).itemsize > 8 or kind in (object, str)  # float64 is the longest on some systems
+        ),
+        (np.zeros((4, 4, 4)), {"affine": np.eye(4) + 1j}, ValueError, "affine has the type complex128"),
+        (np.zeros((4, 4, 4)), {"affine": np.eye(4)[[0, 1, 2, 2]]}, ValueError, "affine ends in the row"),
+        (np.zeros((4, 4), np.uint8), {"affine": np.eye(4)}, ValueError, "affine is given, but a picture"),
+        (MetaTensor(torch.zeros(1, 4, 4).short()), {}, ValueError, r"shape \(1, 4, 4\), a channel and a picture"),
+        (itk.image_from_array(np.zeros((1, 4, 4, 4), np.int16)), {}, ValueError, "image has 4 axes; give one"),
     ],
 )  # fmt: skip
 def test_refused(image: Any, keys: dict[str, Any], error: type[Exception], reason: str) -> None:
