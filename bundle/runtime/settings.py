@@ -57,9 +57,7 @@ def check_settings(
         inner = {f"{name}#{key}": pair for key, pair in value.items()} if isinstance(value, Mapping) else {name: value}
         for key, pair in inner.items():
             _check_range(key, pair)
-    for name, value in (flags or {}).items():
-        if value is not None and not isinstance(value, bool):
-            raise ValueError(f"{name} {value!r} is neither True nor False; take one of them.")
+    check_flags(flags or {})
     if output_dtype not in TYPES:
         raise ValueError(f"output_dtype {output_dtype!r} is not a voxel type of files; take one of {', '.join(TYPES)}.")
     _check_holds(output_dtype, (ranges or {}).get("target") or {})
@@ -88,6 +86,17 @@ def check_settings(
         raise ValueError(
             f"memory_budget {memory_budget!r} is more than the {memory / 2**30:.1f} GiB that the device has; take less."
         )
+
+
+def check_flags(flags: Mapping[str, Any]) -> None:
+    """Check that values are True, False or null.
+
+    Raises:
+        ValueError: If one is anything else.
+    """
+    for name, value in flags.items():
+        if value is not None and not isinstance(value, bool):
+            raise ValueError(f"{name} {value!r} is neither True nor False; take one of them.")
 
 
 def check_percentiles(percentiles: Any) -> None:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from bundle.examples.phantom import ThoraxPhantom
 from bundle.report.case import ENDS
+from bundle.runtime.errors import cause_of
 from tests.dicom_series import write_series
 from tests.processes import ROOT
 from tests.results import results_in
@@ -227,6 +228,15 @@ def test_the_plot_shows_the_images_of_this_run_alone(tmp_path, monkeypatch):
         reporting(source=folder, result=folder, truth=folder, output_dir=str(tmp_path / "reports"), report="json")
     assert [[row["image"] for row in rows] for rows in shown] == [["a.nii.gz"], ["'-b.nii.gz"]]
     assert sorted(table(tmp_path / "reports")) == ["'-b.nii.gz", "a.nii.gz"]
+
+
+@pytest.mark.parametrize("keys", [{"hu": "no"}, {"hu": "maybe"}, {"hu": 1}, {"recursive": "yes"}], ids=str)
+def test_what_is_neither_true_nor_false_is_refused(tmp_path, keys):
+    with pytest.raises(RuntimeError) as raised:
+        reporting(source="a.nii", result="b.nii", output_dir=str(tmp_path / "out"), **keys)
+    ((key, value),) = keys.items()
+    assert f"{key} {value!r} is neither True nor False; take one of them." in str(cause_of(raised.value))
+    assert not (tmp_path / "out").exists()
 
 
 def test_reporting_needs_source_and_result(tmp_path):
