@@ -37,8 +37,8 @@ def run_command(component: Callable[..., Any] | Mapping[str, Callable[..., Any]]
 
         return called_only
 
-    several = isinstance(component, Mapping)
-    trial = {name: idle(each) for name, each in component.items()} if several else idle(component)  # type: ignore
+    whole: Any = dict(component) if isinstance(component, Mapping) else component
+    trial = {name: idle(each) for name, each in whole.items()} if isinstance(whole, dict) else idle(whole)
     try:
         fire.Fire(trial)
     except FireExit as error:
@@ -47,4 +47,4 @@ def run_command(component: Callable[..., Any] | Mapping[str, Callable[..., Any]]
             print(f"error: {cause}; --help lists the arguments.", file=sys.stderr, flush=True)
         raise
     if called:
-        fire.Fire(dict(component) if several else component)  # type: ignore[call-overload]
+        fire.Fire(whole)

@@ -8,7 +8,7 @@ import types
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import itk
 import nibabel
@@ -125,12 +125,12 @@ def test_arrays_by_one_translator(
 def test_pending_operations_are_applied_and_what_is_applied_is_kept(voxels: np.ndarray, affine: np.ndarray) -> None:
     image, translator = meta_tensor(voxels, affine), Translator(**KEYS)
     flips = [Flip(0, lazy=lazy) for lazy in (True, False)]
-    lazy, eager = (flip(image) for flip in flips)
+    lazy, eager = (cast(Any, flip(image)) for flip in flips)
     made = [translator(each) for each in (lazy, eager)]
     assert len(lazy.pending_operations) == 1 and not made[0].pending_operations
     assert torch.allclose(made[0].affine, eager.affine) and torch.equal(made[0].as_tensor(), made[1].as_tensor())
     assert torch.allclose(flips[1].inverse(made[1]).affine, image.affine) and len(made[0].applied_operations) == 1
-    smaller = Spacing((2.0, 2.0, 4.0), lazy=True)(image)
+    smaller: Any = Spacing((2.0, 2.0, 4.0), lazy=True)(image)
     assert tuple(translator(smaller).shape[1:]) == tuple(smaller.peek_pending_shape()) != voxels.shape
 
 
