@@ -177,7 +177,8 @@ class Translator:
         with _apart():
             parser.get_parsed_content("checking")
             mode, weights, network = map(parser.get_parsed_content, ("mode", "weights", "network_def"))
-            check_weights(weights, network, mode["strict"])
+            if parser.get_parsed_content("handlers"):
+                check_weights(weights, network, mode["strict"])
             isolate(parser.get_parsed_content("isolated"))
         return parser
 

@@ -129,7 +129,8 @@ def test_pending_operations_are_applied_and_what_is_applied_is_kept(voxels: np.n
     made = [translator(each) for each in (lazy, eager)]
     assert len(lazy.pending_operations) == 1 and not made[0].pending_operations
     assert torch.allclose(made[0].affine, eager.affine) and torch.equal(made[0].as_tensor(), made[1].as_tensor())
-    assert torch.allclose(flips[1].inverse(made[1]).affine, image.affine) and len(made[0].applied_operations) == 1
+    unflipped: Any = flips[1].inverse(made[1])
+    assert torch.allclose(unflipped.affine, image.affine) and len(made[0].applied_operations) == 1
     smaller: Any = Spacing((2.0, 2.0, 4.0), lazy=True)(image)
     assert tuple(translator(smaller).shape[1:]) == tuple(smaller.peek_pending_shape()) != voxels.shape
 
