@@ -148,6 +148,6 @@ def preview(
 
 
 if __name__ == "__main__":
-    import fire
+    from bundle.runtime.commands import run_command
 
-    fire.Fire(preview)
+    run_command(preview)

@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import fire
 import torch
 
 from bundle.evaluation.calibrating import pair_of_kernels
 from bundle.images import Volume
+from bundle.runtime.commands import run_command
 from bundle.runtime.files import atomic
 from bundle.scanner import Conversion, Transfer, calibrate, spread_slices
 from bundle.scanner.kernels import CATALOGUE, Kernels, as_json
@@ -83,4 +83,4 @@ def main(data: str, path: str = str(CATALOGUE)) -> None:
 
 
 if __name__ == "__main__":
-    fire.Fire(main)
+    run_command(main)

@@ -16,12 +16,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-import fire
 import numpy as np
 from skimage.measure import block_reduce
 
 from bundle.examples.phantom import ThoraxPhantom
 from bundle.images import ImageError, Opened, find_images, held, open_image
+from bundle.runtime.commands import run_command
 from bundle.transforms import CheckInput
 from bundle.transforms.check_input import FLAT, LOUD, PADDED, WIDE
 from bundle.transforms.input_scores import InputScores, input_scores
@@ -281,4 +281,4 @@ def counted(rules: Iterable[str]) -> str:
 
 
 if __name__ == "__main__":
-    fire.Fire(main)
+    run_command(main)

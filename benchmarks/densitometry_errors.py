@@ -28,7 +28,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import fire
 import numpy as np
 import torch
 from torch import Tensor
@@ -37,6 +36,7 @@ from torch.nn import functional as F
 from benchmarks.pairs import PAIRS, InMemory, Pair
 from bundle.evaluation.metrics import lung_mask
 from bundle.images import Volume
+from bundle.runtime.commands import run_command
 from bundle.scanner import (
     FLOOR,
     RADIUS,
@@ -318,4 +318,4 @@ def cover(title: str, rows: Sequence[Row], multiples: Sequence[np.ndarray]) -> N
 
 
 if __name__ == "__main__":
-    fire.Fire(main)
+    run_command(main)

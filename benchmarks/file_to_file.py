@@ -19,7 +19,6 @@ from statistics import median
 from time import perf_counter, process_time
 from typing import Any
 
-import fire
 from monai.bundle import ConfigWorkflow
 from torch import Tensor
 
@@ -28,6 +27,7 @@ from benchmarks.plan import make
 from benchmarks.speed import SPACING, show
 from bundle.cascade import CascadeInferer
 from bundle.evaluation.methods import alone
+from bundle.runtime.commands import run_command
 
 #: Names of the sources, which tell their formats.
 SOURCES = ("volume.nii", "volume.nii.gz", "series")
@@ -115,4 +115,4 @@ def main(
 
 
 if __name__ == "__main__":
-    fire.Fire(main)
+    run_command(main)

@@ -31,7 +31,6 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import fire
 import numpy as np
 
 from benchmarks.forking import forked
@@ -39,6 +38,7 @@ from benchmarks.fuzz_mutations import mutate
 from benchmarks.fuzz_seeds import SEEDS, write_seeds
 from benchmarks.speed import show
 from bundle.images import Volume, find_images, open_image, slabs
+from bundle.runtime.commands import run_command
 
 ROOT = Path(__file__).parents[1]
 #: Limits of processor and wall time in seconds for reading a mutant both ways; the latter allows for a busy machine.
@@ -318,4 +318,4 @@ def _run(folder: Path, numbers: range, seed: int, minutes: float, keep: str) -> 
 
 
 if __name__ == "__main__":
-    fire.Fire(main)
+    run_command(main)

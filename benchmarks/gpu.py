@@ -20,12 +20,11 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-import fire
-
 from benchmarks.gpu_rows import VOLUMES, Setting, measured, rows, variants
 from benchmarks.memory_training import Row, draw, table
 from benchmarks.speed import SLIDING, show
 from bundle import __version__
+from bundle.runtime.commands import run_command
 
 #: Time limits in seconds of rows that differ from `LIMIT`.
 LIMITS = {"training": 150, "compile": 150, "streamed_large": 300, "sliding": 90}
@@ -204,4 +203,4 @@ def main(
 
 
 if __name__ == "__main__":
-    fire.Fire(main)
+    run_command(main)

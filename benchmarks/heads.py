@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import fire
 import torch
 
+from bundle.runtime.commands import run_command
 from bundle.runtime.files import atomic
 from bundle.training import finished
 from bundle.training.weights import own_weights
@@ -170,4 +170,4 @@ def run_config(run_id: str, config: str, keys: dict) -> None:
 
 
 if __name__ == "__main__":
-    fire.Fire(main)
+    run_command(main)

@@ -25,7 +25,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import fire
 from monai.bundle import ConfigWorkflow
 
 from benchmarks.memory_inference import Settings, idle, measured, workflow_arguments
@@ -33,6 +32,7 @@ from benchmarks.speed import show
 from bundle.examples.phantom.__main__ import write
 from bundle.images import open_image
 from bundle.runtime import file_hash
+from bundle.runtime.commands import run_command
 from bundle.transforms.finish import FINISHED
 
 ROOT = Path(__file__).parents[1]
@@ -221,4 +221,4 @@ def main(
 
 
 if __name__ == "__main__":
-    fire.Fire(main)
+    run_command(main)

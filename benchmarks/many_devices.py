@@ -16,11 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
 
-import fire
-
 from benchmarks.memory_inference import ROOT, SMALL
 from benchmarks.speed import show
 from bundle.examples.phantom.__main__ import write
+from bundle.runtime.commands import run_command
 
 PROVENANCE = ".provenance.json"
 
@@ -125,4 +124,4 @@ def main(
 
 
 if __name__ == "__main__":
-    fire.Fire(main)
+    run_command(main)

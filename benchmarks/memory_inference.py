@@ -14,7 +14,6 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import fire
 import numpy as np
 import torch
 from matplotlib.figure import Figure
@@ -28,6 +27,7 @@ from bundle.evaluation.methods import Windowed, WindowInferer, alone, peak_memor
 from bundle.examples.phantom.__main__ import write
 from bundle.geometry import pyramid, shapes, spacing_of
 from bundle.runtime import parse_bytes
+from bundle.runtime.commands import run_command
 
 ROOT = Path(__file__).parents[1]
 SMALL = ROOT / "benchmarks" / "small_network.json"
@@ -208,4 +208,4 @@ def draw(path: Path, sides: Sequence[int], peaks: dict[str, list[float]]) -> Non
 
 
 if __name__ == "__main__":
-    fire.Fire(main)
+    run_command(main)

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import fire
 import numpy as np
 import torch
 from matplotlib.figure import Figure
@@ -30,6 +29,7 @@ from benchmarks.baselines import GAN, dcgan, pggan, pix2pix, uzunova_coarse, uzu
 from bundle.cascade import Cascade, LiveBytes
 from bundle.evaluation.methods import alone, peak_memory
 from bundle.runtime import parse_bytes
+from bundle.runtime.commands import run_command
 from bundle.training import PrepareScaleBatch
 
 SIDES = (16, 32, 64, 128, 256, 512)
@@ -260,4 +260,4 @@ def main(
 
 
 if __name__ == "__main__":
-    fire.Fire(main)
+    run_command(main)

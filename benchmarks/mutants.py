@@ -28,10 +28,9 @@ from collections import Counter, defaultdict
 from fnmatch import fnmatch
 from pathlib import Path
 
-import fire
-
 from benchmarks.mutants_drawn import ROOT, Mutant, drawn
 from benchmarks.mutants_tested import LOG, Tried, imported, tried
+from bundle.runtime.commands import run_command
 
 #: Modules and their tests; the first matching line counts.
 TESTS: tuple[tuple[str, str], ...] = (
@@ -248,4 +247,4 @@ def report(known: dict[Mutant, str], number: int) -> None:
 
 
 if __name__ == "__main__":
-    fire.Fire(main)
+    run_command(main)

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import fire
 import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from bundle.images import Volume
+from bundle.runtime.commands import run_command
 from bundle.scanner import Kernel, edge_spread, matched
 from bundle.transforms import KernelChoice
 
@@ -84,4 +84,4 @@ def rim_error(made: Tensor, target: Tensor, radius: float | None) -> float:
 
 
 if __name__ == "__main__":
-    fire.Fire(main)
+    run_command(main)

@@ -18,7 +18,6 @@ from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any, TypeVar
 
-import fire
 import numpy as np
 import torch
 from matplotlib.figure import Figure
@@ -48,6 +47,7 @@ from bundle.cascade.scratch import create_array, open_group
 from bundle.evaluation.metrics import jumps, seam
 from bundle.geometry import crop, extend, pyramid, region, tiles, upsample
 from bundle.runtime import host_memory
+from bundle.runtime.commands import run_command
 
 T = TypeVar("T")
 #: Number of slices at once for methods that take whole slices.
@@ -287,4 +287,4 @@ def draw(path: Path, results: dict[str, dict[str, Measured]]) -> None:
 
 
 if __name__ == "__main__":
-    fire.Fire(main)
+    run_command(main)

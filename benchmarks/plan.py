@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
-import fire
+from bundle.runtime.commands import run_command
 
 #: A program that replaces the wall clock by the processor's clock and then runs ``python -m monai.bundle``.
 BY_PROCESSOR = """
@@ -203,4 +203,4 @@ def main(turns: int = 3, only: str = "", folder: str | None = None, figure: str 
 
 
 if __name__ == "__main__":
-    fire.Fire(main)
+    run_command(main)

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import fire
 import numpy as np
 import torch
 from skimage.restoration import denoise_nl_means
@@ -27,6 +26,7 @@ from benchmarks.pairs import GAUSSIANS, blurred
 from bundle.evaluation.methods import Translation
 from bundle.evaluation.metrics import LUNG, maps, whole_and_body
 from bundle.images import Volume
+from bundle.runtime.commands import run_command
 from bundle.scanner import calibrate, converted
 
 STRENGTHS = (10.0, 20.0, 30.0, 45.0, 60.0, 80.0)  # HU, strengths of non-local means
@@ -137,4 +137,4 @@ def main(data: str, only: str = "", weights: str | None = None, filters: bool = 
 
 
 if __name__ == "__main__":
-    fire.Fire(main)
+    run_command(main)

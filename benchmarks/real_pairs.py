@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-import fire
 import numpy as np
 import torch
 from torch import Tensor
@@ -27,6 +26,7 @@ from benchmarks.inference import calibration, joined, reference, translated
 from benchmarks.pairs import GAUSSIANS, Fold, InMemory, Pair, blurred, existing, folds
 from bundle.evaluation.methods import BandEnergies, reference_energies
 from bundle.evaluation.metrics import lung_mask, whole_and_body
+from bundle.runtime.commands import run_command
 from bundle.scanner import Conversion, Transfer, calibrate, converted, find_kernel, find_transfer, frequencies, matched
 from bundle.scanner.filters import filter_taps, filtered, with_border
 from bundle.scanner.kernels import Kernels, as_json, softening_between
@@ -206,4 +206,4 @@ def _shown(values: Sequence[float]) -> list[str]:
 
 
 if __name__ == "__main__":
-    fire.Fire(main)
+    run_command(main)

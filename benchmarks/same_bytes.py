@@ -20,9 +20,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import fire
 import numpy as np
 
+from bundle.runtime.commands import run_command
 from tests import golden_run
 from tests.golden_cases import CASES, Case
 from tests.golden_inputs import INPUTS
@@ -141,4 +141,4 @@ def main(one: str = "HEAD", other: str = str(ROOT), cases: str | Sequence[str] =
 
 
 if __name__ == "__main__":
-    fire.Fire(main)
+    run_command(main)

@@ -11,7 +11,6 @@ from copy import deepcopy
 from pathlib import Path
 from typing import cast
 
-import fire
 import torch
 from matplotlib.figure import Figure
 from monai.bundle import ConfigParser
@@ -22,6 +21,7 @@ from benchmarks.speed import CONFIG, SPACING, shipped, show, volume
 from bundle.cascade import Cascade, CascadeInferer
 from bundle.evaluation.methods import Patch, Windowed, WindowInferer
 from bundle.evaluation.metrics import faces_of, grid, jumps, seam
+from bundle.runtime.commands import run_command
 
 
 class InstanceNorm(nn.Module):
@@ -99,4 +99,4 @@ def main(side: int = 144, tile: int = 48, patch_weights: str = "", figure: str =
 
 
 if __name__ == "__main__":
-    fire.Fire(main)
+    run_command(main)

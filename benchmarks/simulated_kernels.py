@@ -9,7 +9,6 @@ fewer).
 
 from __future__ import annotations
 
-import fire
 import numpy as np
 import torch
 from torch import Tensor
@@ -18,6 +17,7 @@ from torch.nn import functional as F
 from benchmarks.pairs import GAUSSIANS, blurred
 from bundle.evaluation.metrics import whole_and_body
 from bundle.images import Volume
+from bundle.runtime.commands import run_command
 from bundle.scanner import RADIUS, SHARP, SOFT, Kernel, acquire, find_kernel, matched
 
 SLICES, JUDGED = 24, slice(8, 16)
@@ -64,4 +64,4 @@ def _shown(values: np.ndarray) -> str:
 
 
 if __name__ == "__main__":
-    fire.Fire(main)
+    run_command(main)

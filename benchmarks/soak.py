@@ -28,12 +28,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import fire
-
 from benchmarks.forking import forked
 from benchmarks.soak_runs import ROOT, Run, write_volume
 from benchmarks.speed import show
 from bundle.images.provenance import content_hash, owned, provenance_path
+from bundle.runtime.commands import run_command
 
 #: A format whose results contain their name, except in the array of voxels.
 ZARR = ".ome.zarr"
@@ -304,4 +303,4 @@ def report(done: list[dict[str, str]]) -> None:
 
 
 if __name__ == "__main__":
-    fire.Fire(main)
+    run_command(main)

@@ -13,7 +13,6 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import fire
 import numpy as np
 import torch
 from matplotlib.figure import Figure
@@ -27,6 +26,7 @@ from bundle.evaluation.methods import NonLocalMeans, Windowed, WindowInferer
 from bundle.examples.phantom import ThoraxPhantom
 from bundle.geometry import channels_last, pyramid, shapes
 from bundle.runtime import has_bfloat16
+from bundle.runtime.commands import run_command
 
 CONFIG = Path(__file__).parents[1] / "configs" / "inference.json"
 SPACING = 0.7  # mm
@@ -222,4 +222,4 @@ def draw(path: Path, growth: dict[int, float], rates: dict[str, float]) -> None:
 
 
 if __name__ == "__main__":
-    fire.Fire(main)
+    run_command(main)

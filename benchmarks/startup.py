@@ -14,9 +14,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-import fire
-
 from bundle.examples.phantom.__main__ import write
+from bundle.runtime.commands import run_command
 
 ROOT = Path(__file__).parents[1]
 
@@ -48,4 +47,4 @@ def run(repeats: int = 5) -> None:
 
 
 if __name__ == "__main__":
-    fire.Fire(run)
+    run_command(run)

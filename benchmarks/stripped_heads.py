@@ -12,10 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import fire
-
 from benchmarks.heads import PATIENTS, SKULL, rows, run_config
 from bundle.geometry import spacing_of
+from bundle.runtime.commands import run_command
 from bundle.training.data.heads import brain_mask
 from bundle.training.data.packing import read, write_packed
 from bundle.transforms.percentiles import store
@@ -67,4 +66,4 @@ def main(data: str, output: str, names: Sequence[str] = NAMES) -> None:
 
 
 if __name__ == "__main__":
-    fire.Fire(main)
+    run_command(main)

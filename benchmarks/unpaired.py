@@ -15,13 +15,13 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import fire
 import nibabel
 import numpy as np
 import torch
 from torch import Tensor
 
 from bundle.images import Volume
+from bundle.runtime.commands import run_command
 from bundle.scanner import Conversion, converted, edge_spread, flat_noise, frequencies
 from bundle.scanner.edge_spread import KNOTS
 from bundle.transforms import KernelChoice
@@ -170,4 +170,4 @@ def path_of(data: str, name: str) -> Path:
 
 
 if __name__ == "__main__":
-    fire.Fire(main)
+    run_command(main)

@@ -85,6 +85,6 @@ def simulate(
 
 
 if __name__ == "__main__":
-    import fire
+    from bundle.runtime.commands import run_command
 
-    fire.Fire(simulate)
+    run_command(simulate)

@@ -37,6 +37,6 @@ def view(source: str, result: str, browser: bool = True, port: int = 0, series_u
 
 
 if __name__ == "__main__":
-    import fire
+    from bundle.runtime.commands import run_command
 
-    fire.Fire(view)
+    run_command(view)

@@ -10,10 +10,9 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-import fire
-
 from apps.zoo import archive, documents, files, hub, metadata, networks, packages, pull_request, style, unit_tests
 from apps.zoo.submission import CheckFailed, Submission
+from bundle.runtime.commands import run_command
 
 ROOT = Path(__file__).resolve().parents[2]
 #: All checks, quick ones first; each returns what it found, or raises `CheckFailed`.
@@ -90,4 +89,4 @@ def check(index: bool = False, page: str = "") -> None:
 if __name__ == "__main__":
     logging.disable(logging.WARNING)
     warnings.filterwarnings("ignore")
-    fire.Fire({"pack": pack, "check": check})
+    run_command({"pack": pack, "check": check})

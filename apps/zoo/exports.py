@@ -14,11 +14,12 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-import fire
 import numpy as np
 import torch
 from monai.bundle import ConfigParser
 from torch import Tensor
+
+from bundle.runtime.commands import run_command
 
 if TYPE_CHECKING:
     from bundle.cascade import Cascade
@@ -116,4 +117,4 @@ def onnx(folder: str) -> None:
 if __name__ == "__main__":
     logging.disable(logging.WARNING)
     warnings.filterwarnings("ignore")
-    fire.Fire({"torchscript": torchscript, "onnx": onnx})
+    run_command({"torchscript": torchscript, "onnx": onnx})

@@ -7,9 +7,8 @@ python -m benchmarks.anatomy picture CT [--figure PNG]
 
 from __future__ import annotations
 
-import fire
-
 from benchmarks.anatomy import inserted, picture, real
+from bundle.runtime.commands import run_command
 
 if __name__ == "__main__":
-    fire.Fire({"real": real.main, "picture": picture.main, **inserted.COMMANDS})
+    run_command({"real": real.main, "picture": picture.main, **inserted.COMMANDS})

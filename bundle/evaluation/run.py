@@ -82,8 +82,8 @@ class Evaluation:
 
         Raises:
             FileNotFoundError: If our weights are missing.
-            ValueError: If ``only`` names an unknown method, two cases have the same name, the window does not rise, or
-                a case cannot be prepared as a pair.
+            ValueError: If ``only`` names an unknown method or none that can run, two cases have the same name, the
+                window does not rise, or a case cannot be prepared as a pair.
         """
         low, high = self.window
         if not low < high:
@@ -124,6 +124,8 @@ class Evaluation:
                 left_out.append(f"{method.name} is left out: {reason}.")
             else:
                 methods[key] = method
+        if self.only and not methods:
+            raise ValueError(f"only {list(self.only)} leaves no method: {' '.join(left_out)} Give what is missing.")
         return methods, left_out
 
     def tuned(self, methods: Mapping[str, Method]) -> dict[str, Method]:

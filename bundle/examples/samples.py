@@ -172,6 +172,6 @@ def main(out: str, names: str | Sequence[str] = tuple(SOURCES)) -> list[str]:
 
 
 if __name__ == "__main__":
-    import fire
+    from bundle.runtime.commands import run_command
 
-    fire.Fire(main)
+    run_command(main)

@@ -112,13 +112,18 @@ def result_suffix(files: Sequence[str]) -> str:
 
 @contextmanager
 def create(
-    path: Path, like: LazyImage, _dtype: np.dtype, derivation: Derivation | None = None, **_: Any
+    path: Path, like: LazyImage, dtype: np.dtype, derivation: Derivation | None = None, **_: Any
 ) -> Iterator[Write]:
     """Write a derived series slab by slab, as 16-bit HU; see `bundle.images.formats.create_image`.
 
     Raises:
-        ImageError: If the source is not a DICOM series.
+        ImageError: If the source is not a DICOM series, or the voxel type is another one.
     """
+    if dtype != np.int16:
+        raise ImageError(
+            f"output_dtype {dtype.name!r} is unknown to a derived DICOM series, {str(path)!r}; take int16, or "
+            "output_ext '.nii.gz'."
+        )
     files = getattr(like, "files", ())
     if not files:
         raise ImageError(

@@ -19,7 +19,7 @@ from bundle.images.archives import SUFFIX, Unpacked
 from bundle.images.dicom_headers import file_kind, is_dicom, read_header, value_of
 from bundle.images.dicom_stack import series_in
 from bundle.images.folder import APPLE_DOUBLE, HIDDEN, Entries, earlier, has_frames, holds_series, images_in, tell_apart
-from bundle.images.formats import SUFFIXES, format_of
+from bundle.images.formats import SUFFIXES, format_of, is_series
 from bundle.images.image import ImageError
 from bundle.runtime import first, wait
 from bundle.runtime.files import PART
@@ -65,8 +65,8 @@ def find_sources(
 
     Raises:
         FileNotFoundError: If the path does not exist or holds no image.
-        ImageError: If an archive is refused (`bundle.images.archives`), or if files from several series in one folder
-            are given.
+        ImageError: If an archive is refused (`bundle.images.archives`), if files from several series in one folder
+            are given, or if a series is to be chosen where there is none.
         ValueError: If a pattern is invalid.
     """
     given = list(path) if isinstance(path, (list, tuple)) else [str(path)]
@@ -82,6 +82,11 @@ def find_sources(
             print(in_words(f"passed over: {line}"), file=sys.stderr)
         if not images:
             raise FileNotFoundError(_nothing(path, finder.passed))
+        if series_uid and not any(map(_may_be_series, images)):
+            raise ImageError(
+                f"dataset_dir {str(path)!r} holds no DICOM series, of which series_uid {series_uid!r} chooses one; "
+                "leave it out."
+            )
         return Sources(images, root_of(path), series_uid or finder.series_uid(), finder.unpacked)
     except BaseException:
         for archive in finder.unpacked:
@@ -267,6 +272,12 @@ class _Finder:
                 found.passed.append(f"{entry}, the folder of the results")
             else:
                 yield entry
+
+
+def _may_be_series(image: str) -> bool:
+    """Return whether an image is a DICOM series, a slice of one, or a refused zip, whose contents are not known."""
+    path = Path(image)
+    return is_series(path) if path.is_dir() else is_dicom(path) or path.name.lower().endswith(SUFFIX)
 
 
 def _nothing(path: Any, passed: Sequence[str]) -> str:

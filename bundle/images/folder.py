@@ -14,7 +14,7 @@ from bundle.images.dicom_headers import file_kind, is_dicom, name_of, read_heade
 from bundle.images.dicom_stack import is_localizer, series_in
 from bundle.images.formats import suffix
 from bundle.images.image import ImageError
-from bundle.images.provenance import read_provenance
+from bundle.images.provenance import COMPANIONS, read_provenance
 from bundle.runtime.origins import absolute, in_words
 
 #: Prefix of hidden files.
@@ -102,7 +102,8 @@ def images_in(folder: Path, dicom_alone: bool = False, results: Path | None = No
                 (localizers if is_localizer(entry) else found.series).append(str(entry))
             found.flat += [str(entry)] if kind == "xray" else []
             found.broken += [str(entry)] if kind == "broken" else []
-            found.passed += [] if kind else [f"{entry}, DICOM of the kind {_kind(entry)}, which holds no image"]
+            other = not kind and not entry.name.endswith(COMPANIONS)  # such as a structured report of a result
+            found.passed += [f"{entry}, DICOM of the kind {_kind(entry)}, which holds no image"] if other else []
         elif end:
             found.broken.append(str(entry))
         elif entry.name.lower().endswith(DETACHED):

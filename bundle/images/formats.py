@@ -138,6 +138,11 @@ def create_image(path: str | Path, like: LazyImage, dtype: Any, derivation: Any 
     check_not_source(path, like.path)
     form = SUFFIXES.get(suffix(path), dicom_series)
     bits = getattr(like, "bits", None)
+    if bits and np.dtype(dtype).kind == "f":
+        raise ImageError(
+            f"output_dtype {np.dtype(dtype).name!r} is not that of grey values of {bits} bits, which the result of "
+            f"{str(like.path)!r} keeps; leave it out."
+        )
     kind = np.dtype(level_type(bits) if bits else dtype)
     with form.create(path, like, kind, derivation=derivation, name=stem(like.path)) as write:
 

@@ -195,5 +195,5 @@ def is_own_picture(path: str | Path) -> bool:
     try:
         with Image.open(path) as picture:
             return picture.info.get("Software") == NAME
-    except OSError:
+    except (OSError, Image.DecompressionBombError):  # larger than anything that is drawn
         return False

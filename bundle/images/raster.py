@@ -68,6 +68,9 @@ def create(path: Path, like: LazyImage, dtype: np.dtype, **_: Any) -> Iterator[W
     """
     if len(like.shape) != 2:
         raise ImageError(f"a {path.suffix} holds no volume of {like.shape} voxels; take output_ext '.nii.gz'.")
+    end = path.suffix.lower()
+    if end == ".png" and dtype.kind == "f":
+        raise ImageError(f"output_dtype {dtype.name!r} is unknown to .png; take int16, or output_ext '.nii.gz'.")
     parts: list[np.ndarray] = []
     written: list[np.ndarray] = []
 
@@ -79,7 +82,6 @@ def create(path: Path, like: LazyImage, dtype: np.dtype, **_: Any) -> Iterator[W
             found = itk.array_from_image(itk.imread(str(part), imageio=itk.TIFFImageIO.New()))
         check_pixels(part, found, written[0])
 
-    end = path.suffix.lower()
     with atomic(path, least_bytes(like.shape, dtype, end), verify) as part:
         with in_order(path, like.shape, parts.append) as write:
             yield write

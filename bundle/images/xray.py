@@ -75,6 +75,11 @@ def create(
     Raises:
         ImageError: If the source is not an X-ray.
     """
+    if getattr(like, "files", ()):
+        raise ImageError(
+            f"source {str(like.path)!r} is a DICOM series, and output_ext '.dcm' the single file of an X-ray; leave it "
+            "out for a derived series of a CT, or take '.nii.gz'."
+        )
     if not is_dicom(like.path):
         raise ImageError(f"source {str(like.path)!r} is not a DICOM X-ray to derive one from; take another output_ext.")
     parts: list[np.ndarray] = []

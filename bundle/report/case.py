@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bundle.images import ImageError, Volume, is_series
+from bundle.images import ImageError, Volume
 from bundle.images.provenance import NAME, read_provenance
 from bundle.report.document import write_pdf
 from bundle.report.facts import facts_of
@@ -108,16 +108,8 @@ class Report:
         return None if troubles else facts
 
     def is_there(self, result: Path) -> bool:
-        """Return whether a result has all its reports; structured ones are made of DICOM series with lungs only."""
-        forms = [form for form in self.formats if form != "sr" or (is_series(result) and self._may_show_lungs(result))]
-        return all(self.path_of(result, form).exists() for form in forms)
-
-    def _may_show_lungs(self, result: Path) -> bool:
-        """Return False if the JSON report says that no lungs were measured."""
-        try:
-            return json.loads(self.path_of(result, "json").read_text(encoding="utf-8"))["densitometry"] is not None
-        except (OSError, ValueError, KeyError, TypeError):
-            return True
+        """Return whether a result has all its reports."""
+        return all(self.path_of(result, form).exists() for form in self.formats)
 
     def path_of(self, result: Path, form: str) -> Path:
         """Return the path of a result's report in one format."""
@@ -131,7 +123,7 @@ class Report:
         for form in self.formats:
             path = self.path_of(result, form)
             if form == "sr" and (lacking := no_structured(facts, before, after)):
-                print(f"no structured report of {result}: {lacking}")
+                yield f"sr: {lacking}"
                 continue
             try:
                 check_own(path, form)
@@ -195,7 +187,7 @@ def is_ct(image: Volume) -> bool:
 
 
 def no_structured(facts: Mapping[str, Any], source: Volume | None, result: Volume) -> str:
-    """Return why a result cannot have a structured report; an empty string if it can."""
+    """Return why a result cannot have a structured report, and the way out; an empty string if it can."""
     if source is None or not source.image.files or not result.image.files:
-        return "source and result have to be DICOM series"
-    return "" if facts["densitometry"] else "no lung was measured"
+        return "source and result have to be DICOM series; leave output_ext out, or take other formats"
+    return "" if facts["densitometry"] else "no lung was measured in it; take other formats"

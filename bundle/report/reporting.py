@@ -12,6 +12,7 @@ from bundle.report.case import Report
 from bundle.report.pairing import find_pairs
 from bundle.report.summary import Summary, named, safe
 from bundle.runtime import faults, typed_path
+from bundle.runtime.settings import check_flags
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Reporting:
         series_uid: the series to take from a source that is a DICOM folder with several.
 
     Raises:
-        ValueError: If no format is given.
+        ValueError: If no format is given, or ``hu`` or ``recursive`` is neither true, false nor null.
     """
 
     source: Any
@@ -44,6 +45,7 @@ class Reporting:
     def __post_init__(self) -> None:
         if not Report(self.formats).formats:
             raise ValueError(f"report {self.formats!r} names no format; take one or more, such as html.")
+        check_flags({"hu": self.hu, "recursive": self.recursive})
 
     def run(self) -> Summary:
         """Write all reports; one that fails does not stop the others.

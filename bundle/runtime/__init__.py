@@ -2,7 +2,8 @@
 
 - `files`: atomic writing and disk space; `replace`: replaces a folder in one step; `hashes`: tell changed files;
 - `typed`: recovers paths and texts as typed; `patterns`: expands path patterns; `arguments`: refuses misspelt keys;
-- `settings`: checks the values of keys; `scalars`: tells whole and finite numbers;
+- `settings`: checks the values of keys, `weights` the checkpoint; `scalars`: tells whole and finite numbers;
+- `commands`: runs functions from the command line, once all options fit;
 - `choose`: selects settings by one key; `resolver`: finds the calling config;
 - `errors`: ends a failed run with a one-line cause; `each`: runs an evaluator over images, some of which may fail;
 - `afterwards`: runs tasks after all images; `notes`: collects warnings and facts about the current image;

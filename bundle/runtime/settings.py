@@ -41,9 +41,9 @@ def check_settings(
         seed: a non-negative integer below 2^32.
         ranges: pairs of numbers, the lower one first, by key; blocks of such pairs are checked too, such as ``source``
             and ``target`` with window and limits.
-        flags: values that must be True, False or null, by key.
+        flags: values that must be True, False or null, by key; ``crop_lungs`` is refused for all but CT in HU.
         report: formats of a report, see `report_formats`.
-        percentiles: whether, and by which, images are scaled by percentiles; null or empty if they are not. They are
+        percentiles: by which images are scaled, see `check_percentiles`; null or empty if they are not. They are
             refused for CT, with ``match_kernel`` or a source window that begins below 0.
         median: value that the median becomes where they are; null for none.
 
@@ -57,12 +57,12 @@ def check_settings(
         inner = {f"{name}#{key}": pair for key, pair in value.items()} if isinstance(value, Mapping) else {name: value}
         for key, pair in inner.items():
             _check_range(key, pair)
-    for name, value in (flags or {}).items():
-        if value is not None and not isinstance(value, bool):
-            raise ValueError(f"{name} {value!r} is neither True nor False; take one of them.")
+    check_flags(flags or {})
     if output_dtype not in TYPES:
         raise ValueError(f"output_dtype {output_dtype!r} is not a voxel type of files; take one of {', '.join(TYPES)}.")
     _check_holds(output_dtype, (ranges or {}).get("target") or {})
+    if percentiles:
+        check_percentiles(percentiles)
     if not is_whole(seed) or not 0 <= seed < 2**32:
         raise ValueError(f"seed {seed!r} is not a whole number from 0 to {2**32 - 1}; take one.")
     if median is not None and not percentiles:
@@ -70,8 +70,10 @@ def check_settings(
             f"median {median!r} changes nothing without percentiles; take percentiles too, such as [1.0, 99.5], or no "
             "median."
         )
-    window = ((ranges or {}).get("source") or {}).get("window", (0, 1))
-    if percentiles and ((flags or {}).get("match_kernel") or window[0] < 0):
+    window = ((ranges or {}).get("source") or {}).get("window")
+    if (flags or {}).get("crop_lungs"):
+        _check_shows_lungs(spatial_dims, percentiles, window or (-1, 1))
+    if percentiles and ((flags or {}).get("match_kernel") or (window or (0, 1))[0] < 0):
         raise ValueError(
             f"percentiles {percentiles!r} are for images without a unit, match_kernel and the window {window!r} for "
             "CT in HU; take percentiles with an experiment such as --experiment brain_t1_t2, or leave them out."
@@ -83,6 +85,31 @@ def check_settings(
     if budget > memory:
         raise ValueError(
             f"memory_budget {memory_budget!r} is more than the {memory / 2**30:.1f} GiB that the device has; take less."
+        )
+
+
+def check_flags(flags: Mapping[str, Any]) -> None:
+    """Check that values are True, False or null.
+
+    Raises:
+        ValueError: If one is anything else.
+    """
+    for name, value in flags.items():
+        if value is not None and not isinstance(value, bool):
+            raise ValueError(f"{name} {value!r} is neither True nor False; take one of them.")
+
+
+def check_percentiles(percentiles: Any) -> None:
+    """Check that percentiles of an image are two numbers from 0 to 100, the lower one first.
+
+    Raises:
+        ValueError: If they are anything else.
+    """
+    listed = isinstance(percentiles, Sequence) and not isinstance(percentiles, str) and len(percentiles) == 2
+    if not listed or not all(map(is_finite, percentiles)) or not 0 <= percentiles[0] < percentiles[1] <= 100:
+        raise ValueError(
+            f"percentiles {percentiles!r} is not a pair of numbers from 0 to 100 of which the first is lower; write it "
+            "like [1.0, 99.5]."
         )
 
 
@@ -147,6 +174,17 @@ def _check_holds(dtype: str, target: Mapping[str, Any]) -> None:
             f"output_dtype {dtype!r} does not hold the results' values from {min(values):g} to {max(values):g}; take "
             "int16 or float32."
         )
+
+
+def _check_shows_lungs(dims: int, percentiles: Any, window: Sequence[float]) -> None:
+    """Check that images are CTs in HU, in which lungs can be found."""
+    reasons = {
+        f"spatial_dims is {dims}": dims != 3,
+        f"percentiles is {percentiles}": bool(percentiles),
+        f"the window {list(window)} begins at 0 or above": window[0] >= 0,
+    }
+    for reason in (reason for reason, holds in reasons.items() if holds):
+        raise ValueError(f"crop_lungs needs thorax CTs in HU, of three axes, but {reason}; take crop_lungs False.")
 
 
 def _check_device(device: Any) -> None:

@@ -44,6 +44,7 @@ SKIN = -500.0  # HU: where profiles are aligned
 UPRIGHT = 0.08  # largest component of the surface normal along z
 SQUARE = 1.1  # largest ratio of the sides of a pixel
 LARGEST = 5.0  # mm: larger pixels show no profile
+SMALLEST = 0.01  # mm: smaller ones are those of no CT, and a profile of them would fill the memory
 BORDER = 20  # voxels at the border of a slice that are excluded
 FEWEST = 40  # fewest profiles
 SURFACES = "all surfaces"
@@ -128,7 +129,7 @@ def _edges(image: Slices, spacing: Sequence[float], surface: str, threads: int) 
     """Collect the profiles across the skin or across all surfaces."""
     pixel = math.sqrt(float(spacing[0]) * float(spacing[1]))
     oblong = max(spacing[:2]) > SQUARE * min(spacing[:2])
-    if min(image.shape[:2]) <= 2 * BORDER or oblong or pixel > LARGEST:
+    if min(image.shape[:2]) <= 2 * BORDER or oblong or not SMALLEST <= pixel <= LARGEST:
         return EdgeSpread(surface=surface)
     inner = crossed_slices(image.shape)
     beside = 1 if inner and image.shape[2] > 1 else 0

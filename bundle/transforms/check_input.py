@@ -36,6 +36,7 @@ STRUCTURE = 0.25  # deviation of the means of 64 pixels, relative to that of the
 LOUD = 200.0  # HU: with a larger deviation of the voxels, white noise is not a single noisy tissue
 
 SIDE = (0.2, 3.0)  # mm: larger pixels do not resolve the frequencies at which kernels differ
+SMALLEST = 0.001  # mm: smaller voxels are refused
 THICK = 10.0  # mm between slices
 LONGER = 1.5  # times the other sides: a voxel with a longer side lies in slices across that side
 PLANES = ("sagittal", "coronal", "axial")  # by the axis that runs across
@@ -92,7 +93,7 @@ class CheckInput:
         if self.action == "off" or len(image.shape) != 3:
             return []
         name, header = f"image {str(image.path)!r}", _header(image)
-        refusal = _other_modality(header)
+        refusal = _unfit(image, header)
         self._refuse(image, refusal)
         scores = None if refusal else input_scores(image)
         if scores is not None:
@@ -110,7 +111,7 @@ class CheckInput:
         """Return why an image is not a CT in HU; None if it may be one. At most 16 of its slices are read."""
         if len(image.shape) != 3:
             return "is no volume; give a CT"
-        return _other_modality(_header(image)) or next(_refusals(input_scores(image)), None)
+        return _unfit(image, _header(image)) or next(_refusals(input_scores(image)), None)
 
     def by_header(self, image: Opened) -> None:
         """Check the header only, without reading voxels.
@@ -119,7 +120,7 @@ class CheckInput:
             ImageError: If the image is refused.
         """
         if self.action != "off" and len(image.shape) == 3:
-            self._refuse(image, _other_modality(_header(image)))
+            self._refuse(image, _unfit(image, _header(image)))
 
     def _refuse(self, image: Opened, refusal: str | None) -> None:
         if refusal and self.action == "refuse":
@@ -147,11 +148,14 @@ def _several(value: object) -> list[object]:
     return list(value) if hasattr(value, "__iter__") else [value]
 
 
-def _other_modality(header: dict[str, str]) -> str | None:
-    modality = header.get("Modality", "CT")
-    if modality == "CT":
-        return None
-    return f"has the modality {modality!r}; this model is for CT; give a CT series"
+def _unfit(image: Opened, header: dict[str, str]) -> str | None:
+    """Return why an image is no CT by its header; None if it may be one."""
+    modality, side = header.get("Modality", "CT"), min(image.spacing)
+    if modality != "CT":
+        return f"has the modality {modality!r}; this model is for CT; give a CT series"
+    if side < SMALLEST:
+        return f"has voxels of {side:.3g} mm; those of a CT have {SMALLEST:g} mm at least; correct its header"
+    return None
 
 
 def _refusals(scores: InputScores) -> Iterator[str]:

@@ -8,16 +8,16 @@ cascade, because a tile knows neither an image's percentiles nor whether a dark 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
-import fire
 import numpy as np
 import torch
 from bundle.images import NIFTI, PHOTO, WHITE, create_image, find_images, held, stem, suffix
 from bundle.images.reader import load_image
-from bundle.runtime.errors import end_in_one_line
+from bundle.runtime.commands import run_command
+from bundle.runtime.scalars import is_finite
+from bundle.runtime.settings import check_percentiles
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import FillHoles, MapTransform
@@ -43,9 +43,9 @@ def percentile_window(
     is depends on the sequence. With ``median``, brain is about as bright in both.
 
     Args:
-        image: of any shape.
+        image: of any shape; a MetaTensor's file is named in errors.
         lower: percent of all voxels that lie at or below the background.
-        upper: percent of the voxels above the background.
+        upper: percent of the voxels above the background, more than ``lower``.
         median: value that the median of the foreground becomes, such as 500; null: the upper percentile becomes 1000.
 
     Raises:
@@ -57,7 +57,9 @@ def percentile_window(
     low = float(np.percentile(voxels, lower))
     above = voxels[voxels > low]
     if not len(above):
-        raise ValueError(f"the image holds nothing above its background, {low:g}; give one that shows something.")
+        name = getattr(image, "meta", {}).get("filename_or_obj")
+        named = f"image {str(name)!r}" if name else "the image"
+        raise ValueError(f"{named} holds nothing above its background, {low:g}; give one that shows something.")
     high = float(np.percentile(above, upper))
     if median is None:
         return low, high
@@ -176,16 +178,10 @@ def store(
 
 def _check(lower: float, upper: float, median: float | None) -> None:
     """Raise ValueError if a percentile or the median is not a number, or out of range."""
-    if not _is_number(lower) or not _is_number(upper) or not 0 <= lower < 100 or not 0 < upper <= 100:
-        raise ValueError(f"percentiles {lower!r} and {upper!r} must lie between 0 and 100, such as 1 and 99.5.")
-    if median is not None and (not _is_number(median) or not 0 < median <= TOP):
+    check_percentiles([lower, upper])
+    if median is not None and (not is_finite(median) or not 0 < median <= TOP):
         raise ValueError(f"median {median!r} must be above 0 and at most {TOP:g}, such as 500, or None.")
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
-
-
 if __name__ == "__main__":
-    end_in_one_line()
-    fire.Fire(store)
+    run_command(store)

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from bundle.cascade import sample_name, sides_of
-from bundle.images import check_extension, open_image, result_path
+from bundle.images import check_extension, held, open_image, result_path
+from bundle.images.formats import check_creatable
 from bundle.images.provenance import check_overwrite, check_replaceable
 from bundle.runtime import Job, is_count
+from bundle.runtime.files import trying
 from bundle.runtime.settings import report_formats
 
 
@@ -25,6 +28,8 @@ def seeds_to_make(
     skip_existing: bool = False,
     job: Job | None = None,
     report: Any = "",
+    output_dtype: str = "int16",
+    dataset_dir: Any = None,
 ) -> list[int]:
     """Return the seeds of the images to generate.
 
@@ -40,12 +45,22 @@ def seeds_to_make(
         skip_existing: skip images of this size that the same job made already, with a message.
         job: weights and settings; needed to skip.
         report: formats of the reports; an image that lacks one is generated again.
+        output_dtype: voxel type of the images.
+        dataset_dir: refused if it is given, as there is no source; null or empty if not.
 
     Raises:
         FileExistsError: If an image to skip would replace a file that is not a result of this bundle.
-        ImageError: If no format with this extension is written.
-        ValueError: If the number or the size is no whole number from 1 on.
+        ImageError: If no format with this extension is written, or it cannot hold the images.
+        ValueError: If the number or the size is no whole number from 1 on, or if ``dataset_dir`` or a structured report
+            is given.
     """
+    if dataset_dir:
+        raise ValueError(
+            f"dataset_dir {str(dataset_dir)!r} changes nothing: images are generated from noise; leave it out, or take "
+            "an experiment with sources, such as xray_2d."
+        )
+    if "sr" in (forms := report_formats(report)):
+        raise ValueError(f"report {report!r} is of DICOM series, which no generated image is; take others.")
     if not is_count(num_samples):
         raise ValueError(f"num_samples {num_samples!r} is not a whole number from 1 on; take one such as 16.")
     sides = sides_of(image_size, spatial_dims)
@@ -53,9 +68,11 @@ def seeds_to_make(
     check_overwrite(overwrite)
     seeds = list(range(seed, seed + num_samples))
     paths = {each: result_path(sample_name(each), output_dir, output_postfix, output_ext) for each in seeds}
+    like = held(np.broadcast_to(np.zeros((), output_dtype), sides), np.eye(4), Path(sample_name(seed)))
+    with trying():
+        check_creatable(paths[seed], like, output_dtype)
     for each, path in paths.items() if skip_existing and job else ():
         made = check_replaceable(path, sample_name(each), (), overwrite)
-        forms = (form for form in report_formats(report) if form != "sr")  # which a picture does not have
         whole = all(path.with_name(f"{path.name}.report.{form}").exists() for form in forms)
         if made and whole and _is_of(made.told, job) and tuple(open_image(path).shape) == sides:
             print(f"skipped: {path} exists already, made by the same weights and settings")

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import fire
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 from scipy.ndimage import gaussian_filter
 
 from benchmarks.real_doses import Slice, series
+from bundle.runtime.commands import run_command
 from bundle.scanner import Beam, projection_noise
 from bundle.scanner.kernels import catalogue
 
@@ -83,4 +83,4 @@ def main(data: str) -> None:
 
 
 if __name__ == "__main__":
-    fire.Fire(main)
+    run_command(main)

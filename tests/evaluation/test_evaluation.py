@@ -297,6 +297,8 @@ def test_folds_are_those_of_training(tmp_path):
     assert tuning_cases(None) == []
     with pytest.raises(FileNotFoundError, match="held_out holds 'nosuch', but there is no such image beside"):
         find_cases(dataset_dir=str(tmp_path), kernels=kernels, held_out=["nosuch"])
+    with pytest.raises(ValueError, match=r"held_out \['zz'\] names images of dataset_dir, which is not given;"):
+        find_cases(str(tmp_path / "a.nii"), str(tmp_path / "b.nii"), held_out=["zz"])
     with pytest.raises(ValueError, match="held_out leaves no image of dataset_dir"):
         find_cases(dataset_dir=str(tmp_path), kernels=kernels, held_out=list("abcdef"))
 

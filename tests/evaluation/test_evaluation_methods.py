@@ -335,6 +335,7 @@ def test_what_cannot_run_is_told_before_anything_is_written(scans, weights, tmp_
     out = tmp_path / "out"
     given = {"dataset_dir": str(scans), "weights": weights}
     for more, message in (
+        ({"evaluation#only": ["gaussian"]}, "only ['gaussian'] leaves no method: "),
         ({"evaluation#only": ["magic"]}, "only names 'magic', which is not a method; take some of non_local_means"),
         (
             {"evaluation#only": ["ours"], "weights": "nowhere.pt"},

@@ -118,6 +118,7 @@ def test_texture_is_smooth_and_bounded() -> None:
     [
         ({"shape": (8,)}, "2 or 3"),
         ({"shape": (8, 0, 8)}, "at least one voxel"),
+        *(({"shape": shape}, "^shape .* is no list of whole numbers") for shape in (32, ("a", "b", "c"), (32.7, 8, 8))),
         ({"shape": (8, 8, 8), "spacing": (1, 1)}, "3 lengths in mm"),
         ({"shape": (8, 8), "spacing": 0.0}, "above 0"),
         ({"shape": (8, 8), "noise": -1}, "standard deviation"),

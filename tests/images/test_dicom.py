@@ -67,6 +67,13 @@ def test_a_description_survives_with_every_other_text(tmp_path, source, text):
     assert after.get("SpecificCharacterSet") == (before.get("SpecificCharacterSet") if kept else "ISO_IR 192")
 
 
+def test_without_a_description_none_is_missed(tmp_path):
+    write_series(tmp_path / "ct", hounsfield((7, 6, 1)), oblique())
+    for kernels, told in (("B70f to B40f", "(B70f to B40f): synthetic"), ("", "synthetic")):
+        (after,) = derive(tmp_path / "ct", tmp_path / "out", description="", kernels=kernels)
+        assert after.SeriesDescription == told and after.DerivationDescription.startswith("by neural network (")
+
+
 def load(folder):
     return LoadImage(dtype=None)(str(folder), reader=ScanReader())
 

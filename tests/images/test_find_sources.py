@@ -73,6 +73,15 @@ def test_in_a_folder_of_several_series_its_own_is_taken(tmp_path):
         find_sources(str(tmp_path / "*"))
 
 
+def test_a_series_cannot_be_chosen_where_there_is_none(tmp_path):
+    nifti(tmp_path / "a.nii")
+    for path in (tmp_path / "a.nii", tmp_path):
+        with pytest.raises(ImageError, match=r"^dataset_dir '.*' holds no DICOM series, of which series_uid"):
+            find_sources(path, series_uid="1.2")
+    write_series(tmp_path / "series", hounsfield())
+    assert len(find_sources(tmp_path, series_uid="1.2.3.4")["images"]) == 2
+
+
 def test_a_slice_alone_a_scout_and_an_xray_stay_files(tmp_path):
     files = [
         *write_series(tmp_path / "one", VOLUME[..., :1]),

@@ -6,15 +6,17 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from PIL import Image
 
 from bundle.images.dicom_stack import series_files
 from bundle.images.provenance import write_provenance
 from bundle.report import Report, Summary
+from bundle.report.agreement import PLOTTED, draw_agreement
 from bundle.report.case import ENDS, is_ct
 from bundle.report.pairing import Pair, find_pairs
 from bundle.runtime import faults
 from bundle.runtime.settings import REPORTS
-from tests.dicom_series import write_series
+from tests.dicom_series import write_segmentation, write_series
 from tests.report.images import SPACING, chest, volume
 
 
@@ -105,8 +107,9 @@ def test_what_an_image_is_can_be_seen():
 
 def test_no_structured_report_of_other_files(pair, capsys):
     pytest.importorskip("highdicom", reason="needs highdicom: pip install highdicom")
-    Report("sr", hu=True)(*pair)
-    assert "no structured report of" in capsys.readouterr().out and names(pair[1].parent) == ["scan_t.nii"]
+    assert Report("sr", hu=True)(*pair) is None
+    assert f"no report of {str(pair[1])!r}: sr: source and result have to be DICOM series; " in capsys.readouterr().err
+    assert names(pair[1].parent) == ["scan_t.nii"] and not Report("sr", hu=True).is_there(pair[1])
 
 
 # Which result is of which source
@@ -129,6 +132,19 @@ def test_results_are_known_by_their_names(tmp_path, capsys):
     save(truths[0], chest())
     (alone,) = find_pairs(sources[2], results[2], truths[0])
     assert alone == Pair(str(sources[2]), str(results[2]), str(truths[0]))
+
+
+def test_what_earlier_reports_have_left_among_results_is_passed_over_without_a_word(pair, capsys):
+    folder = pair[1].parent
+    rows = [dict.fromkeys((f"{key}_{when}" for key, *_ in PLOTTED for when in ("before", "after", "truth")), "1")] * 2
+    assert draw_agreement(folder, rows) == folder / "bland_altman.png"
+    write_segmentation(folder / f"{pair[1].name}.report.dcm")
+    write_segmentation(folder / "other.dcm")
+    Image.new("L", (8, 8)).save(folder / "photo.png")
+    assert [found.result for found in find_pairs(pair[0].parent, folder)] == [str(pair[1])]
+    told = capsys.readouterr().err
+    assert "bland_altman" not in told and "report.dcm" not in told
+    assert "photo.png, the result of no image" in told and "other.dcm, DICOM of the kind" in told
 
 
 def test_results_are_known_by_the_contents_of_their_source(tmp_path, capsys):

@@ -12,6 +12,7 @@ from PIL import Image
 
 from bundle.examples.phantom import ThoraxPhantom
 from bundle.report.case import ENDS
+from bundle.runtime.errors import cause_of
 from tests.dicom_series import write_series
 from tests.processes import ROOT
 from tests.results import results_in
@@ -229,6 +230,15 @@ def test_the_plot_shows_the_images_of_this_run_alone(tmp_path, monkeypatch):
     assert sorted(table(tmp_path / "reports")) == ["'-b.nii.gz", "a.nii.gz"]
 
 
+@pytest.mark.parametrize("keys", [{"hu": "no"}, {"hu": "maybe"}, {"hu": 1}, {"recursive": "yes"}], ids=str)
+def test_what_is_neither_true_nor_false_is_refused(tmp_path, keys):
+    with pytest.raises(RuntimeError) as raised:
+        reporting(source="a.nii", result="b.nii", output_dir=str(tmp_path / "out"), **keys)
+    ((key, value),) = keys.items()
+    assert f"{key} {value!r} is neither True nor False; take one of them." in str(cause_of(raised.value))
+    assert not (tmp_path / "out").exists()
+
+
 def test_reporting_needs_source_and_result(tmp_path):
     with pytest.raises(Exception) as raised:
         reporting(output_dir=str(tmp_path))
@@ -250,3 +260,27 @@ def test_one_report_that_fails_does_not_end_the_others(tmp_path, capsys):
     assert capsys.readouterr().err.splitlines()[-1] == "error: 1 of 2 reports failed, see the lines above."
     assert reports(tmp_path / "reports") == ["b.nii.gz.report.html", "b.nii.gz.report.json"]
     assert table(tmp_path / "reports")["b.nii.gz"]["status"] == "done"
+
+
+@pytest.mark.parametrize("source", ["series", "scan.nii.gz"])
+def test_a_structured_report_that_cannot_be_made_ends_with_status_1(tmp_path, source, capsys):
+    """No lung is in the series, and the other is none; results and other reports are kept."""
+    pytest.importorskip("highdicom", reason="needs highdicom: pip install highdicom")
+    noise = np.random.default_rng(0).normal(40, 10, (24, 20, 3)).round()
+    if source == "series":
+        write_series(tmp_path / source, noise)
+    else:
+        nibabel.Nifti1Image(noise.astype(np.int16), AFFINE).to_filename(tmp_path / source)
+    with pytest.raises(SystemExit) as raised:
+        run(tmp_path / source, tmp_path / "out", report="json,sr", check_input="off", match_kernel=False)
+    told = capsys.readouterr().err
+    why = "no lung was measured" if source == "series" else "source and result have to be DICOM series"
+    assert raised.value.code == 1 and f": sr: {why}" in told and told.rstrip().endswith("all results are whole.")
+    assert len(reports(tmp_path / "out")) == 1
+
+
+def test_a_structured_report_of_generated_images_is_refused(tmp_path):
+    pytest.importorskip("highdicom", reason="needs highdicom: pip install highdicom")
+    with pytest.raises(RuntimeError, match="Failed") as raised:
+        run("", tmp_path / "out", "generate", run_id="generating", num_samples=1, image_size=64, report="sr")
+    assert "report 'sr' is of DICOM series, which no generated image is; take others" in str(raised.value.__cause__)

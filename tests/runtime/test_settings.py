@@ -27,6 +27,7 @@ WRONG = [
     ({"ranges": {"edges": "ab"}}, "edges 'ab'"),
     ({"ranges": {"edges": [0, float("nan")]}}, "edges .*nan"),
     ({"flags": {"streaming": "abc"}}, "streaming 'abc' is neither True nor False"),
+    ({"flags": {"amp": "no"}}, "amp 'no' is neither True nor False; take one of them"),
     ({"flags": {"densitometry": 1}}, "densitometry 1 is neither"),
     ({"report": "word"}, "report 'word' is not a format; take one or more of json, html, pdf, sr"),
     ({"report": "html,,doc"}, "report 'doc' is not a format"),
@@ -47,6 +48,16 @@ WRONG = [
         {"percentiles": [1, 99], "flags": {"match_kernel": True}},
         "take percentiles with an experiment such as --experiment",
     ),
+    *(
+        ({"percentiles": value}, r"percentiles .* is not a pair of numbers from 0 to 100 of which the first is lower")
+        for value in ([99, 1], [1, 1], [1, 2, 99], [1], 5, "1,99", ["1", 99], [-1, 99], [1, 101], [True, 99])
+    ),
+    ({"spatial_dims": 2, "flags": {"crop_lungs": True}}, "crop_lungs needs thorax CTs in HU, .* but spatial_dims is 2"),
+    ({"percentiles": [1, 99], "flags": {"crop_lungs": True}}, r"crop_lungs needs .* but percentiles is \[1, 99\]"),
+    (
+        {"ranges": {"source": {"window": [0, 255]}}, "flags": {"crop_lungs": True}},
+        r"crop_lungs needs .* but the window \[0, 255\] begins at 0 or above",
+    ),
     ({"median": 500.0}, "median 500.0 changes nothing without percentiles; take percentiles too"),
 ]
 
@@ -63,7 +74,8 @@ def test_right_values_pass():
     check_settings(
         3, 96, "64MiB", "cpu", "float32", 7, {"source": {"window": [0, 1.5]}}, {"streaming": None, "a": True}
     )
-    check_settings(2, [64, 80], 10**8)
+    check_settings(2, [64, 80], 10**8, flags={"crop_lungs": False})
+    check_settings(flags={"crop_lungs": True}, ranges={"source": HU})
     check_settings(percentiles=[1.0, 99.5], median=500.0, ranges={"source": {"window": [0.0, 1000.0]}})
     check_settings(output_dtype="uint8", ranges={"target": {"window": [0.0, 255.0], "limits": [0.0, 255.0]}})
     check_settings(output_dtype="float32", ranges={"source": HU, "target": HU})

@@ -123,3 +123,7 @@ def test_the_number_of_threads_changes_nothing():
     assert one.profiles == four.profiles > 0 and heard.count == again.count > 0
     assert (one.total == four.total).all() and (one.count == four.count).all()
     assert torch.equal(heard.power, again.power)
+
+
+def test_tiny_pixels_show_no_profile_and_take_no_memory():
+    assert edge_spread(cylinder(SOFT), (1.2e-6, 1.2e-6, 1.2)).profiles == 0

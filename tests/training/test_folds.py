@@ -23,6 +23,8 @@ def test_images_of_no_known_patient_are_their_own(tmp_path):
     assert len(partition_by_patient(DATA, 5, tmp_path / "patients.csv")) == 5
     with pytest.raises(ValueError, match="num_folds 6 must be 1 to 5"):
         partition_by_patient(DATA, 6, tmp_path / "patients.csv")
+    with pytest.raises(ValueError, match="no image is left to split into folds: held_out names all; hold out fewer"):
+        partition_by_patient([], 1)
 
 
 def test_files_may_have_another_suffix_there(tmp_path):

@@ -247,6 +247,15 @@ def test_another_modality_is_refused_by_its_header(tmp_path, thorax):
         CheckInput("warn")(series(tmp_path / "other", volume, Modality="PT"))
 
 
+def test_tiny_voxels_are_refused_by_the_header(thorax):
+    tiny = of_phantom(thorax, (1.2e-6, 1.2e-6, 8.0))
+    for check in (CheckInput(), CheckInput().by_header):
+        with pytest.raises(ImageError, match=r"phantom.nii' has voxels of 1.2e-06 mm; those of a CT have 0.001 mm"):
+            check(tiny)
+    with pytest.warns(UserWarning, match="has voxels of 1.2e-06 mm"):
+        CheckInput("warn")(tiny)
+
+
 @pytest.mark.parametrize(
     ("fields", "name"),
     [

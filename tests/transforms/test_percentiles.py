@@ -105,9 +105,11 @@ def test_it_is_stored_on_the_same_grid(tmp_path):
     ("image", "percentiles", "message"),
     [
         (torch.zeros(4, 4), (1, 99.5), "nothing above its background"),
-        (torch.rand(4, 4), (-1, 99.5), "must lie between 0 and 100"),
-        (torch.rand(4, 4), (1, 101), "must lie between 0 and 100"),
-        (torch.rand(4, 4), ("one", 99), "'one' and 99 must lie between 0 and 100"),
+        (MetaTensor(torch.zeros(4, 4), meta={"filename_or_obj": "t1.nii"}), (1, 99.5), "image 't1.nii' holds nothing"),
+        *(
+            (torch.rand(4, 4), pair, r"^percentiles \[.*\] is not a pair of numbers from 0 to 100 of which the first")
+            for pair in ((-1, 99.5), (1, 101), ("one", 99), (99, 1), (1, 1))
+        ),
     ],
 )
 def test_what_has_no_window_is_told(image, percentiles, message):

@@ -270,7 +270,7 @@ def test_every_experiment_can_be_planned(tmp_path, scan, overlay):
         source = tmp_path / "xray.nii"
         nibabel.Nifti1Image(np.zeros((90, 80), np.uint8), np.eye(4)).to_filename(source)
     if overlay == "generate":
-        keys = {"image_size": 96, "num_samples": 2}
+        source, keys = "", {"image_size": 96, "num_samples": 2}
     told, ok = planned(source, tmp_path / "out", [overlay], **keys)
     assert ok and len(told["images"]) == (2 if overlay == "generate" else 1)
     assert all(image["tiles"] >= len(image["scales"]) > 1 for image in told["images"])

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import torch
 from monai.transforms import Compose, Orientationd
+from PIL import Image
 
 from bundle.cascade import ScratchImage
-from bundle.images import open_image
+from bundle.images import ImageError, open_image
 from bundle.runtime import free_memory, noted, warn
 from bundle.transforms import KernelChoice, LoadImageOrSeriesd, PrepareImaged, collate, prepare
 from bundle.transforms.prepare import SHARE, VOXEL
+from tests.dicom_series import write_series
 
 HAS_ZARR = importlib.util.find_spec("zarr") is not None
 SHAPE = (9, 8, 7)
@@ -126,4 +128,29 @@ def test_a_container_s_limit_counts(tmp_path, monkeypatch):
 def test_what_the_result_s_format_cannot_hold_is_refused_before_anything_is_computed(tmp_path, scan, keys, told):
     with pytest.raises(ValueError, match=told):
         preparing(tmp_path / "out", **keys)({"image": str(scan)})
+    assert not list((tmp_path / "out").glob("*"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "keys", "told"),
+    [
+        (
+            "series",
+            {"output_dtype": "float32"},
+            r"^output_dtype 'float32' is unknown to a derived DICOM series, .* take",
+        ),
+        ("series", {"output_dtype": "int32"}, r"^output_dtype 'int32' is unknown to a derived DICOM series"),
+        ("series", {"output_ext": ".dcm"}, r"series' is a DICOM series, and output_ext '\.dcm' the single file of an"),
+        ("photo.png", {"output_dtype": "float32"}, r"^output_dtype 'float32' is not that of grey values of 8 bits, wh"),
+    ],
+    ids=str,
+)
+def test_a_voxel_type_or_format_that_would_be_another_is_refused(tmp_path, kind, keys, told):
+    if kind == "series":
+        write_series(tmp_path / kind, np.full(SHAPE, 40.0), np.diag([-1.0, -1, 1, 1]))
+    else:
+        Image.new("L", (9, 8), 77).save(tmp_path / kind)
+    dims = 3 if kind == "series" else 2
+    with pytest.raises(ImageError, match=told):
+        preparing(tmp_path / "out", spatial_dims=dims, **keys)({"image": str(tmp_path / kind)})
     assert not list((tmp_path / "out").glob("*"))

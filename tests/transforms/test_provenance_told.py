@@ -120,12 +120,20 @@ def test_generated_images_that_are_there_are_skipped(tmp_path, capsys):
         ({"num_samples": "two"}, "num_samples 'two' is not a whole number"),
         ({"image_size": 64.5}, "image_size 64.5 is neither a whole number of voxels from 1 on nor a list"),
         ({"output_ext": ".jpg"}, "output_ext '.jpg' cannot be written; take '.png' or another format"),
+        ({"output_dtype": "float32"}, "output_dtype 'float32' is unknown to .png; take int16, or output_ext '.nii.gz'"),
     ],
 )
 def test_what_cannot_be_generated_is_told_before_anything_is_written(tmp_path, keys, message):
     with pytest.raises(RuntimeError) as raised:
         run("", tmp_path / "out", "generate", run_id="generating", **{"image_size": 64, "num_samples": 1, **keys})
     assert str(cause_of(raised.value)).startswith(message)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_source_of_generated_images_is_refused(tmp_path):
+    with pytest.raises(RuntimeError) as raised:
+        run("x", tmp_path / "out", "generate", run_id="generating", image_size=64, num_samples=1)
+    assert str(cause_of(raised.value)).startswith("dataset_dir 'x' changes nothing: images are generated from noise;")
     assert not (tmp_path / "out").exists()
 
 

@@ -117,7 +117,9 @@ def _count(name: str, names: Sequence[str], given: Sequence[str]) -> str:
     """Return a message about the arguments that a verb needs; a misspelt verb looks like an argument."""
     near = _near(given[0]) if given else ""
     advice = f" Did you mean {near}?" if near else ""
-    return f"{name} takes {' '.join(names)}; it was given {' '.join(map(repr, given)) or 'nothing'}.{advice}"
+    return (
+        f"{name} takes {' '.join(names) or 'nothing'}; it was given {' '.join(map(repr, given)) or 'nothing'}.{advice}"
+    )
 
 
 def _near(word: str) -> str:

@@ -24,6 +24,8 @@ IN_MEMORY = {"provenance": False, "overwrite": "all", "output_postfix": "transla
 SET = {"dataset_dir": "image", "output_dir": "result"}
 #: Keys that write files next to results.
 BESIDE = ("densitometry", "report")
+#: Keys of files, which an image in memory has none of, and the values by which they change nothing.
+OF_FILES = {**IN_MEMORY, "skip_existing": False, "recursive": False, "series_uid": "", "series_description": ""}
 
 
 def translate(
@@ -51,7 +53,7 @@ def translate(
     is_path = isinstance(image, (str, Path))
     if is_path and affine is not None:
         raise ValueError("affine is given, but a file has its own; leave it out.")
-    if not is_path and result is not None:
+    if not is_path and result is not None and not isinstance(image, (list, tuple)):
         raise ValueError("result is given, but an image in memory is returned; leave it out, or give a path as image.")
     translator = Translator(experiment, **keys)
     return translator.files(image, result) if is_path else translator(image, affine)
@@ -65,7 +67,7 @@ class Translator:
         keys: keys of configs/inference.json.
 
     Raises:
-        ValueError: If the experiment or a key is unknown, or one that the arguments set.
+        ValueError: If the experiment or a key is unknown, or one that the arguments or the package set.
     """
 
     def __init__(self, experiment: str = "", **keys: Any) -> None:
@@ -73,7 +75,10 @@ class Translator:
             raise ValueError(
                 f"{given} {keys[given]!r} has no effect; give it as the argument {SET[given]} of translate."
             )
+        if "bundle_root" in keys:
+            raise ValueError(f"bundle_root {keys['bundle_root']!r} has no effect: the package has one; leave it out.")
         root = bundle_root()
+        keys = {key: value.item() if getattr(value, "shape", None) == () else value for key, value in keys.items()}
         self.configs, self.keys = config_files(root, VERBS["translate"].configs, experiment), keys
         self._evaluator: Any = None
         self._loaders: list[Any] = []
@@ -84,14 +89,21 @@ class Translator:
 
             check_keys(keys, self.configs)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what makes a copy: the settings, which load a network of its own."""
+        return {**self.__dict__, "_evaluator": None, "_loaders": [], "_folder": None}
+
     def __call__(self, image: Any, affine: Any = None) -> Any:
         """Return the result for an image in memory, see `translate`.
 
         Raises:
-            ValueError: If a key would write files next to the result, which are not kept.
+            ValueError: If a key would write files next to the result, which are not kept, or is one of files.
         """
         if asked := [key for key in BESIDE if self.keys.get(key)]:
             raise ValueError(f"{asked[0]} writes a file beside each result; give the path of an image, and a result.")
+        for key, idle in OF_FILES.items():
+            if self.keys.get(key, idle) != idle:
+                raise ValueError(f"{key} {self.keys[key]!r} has no effect on an image in memory; leave it out.")
         from ct_kernel_translation_gan.kinds import as_file
 
         if self._folder is None:
@@ -107,6 +119,10 @@ class Translator:
             made = back(result)
             result.unlink()
             return made
+        except Exception as error:  # the file is temporary, and not the caller's
+            if len(error.args) == 1 and isinstance(error.args[0], str):
+                error.args = (error.args[0].replace(f"image {str(path)!r}", "image"),)
+            raise
         finally:
             path.unlink(missing_ok=True)
 
@@ -139,6 +155,7 @@ class Translator:
             if self._evaluator is None:
                 parser = self._parser(path, results, IN_MEMORY)
                 self._evaluator, self._loaders = (parser.get_parsed_content(name) for name in ("evaluator", "handlers"))
+                self._evaluator.logger.disabled = True  # it logs errors, which are raised
             self._evaluator.data_loader.dataset.data = [{"image": str(path)}]
             run_each(self._evaluator)
             while self._loaders:  # the weights are loaded now
@@ -149,6 +166,7 @@ class Translator:
         from monai.bundle import ConfigParser
 
         from bundle.images import isolate
+        from bundle.runtime.weights import check_weights
 
         parser = ConfigParser()
         with warnings.catch_warnings():
@@ -158,6 +176,9 @@ class Translator:
         parser.update({**self.keys, **keys, **(more or {})})
         with _apart():
             parser.get_parsed_content("checking")
+            mode, weights, network = map(parser.get_parsed_content, ("mode", "weights", "network_def"))
+            if parser.get_parsed_content("handlers"):
+                check_weights(weights, network, mode["strict"])
             isolate(parser.get_parsed_content("isolated"))
         return parser
 

@@ -123,7 +123,7 @@ OPTIONS = {
     "Which network": {
         "experiment": "another translation: " + ", ".join(EXPERIMENTS) + ", or your own overlay, a .json file",
         "weights": "your own trained weights",
-        "conditioning": "what the networks see of the source: image, anchored or sketch",
+        "conditioning": "what the networks see of the source: image, sketch, or, with your own weights, anchored",
     },
     "Kernels of CT": {
         "target_kernel": "a name such as B30f, a calibration (kernels.json), or a scan of the kernel that is wanted",

@@ -20,7 +20,7 @@ class UsageError(ValueError):
 def flags(root: Path) -> set[str]:
     """Return the boolean keys, which may be given without a value on the command line."""
     config = json.loads((root / "configs" / "inference.json").read_text(encoding="utf-8"))
-    return {*config["checking"]["flags"], "amp", *OWN_FLAGS}
+    return {*config["checking"]["flags"], *OWN_FLAGS}
 
 
 def split(words: Sequence[str], alone: Collection[str]) -> tuple[list[str], dict[str, str]]:
@@ -68,7 +68,7 @@ def config_files(root: Path, names: Sequence[str], experiment: str = "") -> list
         experiment: a name in `EXPERIMENTS`, or the path of an overlay; several are separated by commas.
 
     Raises:
-        UsageError: If the experiment is neither.
+        UsageError: If the experiment is neither, or its file no overlay.
     """
     first, *last = (str(root / "configs" / f"{name}.json") for name in names)
     return [first, *(_overlay(root, part) for part in experiment.split(",") if part), *last]
@@ -78,8 +78,24 @@ def _overlay(root: Path, name: str) -> str:
     if name in EXPERIMENTS:
         return str(root / "configs" / f"{name}.json")
     if name.endswith(".json") and Path(name).is_file():
+        _check_overlay(name)
         return str(Path(name).absolute())
     raise UsageError(
         f"experiment {name!r} is not known; take one of {', '.join(EXPERIMENTS)}, or the path of an overlay, a .json "
         "file."
     )
+
+
+def _check_overlay(name: str) -> None:
+    """Refuse a file that is no overlay: no JSON, no block of keys, or a whole config."""
+    try:
+        config = json.loads(Path(name).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UsageError(f"experiment {name!r} is no JSON: {error}; correct it.") from None
+    if not isinstance(config, dict):
+        raise UsageError(f"experiment {name!r} holds no keys, as {{...}}; write it like configs/low_dose.json.")
+    if "run" in config:
+        raise UsageError(
+            f"experiment {name!r} is a whole config, which says what to run; take an overlay, "
+            "such as configs/low_dose.json."
+        )

@@ -40,12 +40,17 @@ def find_cases(
 
     Raises:
         FileNotFoundError: If a path holds no image, or ``names`` or ``held_out`` one that there is not.
-        ValueError: If there is nothing to evaluate, or sources and targets do not match.
+        ValueError: If there is nothing to evaluate, sources and targets do not match, or ``held_out`` has no effect.
     """
     if (source is None) != (target is None):
         raise ValueError(f"source {source!r} and target {target!r} belong together; give both or neither.")
     if source is None and dataset_dir is None:
         raise ValueError("nothing to evaluate: give source and target, or dataset_dir, a folder of soft CTs.")
+    if dataset_dir is None and held_out:
+        raise ValueError(
+            f"held_out {list(held_out)} names images of dataset_dir, which is not given; leave it out, or choose the "
+            "pairs of source and target by cases#names."
+        )
     if not 0 <= fold < num_folds:
         raise ValueError(f"fold {fold} is not one of 0 to {num_folds - 1}; num_folds is their number.")
     cases: list[Case] = []

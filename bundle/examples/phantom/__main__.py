@@ -35,6 +35,6 @@ def write(
 
 
 if __name__ == "__main__":
-    import fire
+    from bundle.runtime.commands import run_command
 
-    fire.Fire(write)
+    run_command(write)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from operator import index
 
 import numpy as np
 from bundle.examples.phantom.anatomy import FIELD_MM, thorax
@@ -58,7 +59,12 @@ class ThoraxPhantom:
     def __init__(
         self, shape: Sequence[int], spacing: Sequence[float] | float | None = None, seed: int = 0, noise: float = 0.0
     ) -> None:
-        self.shape = tuple(int(size) for size in shape)
+        try:
+            self.shape = tuple(index(size) for size in shape)
+        except TypeError:
+            raise ValueError(
+                f"shape {shape!r} is no list of whole numbers of voxels; take one such as (160, 128, 96)."
+            ) from None
         self.ndim = len(self.shape)
         if self.ndim not in (2, 3):
             raise ValueError(f"shape {self.shape} has {self.ndim} axes, the phantom 2 or 3; take (160, 128, 96), say.")

@@ -131,8 +131,8 @@ def derived_image(
             setattr(derived, keyword, None)
     derived.SOPInstanceUID, derived.SeriesInstanceUID = uid, UNNAMED
     derived.SeriesNumber = series_number(header, 1000) if derivation.number is None else derivation.number
-    kernels = f" ({ascii_text(derivation.kernels)})" if derivation.kernels else ""
-    described = derivation.description + kernels.replace("\\", "/")
+    kernels = f"({ascii_text(derivation.kernels)})".replace("\\", "/") if derivation.kernels else ""
+    described = " ".join(filter(None, (derivation.description, kernels)))
     derived.SeriesDescription = ": ".join(filter(None, (described, header.get("SeriesDescription"))))[:64]
     derived.ImageType = ["DERIVED", "SECONDARY", *values_of(header, "ImageType")[2:]]
     _set_derivation(derived, header, derivation, told)
@@ -196,7 +196,7 @@ def _set_utf_8(_: Dataset, element: pydicom.DataElement) -> None:
 
 def _set_derivation(derived: Dataset, source: Dataset, derivation: Derivation, told: str) -> None:
     """Record the source image and how the result was made (C.7.6.1)."""
-    made = f"{derivation.description}, by neural network ({MODEL} {derivation.version})"
+    made = ", ".join(filter(None, (derivation.description, f"by neural network ({MODEL} {derivation.version})")))
     text, end = "; ".join(filter(None, (made, told, ascii_text(derivation.kernels_told)))), CAUTION
     derived.DerivationDescription = text[: 1024 - len(end)] + end
     # CID 7203 (Image Derivation) has no code for networks; it may be extended

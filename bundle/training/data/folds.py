@@ -24,13 +24,17 @@ def partition_by_patient(
 
     Raises:
         FileNotFoundError: If the CSV file does not exist.
-        ValueError: If it lacks a column, or there are more folds than patients.
+        ValueError: If it lacks a column, there are more folds than patients, or there is no image.
     """
     known = _known(Path(patients)) if patients else {}
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for item in data:
         name = Path(item["image"]).name
         groups.setdefault(known.get(name) or known.get(stem(name)) or f"image {name}", []).append(item)
+    if not groups:
+        raise ValueError(
+            "no image is left to split into folds: held_out names all; hold out fewer, or give more images."
+        )
     if not 1 <= num_folds <= len(groups):
         raise ValueError(f"num_folds {num_folds} must be 1 to {len(groups)}, the number of patients.")
     parts = partition_dataset(list(groups.values()), num_partitions=num_folds, shuffle=True, seed=0)

@@ -10,7 +10,6 @@ from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import fire
 import nibabel
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from bundle.images import depth_of, files_of, find_images, stem, to_grey
 from bundle.images.readback import check_nifti, least_bytes
 from bundle.images.reader import load_image
 from bundle.runtime import parse_bytes
+from bundle.runtime.commands import run_command
 from bundle.runtime.files import atomic
 from bundle.runtime.hashes import fingerprint
 from bundle.training.data.packed_image import PackedImage
@@ -217,4 +217,4 @@ def shrink(folder: str | Path, destination: str | Path, limit: str | int = "50MB
 
 
 if __name__ == "__main__":
-    fire.Fire(shrink)
+    run_command(shrink)

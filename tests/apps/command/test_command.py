@@ -84,6 +84,7 @@ def test_a_report_of_a_result_that_is_there(source: Path, tmp_path: Path) -> Non
         (["SOURCE", "out", "--mode#default#coarse_inputz", "2"], 2, "did you mean --mode#default#coarse_inputs"),
         (["chek", "SOURCE"], 2, "it was given 'chek'"),
         (["check"], 2, "check takes SOURCE; it was given nothing"),
+        (["experiments", "more"], 2, "experiments takes nothing; it was given 'more'"),
         (["check", "SOURCE", "more"], 2, "check takes SOURCE"),
         (["SOURCE"], 2, "translate takes SOURCE RESULT"),
         (["SOURCE", "out", "--dataset_dir", "x"], 2, "--dataset_dir is given already"),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 import types
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import itk
 import nibabel
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
+from monai.transforms import Flip, Spacing
 
 from bundle.examples.phantom import ThoraxPhantom
 from bundle.images import open_image
@@ -120,6 +122,34 @@ def test_arrays_by_one_translator(
     assert torch.equal(torch.random.get_rng_state(), state) and sys.excepthook is hook
 
 
+def test_pending_operations_are_applied_and_what_is_applied_is_kept(voxels: np.ndarray, affine: np.ndarray) -> None:
+    image, translator = meta_tensor(voxels, affine), Translator(**KEYS)
+    flips = [Flip(0, lazy=lazy) for lazy in (True, False)]
+    lazy, eager = (cast(Any, flip(image)) for flip in flips)
+    made = [translator(each) for each in (lazy, eager)]
+    assert len(lazy.pending_operations) == 1 and not made[0].pending_operations
+    assert torch.allclose(made[0].affine, eager.affine) and torch.equal(made[0].as_tensor(), made[1].as_tensor())
+    unflipped: Any = flips[1].inverse(made[1])
+    assert torch.allclose(unflipped.affine, image.affine) and len(made[0].applied_operations) == 1
+    smaller: Any = Spacing((2.0, 2.0, 4.0), lazy=True)(image)
+    assert tuple(translator(smaller).shape[1:]) == tuple(smaller.peek_pending_shape()) != voxels.shape
+
+
+def test_copies_and_numbers_of_numpy(
+    voxels: np.ndarray, affine: np.ndarray, expected: np.ndarray, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A copy of a used translator has a network of its own; a tensor that is negated lazily is what it shows."""
+    translator = Translator(**{**KEYS, "tile_size": np.int64(32), "skip_existing": np.bool_(False)})
+    assert np.array_equal(translator(voxels, affine), expected)
+    twin = copy.deepcopy(translator)
+    assert np.array_equal(twin(voxels, affine), expected) and twin._evaluator is not translator._evaluator
+    with pytest.raises(ValueError, match="not finite"):
+        translator(np.full((8, 8, 8), np.nan), affine)
+    assert not caplog.records and np.array_equal(translator(voxels, affine), expected)
+    negated = torch.imag(torch.complex(torch.zeros(voxels.shape), -torch.from_numpy(voxels).float()).conj())
+    assert negated.is_neg() and np.array_equal(translator(negated, affine).numpy(), expected)
+
+
 def test_a_zip_with_reports(voxels: np.ndarray, affine: np.ndarray, expected: np.ndarray, tmp_path: Path) -> None:
     """A path goes through all that inference does: what is unpacked is gone, reports and their table are there."""
     nibabel.Nifti1Image(voxels, affine).to_filename(tmp_path / "scan.nii")
@@ -162,8 +192,28 @@ def test_picture() -> None:
         ("gone.nii", {"result": "out", "tile_size": "abc"}, ValueError, "tile_size 'abc'"),
         ("gone.nii", {"result": "out", "output_dir": "x"}, ValueError, "output_dir 'x' has no effect; give it as the"),
         (np.zeros((4, 4, 4)), {"dataset_dir": "x"}, ValueError, "as the argument image of translate"),
+        ("gone.nii", {"result": "out", "bundle_root": "x"}, ValueError, "bundle_root 'x' has no effect: the"),
+        *(
+            (np.zeros((4, 4, 4)), {"affine": np.eye(4), key: value}, ValueError, f"{key} .* on an image in memory")
+            for key, value in (
+                ("output_ext", ".mha"), ("skip_existing", True), ("provenance", True), ("overwrite", "nonsense"),
+                ("output_postfix", "../x"), ("recursive", True), ("series_uid", "1.2"), ("series_description", "x"),
+            )
+        ),
         ("gone.nii", {"result": "out", "experiment": "x"}, ValueError, "experiment 'x' is not known"),
-        (np.zeros((8, 8, 8), np.int16), {"affine": np.eye(4)}, ValueError, "has the value 0 in all its voxels"),
+        (np.zeros((8, 8, 8), np.int16), {"affine": np.eye(4)}, ValueError, "^image has the value 0 in all its voxels"),
+        ([[0]], {"affine": np.eye(4)}, TypeError, "image is a list"),
+        (["a.nii"], {"result": "out"}, TypeError, "image is a list; give one path, of an image or of a folder"),
+        *(
+            (np.zeros((4, 4, 4)).astype(kind), {"affine": np.eye(4)}, ValueError, f"voxels of the type .*{told}")
+            for kind, told in ((object, "object"), (str, "U"), (complex, "complex128"), (np.longdouble, "float"))
+            if np.dtype(kind).itemsize > 8 or kind in (object, str)  # float64 is the longest on some systems
+        ),
+        (np.zeros((4, 4, 4)), {"affine": np.eye(4) + 1j}, ValueError, "affine has the type complex128"),
+        (np.zeros((4, 4, 4)), {"affine": np.eye(4)[[0, 1, 2, 2]]}, ValueError, "affine ends in the row"),
+        (np.zeros((4, 4), np.uint8), {"affine": np.eye(4)}, ValueError, "affine is given, but a picture"),
+        (MetaTensor(torch.zeros(1, 4, 4).short()), {}, ValueError, r"shape \(1, 4, 4\), a channel and a picture"),
+        (itk.image_from_array(np.zeros((1, 4, 4, 4), np.int16)), {}, ValueError, "image has 4 axes; give one"),
     ],
 )  # fmt: skip
 def test_refused(image: Any, keys: dict[str, Any], error: type[Exception], reason: str) -> None:

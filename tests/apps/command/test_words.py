@@ -61,6 +61,10 @@ def test_config_files(tmp_path: Path) -> None:
     assert [Path(file).name for file in files] == ["inference.json", "low_dose.json", "own.json", "check.json"]
     with pytest.raises(UsageError, match="experiment 'lowdose' is not known; take one of low_dose"):
         config_files(ROOT, ("inference",), "lowdose")
+    for text, told in (("{", "no JSON: "), ("\xff", "no JSON: "), ("[1]", "no keys"), ('{"run": 1}', "whole")):
+        own.write_text(text, encoding="latin-1")
+        with pytest.raises(UsageError, match=f"^experiment '.*own.json' .*{told}"):
+            config_files(ROOT, ("inference",), str(own))
 
 
 def test_experiments_are_the_overlays_of_the_configs() -> None:
