@@ -25,7 +25,7 @@ from bundle.images import ImageError, Opened, Volume, files_of, level_type, open
 from bundle.images.derived import Derivation
 from bundle.images.formats import check_creatable
 from bundle.images.readback import least_bytes
-from bundle.runtime import Job, begin_notes, first, free_memory, parse_bytes, wait, world
+from bundle.runtime import Job, begin_notes, first, free_memory, parse_bytes, set_up_malloc, wait, world
 from bundle.runtime.files import PART, check_space, free_space, remove_abandoned, size_of
 from bundle.runtime.job import place_of
 from bundle.runtime.locks import HeldLock
@@ -137,8 +137,10 @@ class PrepareImaged(MapTransform):
                 return self.preprocessing(out)
             begin_notes(f"image {str(out[key])!r}:")
             image = open_image(out[key], self.series_uid)
-            self.check(image)
             scratch = self.scratch(image) if self.on_disk(image) else None  # asked once: the free memory changes
+            if scratch:
+                set_up_malloc()  # before threads get heaps of their own
+            self.check(image)
             if first() or not scratch:  # else the first process does it for all
                 self.tidy(image, scratch)
                 self.check_space(image, scratch)
