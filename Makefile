@@ -56,10 +56,10 @@ help: ## Show this list
 
 venv: $(VENV)/.run ## Make the environment from requirements.txt
 
-# $(call install,FILE): install packages, and compile them on all cores; pip uses one. Some hold templates that do not compile.
+# $(call install,PYTHON,OPTIONS): install packages, and compile them on all cores; pip uses one. Some hold templates that do not compile.
 define install
-$(PY) -m pip install --disable-pip-version-check --quiet --no-compile -r $(1)
-@$(PY) -m compileall -q -j 0 "$$($(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" >/dev/null 2>&1 || true
+$(1) -m pip install --disable-pip-version-check --quiet --no-compile $(2)
+@$(1) -m compileall -q -j 0 "$$($(1) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" >/dev/null 2>&1 || true
 endef
 
 # A half-made environment (interrupted, or made where Python lacks pip) is made anew.
@@ -70,19 +70,19 @@ $(VENV)/.pip:
 	@touch $@
 
 $(VENV)/.run: requirements.txt | $(VENV)/.pip
-	$(call install,requirements.txt)
+	$(call install,$(PY),-r requirements.txt)
 	@touch $@
 
 $(VENV)/.zoo: requirements/zoo.txt requirements.txt | $(VENV)/.pip
-	$(call install,requirements/zoo.txt)
+	$(call install,$(PY),-r requirements/zoo.txt)
 	@touch $@ $(VENV)/.run
 
 $(VENV)/.dev: requirements/dev.txt requirements.txt | $(VENV)/.pip
-	$(call install,requirements/dev.txt)
+	$(call install,$(PY),-r requirements/dev.txt)
 	@touch $@ $(VENV)/.run
 
 $(VENV)/.viewer: requirements/viewer.txt requirements/dev.txt requirements.txt | $(VENV)/.pip
-	$(call install,requirements/viewer.txt)
+	$(call install,$(PY),-r requirements/viewer.txt)
 	@touch $@ $(VENV)/.dev $(VENV)/.run
 
 $(DEPLOY)/.ready: requirements/deploy.txt apps/deploy/requirements.txt
@@ -90,26 +90,26 @@ $(DEPLOY)/.ready: requirements/deploy.txt apps/deploy/requirements.txt
 		|| { echo "error: MONAI Deploy needs Linux, and streaming Python 3.11 to 3.13; say make PYTHON=/path/to/python3.12"; exit 1; }
 	@$(MAKE) --no-print-directory VENV=$(DEPLOY) $(DEPLOY)/.pip
 	$(DEPLOY)/bin/python -m pip install --disable-pip-version-check --quiet --upgrade "pip>25.1" # which holoscan-cli demands
-	$(DEPLOY)/bin/python -m pip install --disable-pip-version-check --quiet -r requirements/deploy.txt
+	$(call install,$(DEPLOY)/bin/python,-r requirements/deploy.txt)
 	@touch $@
 
 $(QA)/.ready: requirements/qa.txt
 	@$(MAKE) --no-print-directory VENV=$(QA) $(QA)/.pip
-	$(QA)/bin/python -m pip install --disable-pip-version-check --quiet -r requirements/qa.txt
+	$(call install,$(QA)/bin/python,-r requirements/qa.txt)
 	@touch $@
 
 $(PEERS)/.ready: requirements/peers.txt requirements.txt
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "error: KonfAI needs Python 3.11 to 3.13; say make PYTHON=/path/to/python3.12"; exit 1; }
 	@$(MAKE) --no-print-directory VENV=$(PEERS) $(PEERS)/.pip
-	$(PEERS)/bin/python -m pip install --disable-pip-version-check --quiet -r requirements/peers.txt
+	$(call install,$(PEERS)/bin/python,-r requirements/peers.txt)
 	@touch $@
 
 $(LABEL_VENV)/.label: requirements/label.txt requirements/label-alone.txt
 	@test -n "$(LABEL_PYTHON)" || { echo "error: found no Python 3.11 or 3.12; say make LABEL_PYTHON=/path/to/python3.11"; exit 1; }
 	@$(LABEL_PY) -m pip --version >/dev/null 2>&1 || "$(LABEL_PYTHON)" -m venv --clear $(LABEL_VENV)
-	$(LABEL_PY) -m pip install --disable-pip-version-check --quiet -r requirements/label.txt
-	$(LABEL_PY) -m pip install --disable-pip-version-check --quiet --no-deps -r requirements/label-alone.txt
+	$(call install,$(LABEL_PY),-r requirements/label.txt)
+	$(call install,$(LABEL_PY),--no-deps -r requirements/label-alone.txt)
 	@touch $@
 
 $(NIIVUE): apps/viewer/package.json apps/viewer/package-lock.json

@@ -54,11 +54,11 @@ from bundle.scanner import (
     found_transfer,
     matched,
 )
-from bundle.scanner.kernels import catalogue, quotient, softening
+from bundle.scanner.kernels import MOST, catalogue, quotient, softening_between
 from bundle.scanner.uncertainty import fit_uncertainty, uncertainty
 from bundle.transforms.densitometry import pooled
 from bundle.transforms.density_interval import MEASURES, MULTIPLE, SPAN, deviations, measures, reach, varied_histograms
-from bundle.transforms.kernel_choice import MOST, is_sharper
+from bundle.transforms.kernel_choice import is_sharper
 from bundle.transforms.lung_density import histograms
 from bundle.transforms.lung_mask import LEFT, find_lung_mask
 
@@ -150,8 +150,8 @@ def to(pair: Pair, source: Transfer | None, target: Transfer | None) -> Made | N
     """Convert from one kernel to another as inference does; None if either is not known, or the target is sharper."""
     if source is None or target is None or is_sharper(quotient(target, source, MOST)):
         return None
-    gain = softening(quotient(target, source, MOST), target)
-    return converted(pair.source, pair.spacing, Conversion(gain)), uncertainty(source, target)
+    conversion = Conversion(softening_between(source, target))
+    return converted(pair.source, pair.spacing, conversion), uncertainty(source, target)
 
 
 def by_default(pair: Pair) -> Made | None:

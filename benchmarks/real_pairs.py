@@ -29,8 +29,7 @@ from bundle.evaluation.methods import BandEnergies, reference_energies
 from bundle.evaluation.metrics import lung_mask, whole_and_body
 from bundle.scanner import Conversion, Transfer, calibrate, converted, find_kernel, find_transfer, frequencies, matched
 from bundle.scanner.filters import filter_taps, filtered, with_border
-from bundle.scanner.kernels import Kernels, as_json, quotient, softening
-from bundle.transforms.kernel_choice import MOST
+from bundle.scanner.kernels import Kernels, as_json, softening_between
 
 LEAST_LUNG = 2000  # smallest number of lung voxels in a slice
 TARGET = "B30f"  # the only target kernel that two scanners show
@@ -94,7 +93,7 @@ def to(source: Tensor, target: Transfer | None, spacing: Sequence[float]) -> Ten
     kernel = find_transfer(source, spacing)
     if kernel is None or target is None:
         return None
-    return converted(source, spacing, Conversion(softening(quotient(target, kernel, MOST), target)))
+    return converted(source, spacing, Conversion(softening_between(kernel, target)))
 
 
 def fixed(pair: Pair, where: str, judged: slice) -> Iterator[tuple[str, Callable[[], Tensor | None], slice]]:

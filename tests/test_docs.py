@@ -127,3 +127,17 @@ def test_processes_on_one_machine_meet_at_the_loopback_address():
 def test_make_gives_each_run_what_an_experiment_has_for_it(target, files):
     command = ["make", "-n", target, "OVERLAY=configs/low_dose.json", "DATA=scans"]
     assert f"[{files}]" in subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+@pytest.mark.parametrize(
+    "made", [".venv/.run", ".venv-deploy/.ready", ".venv-qa/.ready", ".venv-peers/.ready", ".venv-label/.label"]
+)
+def test_every_environment_is_compiled_on_all_cores(made):
+    """pip compiles on one: it leaves the packages of the requirements to compileall."""
+    given = ["PYTHON=python3", "LABEL_PYTHON=python3", "-W", "requirements.txt", "-o", ".venv/.pip"]
+    lines = subprocess.run(["make", "-n", made, *given], cwd=ROOT, capture_output=True, text=True, check=False).stdout
+    python = f"{made.split('/')[0]}/bin/python"
+    packages = [line for line in lines.splitlines() if "pip install" in line and "requirements" in line]
+    assert packages and all(line.startswith(python) and "--no-compile" in line for line in packages)
+    assert lines.count(f"{python} -m compileall -q -j 0") == len(packages)

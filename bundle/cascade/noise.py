@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from bundle.geometry import white_noise
+from bundle.runtime import is_count
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
@@ -40,8 +41,7 @@ def sides_of(image_size: Sequence[int] | int, spatial_dims: int | None = None) -
         ValueError: If a side is no whole number from 1 on, or there are more or fewer sides than axes.
     """
     sides = tuple(image_size) if isinstance(image_size, (list, tuple)) else (image_size,)
-    whole = all(isinstance(side, int) and not isinstance(side, bool) and side >= 1 for side in sides)
-    if not whole or not sides or len(sides) not in (1, spatial_dims or len(sides)):
+    if not all(map(is_count, sides)) or not sides or len(sides) not in (1, spatial_dims or len(sides)):
         raise ValueError(
             f"image_size {image_size!r} is neither a whole number of voxels from 1 on nor a list of "
             f"{spatial_dims or 'some'} of them; take one such as 1024."

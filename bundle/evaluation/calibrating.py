@@ -14,7 +14,7 @@ from bundle.evaluation.cases import check_one_acquisition
 from bundle.evaluation.methods import OnGrid
 from bundle.evaluation.metrics import flat_places, noise_spectrum, whole_and_body
 from bundle.images import ImageError, Slabs, Volume
-from bundle.images.provenance import Own, check_overwrite, check_replaceable, is_told, told_of, write_provenance
+from bundle.images.provenance import Own, check_overwrite, check_replaceable, is_source, told_of, write_provenance
 from bundle.runtime import typed_path, typed_text
 from bundle.runtime.files import atomic, sealing
 from bundle.scanner import Conversion, Transfer, calibrate, converted, find_transfer, spread_slices
@@ -192,7 +192,7 @@ class Calibrating:
             FileExistsError: If there is another file.
         """
         own = check_replaceable(path, source.path, source.image.files, self.overwrite, "calibration#overwrite")
-        if own and self.overwrite == "own" and not is_told(own.told["target"], target.path, target.image.files):
+        if own and self.overwrite == "own" and not is_source(own.told["target"], target.path, target.image.files):
             raise FileExistsError(
                 f"result {str(path)!r} exists already, and was calibrated on another target than {str(target.path)!r}; "
                 "move it away, take another output_dir, or set calibration#overwrite to 'all'."

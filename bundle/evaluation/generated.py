@@ -49,8 +49,8 @@ def compare_generated(
         FileNotFoundError: If a folder is missing or holds no image, or a name in ``held_out`` is that of no image.
         ValueError: If there are too few images.
     """
-    generated = find_images(samples)
-    real = leave_out(find_images(training), held_out)
+    generated = find_images(samples, key="samples")
+    real = leave_out(find_images(training, key="training"), held_out)
     matches = nearest(named(generated), named(real), window=window)
     among = nearest(named(real), window=window)
     distances = [

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from bundle.images.dicom_headers import value_of
 from bundle.images.image import ImageError
+from bundle.runtime import is_whole
 from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage
 
@@ -100,13 +101,13 @@ def check_pixels(header: Dataset) -> None:
         "PixelRepresentation": (0, 1),
     }
     for keyword in ("Rows", "Columns"):
-        if not _is_whole(found := value_of(header, keyword)) or not 0 < found < 65536:
+        if not is_whole(found := value_of(header, keyword)) or not 0 < found < 65536:
             raise refusal(header, keyword, found, "a whole number from 1 to 65535")
     for keyword, values in allowed.items():
         if (found := value_of(header, keyword)) not in values:
             raise refusal(header, keyword, found, " or ".join(map(str, values)))
     stored, high = value_of(header, "BitsStored"), value_of(header, "HighBit")
-    if not _is_whole(stored) or not 1 < stored <= header.BitsAllocated:
+    if not is_whole(stored) or not 1 < stored <= header.BitsAllocated:
         raise refusal(header, "BitsStored", stored, f"2 to {header.BitsAllocated}, the BitsAllocated")
     if high not in (None, stored - 1):
         raise refusal(header, "HighBit", high, f"{stored - 1}, one less than the BitsStored")
@@ -131,9 +132,5 @@ def check_units(header: Dataset) -> None:
         raise refusal(header, "RescaleIntercept", None, "there, or unsigned pixels cannot be told in HU")
     for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit"):
         found = value_of(header, keyword)
-        if found not in (None, "") and not _is_whole(found):
+        if found not in (None, "") and not is_whole(found):
             raise refusal(header, keyword, found, "one whole number")
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)

@@ -26,9 +26,6 @@ from bundle.runtime.files import PART
 from bundle.runtime.origins import in_words
 from bundle.runtime.patterns import is_pattern, matching, root_of
 
-#: Sources whose archives stay unpacked until the process ends.
-_kept: list[Sources] = []
-
 
 class Sources(dict[str, Any]):
     """The images that were found.
@@ -46,25 +43,6 @@ class Sources(dict[str, Any]):
         """Remove the unpacked archives."""
         for each in self.unpacked:
             each.close()
-
-
-def find_images(path: str | Path | Sequence[str], recursive: bool = False, series_uid: str = "") -> list[str]:
-    """Return the images at a path; archives stay unpacked in the temporary folder until the process ends.
-
-    Args:
-        path: see `find_sources`.
-        recursive: see there.
-        series_uid: see there.
-
-    Raises:
-        ImageError: If the path is a file in a DICOM folder with several series; see also `find_sources`.
-    """
-    sources = find_sources(path, recursive, series_uid)
-    if sources["series_uid"] != series_uid:
-        raise ImageError(f"dataset_dir {str(path)!r} is a file of a folder with several series; move it into its own.")
-    if sources.unpacked:
-        _kept.append(sources)
-    return list(sources["images"])
 
 
 def find_sources(

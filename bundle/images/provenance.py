@@ -105,7 +105,7 @@ def told_of(source: Path, files: Sequence[str]) -> dict[str, str | None]:
     return {"sha256": content_hash(source, files) if there else None, "place": place_of(source) if there else None}
 
 
-def is_told(told: Mapping[str, Any], source: Path, files: Sequence[str]) -> bool:
+def is_source(told: Mapping[str, Any], source: Path, files: Sequence[str]) -> bool:
     """Return whether an entry of `told_of` is that of an image, by its path or by its content."""
     return bool(told["place"] == place_of(source) or told["sha256"] == content_hash(source, files))
 
@@ -176,7 +176,7 @@ def check_replaceable(
             f"result {str(result)!r} of {str(source)!r} exists already, and is not known as this bundle's own "
             f"(no {PROVENANCE} beside it with its hash); {way_out}."
         )
-    if source.exists() and not is_told(own.told["source"], source, files):
+    if source.exists() and not is_source(own.told["source"], source, files):
         raise FileExistsError(
             f"result {str(result)!r} of {str(source)!r} exists already, and was made from another image; {way_out}."
         )

@@ -84,14 +84,20 @@ def _place_below(source: Path, root: Path) -> Path:
 
 
 def check_extension(output_ext: str) -> None:
-    """Refuse an extension that no format writes.
+    """Refuse an extension that no format writes, such as ``.jpg``, which would lose grey values.
 
     Raises:
-        ImageError: If the extension is unknown.
+        ImageError: If the extension is unknown, or of files that are only read.
     """
-    if output_ext and output_ext.lower() not in SUFFIXES:
+    end = output_ext.lower()
+    if not end:
+        return
+    written = SUFFIXES[end].SUFFIXES[end] if end in SUFFIXES else None
+    if written is None:
         known = ", ".join(dict.fromkeys(form.SUFFIXES[end] for end, form in SUFFIXES.items()))
         raise ImageError(f"output_ext {output_ext!r} is not a format that can be written; take one of {known}.")
+    if written != end:
+        raise ImageError(f"output_ext {output_ext!r} cannot be written; take {written!r} or another format.")
 
 
 def plan_results(
@@ -120,7 +126,7 @@ def plan_results(
 
     Raises:
         FileExistsError: If a result would replace an image, or a file that is not a result of this bundle.
-        ImageError: If two results would have the same path, a name is too long, or the extension is unknown.
+        ImageError: If two results would have the same path, a name is too long, or the extension is not written.
         ValueError: If ``overwrite`` has an unknown value.
     """
     check_extension(output_ext)

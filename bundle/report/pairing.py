@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 
-from bundle.images import ImageError, find_images, is_series, stem
+from bundle.images import find_images, is_series, stem
 from bundle.images.dicom_stack import series_files
 from bundle.images.provenance import content_hash, read_provenance
 from bundle.runtime.job import place_of
@@ -53,9 +53,9 @@ def find_pairs(
         FileNotFoundError: If one of the paths holds no image.
         ValueError: If no result matches a source, or no true image matches any of them.
     """
-    sources = images_at("source", source, recursive, series_uid)
-    results = images_at("result", result, recursive)
-    truths = images_at("truth", truth, recursive) if truth is not None else []
+    sources = find_images(source, recursive, series_uid, key="source")
+    results = find_images(result, recursive, key="result")
+    truths = find_images(truth, recursive, key="truth") if truth is not None else []
     known = Sources(sources, series_uid)
     alone = len(sources) == len(results) == 1
     pairs: list[Pair] = []
@@ -119,14 +119,6 @@ def _sha256(path: str, series_uid: str) -> str:
         return content_hash(path, series_files(path, series_uid) if is_series(path) else ())
     except (OSError, ValueError):
         return ""
-
-
-def images_at(key: str, path: str | Path, recursive: bool = False, series_uid: str = "") -> list[str]:
-    """Find the images at the path that a key holds (`bundle.images.find_images`)."""
-    try:
-        return find_images(path, recursive, series_uid)
-    except (FileNotFoundError, ImageError) as error:
-        raise type(error)(str(error).replace("dataset_dir", key, 1)) from None
 
 
 def label(path: str | Path) -> str:

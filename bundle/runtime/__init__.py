@@ -2,7 +2,8 @@
 
 - `files`: atomic writing and disk space; `replace`: replaces a folder in one step; `hashes`: tell changed files;
 - `typed`: recovers paths and texts as typed; `patterns`: expands path patterns; `arguments`: refuses misspelt keys;
-- `settings`: checks the values of keys; `choose`: selects settings by one key; `resolver`: finds the calling config;
+- `settings`: checks the values of keys; `scalars`: tells whole and finite numbers;
+- `choose`: selects settings by one key; `resolver`: finds the calling config;
 - `errors`: ends a failed run with a one-line cause; `each`: runs an evaluator over images, some of which may fail;
 - `afterwards`: runs tasks after all images; `notes`: collects warnings and facts about the current image;
 - `bytes`: parses memory sizes; `host_memory`: free and used memory of the host; `process`: age of this process;
@@ -25,6 +26,7 @@ from bundle.runtime.patterns import root_of
 from bundle.runtime.precision import has_bfloat16, in_bfloat16
 from bundle.runtime.prefetch import prefetch
 from bundle.runtime.ranks import first, of_first, rank, shutdown, wait, world
+from bundle.runtime.scalars import is_count, is_finite, is_whole
 from bundle.runtime.threads import one_thread, side_by_side
 from bundle.runtime.typed import typed_path, typed_text
 
@@ -42,6 +44,9 @@ __all__ = [
     "free_memory",
     "has_bfloat16",
     "in_bfloat16",
+    "is_count",
+    "is_finite",
+    "is_whole",
     "note",
     "noted",
     "of_first",

@@ -1,4 +1,7 @@
-"""Refuse command-line keys that no config has, such as misspelt ones, which MONAI accepts silently."""
+"""Refuse command-line keys that no config has, such as misspelt ones, which MONAI accepts silently.
+
+Paths are taken as they were typed (`bundle.runtime.typed`): python-fire reads ``--weights 1001`` as a number.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,18 @@ from difflib import get_close_matches
 from typing import Any
 
 import monai.bundle
+from bundle.runtime.resolver import calling_resolver
+from bundle.runtime.typed import typed_path
 from monai.bundle import ConfigParser
 
 COMMAND = "monai/bundle/__main__.py"
-PATHS = ("dataset_dir", "output_dir")  # keys that are paths
+#: Keys that are paths, also within a block, unless the config has a block there.
+PATHS = {
+    *("bundle_root", "dataset_dir", "output_dir", "label_dir", "tuning_dir", "source", "target", "result", "truth"),
+    *("weights", "patch_weights", "finetune", "cross_fitting", "patients", "overlay", "plan_file", "catalogue"),
+}
+#: Those that may be lists of paths.
+LISTS = {"dataset_dir", "cross_fitting"}
 
 
 def check_arguments(arguments: Sequence[str] | None = None) -> None:
@@ -25,6 +36,8 @@ def check_arguments(arguments: Sequence[str] | None = None) -> None:
 
     ``None`` is refused as a value, because MONAI drops it and the config's own value would be used without a word; so
     is ``null``, which would be a text. Null on the command line is ``'$None'``.
+
+    In a config that is being resolved, the paths among the options become what was typed.
 
     Args:
         arguments: the arguments of the process, program first; null for those of this process. Arguments of other
@@ -45,8 +58,9 @@ def check_arguments(arguments: Sequence[str] | None = None) -> None:
         if option not in own:
             _check(option, config)
             _check_null(option, options[option], config)
-        if option in PATHS:
+        if _is_path(option, config) and options[option] != "$None":
             _check_path(option, options[option], config)
+            _take_as_typed(option)
 
 
 def check_keys(keys: Iterable[str], config_file: str | Sequence[str]) -> None:
@@ -64,6 +78,26 @@ def check_keys(keys: Iterable[str], config_file: str | Sequence[str]) -> None:
         _check(key, config)
 
 
+def _is_path(option: str, config: Mapping[str, Any]) -> bool:
+    """Return whether an option is a path."""
+    names = _names(option)
+    return names[-1] in PATHS and not isinstance(config.get(names[0]) if len(names) == 1 else None, Mapping)
+
+
+def _names(option: str) -> list[str]:
+    """Return the names of a key and of the blocks that it is in."""
+    return option.replace("::", "#").split("#")
+
+
+def _take_as_typed(option: str) -> None:
+    """Let a path that is not null, in the config that is being resolved, be what was typed."""
+    resolver, names = calling_resolver(), _names(option)
+    item = resolver.get_item("::".join(names)) if resolver else None
+    given = item.get_config() if item else None
+    if resolver and item and given is not None and str(given)[:1] not in ("$", "@"):
+        resolver.resolved_content[item.get_id()] = typed_path(option, given, several=names[-1] in LISTS)
+
+
 def _check_path(option: str, path: str, config: Mapping[str, Any]) -> None:
     """Refuse a path that a config would mistake for a reference to a key or for an expression."""
     reference = re.match(r"@(\w*)", path)
@@ -77,7 +111,7 @@ def _check_path(option: str, path: str, config: Mapping[str, Any]) -> None:
 def _check_null(option: str, value: str, config: Mapping[str, Any]) -> None:
     """Refuse None, unless the config has it anyway, and null."""
     block: Any = config
-    for part in option.replace("::", "#").split("#"):
+    for part in _names(option):
         block = block.get(part, ...) if isinstance(block, Mapping) else ...
     if value == "null" or (value == "None" and block is not None):
         raise ValueError(f"--{option} {value} would not mean null; write --{option} '$None'.")
@@ -104,7 +138,7 @@ def _value(text: str) -> Any:
 
 def _check(option: str, config: Mapping[str, Any]) -> None:
     block: Any = config
-    parts = option.replace("::", "#").split("#")
+    parts = _names(option)
     for depth, part in enumerate(parts):
         if not isinstance(block, Mapping):
             return

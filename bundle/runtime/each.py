@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bundle.runtime.afterwards import all_images
-from bundle.runtime.errors import last_line
+from bundle.runtime.errors import cause_of, last_line
 from bundle.runtime.notes import fault, faults
 from bundle.runtime.origins import origin_of
-from bundle.runtime.ranks import first, of_all, tell_launcher, world
+from bundle.runtime.ranks import SharedError, first, of_all, tell_launcher, wait, world
 from ignite.engine import Events
 from monai.engines import Evaluator
 
@@ -53,8 +53,8 @@ def run_each(
     Args:
         evaluator: evaluator whose loader has a MONAI `Dataset` and reads one item at a time.
         key: key of the path of the image in an item.
-        together: whether several processes work on the same image, waiting for each other. If so, the first failure
-            ends the run.
+        together: whether several processes work on the same image, waiting for each other. If so, a failure that not
+            all of them share (`bundle.runtime.ranks.all_or_none`) ends the run.
         found: the images that were found, some of them in an unpacked archive; closed at the end, even after a failure.
         summary: records each image that fails; null for none.
 
@@ -72,10 +72,10 @@ def run_each(
         if found and world() == 1:
             found.close()
     missing = faults()[before:]
-    if not together:  # torchrun ends all processes when one fails
-        told = of_all((failures, count, missing))
-        failures, missing = [each for own in told for each in own[0]], [each for own in told for each in own[2]]
-        count = sum(own[1] for own in told)
+    told = of_all((failures, count, missing))
+    missing = [each for own in told for each in own[2]]
+    if not together:  # else all have the same images, and the same failures
+        failures, count = [each for own in told for each in own[0]], sum(own[1] for own in told)
     if found:
         found.close()
     _end(failures, count, missing)
@@ -114,11 +114,12 @@ def _run(
             try:
                 evaluator.run()
             except Exception as error:
-                if not begun or (world() > 1 and together) or (world() == 1 and len(items) == 1):
+                alone = world() == 1 or (together and isinstance(cause_of(error), SharedError))
+                if not begun or (together and not alone) or (alone and len(items) == 1):
                     raise
                 failed = str(items[place + begun - 1][key]), last_line(error).removeprefix("error: ")
                 failures.append(failed)
-                _tell(summary, *failed)
+                _tell(None if together and not first() else summary, *failed)
             else:
                 if begun != len(dataset):
                     raise RuntimeError(f"only {begun} of {len(dataset)} images were begun; report this as a fault.")
@@ -155,6 +156,7 @@ def _end(failures: Sequence[tuple[str, str]], count: int, missing: Sequence[str]
     if first():
         print(f"error: {last}.", file=sys.stderr, flush=True)
         tell_launcher(f"error: {last}.")
+    wait()  # torchrun ends all processes when one has ended with a failure
     raise SystemExit(1)
 
 

@@ -27,6 +27,8 @@ from bundle.runtime.replace import replace
 PART = ".part_"
 #: Names of temporary folders and locks: they end in a random number, or in the hash of a job or of a result's name.
 OURS = re.compile(rf"{re.escape(PART)}(.*_)?([0-9a-f]{{8}}|[0-9a-f]{{12}})({re.escape(END)})?", re.DOTALL)
+#: Names of the temporary folders of `atomic`.
+HOLDER = re.compile(rf"{re.escape(PART)}[0-9a-f]{{8}}")
 #: Error codes of a full disk, and what they mean.
 FULL = {
     errno.ENOSPC: "disk full",
@@ -83,6 +85,8 @@ def trying() -> Iterator[None]:
 def atomic(path: str | Path, needed: int = 0, verify: Callable[[Path], object] | None = None) -> Iterator[Path]:
     """Write a file or folder that appears under its name only when it is complete.
 
+    What killed processes have left of such writing in the same folder is removed.
+
     Args:
         path: path of the file or folder. Its parent is created if missing; an existing file or folder is replaced.
         needed: bytes that it takes at least; 0 if unknown.
@@ -105,6 +109,7 @@ def atomic(path: str | Path, needed: int = 0, verify: Callable[[Path], object] |
     full, seal = False, _sealing.get()
     token = _sealing.set(None)
     try:
+        remove_abandoned(path.parent, lambda left: not HOLDER.fullmatch(left.name))
         with temporary_folder(path.parent) as holder:
             part = holder / path.name
             try:

@@ -24,6 +24,10 @@ class EndedError(RuntimeError):
     """Another process of the run has ended, so the run cannot continue."""
 
 
+class SharedError(RuntimeError):
+    """All processes of the run have this error at the same place, so they can go on with the next image."""
+
+
 def rank() -> int:
     """Return the number of this process among those started by torchrun."""
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
@@ -79,6 +83,25 @@ def agreed(values: Sequence[Any]) -> list[Any]:
     """
     wait()
     return list(of_first(list(values)))
+
+
+@contextmanager
+def all_or_none() -> Iterator[None]:
+    """Let no process of the run go on if this block fails in one of them; all processes must come here.
+
+    Raises:
+        SharedError: If it fails in one; the message is the error of the first of them. One process alone raises the
+            error itself.
+    """
+    error: Exception | None = None
+    try:
+        yield
+    except Exception as raised:
+        if world() == 1 or isinstance(raised, EndedError):
+            raise
+        error = raised
+    if told := [each for each in of_all(str(error) or type(error).__name__ if error else "") if each]:
+        raise SharedError(told[0]) from error
 
 
 def tell_launcher(line: str) -> None:

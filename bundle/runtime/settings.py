@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 from bundle.runtime.bytes import parse_bytes
 from bundle.runtime.host_memory import all_memory
+from bundle.runtime.scalars import is_count, is_finite, is_whole
 
 #: Voxel types for files.
 TYPES = ("uint8", "int8", "int16", "int32", "float32", "float64")
@@ -63,7 +63,7 @@ def check_settings(
     if output_dtype not in TYPES:
         raise ValueError(f"output_dtype {output_dtype!r} is not a voxel type of files; take one of {', '.join(TYPES)}.")
     _check_holds(output_dtype, (ranges or {}).get("target") or {})
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
+    if not is_whole(seed) or not 0 <= seed < 2**32:
         raise ValueError(f"seed {seed!r} is not a whole number from 0 to {2**32 - 1}; take one.")
     if median is not None and not percentiles:
         raise ValueError(
@@ -121,8 +121,7 @@ def _check_tile_size(tile_size: Any, dims: int) -> None:
     if tile_size is None:
         return
     sides = tile_size if isinstance(tile_size, (list, tuple)) else [tile_size]
-    whole = all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in sides)
-    if not whole or len(sides) not in (1, dims):
+    if not all(map(is_count, sides)) or len(sides) not in (1, dims):
         raise ValueError(
             f"tile_size {tile_size!r} is neither a whole number of voxels from 1 on nor a list of {dims} of them; take "
             "one such as 96, or '$None' to take it from memory_budget."
@@ -132,7 +131,7 @@ def _check_tile_size(tile_size: Any, dims: int) -> None:
 def _check_range(name: str, pair: Any) -> None:
     """Check that a value is a pair of finite numbers, the lower one first."""
     listed = isinstance(pair, Sequence) and not isinstance(pair, str) and len(pair) == 2
-    if not listed or not all(_is_finite(value) for value in pair) or not pair[0] < pair[1]:
+    if not listed or not all(map(is_finite, pair)) or not pair[0] < pair[1]:
         raise ValueError(
             f"{name} {pair!r} is not a pair of numbers of which the first is lower; write it like [-1000.0, 200.0]."
         )
@@ -148,10 +147,6 @@ def _check_holds(dtype: str, target: Mapping[str, Any]) -> None:
             f"output_dtype {dtype!r} does not hold the results' values from {min(values):g} to {max(values):g}; take "
             "int16 or float32."
         )
-
-
-def _is_finite(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _check_device(device: Any) -> None:

@@ -30,6 +30,7 @@ from bundle.scanner.transfer import Transfer, TransferFunction, sampled
 CATALOGUE = Path(__file__).with_name("kernels.json")
 VERSION = 1
 LEAST = 0.02  # smallest divisor in a quotient
+MOST = 3.0  # highest gain of a quotient before it is limited, or if sharpening is allowed
 ENHANCED = 0.2  # cycles/mm: below, soft kernels may enhance; noise is weak there
 MOST_BYTES = 1 << 20
 MOST_ENTRIES = 1000
@@ -187,6 +188,11 @@ def softening(gain: TransferFunction, target: TransferFunction) -> Transfer:
     enhances = (knots < ENHANCED) & (aims > 1) & bool(getattr(target, "name", ""))
     limited = np.where(enhances, gains, np.minimum(gains, 1))
     return Transfer(KNOTS, tuple(limited.tolist()), source=getattr(gain, "source", ""))
+
+
+def softening_between(source: TransferFunction, target: TransferFunction) -> Transfer:
+    """Return the gain that turns one kernel into another without amplifying noise, see `softening`."""
+    return softening(quotient(target, source, MOST), target)
 
 
 def _entry(kernel: Transfer) -> dict[str, Any]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from bundle.cascade import Cascade
+from bundle.images import Opened, open_image
+from bundle.runtime import is_count, is_finite, is_whole
+
+#: Most images of a training that are looked at.
+SAMPLE = 8
 
 
 def check_scale(scale: Any, cascade: Cascade) -> None:
@@ -15,7 +19,7 @@ def check_scale(scale: Any, cascade: Cascade) -> None:
     Raises:
         ValueError: If the scale is not one of the cascade's.
     """
-    if not _is_whole(scale) or not 0 <= scale < cascade.num_scales:
+    if not is_whole(scale) or not 0 <= scale < cascade.num_scales:
         raise ValueError(
             f"scale {scale!r} is not one of 0 to {cascade.num_scales - 1}, the scales of the cascade; take one of them."
         )
@@ -34,12 +38,30 @@ def check_numbers(learning_rate: Any, max_minutes: Any, patch_size: Any, **count
         ValueError: If a number has the wrong type or is out of range.
     """
     for key, value in {"patch#patch_size": patch_size, **counts}.items():
-        if not _is_whole(value) or value < 1:
+        if not is_count(value):
             raise ValueError(f"{key} {value!r} is not a whole number from 1 on; take one.")
-    if not _is_finite(learning_rate) or learning_rate <= 0:
+    if not is_finite(learning_rate) or learning_rate <= 0:
         raise ValueError(f"learning_rate {learning_rate!r} is not a finite number above 0; take one such as 0.001.")
-    if not _is_finite(max_minutes) or max_minutes < 0:
+    if not is_finite(max_minutes) or max_minutes < 0:
         raise ValueError(f"max_minutes {max_minutes!r} is not a number from 0 on; take one, 0 for no limit.")
+
+
+def check_targets(label_dir: Any, conditioning: str, kernel_pairs: Any) -> None:
+    """Refuse a training whose target would be its own input.
+
+    Args:
+        label_dir: folder of the targets; null if there is none.
+        conditioning: what the networks see; with ``image`` they see all of it at every scale.
+        kernel_pairs: whether source and target are simulated.
+
+    Raises:
+        ValueError: If the networks see the image, and there is no other target.
+    """
+    if conditioning == "image" and not kernel_pairs and not label_dir:
+        raise ValueError(
+            f"label_dir {label_dir!r} gives no targets, and this experiment would learn to return its input; give the "
+            "folder of the targets, named as the images in dataset_dir, or train with --conditioning sketch."
+        )
 
 
 def check_parts(train: Sequence[Any], validate: Sequence[Any], fold: Any) -> None:
@@ -61,9 +83,21 @@ def check_parts(train: Sequence[Any], validate: Sequence[Any], fold: Any) -> Non
             )
 
 
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def check_images(
+    data: Sequence[Mapping[str, Any]], keys: Sequence[str], refusal: Callable[[Opened], str | None]
+) -> None:
+    """Refuse training images that are not of the kind that the networks are trained for, by a sample of 8 of each key.
 
+    Args:
+        data: the images to train and validate on, paths by key.
+        keys: keys of the images to look at.
+        refusal: returns why an image is unfit, None if it is not (`bundle.transforms.CheckInput.refusal`).
 
-def _is_finite(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    Raises:
+        ValueError: If an image is unfit.
+    """
+    for key in keys:
+        paths = [item[key] for item in data if key in item]
+        for path in paths[:: -(-len(paths) // SAMPLE) or 1]:
+            if told := refusal(open_image(path)):
+                raise ValueError(f"training {key} {str(path)!r} {told}, or set --image#check False.")

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from bundle.cascade import Cascade
+from bundle.runtime import is_count
 from bundle.training.weights import own_weights, read_whole, save_whole
 from ignite import distributed
 from ignite.engine import Engine, Events
@@ -56,7 +57,7 @@ class ValidateLast(ValidationHandler):
     """
 
     def __init__(self, interval: int, validator: Evaluator) -> None:
-        if not isinstance(interval, int) or interval < 1:
+        if not is_count(interval):
             raise ValueError(f"val_interval {interval!r} is not a whole number of epochs from 1 on; take one.")
         super().__init__(interval, validator)
 

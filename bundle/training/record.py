@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,17 @@ import bundle
 import monai
 import torch
 from bundle.runtime.files import atomic
-from bundle.runtime.resolver import calling_resolver
+from bundle.runtime.resolver import calling_config, calling_resolver
 from ignite import distributed
 from monai.bundle.reference_resolver import ReferenceResolver
 
 #: Marks values that are not plain data, such as a network or a function.
 OTHER = object()
+#: Settings that may change while a training is interrupted: how long it lasts, and where and how it runs.
+FREE = {
+    *("max_epochs", "max_minutes", "val_interval", "progress", "resume", "displayable_configs"),
+    *("bundle_root", "output_dir", "weights", "update_weights", "device"),
+}
 
 
 def record_settings(path: str | Path, **more: Any) -> None:
@@ -41,6 +47,41 @@ def record_settings(path: str | Path, **more: Any) -> None:
     settings = {**settings_of(resolver), **more}
     if distributed.get_rank() == 0:
         write_record(path, settings, finished=False)
+
+
+def warn_of_changes(path: str | Path) -> None:
+    """Warn of the settings of the calling config that differ from the record of the training that it resumes.
+
+    What only follows from other settings is left out, as are those in `FREE`.
+
+    Args:
+        path: the record; without one nothing is compared.
+    """
+    path, resolver = Path(path), calling_resolver()
+    if resolver is None or not path.is_file():
+        return
+    before = dict(_flat(json.loads(path.read_text(encoding="utf-8"))["settings"]))
+    now = json.loads(json.dumps(settings_of(resolver), default=str))
+    written, changed = dict(_flat(calling_config() or {})), []
+    for key, value in _flat(now):
+        follows = "#" in key and str(written.get(key))[:1] in ("$", "@")
+        if key in before and before[key] != value and key.split("#")[0] not in FREE and not follows:
+            changed.append(f"{key} was {before[key]!r} and is {value!r}")
+    if changed:
+        print(
+            f"warning: the training of {str(path)!r} goes on with other settings, and its record will hold only the "
+            f"new ones: {'; '.join(changed)}. Take the same ones, or start anew by --resume False.",
+            file=sys.stderr,
+        )
+
+
+def _flat(settings: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the settings by keys such as ``losses#weight``."""
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{before}{key}#")
+        else:
+            yield before + key, value
 
 
 def mark_finished(path: str | Path) -> None:

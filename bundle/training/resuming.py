@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bundle.runtime import remark
 from bundle.training.handlers import KeepBest
-from bundle.training.record import mark_finished
+from bundle.training.record import mark_finished, warn_of_changes
 from bundle.training.weights import load_states, read_whole, save_whole
 from ignite import distributed
 from ignite.engine import Engine, Events
@@ -44,12 +45,15 @@ def resumable(
         scale: the scale that is trained; each has its own checkpoint.
         resume: look for the checkpoint of an interrupted training.
         max_minutes: time limit; the training stops at the end of that epoch and can be resumed. 0 for no limit.
-        record: the record of the training (`record_settings`), in which a finished training is marked; null for none.
+        record: the record of the training (`record_settings`), in which a finished training is marked; settings that
+            an interrupted one had not are warned of. Null for none.
     """
     states = {**states, "progress": Progress(trainer)}
     found = latest(folder, scale) if resume else None
     if found:
-        Resume(found, states, trainer.state.max_epochs).attach(trainer)
+        Resume(found, states, trainer.state.max_epochs, trainer.state.epoch_length).attach(trainer)
+        if record and distributed.get_rank() == 0:
+            warn_of_changes(record)
 
     def keep_newest(state: Mapping[str, Any], name: str, *_: Any) -> None:
         if distributed.get_rank() == 0:
@@ -95,18 +99,32 @@ class Resume:
         path: the checkpoint.
         states: names, and objects to load.
         max_epochs: number of epochs of the training.
+        epoch_length: iterations per epoch.
 
     Raises:
-        ValueError: If the checkpoint is damaged, has more epochs, or another setting of an optimizer.
+        ValueError: If the checkpoint is damaged, has more epochs or iterations, or another setting of an optimizer.
     """
 
-    def __init__(self, path: str, states: Mapping[str, Any], max_epochs: int | None) -> None:
+    def __init__(
+        self, path: str, states: Mapping[str, Any], max_epochs: int | None, epoch_length: int | None = None
+    ) -> None:
         self.path, self.states = path, states
         self.saved = read_whole(path, f"remove it, {ANEW}")
-        epoch = self.saved.get("progress", {}).get("epoch", 0)
+        progress = self.saved.get("progress", {})
+        epoch, iteration = progress.get("epoch", 0), progress.get("iteration", 0)
         if max_epochs is not None and epoch > max_epochs:
             raise ValueError(
                 f"max_epochs {max_epochs} is less than the {epoch} epochs of checkpoint {path!r}; take more, {ANEW}"
+            )
+        if epoch == max_epochs:
+            if distributed.get_rank() == 0:
+                remark(
+                    f"checkpoint {path!r} has all {epoch} epochs, so nothing is trained; for more, raise max_epochs."
+                )
+        elif max_epochs is not None and epoch_length is not None and iteration >= max_epochs * epoch_length:
+            raise ValueError(
+                f"max_epochs {max_epochs} of iterations_per_epoch {epoch_length} have no more than the {iteration} "
+                f"iterations of checkpoint {path!r}, so nothing would be trained; take more, {ANEW}"
             )
         for name, value in states.items():
             if isinstance(value, Optimizer) and name in self.saved:

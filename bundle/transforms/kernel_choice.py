@@ -22,7 +22,7 @@ from bundle.scanner import (
 )
 from bundle.scanner.edge_spread import KNOTS
 from bundle.scanner.finding import DISAGREEING, RESAMPLES
-from bundle.scanner.kernels import Kernels, catalogue, quotient, read_kernels, softening
+from bundle.scanner.kernels import MOST, Kernels, catalogue, quotient, read_kernels, softening, softening_between
 from bundle.scanner.uncertainty import fit_uncertainty, uncertainty
 from bundle.transforms.chosen import OWN, Chosen, described, shown
 from bundle.transforms.named_kernel import BAND, DIFFERENT, KEYS, NamedKernel, difference_of
@@ -30,7 +30,6 @@ from bundle.transforms.references import content_of
 
 DEFAULT_TARGET = "B40f"  # the catalogue's name of the kernel `bundle.scanner.SOFT`
 SHARPER = 1.1  # mean gain between 0.15 and 0.5 cycles/mm above which a target is sharper than the source
-MOST = 3.0  # highest gain if sharpening is allowed
 UNKNOWN = "the kernel of the image is not known, and too little skin and flat tissue is seen to find it"
 
 
@@ -176,7 +175,7 @@ class KernelChoice:
         print(f"kernel: from {described(named)} to the soft kernel, as too little is seen to find it in the image")
         gains = SOFT.transfer(_frequencies()).tolist()
         soft = Transfer(KNOTS, tuple(gains), name=DEFAULT_TARGET, source="the kernel that the cascade makes")
-        conversion = Conversion(softening(quotient(soft, named, MOST), soft))
+        conversion = Conversion(softening_between(named, soft))
         about = f"kernel converted from {described(shown(named))}, as the header says, to the soft kernel"
         return Chosen(conversion, named.name, DEFAULT_TARGET, about, DEFAULT_TARGET, uncertainty(named))
 

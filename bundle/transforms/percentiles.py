@@ -138,19 +138,23 @@ def store(
 
     Raises:
         FileNotFoundError: If there is no image.
-        ValueError: If the destination has another suffix, or two images of a folder would have one destination; see
-            also `percentile_window`.
+        ValueError: If the destination has another suffix or is a source, or two images of a folder would have one
+            destination; see also `percentile_window`.
     """
     if not Path(image).exists():
         raise FileNotFoundError(f"image {str(image)!r} does not exist; give an image or a folder of images.")
+    if Path(destination).exists() and Path(destination).samefile(image):
+        raise ValueError(f"destination {str(destination)!r} is the source itself; give another one.")
     if Path(image).is_dir() and not Path(destination).suffix:
         sources: dict[Path, str] = {}
-        for path in find_images(image):
+        for path in find_images(image, key="image"):
             end = ".png" if suffix(path) in PHOTO else ".nii.gz"
             target = Path(destination) / f"{stem(path)}{end}"
             if target in sources:
                 raise ValueError(f"{sources[target]!r} and {path!r} would both become {str(target)!r}; rename one.")
             sources[target] = path
+        if own := [target for target in sources if target.exists() and any(map(target.samefile, sources.values()))]:
+            raise ValueError(f"destination {str(own[0])!r} is one of the sources; give another folder.")
         for target, path in sources.items():
             store(path, target, lower, upper, median)
         return

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Hashable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,11 @@ from bundle.images import ImageError, Opened, Volume, files_of, level_type, open
 from bundle.images.derived import Derivation
 from bundle.images.formats import check_creatable
 from bundle.images.readback import least_bytes
-from bundle.runtime import Job, begin_notes, first, free_memory, parse_bytes, set_up_malloc, wait, world
+from bundle.runtime import Job, begin_notes, first, free_memory, parse_bytes, set_up_malloc, world
 from bundle.runtime.files import PART, check_space, free_space, remove_abandoned, size_of
 from bundle.runtime.job import place_of
 from bundle.runtime.locks import HeldLock
+from bundle.runtime.ranks import all_or_none
 from bundle.transforms.check_input import CheckInput
 from bundle.transforms.chosen import Chosen
 from bundle.transforms.kernel_choice import KernelChoice
@@ -125,7 +127,8 @@ class PrepareImaged(MapTransform):
         Raises:
             ImageError: If the image is refused (`bundle.transforms.CheckInput`) or does not fit into memory, or if the
                 result, such as a derived series, cannot be made from it.
-            LockedError: If another run works on the same image on disk, and this one has several processes.
+            SharedError: If several processes share the image, and one of them has one of these errors, or another run
+                works on the image.
             NotWrittenError: If there is not enough disk space for the result, or for the image and scales on disk.
         """
         begin_notes()
@@ -136,14 +139,15 @@ class PrepareImaged(MapTransform):
             if not isinstance(out[key], (str, Path)):
                 return self.preprocessing(out)
             begin_notes(f"image {str(out[key])!r}:")
-            image = open_image(out[key], self.series_uid)
-            scratch = self.scratch(image) if self.on_disk(image) else None  # asked once: the free memory changes
-            if scratch:
-                set_up_malloc()  # before threads get heaps of their own
-            self.check(image)
-            if first() or not scratch:  # else the first process does it for all
-                self.tidy(image, scratch)
-                self.check_space(image, scratch)
+            with all_or_none() if self.streaming else nullcontext():  # on disk, all processes share an image
+                image = open_image(out[key], self.series_uid)
+                scratch = self.scratch(image) if self.on_disk(image) else None  # asked once: the free memory changes
+                if scratch:
+                    set_up_malloc()  # before threads get heaps of their own
+                self.check(image)
+                if first() or not scratch:  # else the first process does it for all
+                    self.tidy(image, scratch)
+                    self.check_space(image, scratch)
             if not scratch:
                 return self.preprocessing({**out, key: image})
             out[key] = self.put_on_disk(image, key, scratch)
@@ -220,11 +224,12 @@ class PrepareImaged(MapTransform):
     def put_on_disk(self, image: Opened, key: Hashable, folder: Path) -> ScratchImage:
         """Return an image on disk, as the network sees it; slabs that an earlier run has stored are reused."""
         volume, dims = Volume(image.of_dims(self.spatial_dims)), self.spatial_dims
-        if first():
-            self._lock = HeldLock(folder, wait=world() == 1, task=f"image {str(image.path)!r}")
-        wait()
+        with all_or_none():
+            if first():
+                self._lock = HeldLock(folder, wait=world() == 1, task=f"image {str(image.path)!r}")
         group = open_group(folder, self.job.of(*self._input(image)))
-        chosen = self.choice(volume, volume.spacing, image.meta) if self.match_kernel else Chosen()
+        with all_or_none():
+            chosen = self.choice(volume, volume.spacing, image.meta) if self.match_kernel else Chosen()
         shape = volume.shape[:dims]
 
         def read(slices: tuple[int, int]) -> Opened:

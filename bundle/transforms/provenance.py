@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,13 @@ from bundle.runtime.resolver import calling_config
 from monai.bundle import ConfigParser
 
 KERNEL_KEYS = ("source_kernel", "target_kernel")
-#: Keys that are left out, in any block: their files may be named after patients, or a hash is recorded instead.
-UNTOLD = {"_meta_", "bundle_root", "dataset_dir", "output_dir", "weights", "series_uid", "catalogue", *KERNEL_KEYS}
-#: What makes a text a path; in an expression, only the texts within quotes may be paths.
+#: Keys that are left out, in any block: they name places, which may be named after patients, or a hash is recorded.
+UNTOLD = {
+    *("_meta_", "imports", "bundle_root", "dataset_dir", "source_path", "output_dir", "result_path", "plan_file"),
+    *("weights", "load_path", "catalogue", *KERNEL_KEYS, "series_uid", "found", "data", "images"),
+    *("path", "folder", "root", "defaults", "value"),
+}
+#: In an expression, a text within quotes that has a separator may be a path.
 SEPARATOR, QUOTED = re.compile(r"[/\\]"), re.compile(r"'[^']*'|\"[^\"]*\"")
 
 
@@ -29,14 +32,15 @@ class Provenance:
         device: device that the networks run on.
         seed: seed of the noise and of all other random numbers.
         defaults: config file with the default values; settings of the calling config that differ are recorded, except
-            those with the path of a file.
+            those that are or may be paths (`is_told`).
     """
 
     def __init__(self, job: Job, device: Any = "cpu", seed: int = 0, defaults: str | Path | None = None) -> None:
         self.job, self.device, self.seed = job, str(device), seed
         config = calling_config() or {} if defaults else {}
         before = parsed(defaults) if defaults else {}
-        self.settings = {key: value for key, value in differing(config, before).items() if is_told(key, value)}
+        known = set(_names(before))
+        self.settings = {key: value for key, value in differing(config, before).items() if is_told(key, value, known)}
 
     def __call__(self, result: Path, source: Opened, replaced: Own | None, whole: Path) -> None:
         """Write the provenance of a result that is complete but does not have its final name yet.
@@ -57,21 +61,37 @@ class Provenance:
         write_provenance(result, whole, source.path, source.files, {**made, **noted()}, replaced)
 
 
-def is_told(key: str, value: Any) -> bool:
-    """Return whether a setting is recorded: its key is none of `UNTOLD`, and no path is in its value."""
+def is_told(key: str, value: Any, known: Collection[str] = ()) -> bool:
+    """Return whether a setting is recorded; that depends on its key and not on the files that happen to exist.
+
+    What is below a key of `UNTOLD` is not recorded. A text is recorded if the default config has its key, in any block,
+    since it is no path then; that of another key may be one. An expression is recorded if no path is within its quotes.
+
+    Args:
+        key: the key, such as ``kernel_choice#catalogue``.
+        value: its value as written.
+        known: the names of the keys of the default config whose value is no block.
+    """
     if isinstance(value, Mapping):
-        return all(is_told(f"{key}#{name}", each) for name, each in value.items())
+        return all(is_told(f"{key}#{name}", each, known) for name, each in value.items())
     if isinstance(value, (list, tuple)):
-        return all(is_told(key, each) for each in value)
-    return not UNTOLD & set(key.split("#")) and not _is_path(value)
-
-
-def _is_path(value: Any) -> bool:
-    if not isinstance(value, str):
-        return isinstance(value, Path)
+        return all(is_told(key, each, known) for each in value)
+    *_, name = names = key.split("#")
+    if UNTOLD & set(names) or isinstance(value, Path):
+        return False
+    if not isinstance(value, str) or value.startswith("@"):
+        return True
     if value.startswith("$"):
-        return any(SEPARATOR.search(text) for text in QUOTED.findall(value))
-    return bool(SEPARATOR.search(value)) or os.path.exists(value)  # noqa: PTH110  Path raises if it is too long
+        return not any(SEPARATOR.search(text) for text in QUOTED.findall(value))
+    return name in known
+
+
+def _names(config: Any) -> Iterator[str]:
+    """Yield the names of the keys of a config whose value is no block, in any block."""
+    if isinstance(config, Mapping):
+        yield from (key.split("#")[-1] for key, value in config.items() if not isinstance(value, Mapping))
+    for value in config.values() if isinstance(config, Mapping) else config if isinstance(config, list) else ():
+        yield from _names(value)
 
 
 def parsed(path: str | Path) -> dict[str, Any]:

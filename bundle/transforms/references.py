@@ -44,7 +44,7 @@ def reference(key: str, path: str, _: str | None = "") -> Reference:
         ValueError: If an image is not a CT in HU, or the headers name several kernels.
     """
     edge, noise, headers = EdgeSpread(), None, []
-    for image in find_images(path)[:MOST_REFERENCES]:
+    for image in find_images(path, key=key)[:MOST_REFERENCES]:
         volume = Volume(image)
         if refusal := CheckInput.refusal(volume.image):
             raise ValueError(f"{key} {path!r}: its image {volume.path.name!r} {refusal}, or name a kernel.")

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from bundle.cascade import sample_name, sides_of
-from bundle.images import check_extension, open_image, result_path, suffix
+from bundle.images import check_extension, open_image, result_path
 from bundle.images.provenance import check_overwrite, check_replaceable
-from bundle.runtime import Job
+from bundle.runtime import Job, is_count
 from bundle.runtime.settings import report_formats
 
 
@@ -43,19 +43,16 @@ def seeds_to_make(
 
     Raises:
         FileExistsError: If an image to skip would replace a file that is not a result of this bundle.
-        ImageError: If the extension is unknown.
-        ValueError: If the number or the size is no whole number from 1 on, or images get another extension.
+        ImageError: If no format with this extension is written.
+        ValueError: If the number or the size is no whole number from 1 on.
     """
-    if isinstance(num_samples, bool) or not isinstance(num_samples, int) or num_samples < 1:
+    if not is_count(num_samples):
         raise ValueError(f"num_samples {num_samples!r} is not a whole number from 1 on; take one such as 16.")
     sides = sides_of(image_size, spatial_dims)
     check_extension(output_ext)
     check_overwrite(overwrite)
     seeds = list(range(seed, seed + num_samples))
     paths = {each: result_path(sample_name(each), output_dir, output_postfix, output_ext) for each in seeds}
-    end = suffix(paths[seed])
-    if output_ext and end != output_ext.lower():
-        raise ValueError(f"output_ext {output_ext!r} cannot be written; take {end!r} or another format.")
     for each, path in paths.items() if skip_existing and job else ():
         made = check_replaceable(path, sample_name(each), (), overwrite)
         forms = (form for form in report_formats(report) if form != "sr")  # which a picture does not have

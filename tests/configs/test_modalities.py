@@ -123,7 +123,7 @@ def test_training_and_inference_show_the_network_the_same():
 def test_an_image_that_is_its_own_target_has_the_target_s_window(keys, window):
     """Without pairs the images to train on are of the target's modality."""
     parser = configured("train", **{**OVERLAY, **keys})
-    assert parser.get_parsed_content("image") == OVERLAY[window]
+    assert parser.get_parsed_content("image").items() >= OVERLAY[window].items()
     made = parser.get_parsed_content("windowing")(
         {"image": torch.full((1, 4, 4), -500.0), "label": torch.zeros(1, 4, 4)}
     )

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 
 import nibabel
@@ -193,3 +194,11 @@ def test_a_format_that_is_not_written_is_told(tmp_path, output_ext):
         ImageError, match=rf"output_ext '{output_ext}' is not a format that can be written; take one of"
     ):
         result_path(tmp_path / "a.nii", tmp_path, output_ext=output_ext)
+
+
+@pytest.mark.parametrize("output_ext, written", [(".jpg", ".png"), (".JPEG", ".png"), (".mhd", ".mha")])
+def test_a_format_that_is_only_read_is_told_before_anything_is_written(tmp_path, output_ext, written):
+    for ask in (partial(plan_results, [tmp_path / "a.png"]), partial(result_path, tmp_path / "a.png")):
+        with pytest.raises(ImageError, match=rf"output_ext '{output_ext}' cannot be written; take '{written}' or"):
+            ask(tmp_path / "out", output_ext=output_ext)
+    assert not (tmp_path / "out").exists()

@@ -65,8 +65,10 @@ def test_in_a_folder_of_several_series_its_own_is_taken(tmp_path):
     assert find_sources(file, series_uid="1.2.3.5") == sources
     with pytest.raises(ImageError, match=r"is of the series 1\.2\.3\.5, and series_uid is '1\.2\.3\.4'; leave out one"):
         find_sources(file, series_uid="1.2.3.4")
-    with pytest.raises(ImageError, match="is a file of a folder with several series"):
+    with pytest.raises(ImageError, match=r"^dataset_dir .* is a file of a folder with several series"):
         find_images(file)
+    with pytest.raises(ImageError, match=r"^target .* is a file of a folder with several series"):
+        find_images(file, key="target")
     with pytest.raises(ImageError, match=r"one of several in .*; of such a folder one series is translated at a time"):
         find_sources(str(tmp_path / "*"))
 
@@ -385,7 +387,7 @@ def test_programs_without_a_folder_of_results_find_zips_too(disc, tmp_path, monk
     """In the folder for temporary files, until they end."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
     kept = []
-    monkeypatch.setattr("bundle.images.finding._kept", kept)
+    monkeypatch.setattr("bundle.images.listing._kept", kept)
     images = find_images(disc)
     assert len(images) == 4 and all(Path(image).is_relative_to(tmp_path / "temporary") for image in images)
     kept.clear()

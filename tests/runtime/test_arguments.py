@@ -2,9 +2,12 @@
 
 import json
 
+import fire
 import pytest
+from monai.bundle import ConfigParser
 
 from bundle.runtime.arguments import check_arguments
+from tests.processes import ROOT
 
 PROGRAM = "/lib/python3/site-packages/monai/bundle/__main__.py"
 CONFIG = {
@@ -72,6 +75,52 @@ def test_paths_that_a_config_would_evaluate_are_refused(config, path):
 @pytest.mark.parametrize("path", ["./@x", "/data/$y", "@weights", "$@weights + '/x'", "$str(1)", "a@b", "a$"])
 def test_other_paths_are_taken(config, path):
     check_arguments([PROGRAM, "run", "inference", "--config_file", config, "--dataset_dir", path])
+
+
+@pytest.mark.parametrize("word", ["1001", "1e5", "1,2", "True", "a#1"])
+@pytest.mark.parametrize(
+    "name, key",
+    [
+        ("inference", "weights"),
+        ("inference", "kernel_choice#catalogue"),
+        ("train", "dataset_dir"),
+        ("train", "label_dir"),
+        ("train", "output_dir"),
+        ("train", "weights"),
+        ("train", "finetune"),
+        ("train", "folds#patients"),
+        ("evaluate", "source"),
+        ("evaluate", "patch_weights"),
+        ("report", "truth"),
+    ],
+)
+def test_a_path_is_taken_as_typed(monkeypatch, name, key, word):
+    """As MONAI's command does: python-fire takes many names for numbers, and MONAI replaces #."""
+    path = f"{ROOT}/configs/{name}.json"
+    words = ["run", "--config_file", path, f"--{key}", word]
+    monkeypatch.setattr("sys.argv", [PROGRAM, *words])
+    given = {}
+    fire.Fire({"run": lambda **keys: given.update(keys)}, command=words)
+    del given["config_file"]
+    parser = ConfigParser(ConfigParser.load_config_file(path))
+    for each, value in given.items():
+        parser[each.replace("::", "#")] = value.replace("#", "::") if isinstance(value, str) else value
+    parser["bundle_root"] = str(ROOT)
+    parser["checked"] = {"_target_": "bundle.runtime.arguments.check_arguments"}
+    parser.parse()
+    monkeypatch.setattr("bundle.runtime.typed.FIRE", "nothing")
+    parser.get_parsed_content("checked")
+    assert parser.get_parsed_content(key) == word
+
+
+@pytest.mark.parametrize("word", ["$None", "@dataset_dir", "$@dataset_dir + '/x'"])
+def test_what_is_no_path_stays(monkeypatch, word):
+    path = f"{ROOT}/configs/train.json"
+    monkeypatch.setattr("sys.argv", [PROGRAM, "run", "--config_file", path, "--label_dir", word])
+    parser = ConfigParser({**ConfigParser.load_config_file(path), "label_dir": word, "dataset_dir": "a"})
+    parser["checked"] = {"_target_": "bundle.runtime.arguments.check_arguments"}
+    parser.get_parsed_content("checked")
+    assert parser.get_parsed_content("label_dir") == {"$None": None, "@dataset_dir": "a"}.get(word, "a/x")
 
 
 def test_other_programs_are_not_looked_at(config):

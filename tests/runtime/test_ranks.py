@@ -3,7 +3,9 @@
 import json
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch.distributed as dist
@@ -30,7 +32,8 @@ def second(monkeypatch):
         done.append(f"from {src}")
         values[0] = ["b.nii", "a.nii"]
 
-    monkeypatch.setattr(ranks, "world", lambda: 2)
+    for module in (ranks, each):
+        monkeypatch.setattr(module, "world", lambda: 2)
     monkeypatch.setattr(ranks, "rank", lambda: 1)
     monkeypatch.setattr(dist, "barrier", lambda: done.append("waited"))
     monkeypatch.setattr(dist, "broadcast_object_list", broadcast)
@@ -59,12 +62,12 @@ def test_another_s_end_is_told_as_such(second, monkeypatch):
     assert second == []
 
 
-def evaluator(images):
+def evaluator(images, error=ValueError):
     """An evaluator that cannot read some images."""
 
     def read(item):
         if "bad" in item["image"]:
-            raise ValueError(f"image {item['image']!r} cannot be read; take another.")
+            raise error(f"image {item['image']!r} cannot be read; take another.")
         return item
 
     return SupervisedEvaluator(
@@ -98,10 +101,44 @@ def test_the_first_tells_the_failures_of_all_and_all_end_with_status_1(number, c
         assert json.loads((tmp_path / "error.json").read_text(encoding="utf-8"))["message"] == last
 
 
-def test_together_nothing_is_gathered(monkeypatch):
-    """All have the same images then, and the same failures."""
-    monkeypatch.setattr(each, "of_all", lambda _: pytest.fail("asked"))
-    run_each(evaluator(["a.nii"]), together=True)
+@pytest.mark.parametrize("number", [0, 1])
+def test_together_all_have_the_same_images_and_failures(number, second, capsys, monkeypatch):
+    """One that all share does not end the run; the first process tells it, and that a report failed."""
+    monkeypatch.setattr(ranks, "rank", lambda: number)
+    monkeypatch.setattr(each, "of_all", lambda own: [own, (*own[:2], ["no report of 'a.nii'"])])
+    summary: list[str] = []
+    table = SimpleNamespace(failed=lambda image, _: summary.append(image))
+    with pytest.raises(SystemExit):
+        run_each(evaluator(["a.nii", "bad.nii", "c.nii"], ranks.SharedError), together=True, summary=table)
+    last = "error: 1 of 3 images failed, see the lines above; the other 2 are done, but not 1 report."
+    failed = "failed: image 'bad.nii' cannot be read; take another."
+    assert capsys.readouterr().err.splitlines()[-2:] == ([] if number else [failed, last])
+    assert summary == ([] if number else ["bad.nii"]) and second == ["waited"]
+
+
+@pytest.mark.usefixtures("second")
+def test_together_a_failure_of_one_process_ends_the_run():
+    with pytest.raises(RuntimeError, match="applying transform"):
+        run_each(evaluator(["a.nii", "bad.nii", "c.nii"]), together=True)
+    with pytest.raises(RuntimeError, match="applying transform"):  # nor is a single image a list of failures
+        run_each(evaluator(["bad.nii"], ranks.SharedError), together=True)
+
+
+@pytest.mark.usefixtures("second")
+def test_no_process_goes_on_if_one_fails(monkeypatch):
+    for others, message in ((["", ""], None), (["", "disk full"], "^disk full$"), (["disk full", ""], "^disk full$")):
+        monkeypatch.setattr(ranks, "of_all", lambda own, others=others: [own, *others])
+        with pytest.raises(ranks.SharedError, match=message) if message else nullcontext(), ranks.all_or_none():
+            pass
+    with pytest.raises(ranks.SharedError, match=r"^too large$"), ranks.all_or_none():
+        raise ValueError("too large")
+    with pytest.raises(ranks.EndedError), ranks.all_or_none():
+        raise ranks.EndedError("ended")
+
+
+def test_one_process_alone_has_its_own_error():
+    with pytest.raises(ValueError, match=r"^too large$"), ranks.all_or_none():
+        raise ValueError("too large")
 
 
 def failure(folder, rank, status, message=None, time=5):

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from bundle.runtime import replace as module
-from bundle.runtime.files import atomic, remove_abandoned
+from bundle.runtime.files import HOLDER, atomic, remove_abandoned
 from bundle.runtime.replace import aside, exchange, put_back
 
 on_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems exchange names otherwise")
@@ -128,3 +128,27 @@ def test_a_folder_that_cannot_be_moved_leaves_the_earlier_one(tmp_path, monkeypa
     assert (tmp_path / "scan" / "slice").read_text() == "old" and not aside(tmp_path / "scan").exists()
     put_back(tmp_path / "scan")
     assert [entry.name for entry in tmp_path.iterdir()] == ["scan"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a process is forked and killed")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_the_next_file_that_is_written_there_removes_what_a_killed_process_left(tmp_path):
+    """But not what another process is writing, nor what a job resumes from, nor a folder of another's."""
+    kept = [".part_scan_0123456789ab", ".part_zip_01234567", ".part_mine", ".part_0123456789ab"]
+    for name in kept:
+        (tmp_path / name).mkdir()
+    left = set()
+    for at in range(100):
+        died = killed(tmp_path / "scan", at)
+        left |= {entry.name for entry in tmp_path.iterdir() if HOLDER.fullmatch(entry.name)}
+        with atomic(tmp_path / "record") as part:
+            part.write_text("whole")
+            with atomic(tmp_path / "other") as inner:
+                inner.write_text("whole")
+        assert {entry.name for entry in tmp_path.iterdir()} - {"scan", "record", "other"} <= {
+            *kept,
+            aside(tmp_path / "scan").name,
+        }
+        if not died:
+            break
+    assert left and not died

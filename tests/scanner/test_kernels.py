@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bundle.scanner import Conversion, Transfer
-from bundle.scanner.kernels import Kernels, as_json, quotient, read_kernels, softening
+from bundle.scanner.kernels import Kernels, as_json, quotient, read_kernels, softening, softening_between
 from bundle.scanner.transfer import sampled
 
 ONE = Transfer((0.0, 0.5, 1.0), (1.0, 0.5, 0.1), (0.0, 0.01, 0.02), "SIEMENS", "B30f", "a phantom")
@@ -55,9 +55,11 @@ def test_only_what_the_target_enhances_is_enhanced_and_no_noise():
     """
     knots = (0.0, 0.08, 0.16, 0.3, 0.4, 1.0)
     target = Transfer(knots, (1.0, 1.07, 0.98, 1.05, 0.5, 0.1), name="B30f")
-    gain = quotient(target, Transfer(knots, (1.0, 0.98, 0.9, 0.8, 0.6, 0.5)), 3.0)
+    source = Transfer(knots, (1.0, 0.98, 0.9, 0.8, 0.6, 0.5))
+    gain = quotient(target, source, 3.0)
     wanted = (1.0, 1.07 / 0.98, 1.0, 1.0, 0.5 / 0.6, 0.2)
     assert sampled(softening(gain, target), knots) == pytest.approx(wanted, abs=0.02)
+    assert softening_between(source, target) == softening(gain, target)
     found = softening(gain, replace(target, name=""))
     assert sampled(found, knots) == pytest.approx((1.0, 1.0, *wanted[2:]), abs=0.02)
 

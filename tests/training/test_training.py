@@ -43,6 +43,7 @@ from bundle.training import (
     warm_average,
     write_record,
 )
+from bundle.training.checks import check_images
 from bundle.training.data import PackedImage, kernel_pair_reach, restored, window_side
 from bundle.training.data.packing import find_pairs, pack
 from bundle.training.record import mark_finished
@@ -468,6 +469,61 @@ def test_settings_that_train_nothing_are_refused_before_an_image_is_packed(scans
     assert (tmp_path / "packed").exists() <= (told.startswith("val_interval"))
 
 
+def test_a_training_whose_target_is_its_input_is_refused(scans, tmp_path):
+    """As that of the brain without label_dir; the sketch of an image is not the image."""
+    keys = {"kernel_pairs": False, "scale": 3}
+    last = refusal(configured(scans / "2", tmp_path, 2, **keys))
+    assert last.startswith(
+        "error: label_dir None gives no targets, and this experiment would learn to return its input;"
+    )
+    assert not (tmp_path / "packed").exists()
+    for more in ({"label_dir": str(scans / "2")}, {"conditioning": "sketch"}):
+        workflow = configured(scans / "2", tmp_path / next(iter(more)), 2, **keys, **more)
+        workflow.initialize()
+        workflow.run()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda voxels: np.full_like(voxels, -1000), "has the value -1000 in all its voxels"),
+        (lambda voxels: voxels + 1024, r"has values from .* up, .*in a CT in HU air is at -1000"),
+        (lambda voxels: (voxels + 1000) / 3000, "has values from .* only; those of a CT in HU span more"),
+    ],
+)
+@pytest.mark.parametrize("key", ["image", "label"])
+def test_images_that_are_no_ct_are_refused_before_one_is_packed(scans, tmp_path, change, told, key):
+    """One of them at the end is enough; and it can be switched off."""
+    folders = {name: tmp_path / name for name in ("image", "label")}
+    for folder in folders.values():
+        shutil.copytree(scans / "3", folder)
+    image = nibabel.load(folders[key] / "two.nii.gz")
+    nibabel.Nifti1Image(change(image.get_fdata()).astype(np.float32), image.affine).to_filename(
+        folders[key] / "two.nii.gz"
+    )
+    keys = {"label_dir": str(folders["label"])} if key == "label" else {}
+    last = refusal(configured(folders["image"], tmp_path / "out", 3, 3, **keys))
+    assert re.match(rf"error: training {key} '.*two\.nii\.gz' {told}", last) and last.endswith(
+        ", or set --image#check False."
+    )
+    assert not (tmp_path / "out" / "packed").exists()
+
+
+def test_the_check_of_images_looks_at_a_sample_and_can_be_switched_off(scans, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr("bundle.training.checks.open_image", lambda path: seen.append(path))
+    check_images([{"image": number} for number in range(20)], ["image", "label"], lambda _: None)
+    assert seen == [0, 3, 6, 9, 12, 15, 18]
+    check_images([{"image": 0}], ["image"], lambda _: None)
+    assert seen[-1] == 0 and len(seen) == 8
+    workflow = configured(scans / "2", tmp_path, 2, 3)
+    workflow.initialize()
+    assert not workflow.parser.get_parsed_content("image#check")
+    brain = configured(scans / "3", tmp_path, 3, 3, window=[0.0, 1000.0])
+    brain.initialize()
+    assert not brain.parser.get_parsed_content("image#check")
+
+
 def test_images_given_by_a_server_need_no_folder(scans, tmp_path):
     """MONAI Label sets the images of both parts, and has no dataset_dir."""
     one, two = ([{"image": str(path)}] for path in sorted((scans / "2").glob("*.nii*"))[:2])
@@ -495,7 +551,7 @@ def test_an_image_too_small_for_scale_0_is_named(tmp_path):
     assert workflow.parser.get_parsed_content("validate#dataset")[0]["label"].shape == (1, 13, 12, 12)
     for name in ("one", "two"):
         nibabel.Nifti1Image(np.zeros((100, 88, 12)), np.diag([0.8, 0.8, 5, 1])).to_filename(tmp_path / f"{name}.nii")
-    told = refusal(configured(tmp_path, tmp_path / "out", 3, 0))
+    told = refusal(configured(tmp_path, tmp_path / "out", 3, 0, **{"image#check": False}))
     assert re.search(
         r"image '.*\.nii' is too small .* has \[13, 11, 12\] voxels .* 11 .* axis 1, .* at least 12; leave", told
     )
@@ -603,6 +659,44 @@ def test_a_checkpoint_of_other_settings_is_refused(scans, tmp_path, change, told
     assert file.exists() and (
         "network_def#fine#channels" in (change or {}) or (tmp_path / "scale_3.json").read_bytes() == record
     )
+
+
+def test_other_settings_of_a_resumed_training_are_warned_of(scans, tmp_path, capsys):
+    """Each that was given, with its earlier value; not those that follow, nor how long it lasts."""
+    keys = {"max_epochs": 4, "iterations_per_epoch": 1}
+    stopped(scans / "2", tmp_path)
+    workflow = configured(scans / "2", tmp_path, 2, 3, **{**keys, "max_epochs": 5, "max_minutes": 1e-9})
+    workflow.initialize()
+    workflow.run()
+    assert "goes on with other settings" not in capsys.readouterr().err
+    change = {"batch_size": 2, "seed": 7, "losses#weight": 0.25}
+    workflow = configured(scans / "2", tmp_path, 2, 3, **keys, **change)
+    workflow.initialize()
+    workflow.run()
+    (told,) = [line for line in capsys.readouterr().err.splitlines() if "goes on with other settings" in line]
+    assert told == (
+        f"warning: the training of '{tmp_path}/scale_3.json' goes on with other settings, and its record will hold "
+        "only the new ones: seed was 0 and is 7; batch_size was 1 and is 2; losses#weight was 0.002 and is 0.25. Take "
+        "the same ones, or start anew by --resume False."
+    )
+
+
+def test_a_resumed_training_that_trains_nothing_tells_so(scans, tmp_path, capsys):
+    file = stopped(scans / "2", tmp_path, after=6, max_epochs=7)
+    last = refusal(configured(scans / "2", tmp_path, 2, 3, max_epochs=2, iterations_per_epoch=3))
+    assert last.startswith("error: max_epochs 2 is less than the 6 epochs of checkpoint")
+    torch.save({**torch.load(file, weights_only=True), "progress": {"epoch": 2, "iteration": 6}}, file)
+    last = refusal(configured(scans / "2", tmp_path, 2, 3, max_epochs=3, iterations_per_epoch=2))
+    assert last == (
+        f"error: max_epochs 3 of iterations_per_epoch 2 have no more than the 6 iterations of checkpoint '{file}', so "
+        "nothing would be trained; take more, or start anew by --resume False."
+    )
+    assert file.exists() and "nothing is trained" not in capsys.readouterr().err
+    workflow = configured(scans / "2", tmp_path, 2, 3, max_epochs=2, iterations_per_epoch=3)
+    losses, _ = losses_of(workflow)
+    workflow.run()
+    told = f"note: checkpoint '{file}' has all 2 epochs, so nothing is trained; for more, raise max_epochs."
+    assert not losses and told in capsys.readouterr().err.splitlines()
 
 
 def test_a_training_goes_on_for_more_epochs_at_their_learning_rate(scans, tmp_path):

@@ -152,3 +152,20 @@ def test_a_source_that_does_not_exist_ends_in_one_line(tmp_path):
     made = ran("-m", "bundle.transforms.percentiles", str(tmp_path / "nowhere"), str(tmp_path / "stored"))
     assert made.returncode == 1 and "Traceback" not in made.stderr
     assert made.stderr.splitlines()[-1].startswith(f"error: image '{tmp_path / 'nowhere'}' does not exist; give an")
+
+
+def test_no_source_is_replaced(tmp_path):
+    """Neither an image nor a folder by itself, nor by the result of another image, also through a link."""
+    (tmp_path / "x" / "in").mkdir(parents=True)
+    for name in ("x/a.nii.gz", "x/in/b.nii.gz", "y.nii.gz"):
+        nibabel.Nifti1Image(head()[0].numpy(), np.eye(4)).to_filename(tmp_path / name)
+    (tmp_path / "link").symlink_to(tmp_path / "x")
+    (tmp_path / "into").mkdir()
+    (tmp_path / "into" / "a.nii.gz").symlink_to(tmp_path / "x" / "a.nii.gz")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for image, destination in (("x", "x"), ("x", "link"), ("x", "into"), ("y.nii.gz", "y.nii.gz"), ("x", "x/../x")):
+        with pytest.raises(
+            ValueError, match=r"^destination .* is (the source itself|one of the sources); give another"
+        ):
+            store(tmp_path / image, tmp_path / destination)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before

@@ -135,20 +135,37 @@ def test_what_cannot_be_generated_is_told_before_anything_is_written(tmp_path, k
         ("kernel_choice#catalogue", "k.json", False),
         ("kernel_choice", {"_target_": "x", "catalogue": 1001}, False),
         ("kernel_choice#target_kernel", "B30f", False),
+        ("summary#folder", "Doe_John", False),
         ("own", "/data/Doe_John/k.json", False),
         ("own", ["a", {"b": "Doe_John\\k.json"}], False),
         ("own", Path("k.json"), False),
         ("own", "there.json", False),
+        ("own", "nowhere.json", False),
         ("own", "$open('/data/Doe_John/k.json')", False),
+        ("series_description", "$open('/data/Doe_John/k.json')", False),
         ("own", "$2 * @edges[0] / (@window[1] - @window[0])", True),
-        ("own", {"b": [1.5, None, "nowhere.json"]}, True),
+        ("own", {"b": [1.5, None, "@window", {"_target_": "UNet"}]}, True),
+        ("series_description", "soft/smooth", True),
+        ("series_description", "there.json", True),
+        ("own#series_description", "there.json", True),
     ],
 )
 def test_no_path_is_told(tmp_path, monkeypatch, key, value, told):
-    """In whatever block a user gives it."""
+    """In whatever block a user gives it, whatever files there are."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "there.json").touch()
-    assert is_told(key, value) == told
+    assert is_told(key, value, {"_target_", "series_description"}) == told
+
+
+def test_a_text_is_told_whatever_files_there_are(tmp_path, series, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("warn").touch()
+    (result,) = run(series, tmp_path / "out", check_input="warn", series_description="soft/smooth", streaming=False)
+    assert owned(result).told["settings"] == {
+        "check_input": "warn",
+        "series_description": "soft/smooth",
+        "streaming": False,
+    }
 
 
 def test_settings_differ_by_key():

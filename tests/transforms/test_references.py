@@ -93,3 +93,15 @@ def test_one_name_of_two_manufacturers_is_no_kernel(soft, tmp_path):
     for name in ("SIEMENS", "another"):
         series(tmp_path / "both" / name, soft, "B40f", name, uid=f"1.2.3.{len(name)}")
     assert target(str(tmp_path / "both")).target == "reference"
+
+
+@pytest.mark.parametrize("key", ["source_kernel", "target_kernel"])
+def test_what_cannot_be_found_is_told_with_the_key_that_gives_it(soft, tmp_path, key):
+    for uid in ("1.2.3.4", "1.2.3.5"):
+        series(tmp_path / "several", soft[:, :, :2], "B40f", uid=uid)
+    file = str(sorted((tmp_path / "several").iterdir())[0])
+    (tmp_path / "empty").mkdir()
+    kernels = {"source_kernel": "B70f", "target_kernel": "B40f"}
+    for value, message in ((file, "is a file of a folder with several"), (str(tmp_path / "empty"), "holds no image")):
+        with pytest.raises((ValueError, FileNotFoundError), match=f"^{key} '{value}' {message}"):
+            KernelChoice(**{**kernels, key: value})(NOTHING, SPACING)

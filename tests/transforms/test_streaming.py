@@ -237,6 +237,28 @@ def test_two_processes_give_what_one_gives(tmp_path, voxels):
         assert np.abs(read(out / "scan_translated.nii")[0].astype(int) - one).max() <= int(not streaming)
 
 
+@pytest.mark.slow
+def test_an_image_that_two_processes_cannot_share_does_not_end_their_run(tmp_path, voxels):
+    """All is told as by one process, and the others are done."""
+    for name in "acd":
+        scan(tmp_path / name, ".nii", voxels).rename(tmp_path / f"{name}.nii")
+    (tmp_path / "b.nii").write_bytes(b"no image")
+    out = tmp_path / "out"
+    words = [
+        *("monai.bundle", "run", "inference"),
+        *("--config_file", "['configs/inference.json','configs/multi_gpu_inference.json']"),
+        *("--dataset_dir", str(tmp_path / "?.nii"), "--output_dir", str(out), "--streaming", "True"),
+        *("--tile_size", "20", "--match_kernel", "False", "--report", "json"),
+    ]
+    ended = together(2, *words)
+    assert [done.returncode for done in ended] == [1, 1], [done.stderr[-3000:] for done in ended]
+    assert sorted(file.name for file in out.glob("*.nii")) == [f"{name}_translated.nii" for name in "acd"]
+    lines = ended[0].stderr.splitlines()
+    assert lines[-1] == "error: 1 of 4 images failed, see the lines above; the other 3 are done."
+    assert lines[-2].startswith("failed: image") and "b.nii" in lines[-2] and not list(out.glob(".part*"))
+    assert (out / "summary.csv").read_text().count("failed: ") == 1
+
+
 def test_a_ct_series_gives_the_series_that_it_gives_in_memory(tmp_path, voxels):
     """Byte for byte."""
     path = scan(tmp_path / "source", "dicom", voxels)

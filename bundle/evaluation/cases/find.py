@@ -50,7 +50,7 @@ def find_cases(
         raise ValueError(f"fold {fold} is not one of 0 to {num_folds - 1}; num_folds is their number.")
     cases: list[Case] = []
     if source is not None and target is not None:
-        pairs = [select(find(key, path), names) for key, path in (("source", source), ("target", target))]
+        pairs = [select(find_images(path, key=key), names) for key, path in (("source", source), ("target", target))]
         files = [[Path(path).name for path in paths] for paths in pairs]
         if files[0] != files[1] and not len(files[0]) == len(files[1]) == 1:
             unpaired = sorted(set(files[0]) ^ set(files[1]))
@@ -59,7 +59,7 @@ def find_cases(
             )
         cases += [RealCase(*paths) for paths in zip(*pairs, strict=True)]
     if dataset_dir is not None:
-        paths = leave_out(find("dataset_dir", dataset_dir), held_out)
+        paths = leave_out(find_images(dataset_dir), held_out)
         if not paths:
             raise ValueError(f"held_out leaves no image of dataset_dir {dataset_dir!r}; hold out fewer.")
         parts = partition_by_patient([{"image": path} for path in paths], num_folds, patients)
@@ -88,7 +88,7 @@ def tuning_cases(
     """
     if tuning_dir is None:
         return []
-    paths = find("tuning_dir", tuning_dir)
+    paths = find_images(tuning_dir, key="tuning_dir")
     drawn = Acquisition("drawn", seed=100_000 + seed)  # other draws than those evaluated
     return [
         SimulatedCase(path, drawn.drawn(len(places) * i + k), side, at, "tuning")
@@ -117,11 +117,3 @@ def select(paths: Sequence[str], names: Sequence[str] | None) -> list[str]:
             raise ValueError(f"names holds {fitting[0]!r} twice, as {known[fitting[0]]!r} and {name!r}; give it once.")
         known[fitting[0]] = name
     return list(known)
-
-
-def find(key: str, path: str) -> list[str]:
-    """Find the images at the path that a config key holds (`bundle.images.find_images`)."""
-    try:
-        return find_images(path)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(str(error).replace("dataset_dir", key, 1)) from None

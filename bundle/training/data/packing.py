@@ -197,7 +197,7 @@ def shrink(folder: str | Path, destination: str | Path, limit: str | int = "50MB
         raise ValueError(f"destination {str(target)!r} is the folder of the images; give another one.")
     for share in (1.0, 0.85, 0.7, 0.55, 0.4, 0.3, 0.2, 0.1):
         files = []
-        for path in find_images(folder):
+        for path in find_images(folder, key="folder"):
             image = read(path)
             depth = image.shape[-1]
             keep = max(1, round(share * depth)) if image.ndim == 4 else depth

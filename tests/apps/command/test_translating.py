@@ -134,6 +134,9 @@ def test_a_zip_with_reports(voxels: np.ndarray, affine: np.ndarray, expected: np
     assert translate(tmp_path / "scans.zip", tmp_path / "out", **again) == [path]
     assert path.stat().st_mtime_ns == before
     assert by_child(tmp_path / "scans.zip", tmp_path / "out", [], again) == [path]
+    odd = tmp_path / "out exists already, made from these"  # as the command's lines say
+    (path,) = by_child(tmp_path / "scans.zip", odd, [], KEYS)
+    assert path.is_file() and by_child(tmp_path / "scans.zip", odd, [], again) == [path]
 
 
 def test_picture() -> None:
