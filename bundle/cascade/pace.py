@@ -14,8 +14,7 @@ from bundle.cascade.memory import footprint, halved, on_meta
 from bundle.cascade.rows import pooled, rows, seen, upsampled, written
 from bundle.cascade.scratch import stored_bytes
 from bundle.cascade.tile_plan import TilePlan, read_shape
-from bundle.runtime import in_bfloat16
-from bundle.runtime.malloc import set_up
+from bundle.runtime import in_bfloat16, set_up_malloc
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -100,7 +99,7 @@ class Pace:
     def _measured(self, factors: Sequence[Sequence[int]], plans: Sequence[TilePlan], on_disk: bool) -> float:
         """Return the seconds that a tile of the finest scale takes; its voxels are zeros that take no memory."""
         if on_disk:
-            set_up()
+            set_up_malloc()
         plan, upsampling = plans[-1], factors[0] if factors else None
         images = [torch.zeros([1] * (2 + len(each.grid))).expand(1, 1, *each.grid) for each in plans[-2:]]
         generator = TileGenerator(self.cascade, len(plans) - 1, images[-1], images[0], upsampling, plan)

@@ -21,6 +21,7 @@ from bundle.images.dicom_rules import number
 from bundle.images.dicom_stack import series_files
 from bundle.images.image import ImageError, LazyImage, Opened, Write, in_order
 from bundle.images.itk_files import TO_LPS
+from bundle.images.layout import in_order_of
 from pydicom.dataset import Dataset
 
 #: A folder has no suffix, and neither has a result.
@@ -57,8 +58,11 @@ def open(path: Path, series_uid: str = "", **_: Any) -> Opened:
     shape = (int(first.Columns), int(first.Rows), len(files))
 
     def read(window: Window) -> np.ndarray:
-        x, y, z = window
-        return np.stack([read_slice(file, shape[:2])[x, y] for file in files[z]], -1)
+        *across, z = window
+        out = np.empty([part.stop - part.start for part in window], np.float32, "F")  # each slice in one piece
+        for index, file in enumerate(files[z]):
+            out[..., index] = read_slice(file, shape[:2])[tuple(across)]
+        return out
 
     return Opened(
         path,
@@ -133,7 +137,7 @@ def create(
         index = iter(range(len(files)))
 
         def append(slab: np.ndarray) -> None:
-            for image in np.moveaxis(slab, -1, 0):
+            for image in np.moveaxis(in_order_of("F", slab), -1, 0):
                 series.write(next(index), image)
 
         with in_order(path, like.shape, append) as write:

@@ -21,7 +21,7 @@ from bundle.runtime.choose import choose
 from bundle.runtime.hashes import file_hash, fingerprint
 from bundle.runtime.host_memory import free_memory
 from bundle.runtime.job import Job
-from bundle.runtime.malloc import trim_malloc
+from bundle.runtime.malloc import set_up_malloc, trim_malloc
 from bundle.runtime.notes import begin_notes, fault, faults, note, noted, remark, warn
 from bundle.runtime.patterns import root_of
 from bundle.runtime.precision import has_bfloat16, in_bfloat16
@@ -57,6 +57,7 @@ __all__ = [
     "rank",
     "remark",
     "root_of",
+    "set_up_malloc",
     "shutdown",
     "side_by_side",
     "trim_malloc",

@@ -4,13 +4,14 @@
   `references`, and `chosen` describes), `undo_clipping`, `lungs` (locate them for cropping), `grey_levels` (X-rays of
   any bit depth), `percentiles` (scale intensities without a unit), `paste` (put the result into its source, round and
   cast it), `save`, `provenance` (record how the result was made);
-- running them: `prepare` and `finish`, in memory, or slab by slab for large images;
+- running them: `prepare` and `finish`, in memory, or slab by slab for large images; `by_slabs` (one step of them);
 - before a run: `check_input` (refuse what is not a CT in HU, by its `input_scores`), `inspection` (only check images),
   `plan` (predict time and memory, by a `rehearsal`), `plan_table` (print the plan), `samples` (choose the seeds of
   images from scratch);
 - after it: `densitometry` (measure the `lung_density` in a `lung_mask`), `density_interval` (its uncertainty).
 """
 
+from bundle.transforms.by_slabs import BySlabsd
 from bundle.transforms.check_input import CheckInput
 from bundle.transforms.densitometry import Densitometry
 from bundle.transforms.finish import FinishImaged
@@ -30,6 +31,7 @@ from bundle.transforms.save import SaveImageAsSourced
 from bundle.transforms.undo_clipping import UndoClippingd
 
 __all__ = [
+    "BySlabsd",
     "CheckInput",
     "Densitometry",
     "FinishImaged",

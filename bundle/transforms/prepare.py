@@ -26,7 +26,7 @@ from bundle.images import ImageError, Opened, Volume, files_of, level_type, open
 from bundle.images.derived import Derivation
 from bundle.images.formats import check_creatable
 from bundle.images.readback import least_bytes
-from bundle.runtime import Job, begin_notes, first, free_memory, parse_bytes, world
+from bundle.runtime import Job, begin_notes, first, free_memory, parse_bytes, set_up_malloc, world
 from bundle.runtime.files import PART, check_space, free_space, remove_abandoned, size_of
 from bundle.runtime.job import place_of
 from bundle.runtime.locks import HeldLock
@@ -141,8 +141,10 @@ class PrepareImaged(MapTransform):
             begin_notes(f"image {str(out[key])!r}:")
             with all_or_none() if self.streaming else nullcontext():  # on disk, all processes share an image
                 image = open_image(out[key], self.series_uid)
-                self.check(image)
                 scratch = self.scratch(image) if self.on_disk(image) else None  # asked once: the free memory changes
+                if scratch:
+                    set_up_malloc()  # before threads get heaps of their own
+                self.check(image)
                 if first() or not scratch:  # else the first process does it for all
                     self.tidy(image, scratch)
                     self.check_space(image, scratch)

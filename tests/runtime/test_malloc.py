@@ -42,6 +42,19 @@ held = resident() - before
 large.clear()
 print(json.dumps([held, resident() - before, len(small)]))
 """
+#: Page faults of twenty pieces of 1 MB, one after another, when the heap holds nothing else at its end.
+AGAIN = """
+import resource
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+next(trim_malloc(range(1)))
+before = faults()
+for _ in range(20):
+    piece = bytearray(1_000_000)
+    piece[::4096] = b"x" * len(piece[::4096])
+    del piece
+print(json.dumps(faults() - before))
+"""
 
 
 def told(*programs):
@@ -61,3 +74,7 @@ def test_large_pieces_go_back_when_they_are_freed():
     assert held > 80_000_000 and left < 10_000_000
     held, left, _ = told(LARGE)
     assert held > 80_000_000 and left > 40_000_000  # what it is for: otherwise they are kept
+
+
+def test_pieces_of_the_heap_are_used_again():
+    assert told(AGAIN) < 3 * 1_000_000 / 4096  # 20 times as many pages if each piece went back to the system

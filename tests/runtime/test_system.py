@@ -46,9 +46,9 @@ def test_a_c_library_without_settings_of_the_heap_is_left_alone(monkeypatch, mis
         raise missing
 
     monkeypatch.setattr(ctypes, "CDLL", library)
-    malloc.set_up.cache_clear()
+    malloc.set_up_malloc.cache_clear()
     assert list(malloc.trim_malloc(range(9), every=2)) == list(range(9))
-    malloc.set_up.cache_clear()
+    malloc.set_up_malloc.cache_clear()
 
 
 def test_memory_is_told_by_what_the_system_has(monkeypatch, tmp_path):

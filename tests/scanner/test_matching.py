@@ -131,5 +131,19 @@ def test_threads_give_the_numbers_of_one(monkeypatch):
         filters.in_parts(image, 2, _fail)
 
 
+def test_each_slice_is_changed_in_one_piece_of_memory_whatever_the_block(monkeypatch):
+    image, blocks = torch.randn(30, 20, 11), []
+
+    def change(part):
+        blocks.append(part.shape[2])
+        assert part.movedim(-1, 0).is_contiguous()
+        return part + part.mean((0, 1))
+
+    monkeypatch.setattr(filters, "BLOCK", 30 * 20 * 4)
+    monkeypatch.setattr(filters, "AT_ONCE", 30 * 20 * 2 * torch.get_num_threads())
+    torch.testing.assert_close(filters.in_parts(image, 2, change), image + image.mean((0, 1)))
+    assert sorted(blocks) == [1, 2, 2, 2, 2, 2]
+
+
 def _fail(_):
     raise ValueError("in a thread")
