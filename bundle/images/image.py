@@ -39,7 +39,10 @@ Write = Callable[[Window, np.ndarray], None]
 
 
 class ImageError(ValueError):
-    """An image cannot be read or written."""
+    """An image cannot be read or written; the message is one line, whatever a header holds."""
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__("".join(c if c.isprintable() else repr(c)[1:-1] for c in str(message)))
 
 
 def millimetres(path: str | Path, unit: str) -> float:

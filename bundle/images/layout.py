@@ -5,8 +5,8 @@
     files:    x next to x + 1   (Fortran order: NIfTI, MetaImage, MGZ)
     PyTorch:  z next to z + 1   (C order)
 
-NumPy copies from one to the other voxel by voxel, and fetches each line of the cache and each page of a mapped file many
-times: 512 x 512 x 256 voxels of 16 bits from a file take 1.1 s, and 0.2 s in blocks.
+NumPy copies from one to the other voxel by voxel, and fetches each line of the cache and each page of a mapped file
+many times: 512 x 512 x 256 voxels of 16 bits from a file take 1.1 s, and 0.2 s in blocks.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Apply a transform of single voxels slab by slab, so that no further image of the whole size is made on the way.
 
-MONAI's intensity transforms make a new image in each step of their arithmetic, `ScaleIntensityRange` five of them. For a
-large image, requesting and clearing that memory takes several times as long as the arithmetic itself.
+MONAI's intensity transforms make a new image in each step of their arithmetic, `ScaleIntensityRange` five of them. For
+a large image, requesting and clearing that memory takes several times as long as the arithmetic itself.
 """
 
 from __future__ import annotations

@@ -153,6 +153,16 @@ def test_another_grid_is_noticed(tmp_path, shape, affine):
         series_files(gather(tmp_path / "both", stack, other))
 
 
+def test_a_damaged_value_of_several_lines_is_told_in_one(tmp_path):
+    def edit(header, z):
+        header.RescaleType = "H\n\x85U" if z == 4 else "HU"
+
+    write_series(tmp_path, hounsfield(), edit=edit)
+    with pytest.raises(ImageError, match="RescaleType") as raised:
+        series_files(tmp_path)
+    assert len(str(raised.value).splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     ("keyword", "value"), [("FrameOfReferenceUID", "1.2.3.2"), ("RescaleType", "OD"), ("SOPClassUID", "1.2.3.3")]
 )

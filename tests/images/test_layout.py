@@ -5,7 +5,8 @@ import pytest
 
 from bundle.images.layout import BLOCK, file_bytes, in_order_of
 
-SHAPES = [(1, 1, 1), (BLOCK, 3, 2), (2 * BLOCK + 5, 4, 3), (7, BLOCK + 1), (3, 2, 2 * BLOCK + 5), (5, 4, 3, 2), (0, 3, 2)]
+LONG = 2 * BLOCK + 5
+SHAPES = [(1, 1, 1), (BLOCK, 3, 2), (LONG, 4, 3), (7, BLOCK + 1), (3, 2, LONG), (5, 4, 3, 2), (0, 3, 2)]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
