@@ -106,11 +106,30 @@ def _monai_words(named: str, given: Sequence[str], options: dict[str, str]) -> l
         raise UsageError(f"{name} knows no experiment {experiment!r}, which translates images.")
     root = put_first()
     files = config_files(root, verb.configs, experiment)
-    keys = {"bundle_root": str(root), **dict(zip(verb.keys, given, strict=False))}
-    if twice := sorted(keys.keys() & options.keys()):
-        raise UsageError(f"option --{twice[0]} is given already, as {keys[twice[0]]!r}.")
-    keys |= options
+    places = dict(zip(verb.keys, given, strict=False))
+    if twice := sorted({"bundle_root": str(root), **places}.keys() & options.keys()):
+        raise UsageError(f"option --{twice[0]} is given already, as {places.get(twice[0], str(root))!r}.")
+    keys = {"bundle_root": str(root), **_literal(places, options)}
     return ["run", verb.run_id, f"--config_file={files!r}", *(f"--{key}={value}" for key, value in keys.items())]
+
+
+def _literal(places: dict[str, str], options: dict[str, str]) -> dict[str, str]:
+    """Return the keys of a run, none of which is code: paths as they are named, and the options as typed.
+
+    Raises:
+        UsageError: If an option would be read as code.
+    """
+    from fire.parser import DefaultParseValue
+
+    from bundle.runtime.arguments import LISTS
+    from bundle.runtime.literal import check_literal, literal_word
+
+    try:
+        for name, value in options.items():
+            check_literal(f"--{name}", DefaultParseValue(value))
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    return {**{key: literal_word(word, key in LISTS) for key, word in places.items()}, **options}
 
 
 def _count(name: str, names: Sequence[str], given: Sequence[str]) -> str:

@@ -65,7 +65,8 @@ class Translator:
         keys: keys of configs/inference.json.
 
     Raises:
-        ValueError: If the experiment or a key is unknown, or one that the arguments set.
+        ValueError: If the experiment or a key is unknown, or one that the arguments set, or a value would be read as
+            code.
     """
 
     def __init__(self, experiment: str = "", **keys: Any) -> None:
@@ -81,8 +82,11 @@ class Translator:
         if is_ours_or_free():
             put_first()
             from bundle.runtime.arguments import check_keys
+            from bundle.runtime.literal import check_literal
 
             check_keys(keys, self.configs)
+            for key, value in keys.items():
+                check_literal(key, value)
 
     def __call__(self, image: Any, affine: Any = None) -> Any:
         """Return the result for an image in memory, see `translate`.
@@ -149,12 +153,14 @@ class Translator:
         from monai.bundle import ConfigParser
 
         from bundle.images import isolate
+        from bundle.runtime.literal import literal_path
 
         parser = ConfigParser()
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "parsing config_file", UserWarning)  # the configs are the package's own
             parser.read_config(self.configs)
-        keys = {"bundle_root": str(bundle_root()), "dataset_dir": str(source), "output_dir": str(result)}
+        keys = {"bundle_root": str(bundle_root()), "dataset_dir": literal_path(source)}
+        keys["output_dir"] = literal_path(result)
         parser.update({**self.keys, **keys, **(more or {})})
         with _apart():
             parser.get_parsed_content("checking")

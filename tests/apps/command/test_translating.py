@@ -139,6 +139,16 @@ def test_a_zip_with_reports(voxels: np.ndarray, affine: np.ndarray, expected: np
     assert path.is_file() and by_child(tmp_path / "scans.zip", odd, [], again) == [path]
 
 
+def test_names_that_look_like_code(
+    voxels: np.ndarray, affine: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    nibabel.Nifti1Image(voxels, affine).to_filename(tmp_path / "%dose.nii")
+    (path,) = translate("%dose.nii", "$open('ran', 'w')", **KEYS)
+    assert path == Path("$open('ran', 'w')/%dose_translated.nii") and path.is_file()
+    assert {entry.name for entry in tmp_path.iterdir()} == {"%dose.nii", "$open('ran', 'w')"}
+
+
 def test_picture() -> None:
     grey = np.random.default_rng(0).integers(0, 256, (64, 48), np.uint8)
     result = translate(grey, experiment="xray_2d")
@@ -160,6 +170,10 @@ def test_picture() -> None:
         ("gone.nii", {"result": "out"}, FileNotFoundError, "'gone.nii' does not exist"),
         ("gone.nii", {"result": "out", "tile_sise": 3}, ValueError, "did you mean --tile_size"),
         ("gone.nii", {"result": "out", "tile_size": "abc"}, ValueError, "tile_size 'abc'"),
+        ("gone.nii", {"result": "out", "series_description": "$1/0"}, ValueError, "'\\$1/0' would be read as code"),
+        ("gone.nii", {"result": "out", "target_kernel": "@seed"}, ValueError, "target_kernel '@seed' would be read as"),
+        ("$1/0", {"result": "out"}, FileNotFoundError, "'\\$1/0' does not exist"),
+        ("@seed", {"result": "out"}, FileNotFoundError, "'@seed' does not exist"),
         ("gone.nii", {"result": "out", "output_dir": "x"}, ValueError, "output_dir 'x' has no effect; give it as the"),
         (np.zeros((4, 4, 4)), {"dataset_dir": "x"}, ValueError, "as the argument image of translate"),
         ("gone.nii", {"result": "out", "experiment": "x"}, ValueError, "experiment 'x' is not known"),
