@@ -138,11 +138,14 @@ class Translator:
         from ignite.engine import Events
 
         from bundle.runtime.each import run_each
+        from bundle.runtime.loaded import check_loaded
 
         with _apart():
             if self._evaluator is None:
                 parser = self._parser(path, results, IN_MEMORY)
-                self._evaluator, self._loaders = (parser.get_parsed_content(name) for name in ("evaluator", "handlers"))
+                evaluator = parser.get_parsed_content("evaluator")
+                check_loaded(evaluator, parser.get_parsed_content("job"))
+                self._evaluator, self._loaders = evaluator, parser.get_parsed_content("handlers")
             self._evaluator.data_loader.dataset.data = [{"image": str(path)}]
             run_each(self._evaluator)
             while self._loaders:  # the weights are loaded now

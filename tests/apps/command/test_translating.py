@@ -177,6 +177,7 @@ def test_picture() -> None:
         ("gone.nii", {"result": "out", "output_dir": "x"}, ValueError, "output_dir 'x' has no effect; give it as the"),
         (np.zeros((4, 4, 4)), {"dataset_dir": "x"}, ValueError, "as the argument image of translate"),
         ("gone.nii", {"result": "out", "experiment": "x"}, ValueError, "experiment 'x' is not known"),
+        (np.ones((8, 8, 8), np.int16), {"affine": np.eye(4), "handlers": []}, ValueError, "hold no CheckpointLoader"),
         (np.zeros((8, 8, 8), np.int16), {"affine": np.eye(4)}, ValueError, "has the value 0 in all its voxels"),
     ],
 )  # fmt: skip
