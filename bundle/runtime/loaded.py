@@ -24,8 +24,8 @@ def check_loaded(evaluator: Engine, job: Job) -> None:
     loaders = [handler for handler, *_ in started if isinstance(handler, CheckpointLoader)]
     if not loaders:
         raise ValueError(
-            f"handlers hold no CheckpointLoader, so the weights {weights!r} would not be loaded, but results would name "
-            "them; leave handlers as they are."
+            f"handlers hold no CheckpointLoader, so the weights {weights!r} would not be loaded, but results would "
+            "name them; leave handlers as they are."
         )
     for loader in loaders:
         if Path(loader.load_path).resolve() != Path(weights).resolve():
