@@ -41,6 +41,14 @@ def is_own_file(path: str | Path, line: str = "") -> bool:
         return False
 
 
+def mark(path: str | Path) -> None:
+    """Mark an uncompressed NIfTI that was written without `OWN`."""
+    with Path(path).open("r+b") as file:
+        place = DESCRIPTION[file.read(4)]
+        file.seek(place.start)
+        file.write(NAME.encode().ljust(place.stop - place.start, b"\0"))
+
+
 def check_own(path: str | Path, kind: str, line: str = "", way_out: str = "give it another name") -> None:
     """Refuse to replace a file that this bundle has not made.
 
