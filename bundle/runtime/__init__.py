@@ -2,6 +2,7 @@
 
 - `files`: atomic writing and disk space; `replace`: replaces a folder in one step; `hashes`: tell changed files;
 - `typed`: recovers paths and texts as typed; `patterns`: expands path patterns; `arguments`: refuses misspelt keys;
+- `words`: reads MONAI's command line; `unused`: finds keys that nothing uses;
 - `literal`: keeps texts that are data from being read as code;
 - `settings`: checks the values of keys; `scalars`: tells whole and finite numbers;
 - `choose`: selects settings by one key; `resolver`: finds the calling config;

@@ -176,9 +176,9 @@ def write_packed(image: Tensor, path: Path) -> None:
     affine = np.asarray(image.affine) if hasattr(image, "affine") else np.eye(4)
     needed = least_bytes(voxels.shape, voxels.dtype, path.suffix)
     with atomic(path, needed, lambda part: check_nifti(part, voxels.shape, voxels.dtype)) as part:
-        image = nibabel.Nifti1Image(voxels, affine)
-        image.header["descrip"] = NAME.encode()
-        image.to_filename(part)
+        packed = nibabel.Nifti1Image(voxels, affine)
+        packed.header["descrip"] = NAME.encode()
+        packed.to_filename(part)
 
 
 def shrink(folder: str | Path, destination: str | Path, limit: str | int = "50MB", air: float = AIR) -> None:
