@@ -109,27 +109,35 @@ def _monai_words(named: str, given: Sequence[str], options: dict[str, str]) -> l
     places = dict(zip(verb.keys, given, strict=False))
     if twice := sorted({"bundle_root": str(root), **places}.keys() & options.keys()):
         raise UsageError(f"option --{twice[0]} is given already, as {places.get(twice[0], str(root))!r}.")
-    keys = {"bundle_root": str(root), **_literal(places, options)}
+    _check_options(name, options)
+    keys = {"bundle_root": str(root), **_literal(places), **options}
     return ["run", verb.run_id, f"--config_file={files!r}", *(f"--{key}={value}" for key, value in keys.items())]
 
 
-def _literal(places: dict[str, str], options: dict[str, str]) -> dict[str, str]:
-    """Return the keys of a run, none of which is code: paths as they are named, and the options as typed.
-
-    Raises:
-        UsageError: If an option would be read as code.
-    """
+def _check_options(verb: str, options: dict[str, str]) -> None:
+    """Refuse options of MONAI's command, of which the verb sets its own, and values that would be read as code."""
     from fire.parser import DefaultParseValue
 
-    from bundle.runtime.arguments import LISTS
-    from bundle.runtime.literal import check_literal, literal_word
+    from bundle.runtime.literal import check_literal
+    from bundle.runtime.words import monai_arguments
 
+    if own := sorted(monai_arguments() & options.keys()):
+        raise UsageError(
+            f"{verb} knows no option --{own[0]}, which is one of python -m monai.bundle; leave it out, or run that."
+        )
     try:
         for name, value in options.items():
             check_literal(f"--{name}", DefaultParseValue(value))
     except ValueError as error:
         raise UsageError(str(error)) from None
-    return {**{key: literal_word(word, key in LISTS) for key, word in places.items()}, **options}
+
+
+def _literal(places: dict[str, str]) -> dict[str, str]:
+    """Return the paths of a run, by key, so that none is read as code."""
+    from bundle.runtime.arguments import LISTS
+    from bundle.runtime.literal import literal_word
+
+    return {key: literal_word(word, key in LISTS) for key, word in places.items()}
 
 
 def _count(name: str, names: Sequence[str], given: Sequence[str]) -> str:
