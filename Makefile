@@ -129,6 +129,7 @@ define translate
 endef
 
 infer: $(VENV)/.run ## Translate a small thorax phantom; say where the result and its picture lie (no network once installed)
+	@rm -f "$(OUTPUT)/phantom/phantom.nii.gz"
 	@$(PY) -m bundle.examples.phantom "$(OUTPUT)/phantom/phantom.nii.gz" --shape $(SHAPE) --noise $(NOISE) >/dev/null
 	$(call translate,$(OUTPUT)/phantom/phantom.nii.gz,$(OUTPUT)/phantom)
 

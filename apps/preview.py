@@ -15,7 +15,8 @@ from PIL import Image, ImageDraw
 from PIL.PngImagePlugin import PngInfo
 
 from bundle.geometry import ALIKE, corners_apart
-from bundle.images.provenance import NAME, is_own_picture
+from bundle.images.own_files import check_own
+from bundle.images.provenance import NAME
 from bundle.runtime.files import atomic
 
 WINDOW = (-1350.0, 150.0)  # lung window, HU
@@ -107,8 +108,7 @@ def preview(
     for name, path in (("source", source), ("result", result)):
         if Path(png).exists() and Path(path).exists() and Path(png).samefile(path):
             raise ValueError(f"the picture {png!r} is the {name}, which it would replace; give it another name.")
-    if Path(png).exists() and not is_own_picture(png):
-        raise FileExistsError(f"{png!r} exists already, and is not a picture of this bundle; give it another name.")
+    check_own(png, "picture")
     (before, spacing, place), (after, other, its_place) = read(source, series_uid), read(result)
     same = before.shape == after.shape and np.allclose(spacing, other, rtol=1e-3)
     apart = corners_apart(before.shape, place, its_place) if same and before.ndim == 3 else 0.0

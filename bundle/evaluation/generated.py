@@ -14,9 +14,13 @@ import numpy as np
 from bundle.evaluation.metrics import LUNG, Features, IntensityWindow, Match, frechet_distance, nearest
 from bundle.evaluation.report import save
 from bundle.images import Slabs, Volume, find_images
+from bundle.images.own_files import check_own
+from bundle.runtime.files import atomic
 from bundle.training.data.packing import leave_out
 from matplotlib.figure import Figure
 
+#: The line by which an earlier report is known.
+OWN_LINE = "| | samples | training images among themselves |"
 COLUMNS = 4  # pairs per row of the contact sheet
 
 
@@ -46,9 +50,13 @@ def compare_generated(
         The report, in Markdown; it is also printed.
 
     Raises:
+        FileExistsError: If a file would be replaced that this bundle has not made.
         FileNotFoundError: If a folder is missing or holds no image, or a name in ``held_out`` is that of no image.
         ValueError: If there are too few images.
     """
+    folder = Path(output)
+    for name in ("generated.png", "generated.md"):
+        check_own(folder / name, "file", OWN_LINE, "move it away, or take another output_dir")
     generated = find_images(samples, key="samples")
     real = leave_out(find_images(training, key="training"), held_out)
     matches = nearest(named(generated), named(real), window=window)
@@ -59,7 +67,7 @@ def compare_generated(
     ]
     apart, base = (np.array([match.distance for match in group]) for group in (matches, among))
     lines = [
-        "| | samples | training images among themselves |",
+        OWN_LINE,
         "|---|---|---|",
         f"| Frechet distance ({features.name}) | {distances[0]:.3g} | {distances[1]:.3g} |",
         f"| distance to the nearest, median | {np.median(apart):.3f} | {np.median(base):.3f} |",
@@ -68,11 +76,10 @@ def compare_generated(
         f"{len(generated)} samples, {len(real)} training images. Frechet distances of few images are too large, and "
         "compare with no other network's. Nearest: root mean square difference at 64 x 64, in parts of the window.",
     ]
-    folder = Path(output)
-    folder.mkdir(parents=True, exist_ok=True)
     draw_contact_sheet(folder / "generated.png", generated, {match.sample: match for match in matches}, real, window)
     text = "\n".join(lines) + "\n"
-    (folder / "generated.md").write_text(text, encoding="utf-8")
+    with atomic(folder / "generated.md") as part:
+        part.write_text(text, encoding="utf-8")
     print(text)
     return text
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from bundle.evaluation.cases import Case, Pair, check_names
+from bundle.evaluation.cases import Case, Pair, check_names, pair_in
 from bundle.evaluation.methods import Cost, Method, measured
 from bundle.evaluation.metrics import (
     LUNG,
@@ -26,6 +26,8 @@ from bundle.evaluation.metrics import (
     seam,
 )
 from bundle.evaluation.report import (
+    OWN_CSV_LINE,
+    OWN_LINE,
     Record,
     as_csv,
     draw_boxes,
@@ -36,10 +38,14 @@ from bundle.evaluation.report import (
     notes,
 )
 from bundle.images import Slabs, Volume
+from bundle.images.own_files import check_own
 from bundle.runtime.files import atomic
 from torch import Tensor
 from tqdm import tqdm
 
+#: Figures of each kind of pairs.
+FIGURES = ("slices", "enlarged", "noise", "blocks")
+WAY_OUT = "move it away, or take another output_dir"
 NOTHING = Cost(float("nan"), float("nan"))
 
 
@@ -81,6 +87,7 @@ class Evaluation:
         """Run the evaluation, print the tables, write the report and return its path.
 
         Raises:
+            FileExistsError: If a file would be replaced that this bundle has not made.
             FileNotFoundError: If our weights are missing.
             ValueError: If ``only`` names an unknown method or none that can run, two cases have the same name, the
                 window does not rise, or a case cannot be prepared as a pair.
@@ -91,6 +98,7 @@ class Evaluation:
         methods, left_out = self.available()
         for cases in (self.cases, self.tuning):
             check_names(cases)
+        self.check_files(methods)
         folder = Path(self.output_dir)
         with tqdm(self.cases, "pairs") as bar:  # which an error closes, so that the error is the last line
             pairs = [case.prepare(folder / "pairs", self.slices) for case in bar]
@@ -107,6 +115,18 @@ class Evaluation:
                 part.write_text(text, encoding="utf-8")
         print(report)
         return folder / "report.md"
+
+    def check_files(self, methods: Mapping[str, Method]) -> None:
+        """Refuse to replace any file but those of an earlier evaluation."""
+        folder = Path(self.output_dir)
+        lines = {"report.md": OWN_LINE, "table.csv": OWN_CSV_LINE}
+        names = [f"{kind}_{figure}.png" for kind in self.titles for figure in FIGURES]
+        for name in (*lines, *names):
+            check_own(folder / name, "file", lines.get(name, ""), WAY_OUT)
+        for part, cases in {"pairs": self.cases, "tuning": self.tuning}.items():
+            for pair in (pair_in(case.name, "", folder / part) for case in cases):
+                for path in (pair.source, pair.target, *(self.result(pair, key) for key in methods)):
+                    check_own(path, "file", way_out=WAY_OUT)
 
     def available(self) -> tuple[dict[str, Method], list[str]]:
         """Return the methods that can run, by key, and the reasons why others cannot."""

@@ -5,8 +5,8 @@
 - opening: `image` (the interface of all formats), `formats` (the table of formats; one module each: `nifti`,
   `metaimage`, `nrrd`, `mgz`, `ome_zarr`, `raster`, `xray`, `dicom_series`), `volume` (read axial slices), `bit_depth`
   (stored pixel values of X-rays), `reader` (read a whole image for MONAI; imported by name, as only it needs MONAI);
-- writing: `results` (name the results), `provenance` (record how they were made), `derived` (derived DICOM series and
-  X-rays);
+- writing: `results` (name the results), `provenance` (record how they were made), `own_files` (mark what else the
+  bundle makes, replace nothing else), `derived` (derived DICOM series and X-rays);
 - untrusted files: `claims` (refuse headers that claim too much), `isolated`, `decoder` (decode in a separate process).
 """
 

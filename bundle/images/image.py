@@ -118,8 +118,9 @@ class Opened:
         read: takes a window inside the image and returns its voxels.
         units: unit of space in the file.
         meta: metadata of the image in memory: ``bits`` of a file with a bit depth (`bundle.images.bit_depth`),
-            ``series_uid`` of a DICOM series; ``kernels``, ``kernels_told`` and ``kernel`` of a CT whose kernel was
-            converted (`bundle.images.derived.Derivation`).
+            ``made_by`` of one that is to be marked (`bundle.images.own_files`), ``series_uid`` of a DICOM series;
+            ``kernels``, ``kernels_told`` and ``kernel`` of a CT whose kernel was converted
+            (`bundle.images.derived.Derivation`).
         files: files of a DICOM series, in the order of their position.
         header: the format's own header, for a result in the same format.
         kept: whether the first access reads all voxels and keeps them in memory.

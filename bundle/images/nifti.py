@@ -97,6 +97,7 @@ def header_for(like: LazyImage, dtype: np.dtype) -> Nifti1Header:
     else:
         header = (Nifti2Header if max(like.shape) > LONGEST else Nifti1Header)(endianness="<")
         header.set_xyzt_units("mm", "sec")
+        header["descrip"] = getattr(like, "meta", {}).get("made_by", "").encode()
     header.set_data_dtype(dtype)
     header.set_data_shape(like.shape)
     header.set_slope_inter(1, 0)

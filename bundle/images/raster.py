@@ -21,6 +21,7 @@ from bundle.images.image import ImageError, LazyImage, Opened, Write, held, in_o
 from bundle.images.readback import check_pixels, least_bytes
 from bundle.runtime.files import atomic
 from PIL import Image, ImageFile, ImageOps
+from PIL.PngImagePlugin import PngInfo
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 SUFFIXES = {".jpeg": ".png", ".jpg": ".png", ".png": ".png", ".tiff": ".tiff", ".tif": ".tif"}
@@ -92,7 +93,10 @@ def create(path: Path, like: LazyImage, dtype: np.dtype, **_: Any) -> Iterator[W
         rows = np.ascontiguousarray(voxels.astype(voxels.dtype if end == ".png" or bits else dtype).T)
         written.append(rows)
         if end == ".png":
-            Image.fromarray(rows).save(part)
+            marks = PngInfo()
+            if made_by := getattr(like, "meta", {}).get("made_by"):
+                marks.add_text("Software", made_by)
+            Image.fromarray(rows).save(part, pnginfo=marks)
             return
         picture = itk.image_from_array(rows)
         picture.SetSpacing([float(side) for side in like.spacing])

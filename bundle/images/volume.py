@@ -19,6 +19,7 @@ from bundle.geometry import Window, read_window
 from bundle.images.bit_depth import to_grey
 from bundle.images.formats import create_image, open_image
 from bundle.images.image import Opened, held
+from bundle.images.own_files import OWN
 from nibabel.orientations import inv_ornt_aff, io_orientation
 from torch import Tensor
 
@@ -123,7 +124,7 @@ def slabs(depth: int, thickness: int = SLAB) -> Iterator[tuple[int, int]]:
 
 @contextmanager
 def create(path: str | Path, shape: Sequence[int], affine: np.ndarray) -> Iterator[Any]:
-    """Write a 16-bit NIfTI slab by slab; it appears under its name only when it is complete.
+    """Write a 16-bit NIfTI slab by slab, marked as the bundle's own; it appears under its name only when complete.
 
     Args:
         path: file to create.
@@ -137,7 +138,7 @@ def create(path: str | Path, shape: Sequence[int], affine: np.ndarray) -> Iterat
         ValueError: If the slabs did not make up the shape.
     """
     limits, done = torch.iinfo(torch.int16), 0
-    like = held(np.broadcast_to(np.int16(0), tuple(shape)), affine)
+    like = held(np.broadcast_to(np.int16(0), tuple(shape)), affine, meta=OWN)
     with create_image(path, like, np.int16) as write:
 
         def append(slab: Tensor) -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
-from bundle.images.provenance import NAME, is_own_picture
+from bundle.images.own_files import check_own
+from bundle.images.provenance import NAME
 from bundle.report.charts import COLOURS, INK, PLAIN, finish
 from bundle.runtime.files import atomic
 from matplotlib.axes import Axes
@@ -74,8 +75,7 @@ def draw_agreement(folder: Path, rows: Sequence[Mapping[str, str]]) -> Path | No
     if not any(found.values()):
         return None
     path = folder / FILE
-    if path.exists() and not is_own_picture(path):
-        raise FileExistsError(f"{str(path)!r} exists already, and is not a plot of this bundle; move it away.")
+    check_own(path, "plot", way_out="move it away")
     with matplotlib.rc_context(PLAIN):
         figure = Figure((10.4, 4.7), layout="constrained")
         for axes, (column, title, unit) in zip(figure.subplots(1, 2), PLOTTED, strict=True):

@@ -41,6 +41,10 @@ OWN_CODES = {
 }
 #: Attributes of a slice's header that a reference to the slice needs.
 REFERENCE = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "Modality")
+#: Attributes that tell when a file was written.
+WRITTEN = ("InstanceCreationDate", "InstanceCreationTime", "SeriesDate", "SeriesTime", "ContributionDateTime")
+#: The content's date and time if the study has none; DICOM requires them (PS3.3, C.17.2).
+UNDATED = {"Date": "19000101", "Time": "000000"}
 NUMBER = 1  # added to the series number of the result
 WHEN = {"before": "source", "after": "result"}
 # highdicom logs every module of a header that it copies
@@ -83,7 +87,18 @@ def write_structured(path: Path, facts: Mapping[str, Any], source: Volume, resul
     report.SeriesDescription = described[:64].rstrip()
     report.ManufacturerModelName, report.SoftwareVersions = MODEL, __version__
     report.CodingSchemeIdentificationSequence = [scheme()]
+    _date(report, first)
     report.save_as(path, enforce_file_format=True)
+
+
+def _date(report: Dataset, header: Dataset) -> None:
+    """Date a report by its study, not by the time of writing: a UID never names two reports (PS3.5, section 9)."""
+    for part in (report, *report.get("ContributingEquipmentSequence", ())):
+        for keyword in WRITTEN:
+            if keyword in part:
+                del part[keyword]
+    for keyword, usual in UNDATED.items():
+        setattr(report, f"Content{keyword}", header.get(f"Study{keyword}") or usual)
 
 
 def headers_of(image: Volume) -> list[Dataset]:

@@ -2,10 +2,13 @@
 
 - `files`: atomic writing and disk space; `replace`: replaces a folder in one step; `hashes`: tell changed files;
 - `typed`: recovers paths and texts as typed; `patterns`: expands path patterns; `arguments`: refuses misspelt keys;
+- `words`: reads MONAI's command line; `unused`: finds keys that nothing uses;
+- `literal`: keeps texts that are data from being read as code;
 - `settings`: checks the values of keys, `weights` the checkpoint; `scalars`: tells whole and finite numbers;
 - `commands`: runs functions from the command line, once all options fit;
 - `choose`: selects settings by one key; `resolver`: finds the calling config;
 - `errors`: ends a failed run with a one-line cause; `each`: runs an evaluator over images, some of which may fail;
+- `loaded`: refuses weights that differ from those that results name;
 - `afterwards`: runs tasks after all images; `notes`: collects warnings and facts about the current image;
 - `bytes`: parses memory sizes; `host_memory`: free and used memory of the host; `process`: age of this process;
 - `malloc`: returns freed memory to the system; `precision`: decides where to use bfloat16;

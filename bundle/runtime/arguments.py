@@ -1,4 +1,4 @@
-"""Refuse command-line keys that no config has, such as misspelt ones, which MONAI accepts silently.
+"""Refuse keys that no config has, such as misspelt ones, which MONAI accepts silently.
 
 Paths are taken as they were typed (`bundle.runtime.typed`): python-fire reads ``--weights 1001`` as a number.
 """
@@ -6,16 +6,16 @@ Paths are taken as they were typed (`bundle.runtime.typed`): python-fire reads `
 from __future__ import annotations
 
 import ast
-import inspect
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
-import monai.bundle
-from bundle.runtime.resolver import calling_resolver
+from bundle.runtime.resolver import calling_config, calling_resolver
 from bundle.runtime.typed import typed_path
+from bundle.runtime.unused import known_keys, unused
+from bundle.runtime.words import RUNS, in_args_file, monai_arguments, options_of
 from monai.bundle import ConfigParser
 
 COMMAND = "monai/bundle/__main__.py"
@@ -24,12 +24,17 @@ PATHS = {
     *("bundle_root", "dataset_dir", "output_dir", "label_dir", "tuning_dir", "source", "target", "result", "truth"),
     *("weights", "patch_weights", "finetune", "cross_fitting", "patients", "overlay", "plan_file", "catalogue"),
 }
+#: How similar the name of an unused key is to that of which it is a misspelling.
+LIKE = 0.75
 #: Those that may be lists of paths.
 LISTS = {"dataset_dir", "cross_fitting"}
 
 
 def check_arguments(arguments: Sequence[str] | None = None) -> None:
     """Refuse options of ``python -m monai.bundle run`` that neither MONAI nor the config files define.
+
+    Those of an ``args_file`` are checked, too. So are the top-level keys of overlays, and those that are given in
+    Python: one that nothing uses (`bundle.runtime.unused`) is refused if its name is like one of ours.
 
     Keys inside a block are checked as far as the configs define them: ``network_def#blocks`` is refused, but an unknown
     argument of a component (a block with a ``_target_``) is not.
@@ -47,13 +52,19 @@ def check_arguments(arguments: Sequence[str] | None = None) -> None:
         ValueError: If a key is unknown, or a value is None or null and the config's own is another.
     """
     program, *given = sys.argv if arguments is None else arguments
-    if not program.replace("\\", "/").endswith(COMMAND) or given[:1] != ["run"]:
+    if not program.replace("\\", "/").endswith(COMMAND) or not given or given[0] not in RUNS:
+        _check_used(calling_config() or {})
         return
-    options = _options(given[1:])
-    if "config_file" not in options:
+    options, own = options_of(given[1:]), monai_arguments()
+    told = in_args_file(options["args_file"]) if "args_file" in options else {}
+    files = _value(options["config_file"]) if "config_file" in options else told.get("config_file")
+    if files is None:
         return
-    own = inspect.signature(monai.bundle.run).parameters
-    config = ConfigParser.load_config_files(_value(options["config_file"]))
+    config = ConfigParser.load_config_files(files)
+    _check_used(config)
+    for option in told:
+        if option not in own:
+            _check(option, config)
     for option in options:
         if option not in own:
             _check(option, config)
@@ -64,7 +75,7 @@ def check_arguments(arguments: Sequence[str] | None = None) -> None:
 
 
 def check_keys(keys: Iterable[str], config_file: str | Sequence[str]) -> None:
-    """Refuse keys that the config files do not define.
+    """Refuse keys that the config files do not define, and misspelt ones in overlays, see `check_arguments`.
 
     Args:
         keys: keys such as ``tile_size`` or ``kernel_choice#catalogue``.
@@ -74,6 +85,7 @@ def check_keys(keys: Iterable[str], config_file: str | Sequence[str]) -> None:
         ValueError: If a key is unknown.
     """
     config = ConfigParser.load_config_files(config_file)
+    _check_used(config)
     for key in keys:
         _check(key, config)
 
@@ -117,17 +129,6 @@ def _check_null(option: str, value: str, config: Mapping[str, Any]) -> None:
         raise ValueError(f"--{option} {value} would not mean null; write --{option} '$None'.")
 
 
-def _options(given: Sequence[str]) -> dict[str, str]:
-    """Return the options and their values, parsed as Fire does."""
-    found = {}
-    for place, word in enumerate(given):
-        if word.startswith("--") and len(word) > 2:
-            name, equals, value = word[2:].partition("=")
-            following = given[place + 1] if place + 1 < len(given) else ""
-            found[name.replace("-", "_")] = value if equals else following
-    return found
-
-
 def _value(text: str) -> Any:
     """Return one path or a list of paths, parsed from text."""
     try:
@@ -136,9 +137,22 @@ def _value(text: str) -> Any:
         return text.split(",") if "," in text else text
 
 
+def _check_used(config: Mapping[str, Any]) -> None:
+    """Refuse a top-level key that nothing uses, and whose name is like one of ours."""
+    for key in unused(config):
+        near = get_close_matches(key, sorted(known_keys()), 1, LIKE)
+        if near and config.get(near[0]) != config[key]:  # or it may be a copy of this one by a macro, %
+            raise ValueError(
+                f"key {key!r} of the config is unknown, and nothing refers to it; did you mean {near[0]}? (The name of "
+                "a comment begins with _.)"
+            )
+
+
 def _check(option: str, config: Mapping[str, Any]) -> None:
     block: Any = config
     parts = _names(option)
+    if parts[0] == ConfigParser.meta_key:
+        return
     for depth, part in enumerate(parts):
         if not isinstance(block, Mapping):
             return

@@ -9,6 +9,8 @@ from typing import Any, Protocol
 
 from bundle.runtime.afterwards import all_images
 from bundle.runtime.errors import cause_of, last_line
+from bundle.runtime.job import Job
+from bundle.runtime.loaded import check_loaded
 from bundle.runtime.notes import fault, faults
 from bundle.runtime.origins import origin_of
 from bundle.runtime.ranks import SharedError, first, of_all, tell_launcher, wait, world
@@ -43,6 +45,7 @@ def run_each(
     together: bool | None = False,
     found: Found | None = None,
     summary: Failures | None = None,
+    job: Job | None = None,
 ) -> None:
     """Run an evaluator over all items of its dataset, and print the failed ones at the end, one line each.
 
@@ -57,14 +60,18 @@ def run_each(
             all of them share (`bundle.runtime.ranks.all_or_none`) ends the run.
         found: the images that were found, some of them in an unpacked archive; closed at the end, even after a failure.
         summary: records each image that fails; null for none.
+        job: the job whose weights the evaluator must load (`check_loaded`); null for any.
 
     Raises:
+        ValueError: If the evaluator would not load the job's weights.
         Exception: The error itself, if it occurs before the first image is read, or if there is only one image.
         SystemExit: With status 1, if some of several images failed, or outputs requested in addition to their results.
     """
     before = len(faults())
     try:
         with all_images():
+            if job:
+                check_loaded(evaluator, job)
             if found:
                 _complete(evaluator, key, found["images"], together)
             failures, count = _run(evaluator, key, together, summary)

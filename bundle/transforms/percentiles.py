@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from bundle.images import NIFTI, PHOTO, WHITE, create_image, find_images, held, stem, suffix
+from bundle.images.own_files import OWN, check_own
 from bundle.images.reader import load_image
 from bundle.runtime.commands import run_command
 from bundle.runtime.scalars import is_finite
@@ -139,6 +140,7 @@ def store(
         median: see `ScalePercentilesd`.
 
     Raises:
+        FileExistsError: If a file would be replaced that this bundle has not made.
         FileNotFoundError: If there is no image.
         ValueError: If the destination has another suffix or is a source, or two images of a folder would have one
             destination; see also `percentile_window`.
@@ -157,12 +159,15 @@ def store(
             sources[target] = path
         if own := [target for target in sources if target.exists() and any(map(target.samefile, sources.values()))]:
             raise ValueError(f"destination {str(own[0])!r} is one of the sources; give another folder.")
+        for target in sources:
+            check_own(target, "scaled image", way_out="give another folder")
         for target, path in sources.items():
             store(path, target, lower, upper, median)
         return
     name, grey = str(destination), suffix(destination) == ".png"
     if not grey and not name.endswith(NIFTI):
         raise ValueError(f"destination {name!r} must end in .nii, .nii.gz or, of a 2D image, .png.")
+    check_own(name, "scaled image")
     voxels = load_image(image)
     if grey and voxels.ndim != 2:
         raise ValueError(f"destination {name!r} must end in .nii or .nii.gz: {str(image)!r} is a volume.")
@@ -171,7 +176,9 @@ def store(
     if grey:
         whole = (whole * (WHITE / TOP)).clamp(max=WHITE)
     stored = whole.round().to(torch.uint8 if grey else torch.int16).numpy()
-    with create_image(name, held(stored, voxels.affine, meta={"bits": 8} if grey else {}), stored.dtype) as write:
+    with create_image(
+        name, held(stored, voxels.affine, meta=OWN | ({"bits": 8} if grey else {})), stored.dtype
+    ) as write:
         write(tuple(slice(0, size) for size in stored.shape), stored)
     print(f"written: {name}; {window[0]:g} became 0, {window[1]:g} became {WHITE if grey else TOP:g}")
 

@@ -9,10 +9,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from bundle.images.own_files import check_own
+from bundle.images.provenance import NAME
 from bundle.runtime import free_memory
 from bundle.runtime.files import atomic, free_space
 from bundle.transforms.plan import ImagePlan, Plan
 
+#: The line by which the file of an earlier plan is known.
+OWN_LINE = f' "bundle": "{NAME}",'
 #: With more images than this, scales, steps and notes are left out of the table.
 DETAILED = 8
 
@@ -25,12 +29,16 @@ def tell_plan(plan: Plan, path: str | Path | None = None) -> dict[str, Any]:
         path: path of a JSON file; null for none.
 
     Raises:
+        FileExistsError: If another file than an earlier plan has that path.
         SystemExit: With status 1, if anything is refused; the last line gives the run's message, or how many images are
             refused.
     """
+    if path:
+        check_own(path, "plan", OWN_LINE, "give plan_file another name")
     images = list(plan)
     whole = total(plan, images)
     told = {
+        "bundle": NAME,
         "machine": {
             "device": str(plan.pace.device),
             "bfloat16": bool(plan.inferer.half),

@@ -38,6 +38,7 @@ from bundle.evaluation.metrics import faces_of, jumps, seam
 from bundle.examples.phantom.__main__ import write as write_phantom
 from bundle.geometry import extend
 from bundle.images import Volume, write
+from bundle.runtime.errors import last_line
 from tests.evaluation.test_evaluation import Whole, save, speckle
 from tests.laws import image, tiny_cascade, with_spacing
 
@@ -292,6 +293,27 @@ def scans(tmp_path_factory):
         path = folder / "soft" / f"{seed}.nii.gz"
         write_phantom(str(path), shape=(72, 64, 10), spacing=(1.0, 1.0, 4.0), seed=seed, noise=5.0)
     return folder / "soft"
+
+
+def test_only_files_of_an_earlier_evaluation_are_replaced(scans, weights, tmp_path):
+    keys = {"source": str(scans / "0.nii.gz"), "target": str(scans / "1.nii.gz"), "weights": weights, "tile_size": 32}
+    keys |= {"evaluation#slices": 4, "evaluation#only": ["gaussian_085", "ours"]}
+    for _ in range(2):
+        workflow(tmp_path / "own", **keys).run()
+    files = [path.relative_to(tmp_path / "own") for path in (tmp_path / "own").rglob("*") if path.is_file()]
+    assert {"report.md", "table.csv", "real_slices.png", "ours.nii", "0_source.nii"} <= {path.name for path in files}
+    for file in files:
+        folder = tmp_path / "foreign" / file.name
+        (folder / file).parent.mkdir(parents=True)
+        (folder / file).write_text("mine")
+        with pytest.raises(Exception) as error:
+            workflow(folder, **keys).run()
+        assert last_line(error.value) == (
+            f"error: {str(folder / file)!r} exists already, and is not a file of this bundle; move it away, or take "
+            "another output_dir."
+        )
+        assert [path for path in folder.rglob("*") if path.is_file()] == [folder / file]
+        assert (folder / file).read_text() == "mine"
 
 
 def test_evaluating_as_configured(scans, weights, tmp_path, capsys):

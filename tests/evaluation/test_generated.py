@@ -35,6 +35,14 @@ def test_samples_of_the_same_kind_are_nearer_than_others(tmp_path):
     assert (tmp_path / "out" / "generated.md").read_text() == reports[1]
 
 
+@pytest.mark.parametrize("name", ["generated.png", "generated.md"])
+def test_no_foreign_file_is_replaced(name, tmp_path):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(FileExistsError, match=rf"{name}' exists already, and is not a file of this bundle; move it"):
+        compare_generated("nowhere", "nowhere", str(tmp_path), RandomFeatures(), (0, 255))
+    assert (tmp_path / name).read_text() == "mine"
+
+
 def test_a_copy_gives_itself_away(tmp_path):
     real = pictures(tmp_path / "real", range(6), 5)
     made = pictures(tmp_path / "made", (3, 30), 5)

@@ -145,5 +145,13 @@ def test_file(tmp_path) -> None:
     assert nibabel.aff2axcodes(image.affine) == ("L", "P", "S")
     np.testing.assert_allclose(image.affine @ [19.5, 15.5, 9.5, 1], [0, 0, 0, 1])
     np.testing.assert_array_equal(image.dataobj, ThoraxPhantom((40, 32, 20), (2, 2, 5), seed=1, noise=10)[...])
+    voxels = np.asarray(image.dataobj)
+    assert write(path, (16, 16, 16)) == path  # an earlier phantom is replaced, another file is not
+    scan = tmp_path / "scan.nii.gz"
+    nibabel.Nifti1Image(voxels, image.affine).to_filename(scan)
+    before = scan.read_bytes()
+    with pytest.raises(FileExistsError, match=r"scan.nii.gz' exists already, and is not a phantom of this bundle"):
+        write(str(scan), (16, 16, 16))
+    assert scan.read_bytes() == before
     with pytest.raises(ValueError, match=r"\.nii or \.nii\.gz"):
         write(str(tmp_path / "chest.mha"))

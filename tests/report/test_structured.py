@@ -1,5 +1,6 @@
 """The structured report is right by the standard's programs, and tells what was measured, of which slices."""
 
+import datetime
 import os
 import shutil
 import subprocess
@@ -21,6 +22,14 @@ hd = pytest.importorskip("highdicom", reason="needs highdicom: pip install highd
 AFFINE = np.diag([-5.9, -5.6, 10.0, 1.0])
 #: Values and units of a lung, in their order.
 UNITS = ["%", "[hnsf'U]", "[hnsf'U]", "cm3"]
+
+
+class Later(datetime.datetime):
+    """A clock that has run on."""
+
+    @classmethod
+    def now(cls, tz=None):
+        return datetime.datetime(2100, 1, 2, 3, 4, 5, tzinfo=tz)
 
 
 @pytest.fixture(scope="module")
@@ -77,12 +86,27 @@ def test_it_is_replaced_as_the_bundle_s_own(written):
         check_own(next(written[1].iterdir()), "sr")
 
 
-def test_the_same_result_has_the_same_uids(written, tmp_path):
+def test_the_same_result_has_the_same_report(written, tmp_path, monkeypatch):
+    """A UID never names two things, so no time of writing is stored."""
     _, source, result, path = written
     shutil.copytree(result, tmp_path / "again")
+    monkeypatch.setattr("highdicom.base.datetime.datetime", Later)
     Report("sr", hu=True)(source, tmp_path / "again")
-    one, two = (pydicom.dcmread(file) for file in (path, tmp_path / "again.report.dcm"))
-    assert (one.SOPInstanceUID, one.SeriesInstanceUID) == (two.SOPInstanceUID, two.SeriesInstanceUID)
+    assert (tmp_path / "again.report.dcm").read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize(("day", "time"), [("20200102", "030405.5"), ("", "")])
+def test_the_content_is_dated_as_the_study(written, tmp_path, day, time):
+    _, source, result, _ = written
+    shutil.copytree(result, tmp_path / "dated")
+    for file in (tmp_path / "dated").iterdir():
+        header = pydicom.dcmread(file)
+        header.StudyDate, header.StudyTime = day, time
+        header.save_as(file)
+    Report("sr", hu=True)(source, tmp_path / "dated")
+    report = pydicom.dcmread(tmp_path / "dated.report.dcm")
+    assert (report.ContentDate, report.ContentTime) == (day or "19000101", time or "000000")
+    assert not {"InstanceCreationDate", "InstanceCreationTime", "SeriesDate", "SeriesTime"} & set(report.dir())
 
 
 @pytest.mark.skipif(not shutil.which("dciodvfy"), reason="dciodvfy is missing; it is in Debian's dicom3tools")

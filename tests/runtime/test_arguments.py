@@ -4,9 +4,10 @@ import json
 
 import fire
 import pytest
-from monai.bundle import ConfigParser
+from monai.bundle import ConfigParser, ConfigWorkflow
 
-from bundle.runtime.arguments import check_arguments
+from bundle.runtime.arguments import check_arguments, check_keys
+from bundle.runtime.errors import last_line
 from tests.processes import ROOT
 
 PROGRAM = "/lib/python3/site-packages/monai/bundle/__main__.py"
@@ -126,4 +127,86 @@ def test_what_is_no_path_stays(monkeypatch, word):
 def test_other_programs_are_not_looked_at(config):
     check_arguments(["pytest", "run", "--config_file", config, "--tile_sise", "1"])
     check_arguments([PROGRAM, "download", "--config_file", config, "--tile_sise", "1"])
-    check_arguments([PROGRAM, "run", "--args_file", "a.json", "--tile_sise", "1"])
+    check_arguments([PROGRAM, "run", "--tile_sise", "1"])
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["run", "-config_file", "FILES", "-tile_sise", "32"],
+        ["run", "-config_file=FILES", "-tile-sise=32"],
+        ["run", "inference", "init", "final", "m.json", "FILES", "--tile_sise", "32"],
+        ["run_workflow", "--config_file", "FILES", "--tile_sise", "32"],
+        ["run", "--config_file", "FILES", "--args_file", "ARGS"],
+        ["run", "inference", "--args_file", "ARGS_ALONE"],
+        ["run", "--args_file", "ARGS_ALONE", "--config_file", "FILES"],
+        ["run", "--args_file", "ARGS_GOOD", "--tile_sise", "32"],
+    ],
+)
+def test_misspelt_keys_are_refused_however_they_are_given(config, given, tmp_path):
+    files = {"config_file": [str(tmp_path / "a.json"), str(tmp_path / "b.json")]}
+    for name, told in {"ARGS": {}, "ARGS_ALONE": files, "ARGS_GOOD": files}.items():
+        told = told if name == "ARGS_GOOD" else {**told, "tile_sise": 32}
+        (tmp_path / f"{name}.json").write_text(json.dumps(told))
+    words = {"FILES": config, **{name: str(tmp_path / f"{name}.json") for name in ("ARGS", "ARGS_ALONE", "ARGS_GOOD")}}
+    for word, value in sorted(words.items(), key=lambda item: -len(item[0])):
+        given = [value if each == word else each.replace(f"={word}", f"={value}") for each in given]
+    with pytest.raises(ValueError, match=r"key --tile_sise is unknown, .* did you mean --tile_size\?"):
+        check_arguments([PROGRAM, *given])
+
+
+def test_legal_forms_are_taken(config, tmp_path):
+    told = {"run_id": "inference", "config_file": [str(tmp_path / "a.json")], "workflow_type": "infer", "weights": None}
+    (tmp_path / "args.json").write_text(json.dumps({**told, "mode#options#image#beta": 1, "kernel_pair::dose": [3, 4]}))
+    check_arguments([PROGRAM, "run", "--args_file", str(tmp_path / "args.json"), "--tile_size", "-1"])
+    check_arguments([PROGRAM, "run", "x", "--config_file", config, "--_meta_#version", "1", "--workflow_type", "infer"])
+    check_arguments([PROGRAM, "run", "x", "-config_file", config, "-tile_size", "-5", "--", "--verbose"])
+
+
+@pytest.mark.parametrize(("name", "content"), [("gone.json", None), ("list.json", "[1]")])
+def test_a_file_of_arguments_that_is_none_is_told(config, tmp_path, name, content):
+    if content:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(ValueError, match=rf"args_file '.*{name}' (cannot be read|holds no mapping)"):
+        check_arguments([PROGRAM, "run", "--config_file", config, "--args_file", str(tmp_path / name)])
+
+
+@pytest.mark.parametrize("key", ["tile_sze", "outputdtype", "weight", "displayable_config"])
+def test_misspelt_keys_of_an_overlay_are_refused(tmp_path, key):
+    (tmp_path / "own.json").write_text(json.dumps({key: 32}))
+    files = [f"{ROOT}/configs/inference.json", str(tmp_path / "own.json")]
+    with pytest.raises(ValueError, match=rf"key '{key.split('#')[0]}' of the config is unknown, .* did you mean"):
+        check_arguments([PROGRAM, "run", "--config_file", str(files)])
+    with pytest.raises(ValueError, match="did you mean"):
+        check_keys([], files)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"windows": [0.0, 1.0], "window": "@windows"},
+        {"windows": [0.0, 1.0], "window": "%windows"},
+        {"windows": [0.0, 1.0], "window": "$[x / 2 for x in @windows]"},
+        {"inferences": ["$print('a step')"], "_weight": "a comment", "author": "me"},
+        {"max_epochs": 5, "tile_size": 32, "+window": [], "mode#options#own": {}},
+    ],
+)
+def test_other_keys_of_an_overlay_are_taken(tmp_path, content):
+    (tmp_path / "own.json").write_text(json.dumps(content))
+    files = [f"{ROOT}/configs/inference.json", str(tmp_path / "own.json")]
+    check_arguments([PROGRAM, "run", "--config_file", str(files)])
+
+
+def test_misspelt_keys_of_a_workflow_in_python_are_refused():
+    def made(**keys):
+        return ConfigWorkflow(
+            f"{ROOT}/configs/inference.json", logging_file=False, workflow_type="infer", bundle_root=ROOT, **keys
+        )
+
+    with pytest.raises(Exception) as error:
+        made(tile_sze=32).initialize()
+    assert "key 'tile_sze' of the config is unknown, and nothing refers to it; did you mean tile_size?" in (
+        last_line(error.value)
+    )
+    made(tile_size=32, author="me").initialize()
+    made(windows=[-900.0, 100.0], window="%windows").initialize()

@@ -112,3 +112,18 @@ def test_a_data_set_is_not_shrunk_in_place(scan):
     with pytest.raises(ValueError, match="is the folder of the images"):
         shrink(scan.parent, scan.parent, "1MB")
     assert scan.read_bytes() == before
+
+
+def test_no_foreign_image_is_replaced(scan, tmp_path):
+    nibabel.load(scan).to_filename(scan.with_name("another.nii.gz"))
+    (tmp_path / "packed").mkdir()
+    foreign = tmp_path / "packed" / "scan.nii.gz"
+    nibabel.load(scan).to_filename(foreign)
+    before = foreign.read_bytes()
+    with pytest.raises(FileExistsError, match=r"scan.nii.gz' exists already, and is not a packed image of this bundle"):
+        shrink(scan.parent, tmp_path / "packed", "1MB")
+    assert foreign.read_bytes() == before and list((tmp_path / "packed").iterdir()) == [foreign]
+    foreign.unlink()
+    for _ in range(2):  # its own are replaced
+        shrink(scan.parent, tmp_path / "packed", "1MB")
+    assert len(list((tmp_path / "packed").iterdir())) == 2

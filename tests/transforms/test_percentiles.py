@@ -1,5 +1,7 @@
 """The percentile window: one scale for MR images of any scanner."""
 
+import shutil
+
 import nibabel
 import numpy as np
 import pytest
@@ -148,6 +150,26 @@ def test_images_that_would_become_one_are_refused_before_anything_is_written(tmp
     with pytest.raises(ValueError, match=r"'.*a\.jpg' and '.*a\.png' would both become '.*a\.png'; rename one"):
         store(tmp_path / "x", tmp_path / "stored")
     assert not (tmp_path / "stored").exists()
+
+
+def test_no_foreign_image_is_replaced(tmp_path):
+    (tmp_path / "x").mkdir()
+    (tmp_path / "into").mkdir()
+    Image.fromarray(np.arange(64 * 48, dtype=np.uint16).reshape(48, 64) % 200).save(tmp_path / "x" / "b.png")
+    nibabel.Nifti1Image(head()[0].numpy(), np.eye(4)).to_filename(tmp_path / "x" / "c.nii.gz")
+    for name in ("b.png", "c.nii.gz"):
+        for _ in range(2):  # its own are replaced
+            store(tmp_path / "x", tmp_path / "own" / name.split(".")[0])
+        foreign = tmp_path / "into" / name
+        shutil.copy(tmp_path / "x" / name, foreign)
+        before = foreign.read_bytes()
+        told = f"{name}' exists already, and is not a scaled image of this bundle; give"
+        with pytest.raises(FileExistsError, match=told):
+            store(tmp_path / "x", tmp_path / "into")
+        with pytest.raises(FileExistsError, match=told):
+            store(tmp_path / "x" / name, foreign)
+        assert list((tmp_path / "into").iterdir()) == [foreign] and foreign.read_bytes() == before
+        foreign.unlink()
 
 
 def test_a_source_that_does_not_exist_ends_in_one_line(tmp_path):

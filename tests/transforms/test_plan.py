@@ -93,6 +93,21 @@ def scan(tmp_path):
     return path
 
 
+def test_a_plan_replaces_a_plan_and_no_other_file(tmp_path, scan):
+    keys = {"check_input": "off", "match_kernel": False, "tile_size": 24}
+    for _ in range(2):
+        workflow("planning", scan, tmp_path / "out", plan_file=str(tmp_path / "plan.json"), **keys).run()
+    (tmp_path / "notes.json").write_text('{"images": []}\n')
+    for taken in (scan, tmp_path / "notes.json"):
+        before = taken.read_bytes()
+        with pytest.raises(Exception) as error:
+            workflow("planning", scan, tmp_path / "out", plan_file=str(taken), **keys).run()
+        assert last_line(error.value) == (
+            f"error: {str(taken)!r} exists already, and is not a plan of this bundle; give plan_file another name."
+        )
+        assert taken.read_bytes() == before
+
+
 def test_what_the_plan_does_not_know_is_noted(tmp_path, scan):
     """The box around the lungs, and how long a report takes."""
     notes = {}

@@ -1,6 +1,7 @@
 """What is told of a result beside it: right, by the schema, and without a name."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -174,6 +175,25 @@ def test_a_text_is_told_whatever_files_there_are(tmp_path, series, monkeypatch):
         "series_description": "soft/smooth",
         "streaming": False,
     }
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"handlers#0#load_path": "own.pt"}, "handlers load 'own.pt', but results would name the weights '.*model.pt'"),
+        ({"job#weights": "own.pt"}, "handlers load '.*model.pt', but results would name the weights 'own.pt'; leave"),
+        ({"handlers": []}, "handlers hold no CheckpointLoader, so the weights '.*model.pt' would not be loaded"),
+        ({"evaluator#val_handlers": None}, "handlers hold no CheckpointLoader"),
+    ],
+)
+def test_weights_that_would_not_be_named_are_refused(tmp_path, series, monkeypatch, keys, message):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(ROOT / "models" / "model.pt", "own.pt")
+    with pytest.raises(RuntimeError) as raised:
+        run(series, tmp_path / "out", **keys)
+    assert re.match(message, str(cause_of(raised.value)))
+    assert not list((tmp_path / "out").rglob("*translated*"))
+    assert run(series, tmp_path / "out", weights=str(tmp_path / "own.pt"))
 
 
 def test_settings_differ_by_key():

@@ -106,11 +106,38 @@ def _monai_words(named: str, given: Sequence[str], options: dict[str, str]) -> l
         raise UsageError(f"{name} knows no experiment {experiment!r}, which translates images.")
     root = put_first()
     files = config_files(root, verb.configs, experiment)
-    keys = {"bundle_root": str(root), **dict(zip(verb.keys, given, strict=False))}
-    if twice := sorted(keys.keys() & options.keys()):
-        raise UsageError(f"option --{twice[0]} is given already, as {keys[twice[0]]!r}.")
-    keys |= options
+    places = dict(zip(verb.keys, given, strict=False))
+    if twice := sorted({"bundle_root": str(root), **places}.keys() & options.keys()):
+        raise UsageError(f"option --{twice[0]} is given already, as {places.get(twice[0], str(root))!r}.")
+    _check_options(name, options)
+    keys = {"bundle_root": str(root), **_literal(places), **options}
     return ["run", verb.run_id, f"--config_file={files!r}", *(f"--{key}={value}" for key, value in keys.items())]
+
+
+def _check_options(verb: str, options: dict[str, str]) -> None:
+    """Refuse options of MONAI's command, of which the verb sets its own, and values that would be read as code."""
+    from fire.parser import DefaultParseValue
+
+    from bundle.runtime.literal import check_literal
+    from bundle.runtime.words import monai_arguments
+
+    if own := sorted(monai_arguments() & options.keys()):
+        raise UsageError(
+            f"{verb} knows no option --{own[0]}, which is one of python -m monai.bundle; leave it out, or run that."
+        )
+    try:
+        for name, value in options.items():
+            check_literal(f"--{name}", DefaultParseValue(value))
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def _literal(places: dict[str, str]) -> dict[str, str]:
+    """Return the paths of a run, by key, so that none is read as code."""
+    from bundle.runtime.arguments import LISTS
+    from bundle.runtime.literal import literal_word
+
+    return {key: literal_word(word, key in LISTS) for key, word in places.items()}
 
 
 def _count(name: str, names: Sequence[str], given: Sequence[str]) -> str:

@@ -67,7 +67,8 @@ class Translator:
         keys: keys of configs/inference.json.
 
     Raises:
-        ValueError: If the experiment or a key is unknown, or one that the arguments or the package set.
+        ValueError: If the experiment or a key is unknown, or one that the arguments or the package set, or a value
+            would be read as code.
     """
 
     def __init__(self, experiment: str = "", **keys: Any) -> None:
@@ -86,8 +87,11 @@ class Translator:
         if is_ours_or_free():
             put_first()
             from bundle.runtime.arguments import check_keys
+            from bundle.runtime.literal import check_literal
 
             check_keys(keys, self.configs)
+            for key, value in keys.items():
+                check_literal(key, value)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what makes a copy: the settings, which load a network of its own."""
@@ -150,12 +154,15 @@ class Translator:
         from ignite.engine import Events
 
         from bundle.runtime.each import run_each
+        from bundle.runtime.loaded import check_loaded
 
         with _apart():
             if self._evaluator is None:
                 parser = self._parser(path, results, IN_MEMORY)
-                self._evaluator, self._loaders = (parser.get_parsed_content(name) for name in ("evaluator", "handlers"))
-                self._evaluator.logger.disabled = True  # it logs errors, which are raised
+                evaluator = parser.get_parsed_content("evaluator")
+                check_loaded(evaluator, parser.get_parsed_content("job"))
+                evaluator.logger.disabled = True  # it logs errors, which are raised
+                self._evaluator, self._loaders = evaluator, parser.get_parsed_content("handlers")
             self._evaluator.data_loader.dataset.data = [{"image": str(path)}]
             run_each(self._evaluator)
             while self._loaders:  # the weights are loaded now
@@ -166,13 +173,15 @@ class Translator:
         from monai.bundle import ConfigParser
 
         from bundle.images import isolate
+        from bundle.runtime.literal import literal_path
         from bundle.runtime.weights import check_weights
 
         parser = ConfigParser()
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "parsing config_file", UserWarning)  # the configs are the package's own
             parser.read_config(self.configs)
-        keys = {"bundle_root": str(bundle_root()), "dataset_dir": str(source), "output_dir": str(result)}
+        keys = {"bundle_root": str(bundle_root()), "dataset_dir": literal_path(source)}
+        keys["output_dir"] = literal_path(result)
         parser.update({**self.keys, **keys, **(more or {})})
         with _apart():
             parser.get_parsed_content("checking")

@@ -6,7 +6,7 @@ check two scans for a calibration.
 
 from bundle.evaluation.cases.find import find_cases, tuning_cases
 from bundle.evaluation.cases.one_acquisition import check_one_acquisition
-from bundle.evaluation.cases.pairs import Case, Pair, RealCase, central, check_names
+from bundle.evaluation.cases.pairs import Case, Pair, RealCase, central, check_names, pair_in
 from bundle.evaluation.cases.simulated import Acquisition, SimulatedCase
 
 __all__ = [
@@ -19,5 +19,6 @@ __all__ = [
     "check_names",
     "check_one_acquisition",
     "find_cases",
+    "pair_in",
     "tuning_cases",
 ]

@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 from bundle.evaluation.metrics import LUNG, IntensityWindow, flat_places, noise_spectrum
 from bundle.images import Slabs
+from bundle.images.provenance import NAME
 from bundle.report.slices import orientation_of
+from bundle.runtime.files import atomic
 from matplotlib.figure import Figure
 
 SPAN = 1 / 6  # limit of the colour scale of differences, as a fraction of the window
@@ -131,6 +133,6 @@ def draw_boxes(path: Path, blocks: Mapping[str, Sequence[float] | np.ndarray]) -
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=DPI)
+    """Write a figure as PNG, marked as the bundle's own."""
+    with atomic(path) as part:
+        figure.savefig(part, format="png", dpi=DPI, metadata={"Software": NAME})

@@ -26,10 +26,13 @@ HEAD = (
     "seconds",
     "GiB",
 )
+#: The lines by which an earlier table is known, in Markdown and as CSV.
+OWN_LINE = f"| {' | '.join(HEAD)} |"
 COLUMNS = (
     *("kind", "case", "method", "name", *NAMES),
     *("lung_percent", "lung_error_pp", "lung_error_hu", "seam", "seconds", "gib", "slices", "blocks"),
 )
+OWN_CSV_LINE = ",".join(COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ def markdown(records: Sequence[Record], titles: Mapping[str, str], ours: str = "
         titles: titles of the rows in order, by key of the method.
         ours: key of the method that the others are tested against.
     """
-    lines = ["| " + " | ".join(HEAD) + " |", "|" + "---|" * len(HEAD)]
+    lines = [OWN_LINE, "|" + "---|" * len(HEAD)]
     base = [record for record in records if record.key == ours]
     for key, title in titles.items():
         rows = [record for record in records if record.key == key]

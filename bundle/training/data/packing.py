@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from bundle.geometry import coarser_affine, pool, pyramid, spacing_of
 from bundle.images import depth_of, files_of, find_images, stem, to_grey
+from bundle.images.own_files import check_own
+from bundle.images.provenance import NAME
 from bundle.images.readback import check_nifti, least_bytes
 from bundle.images.reader import load_image
 from bundle.runtime import parse_bytes
@@ -174,7 +176,9 @@ def write_packed(image: Tensor, path: Path) -> None:
     affine = np.asarray(image.affine) if hasattr(image, "affine") else np.eye(4)
     needed = least_bytes(voxels.shape, voxels.dtype, path.suffix)
     with atomic(path, needed, lambda part: check_nifti(part, voxels.shape, voxels.dtype)) as part:
-        nibabel.Nifti1Image(voxels, affine).to_filename(part)
+        packed = nibabel.Nifti1Image(voxels, affine)
+        packed.header["descrip"] = NAME.encode()
+        packed.to_filename(part)
 
 
 def shrink(folder: str | Path, destination: str | Path, limit: str | int = "50MB", air: float = AIR) -> None:
@@ -190,14 +194,18 @@ def shrink(folder: str | Path, destination: str | Path, limit: str | int = "50MB
         air: largest value of air; higher values are body.
 
     Raises:
+        FileExistsError: If a file would be replaced that this bundle has not made.
         ValueError: If not even a tenth of the slices fits, or the destination is the folder itself.
     """
     allowed, target = parse_bytes(limit), Path(destination)
     if target.resolve() == Path(folder).resolve():
         raise ValueError(f"destination {str(target)!r} is the folder of the images; give another one.")
+    paths = find_images(folder, key="folder")
+    for path in paths:
+        check_own(target / f"{stem(path)}.nii.gz", "packed image", way_out="give another folder")
     for share in (1.0, 0.85, 0.7, 0.55, 0.4, 0.3, 0.2, 0.1):
         files = []
-        for path in find_images(folder, key="folder"):
+        for path in paths:
             image = read(path)
             depth = image.shape[-1]
             keep = max(1, round(share * depth)) if image.ndim == 4 else depth

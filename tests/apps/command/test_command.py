@@ -92,6 +92,14 @@ def test_a_report_of_a_result_that_is_there(source: Path, tmp_path: Path) -> Non
         (["report", "a", "b", "c", "--experiment", "low_dose"], 2, "report knows no option --experiment"),
         (["generate", "out", "--experiment", "xray_2d"], 2, "generate knows no experiment 'xray_2d', which translates"),
         (["qa", "SOURCE", "SOURCE", "out"], 2, "pylinac, which measures the phantom, is not installed here"),
+        (["SOURCE", "out", "--run_id", "planning"], 2, "translate knows no option --run_id, which is one of python -m"),
+        (["plan", "SOURCE", "out", "--config_file", "x.json"], 2, "plan knows no option --config_file, which is one"),
+        (["report", "a", "b", "c", "--args-file=x.json"], 2, "report knows no option --args_file, which is one"),
+        (["SOURCE", "out", "--meta_file", "x.json"], 2, "translate knows no option --meta_file, which is one"),
+        (["SOURCE", "out", "--experiment", "OVERLAY"], 2, "key 'tile_sze' of the config is unknown"),
+        (["SOURCE", "out", "--series_description", "$open('ran', 'w')"], 2, "would be read as code"),
+        (["SOURCE", "out", "--target_kernel", "@seed"], 2, "--target_kernel '@seed' would be read as code"),
+        (["SOURCE", "out", "--isolated", "{'_target_': 'os.getcwd'}"], 2, "would be read as code"),
         (["kernels", "--seed", "1"], 2, "kernels knows no option --seed"),
         (["view", "SOURCE", "gone.nii", "p.png"], 2, "gone.nii"),
     ],
@@ -107,7 +115,10 @@ def test_wrong_commands(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("QA_PYTHON", str(tmp_path / "gone"))
-    assert main([str(source) if word == "SOURCE" else word for word in words]) == status
+    overlay = source.with_name("own.json")
+    overlay.write_text('{"tile_sze": 32}')
+    places = {"SOURCE": str(source), "OVERLAY": str(overlay)}
+    assert main([places.get(word, word) for word in words]) == status
     told = capsys.readouterr()
     assert told.out == "" and reason in told.err.splitlines()[-1]
     assert told.err.splitlines()[-1].startswith("error: ")
@@ -119,6 +130,16 @@ def test_an_image_that_is_missing(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("error: dataset_dir 'gone.nii' does not exist")
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["$open('ran', 'w').name + '.nii.gz", "@seed.nii.gz", "%dose.nii.gz"])
+def test_no_file_name_is_code(name: str, source: Path, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(source.read_bytes())
+    done = run("check", name, folder=tmp_path)
+    assert done.returncode == 0 and name in done.stdout, done.stderr
+    done = run("calibrate", name, "$open('ran', 'w')", "%seed", folder=tmp_path)
+    assert done.stderr.splitlines()[-1] == "error: image \"$open('ran', 'w')\" does not exist."
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_check(source: Path, tmp_path: Path) -> None:

@@ -169,6 +169,16 @@ def test_a_zip_with_reports(voxels: np.ndarray, affine: np.ndarray, expected: np
     assert path.is_file() and by_child(tmp_path / "scans.zip", odd, [], again) == [path]
 
 
+def test_names_that_look_like_code(
+    voxels: np.ndarray, affine: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    nibabel.Nifti1Image(voxels, affine).to_filename(tmp_path / "%dose.nii")
+    (path,) = translate("%dose.nii", "$open('ran', 'w')", **KEYS)
+    assert path == Path("$open('ran', 'w')/%dose_translated.nii") and path.is_file()
+    assert {entry.name for entry in tmp_path.iterdir()} == {"%dose.nii", "$open('ran', 'w')"}
+
+
 def test_picture() -> None:
     grey = np.random.default_rng(0).integers(0, 256, (64, 48), np.uint8)
     result = translate(grey, experiment="xray_2d")
@@ -190,6 +200,10 @@ def test_picture() -> None:
         ("gone.nii", {"result": "out"}, FileNotFoundError, "'gone.nii' does not exist"),
         ("gone.nii", {"result": "out", "tile_sise": 3}, ValueError, "did you mean --tile_size"),
         ("gone.nii", {"result": "out", "tile_size": "abc"}, ValueError, "tile_size 'abc'"),
+        ("gone.nii", {"result": "out", "series_description": "$1/0"}, ValueError, "'\\$1/0' would be read as code"),
+        ("gone.nii", {"result": "out", "target_kernel": "@seed"}, ValueError, "target_kernel '@seed' would be read as"),
+        ("$1/0", {"result": "out"}, FileNotFoundError, "'\\$1/0' does not exist"),
+        ("@seed", {"result": "out"}, FileNotFoundError, "'@seed' does not exist"),
         ("gone.nii", {"result": "out", "output_dir": "x"}, ValueError, "output_dir 'x' has no effect; give it as the"),
         (np.zeros((4, 4, 4)), {"dataset_dir": "x"}, ValueError, "as the argument image of translate"),
         ("gone.nii", {"result": "out", "bundle_root": "x"}, ValueError, "bundle_root 'x' has no effect: the"),
@@ -201,6 +215,7 @@ def test_picture() -> None:
             )
         ),
         ("gone.nii", {"result": "out", "experiment": "x"}, ValueError, "experiment 'x' is not known"),
+        (np.ones((8, 8, 8), np.int16), {"affine": np.eye(4), "handlers": []}, ValueError, "hold no CheckpointLoader"),
         (np.zeros((8, 8, 8), np.int16), {"affine": np.eye(4)}, ValueError, "^image has the value 0 in all its voxels"),
         ([[0]], {"affine": np.eye(4)}, TypeError, "image is a list"),
         (["a.nii"], {"result": "out"}, TypeError, "image is a list; give one path, of an image or of a folder"),

@@ -1,0 +1,47 @@
+"""Find top-level keys of a config that nothing uses, such as misspelt ones of an overlay."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from bundle.runtime.literal import is_code
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+#: A reference to a key, or to a part of it.
+REFERENCE = re.compile(r"[@%](\w+)")
+
+
+def unused(config: Mapping[str, Any]) -> list[str]:
+    """Return the top-level keys that hold plain values, to which nothing refers, and which none of our configs has.
+
+    A step that can be run, a component or an expression is no plain value. A name that begins with ``_`` is that of a
+    comment, or of MONAI's ``_meta_``.
+
+    Args:
+        config: the config as written, before macros are replaced.
+    """
+    named = set(_references(config)) | known_keys()
+    return [key for key, value in config.items() if key not in named and not key.startswith("_") and not is_code(value)]
+
+
+@cache
+def known_keys() -> frozenset[str]:
+    """Return the top-level keys of all of the bundle's own configs."""
+    texts = (path.read_text(encoding="utf-8") for path in CONFIGS.glob("*.json") if path.stem != "metadata")
+    return frozenset(re.split("#|::", key.lstrip("+"))[0] for text in texts for key in json.loads(text))
+
+
+def _references(value: Any) -> Iterator[str]:
+    """Yield the keys that a config, or a part of it, refers to."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        for each in value:
+            yield from _references(each)
+    elif isinstance(value, str):
+        yield from REFERENCE.findall(value)
