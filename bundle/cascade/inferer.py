@@ -195,7 +195,7 @@ def pool_tiles(
     def pool(_: Tile, block: Tensor) -> Tensor:
         return cascade.coarser(block.to(device), list(factor))
 
-    for _ in make(out, plan, read, pool, begin):
+    for _ in make(out, plan, read, pool, begin, threads=device.type != "cpu"):
         pass
     if isinstance(image, ScratchImage):
         image.forget(image.shape[-1])

@@ -60,9 +60,9 @@ class Pace:
         return self._count(plans, len(plans) - 1)[1]
 
     def queued_bytes(self, plans: Sequence[TilePlan]) -> int:
-        """Return the most additional bytes of host memory that tiles of images on disk take, in float32.
+        """Return the most bytes of host memory that reading and writing tiles of images on disk take, in float32.
 
-        While a tile is computed, the next one is read, upsampled and padded in turn, and two are being written.
+        A tile is read, upsampled and padded, and two are being written; on a CPU this alternates with computing.
         """
         sizes = []
         for scale, plan in enumerate(plans):

@@ -20,7 +20,7 @@ from bundle.geometry import Tile, finer, support
 from bundle.runtime import first, prefetch, world
 from torch import Tensor
 
-#: Fewest tiles per process in a row: between rows nothing is read ahead, and processes wait for each other.
+#: Fewest tiles per process in a row: between rows nothing is computed, and processes wait for each other.
 ROW = 8
 
 #: Context in which images are prepared and finished: float32 on the CPU, even while networks compute in bfloat16.
@@ -50,7 +50,8 @@ def make(
         compute: see `bundle.runtime.prefetch`.
         begin: called with the tiles of each row that is not complete, in float32, like the finisher.
         on_skip: called for each tile that this process does not compute.
-        threads: whether to read and write in threads for an image in memory; for one on disk, this is always so.
+        threads: whether to read the next tile and write the last one in threads; on a CPU, these only take cores
+            from the networks.
     """
     if isinstance(out, Tensor):
         yield from prefetch(plan, read, compute, partial(write_tile, out), threads)
@@ -65,7 +66,7 @@ def make(
         if pending or world() > 1:
             with FULL:
                 begin(pending if world() == 1 else row)
-        yield from prefetch(pending, read, compute, partial(write_tile, out))
+        yield from prefetch(pending, read, compute, partial(write_tile, out), threads)
         barrier(out)
         if out.finisher and first():
             with FULL:

@@ -36,10 +36,12 @@ def unclipped(image: Tensor) -> Tensor:
     at_floor = (image == FLOOR).nonzero(as_tuple=True)
     if not len(at_floor[0]):
         return image
-    around = with_border(image)
-    above = around - FLOOR
-    near = above < NEAR
-    nearby, floor, excess = (means[at_floor] for means in _blurred(near, above == 0, above.clamp(min=0) * near))
+    above = with_border(image).movedim(-1, 0).sub_(FLOOR)
+    fields = above.new_empty((3, *above.shape))
+    torch.lt(above, NEAR, out=fields[0])
+    torch.eq(above, 0, out=fields[1])
+    torch.mul(above.clamp(min=0), fields[0], out=fields[2])
+    nearby, floor, excess = (means[at_floor] for means in _blurred(fields))
     share = (floor / nearby).clamp(LEAST, 1 - LEAST)
     # A normal distribution of mean FLOOR + depth * deviation, of which the fraction `share` lies below the floor.
     depth = -torch.special.ndtri(share)
@@ -48,16 +50,20 @@ def unclipped(image: Tensor) -> Tensor:
     valid = floor / nearby < MOST
     below = above < 0
     if below.any():
-        valid &= _blurred(below)[0][at_floor] < floor * LEAST
+        valid &= _blurred(below.float()[None])[0][at_floor] < floor * LEAST
     out = image.clone()
     out[at_floor] = torch.where(valid, FLOOR + deviation * (depth - density / share), FLOOR)
     return out
 
 
-def _blurred(*parts: Tensor) -> tuple[Tensor, ...]:
-    """Return weighted means over the neighbourhood in the slice; the inputs include a margin of RADIUS voxels."""
-    slices = torch.cat([part.movedim(-1, 0) for part in parts])
-    return filtered(slices.movedim(0, -1), _neighbourhood()).chunk(len(parts), -1)
+def _blurred(fields: Tensor) -> Tensor:
+    """Return weighted means over the neighbourhood in the slice, `(fields, x, y, slices)`.
+
+    Args:
+        fields: `(fields, slices, x, y)`, with a margin of RADIUS voxels, which the result lacks.
+    """
+    means = filtered(fields.flatten(0, 1).movedim(0, -1), _neighbourhood())
+    return means.unflatten(-1, fields.shape[:2]).movedim(-2, 0)
 
 
 @lru_cache(maxsize=1)

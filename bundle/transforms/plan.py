@@ -217,7 +217,7 @@ class Plan:
         on_cpu = self.pace.device.type == "cpu"
         if scan.on_disk:
             slab = 4 * math.prod(scan.shape[:-1]) * slab_depth(scan.shape)
-            host = max(SLABS * slab, self.pace.queued_bytes(scan.plans) + tile * on_cpu)
+            host = max(SLABS * slab, self.pace.queued_bytes(scan.plans), tile * on_cpu)
         else:
             host = VOXEL * math.prod(scan.shape) + self.pace.finest_bytes(scan.plans) * on_cpu
         if scan.image is not None and scan.image.kept:
