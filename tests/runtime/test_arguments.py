@@ -200,7 +200,7 @@ def test_other_keys_of_an_overlay_are_taken(tmp_path, content):
 def test_misspelt_keys_of_a_workflow_in_python_are_refused():
     def made(**keys):
         return ConfigWorkflow(
-            f"{ROOT}/configs/inference.json", logging_file=False, workflow_type="infer", bundle_root=ROOT, **keys
+            f"{ROOT}/configs/inference.json", logging_file=False, workflow_type="infer", bundle_root=str(ROOT), **keys
         )
 
     with pytest.raises(Exception) as error:

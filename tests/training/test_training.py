@@ -665,9 +665,7 @@ def test_other_settings_of_a_resumed_training_are_warned_of(scans, tmp_path, cap
     """Each that was given, with its earlier value; not those that follow, nor how long it lasts."""
     keys = {"max_epochs": 4, "iterations_per_epoch": 1}
     stopped(scans / "2", tmp_path)
-    workflow = configured(scans / "2", tmp_path, 2, 3, **{**keys, "max_epochs": 5, "max_minutes": 1e-9})
-    workflow.initialize()
-    workflow.run()
+    stopped(scans / "2", tmp_path, after=3, max_epochs=5, max_minutes=9)
     assert "goes on with other settings" not in capsys.readouterr().err
     change = {"batch_size": 2, "seed": 7, "losses#weight": 0.25}
     workflow = configured(scans / "2", tmp_path, 2, 3, **keys, **change)
