@@ -25,7 +25,7 @@ PATHS = {
     *("weights", "patch_weights", "finetune", "cross_fitting", "patients", "overlay", "plan_file", "catalogue"),
 }
 #: How similar the name of an unused key is to that of which it is a misspelling.
-LIKE = 0.75
+LIKE = 0.8
 #: Those that may be lists of paths.
 LISTS = {"dataset_dir", "cross_fitting"}
 
@@ -64,14 +64,14 @@ def check_arguments(arguments: Sequence[str] | None = None) -> None:
     _check_used(config)
     for option in told:
         if option not in own:
-            _check(option, config)
+            _check(option.removeprefix("+"), config)  # MONAI merges +block into that of the config
     for option in options:
         if option not in own:
             _check(option, config)
             _check_null(option, options[option], config)
         if _is_path(option, config) and options[option] != "$None":
             _check_path(option, options[option], config)
-            _take_as_typed(option)
+            _take_as_typed(option, config)
 
 
 def check_keys(keys: Iterable[str], config_file: str | Sequence[str]) -> None:
@@ -101,19 +101,24 @@ def _names(option: str) -> list[str]:
     return option.replace("::", "#").split("#")
 
 
-def _take_as_typed(option: str) -> None:
-    """Let a path that is not null, in the config that is being resolved, be what was typed."""
+def _take_as_typed(option: str, config: Mapping[str, Any]) -> None:
+    """Let a path that is not null, in the config that is being resolved, be what was typed.
+
+    A config that a run of another one resolves, as an evaluation does that of inference, has values of its own.
+    """
     resolver, names = calling_resolver(), _names(option)
+    if not config.keys() <= (calling_config() or {}).keys():
+        return
     item = resolver.get_item("::".join(names)) if resolver else None
     given = item.get_config() if item else None
-    if resolver and item and given is not None and str(given)[:1] not in ("$", "@"):
+    if resolver and item and given not in (None, []) and str(given)[:1] not in ("$", "@"):
         resolver.resolved_content[item.get_id()] = typed_path(option, given, several=names[-1] in LISTS)
 
 
 def _check_path(option: str, path: str, config: Mapping[str, Any]) -> None:
     """Refuse a path that a config would mistake for a reference to a key or for an expression."""
     reference = re.match(r"@(\w*)", path)
-    if (reference and reference[1] not in config) or re.fullmatch(r"\$[^@'\"(]*", path):
+    if (reference and reference[1] not in config) or re.fullmatch(r"\$[^@'\"(\[]*", path):
         raise ValueError(
             f"--{option} {path!r} begins with {path[0]!r}, by which a config names its own keys or expressions; write "
             f"it with its folder, such as './{path}'."
@@ -138,9 +143,9 @@ def _value(text: str) -> Any:
 
 
 def _check_used(config: Mapping[str, Any]) -> None:
-    """Refuse a top-level key that nothing uses, and whose name is like one of ours."""
+    """Refuse a top-level key that nothing uses, and whose name is like one of ours in the same config."""
     for key in unused(config):
-        near = get_close_matches(key, sorted(known_keys()), 1, LIKE)
+        near = get_close_matches(key, sorted(known_keys() & config.keys()), 1, LIKE)
         if near and config.get(near[0]) != config[key]:  # or it may be a copy of this one by a macro, %
             raise ValueError(
                 f"key {key!r} of the config is unknown, and nothing refers to it; did you mean {near[0]}? (The name of "

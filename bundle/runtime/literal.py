@@ -39,7 +39,7 @@ def check_literal(name: str, value: Any) -> None:
     if is_code(value):
         raise ValueError(
             f"{name} {value!r} would be read as code: text must not begin with {', '.join(SIGNS)}, and no mapping may "
-            "have a _target_. Write a path with its folder, such as ./NAME; code belongs in an overlay, see experiment."
+            "have a _target_. Write another text, or a path with its folder, as ./NAME; code belongs in an overlay."
         )
 
 

@@ -12,8 +12,8 @@ from typing import Any
 from bundle.runtime.literal import is_code
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-#: A reference to a key, or to a part of it.
-REFERENCE = re.compile(r"[@%](\w+)")
+#: A reference to a key, or to a part of it: of MONAI's kind, or by its name in quotes within an expression.
+REFERENCE, QUOTED = re.compile(r"[@%](\w+)"), re.compile(r"['\"](\w+)['\"]")
 
 
 def unused(config: Mapping[str, Any]) -> list[str]:
@@ -45,3 +45,5 @@ def _references(value: Any) -> Iterator[str]:
             yield from _references(each)
     elif isinstance(value, str):
         yield from REFERENCE.findall(value)
+        if value.startswith("$"):
+            yield from QUOTED.findall(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import sys
 from collections.abc import Iterator, Mapping
@@ -65,7 +66,7 @@ def warn_of_changes(path: str | Path) -> None:
     written, changed = dict(_flat(calling_config() or {})), []
     for key, value in _flat(now):
         follows = "#" in key and str(written.get(key))[:1] in ("$", "@")
-        if key in before and before[key] != value and key.split("#")[0] not in FREE and not follows:
+        if key in before and not _same(before[key], value) and key.split("#")[0] not in FREE and not follows:
             changed.append(f"{key} was {before[key]!r} and is {value!r}")
     if changed:
         print(
@@ -73,6 +74,12 @@ def warn_of_changes(path: str | Path) -> None:
             f"new ones: {'; '.join(changed)}. Take the same ones, or start anew by --resume False.",
             file=sys.stderr,
         )
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Return whether two values are equal, or one path in two spellings."""
+    texts = isinstance(one, str) and isinstance(other, str)
+    return one == other or (texts and os.path.realpath(one) == os.path.realpath(other))
 
 
 def _flat(settings: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:

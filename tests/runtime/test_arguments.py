@@ -114,6 +114,32 @@ def test_a_path_is_taken_as_typed(monkeypatch, name, key, word):
     assert parser.get_parsed_content(key) == word
 
 
+def test_another_config_that_the_run_resolves_keeps_its_own(monkeypatch):
+    """An evaluation resolves the config of inference, in which source and target are blocks."""
+    path = f"{ROOT}/configs/evaluate.json"
+    monkeypatch.setattr("sys.argv", [PROGRAM, "run", "--config_file", path, "--source", "a.nii", "--target", "b.nii"])
+    parser = ConfigParser(ConfigParser.load_config_file(f"{ROOT}/configs/inference.json"))
+    parser["checked"] = {"_target_": "bundle.runtime.arguments.check_arguments"}
+    parser.get_parsed_content("checked")
+    assert parser.get_parsed_content("source")["window"] == [-1000.0, 200.0]
+
+
+@pytest.mark.parametrize("word", ["[]", "$[]"])
+def test_an_empty_list_is_no_path(monkeypatch, word):
+    path = f"{ROOT}/configs/train.json"
+    monkeypatch.setattr("sys.argv", [PROGRAM, "run", "--config_file", path, "--cross_fitting", word])
+    parser = ConfigParser({**ConfigParser.load_config_file(path), "cross_fitting": [] if word == "[]" else word})
+    parser["checked"] = {"_target_": "bundle.runtime.arguments.check_arguments"}
+    parser.get_parsed_content("checked")
+    assert parser.get_parsed_content("cross_fitting") == []
+
+
+def test_a_file_of_arguments_may_add_to_a_block(tmp_path):
+    config = f"{ROOT}/configs/inference.json"
+    (tmp_path / "args.json").write_text(json.dumps({"+windowing": {"clip": False}}))
+    check_arguments([PROGRAM, "run", "--config_file", config, "--args_file", str(tmp_path / "args.json")])
+
+
 @pytest.mark.parametrize("word", ["$None", "@dataset_dir", "$@dataset_dir + '/x'"])
 def test_what_is_no_path_stays(monkeypatch, word):
     path = f"{ROOT}/configs/train.json"
@@ -186,6 +212,8 @@ def test_misspelt_keys_of_an_overlay_are_refused(tmp_path, key):
     [
         {"windows": [0.0, 1.0], "window": "@windows"},
         {"windows": [0.0, 1.0], "window": "%windows"},
+        {"windows": [0.0, 1.0], "window": "$__local_refs['windows']"},
+        {"spacing": [1.0, 1.0, 1.0]},
         {"windows": [0.0, 1.0], "window": "$[x / 2 for x in @windows]"},
         {"inferences": ["$print('a step')"], "_weight": "a comment", "author": "me"},
         {"max_epochs": 5, "tile_size": 32, "+window": [], "mode#options#own": {}},

@@ -24,8 +24,11 @@ IN_MEMORY = {"provenance": False, "overwrite": "all", "output_postfix": "transla
 SET = {"dataset_dir": "image", "output_dir": "result"}
 #: Keys that write files next to results.
 BESIDE = ("densitometry", "report")
-#: Keys of files, which an image in memory has none of, and the values by which they change nothing.
-OF_FILES = {**IN_MEMORY, "skip_existing": False, "recursive": False, "series_uid": "", "series_description": ""}
+#: Keys of files, which an image in memory has none of, and the values by which they change nothing, defaults included.
+OF_FILES: dict[str, tuple[Any, ...]] = {
+    **{"provenance": (False, True), "overwrite": ("all", "own"), "skip_existing": (False,), "recursive": (False,)},
+    **{"output_postfix": ("translated",), "output_ext": ("",), "series_uid": ("",), "series_description": ("",)},
+}
 
 
 def translate(
@@ -79,7 +82,7 @@ class Translator:
         if "bundle_root" in keys:
             raise ValueError(f"bundle_root {keys['bundle_root']!r} has no effect: the package has one; leave it out.")
         root = bundle_root()
-        keys = {key: value.item() if getattr(value, "shape", None) == () else value for key, value in keys.items()}
+        keys = {key: _plain(value) for key, value in keys.items()}
         self.configs, self.keys = config_files(root, VERBS["translate"].configs, experiment), keys
         self._evaluator: Any = None
         self._loaders: list[Any] = []
@@ -106,7 +109,7 @@ class Translator:
         if asked := [key for key in BESIDE if self.keys.get(key)]:
             raise ValueError(f"{asked[0]} writes a file beside each result; give the path of an image, and a result.")
         for key, idle in OF_FILES.items():
-            if self.keys.get(key, idle) != idle:
+            if self.keys.get(key, idle[0]) not in idle:
                 raise ValueError(f"{key} {self.keys[key]!r} has no effect on an image in memory; leave it out.")
         from ct_kernel_translation_gan.kinds import as_file
 
@@ -190,6 +193,15 @@ class Translator:
                 check_weights(weights, network, mode["strict"])
             isolate(parser.get_parsed_content("isolated"))
         return parser
+
+
+def _plain(value: Any) -> Any:
+    """Return a value without the number types of NumPy and PyTorch, also in lists and mappings; arrays become lists."""
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_plain, value))
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 @contextmanager

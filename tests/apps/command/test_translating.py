@@ -139,7 +139,12 @@ def test_copies_and_numbers_of_numpy(
     voxels: np.ndarray, affine: np.ndarray, expected: np.ndarray, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A copy of a used translator has a network of its own; a tensor that is negated lazily is what it shows."""
-    translator = Translator(**{**KEYS, "tile_size": np.int64(32), "skip_existing": np.bool_(False)})
+    translator = Translator(
+        **{**KEYS, "tile_size": np.array([32, 32, 32]), "skip_existing": np.bool_(False)},
+        overwrite="own",
+        provenance=True,
+        limits=[np.float32(-1200), np.int16(2000)],
+    )
     assert np.array_equal(translator(voxels, affine), expected)
     twin = copy.deepcopy(translator)
     assert np.array_equal(twin(voxels, affine), expected) and twin._evaluator is not translator._evaluator
@@ -210,7 +215,7 @@ def test_picture() -> None:
         *(
             (np.zeros((4, 4, 4)), {"affine": np.eye(4), key: value}, ValueError, f"{key} .* on an image in memory")
             for key, value in (
-                ("output_ext", ".mha"), ("skip_existing", True), ("provenance", True), ("overwrite", "nonsense"),
+                ("output_ext", ".mha"), ("skip_existing", True), ("overwrite", "nonsense"),
                 ("output_postfix", "../x"), ("recursive", True), ("series_uid", "1.2"), ("series_description", "x"),
             )
         ),
