@@ -25,6 +25,7 @@ from bundle.images import Opened, Volume, open_image, result_path
 from bundle.runtime.errors import last_line
 from bundle.runtime.files import size_of, trying
 from bundle.runtime.host_memory import resident_memory
+from bundle.runtime.malloc import KEPT
 from bundle.runtime.process import age
 from bundle.transforms.finish import FinishImaged
 from bundle.transforms.prepare import VOXEL, PrepareImaged, slab_depth
@@ -217,7 +218,7 @@ class Plan:
         on_cpu = self.pace.device.type == "cpu"
         if scan.on_disk:
             slab = 4 * math.prod(scan.shape[:-1]) * slab_depth(scan.shape)
-            host = max(SLABS * slab, self.pace.queued_bytes(scan.plans), tile * on_cpu)
+            host = KEPT + max(SLABS * slab, self.pace.queued_bytes(scan.plans), tile * on_cpu)
         else:
             host = VOXEL * math.prod(scan.shape) + self.pace.finest_bytes(scan.plans) * on_cpu
         if scan.image is not None and scan.image.kept:
