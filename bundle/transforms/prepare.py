@@ -141,10 +141,11 @@ class PrepareImaged(MapTransform):
             begin_notes(f"image {str(out[key])!r}:")
             with all_or_none() if self.streaming else nullcontext():  # on disk, all processes share an image
                 image = open_image(out[key], self.series_uid)
-                scratch = self.scratch(image) if self.on_disk(image) else None  # asked once: the free memory changes
-                if scratch:
+                on_disk = self.on_disk(image)  # asked once: the free memory changes
+                if on_disk:
                     set_up_malloc()  # before threads get heaps of their own
                 self.check(image)
+                scratch = self.scratch(image) if on_disk else None
                 if first() or not scratch:  # else the first process does it for all
                     self.tidy(image, scratch)
                     self.check_space(image, scratch)

@@ -109,7 +109,7 @@ class Translator:
         if asked := [key for key in BESIDE if self.keys.get(key)]:
             raise ValueError(f"{asked[0]} writes a file beside each result; give the path of an image, and a result.")
         for key, idle in OF_FILES.items():
-            if self.keys.get(key, idle[0]) not in idle:
+            if key in self.keys and self.keys[key] not in idle:
                 raise ValueError(f"{key} {self.keys[key]!r} has no effect on an image in memory; leave it out.")
         from ct_kernel_translation_gan.kinds import as_file
 
