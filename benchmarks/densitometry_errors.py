@@ -54,7 +54,8 @@ from bundle.scanner import (
     found_transfer,
     matched,
 )
-from bundle.scanner.kernels import MOST, catalogue, quotient, softening_between
+from bundle.scanner.gains import MOST, quotient, softening_between
+from bundle.scanner.kernels import catalogue
 from bundle.scanner.uncertainty import fit_uncertainty, uncertainty
 from bundle.transforms.densitometry import pooled
 from bundle.transforms.density_interval import MEASURES, MULTIPLE, SPAN, deviations, measures, reach, varied_histograms

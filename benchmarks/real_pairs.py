@@ -29,7 +29,8 @@ from bundle.evaluation.metrics import lung_mask, whole_and_body
 from bundle.runtime.commands import run_command
 from bundle.scanner import Conversion, Transfer, calibrate, converted, find_kernel, find_transfer, frequencies, matched
 from bundle.scanner.filters import filter_taps, filtered, with_border
-from bundle.scanner.kernels import Kernels, as_json, softening_between
+from bundle.scanner.gains import softening_between
+from bundle.scanner.kernels import Kernels, as_json
 
 LEAST_LUNG = 2000  # smallest number of lung voxels in a slice
 TARGET = "B30f"  # the only target kernel that two scanners show

@@ -234,16 +234,16 @@ def pair_of_kernels(
     kernel of another scan that is converted to the soft one is found in the same way, so that what skin does to both is
     the same.
     """
-    found = find_transfer(source, source.spacing)
+    found: Transfer | None = find_transfer(source, source.spacing)
     ratio = sampled(gain, KNOTS)
     if found is None:
         usual = (np.asarray(sampled(SOFT, KNOTS)) / np.maximum(ratio, LEAST_RATIO)).clip(LEAST, MOST)
         found = Transfer(KNOTS, tuple(usual.tolist()), source="dividing a usual soft kernel by the gain")
     about = f"{about}; by {found.source}"
     sharp = replace(found, manufacturer=manufacturer, name=names[0], source=about)
-    told = (found.gains, found.deviations, found.edge)
-    gains, deviations, edge = (tuple(v * g for v, g in zip(each, ratio, strict=True)) if each else () for each in told)
-    return sharp, Transfer(KNOTS, gains, deviations, manufacturer, names[1], about, edge)
+    told = found.gains, found.deviations
+    gains, deviations = (tuple(v * g for v, g in zip(each, ratio, strict=True)) if each else () for each in told)
+    return sharp, Transfer(KNOTS, gains, deviations, manufacturer, names[1], about, found.upright)
 
 
 def _score(slices: Slices, spacing: tuple[float, ...], conversion: Conversion | None) -> list[float]:

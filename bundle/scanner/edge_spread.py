@@ -80,6 +80,15 @@ class EdgeSpread:
         total, count, profiles = self.total + other.total, self.count + other.count, self.profiles + other.profiles
         return EdgeSpread(total, count, profiles, upright, self.surface if self.profiles else other.surface)
 
+    def by_direction(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the gains in each direction of the slice, `(SECTORS, knots)`, 0 without any, and how many profiles."""
+        total, count = (each.reshape(SECTORS, 2, -1).sum(1) for each in (self.total, self.count))
+        profiles = self.profiles * count.sum(1) / max(count.sum(), 1)
+        gains, seen = np.zeros((SECTORS, len(KNOTS))), profiles > 0
+        if seen.any():
+            gains[seen] = _gains(total[seen], count[seen])
+        return gains, profiles
+
     def drawn(self, generator: np.random.Generator) -> EdgeSpread:
         """Return a bootstrap sample of the groups."""
         groups = np.flatnonzero(self.count.sum(1))

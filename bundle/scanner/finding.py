@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -53,6 +54,19 @@ _NOT_ABOVE = (math.log(2.0), math.log(10.0), 2.5, 0.8, 2.2, 16.0, SOFTEST)
 _STARTS = tuple((math.log(half), math.log(3), 0.2, 0.5, 1.4, 7.0, 1.0) for half in (0.35, 0.6))
 
 
+@dataclass(frozen=True)
+class FoundTransfer(Transfer):
+    """A transfer function found in scans, and what the scans showed.
+
+    Args:
+        profiles: profiles across the skin.
+        noise: noise in flat tissue.
+    """
+
+    profiles: EdgeSpread = field(default_factory=EdgeSpread, compare=False, repr=False)
+    noise: FlatNoise | None = field(default=None, compare=False, repr=False)
+
+
 def find_kernel(image: Slices, spacing: Sequence[float]) -> Kernel | None:
     """Return the kernel of a CT, estimated from its noise and its skin; None if there is too little of both.
 
@@ -82,12 +96,12 @@ def find_kernel_surely(image: Slices, spacing: Sequence[float]) -> tuple[Kernel,
     gains = np.asarray(sampled(_kernel(fit.x), KNOTS))
     doubtful = seen is not None and fit.cost > DOUBTFUL
     told = () if seen is None or doubtful else (0.0, *_deviations(fit, gains)[1:].tolist())
-    upright = seen.gains if seen is not None and profiles.upright else ()
+    upright = seen is not None and profiles.upright
     source = DISAGREEING if doubtful else ""
-    return _kernel(fit.x), Transfer(KNOTS, (1.0, *gains[1:].tolist()), told, source=source, edge=upright)
+    return _kernel(fit.x), Transfer(KNOTS, (1.0, *gains[1:].tolist()), told, source=source, upright=upright)
 
 
-def find_transfer(image: Slices, spacing: Sequence[float]) -> Transfer | None:
+def find_transfer(image: Slices, spacing: Sequence[float]) -> FoundTransfer | None:
     """Return the transfer function of a CT with standard deviations; None if it shows too little skin and flat tissue.
 
     Args:
@@ -97,7 +111,7 @@ def find_transfer(image: Slices, spacing: Sequence[float]) -> Transfer | None:
     return found_transfer(edge_spread(image, spacing), flat_noise(image, spacing))
 
 
-def found_transfer(edge: EdgeSpread, noise: FlatNoise, seed: int = 0) -> Transfer | None:
+def found_transfer(edge: EdgeSpread, noise: FlatNoise, seed: int = 0) -> FoundTransfer | None:
     """Return the transfer function that fits edge and noise; None if there are too few profiles and too few patches.
 
     Its standard deviations are unknown if there is only noise.
@@ -114,16 +128,22 @@ def found_transfer(edge: EdgeSpread, noise: FlatNoise, seed: int = 0) -> Transfe
     gains = np.asarray(sampled(kernel, KNOTS))
     heard = f"noise of {noise.count} patches"
     if seen is None:
-        return Transfer(KNOTS, (1.0, *gains[1:].tolist()), source=heard)
+        return FoundTransfer(KNOTS, (1.0, *gains[1:].tolist()), source=heard, noise=noise)
     generator, drawn = np.random.default_rng(seed), []
     for _ in range(RESAMPLES):
         again = fitted_kernel(noise.drawn(generator), edge.drawn(generator).transfer() or seen)
         drawn.append(sampled(again or kernel, KNOTS))
     deviations = np.sqrt(np.mean((np.asarray(drawn) - gains) ** 2, 0))
-    told = (0.0, *deviations[1:].tolist())
-    upright = seen.gains if edge.upright else ()
     source = f"{seen.source} and {heard}" if noise.count >= FEWEST else seen.source
-    return Transfer(KNOTS, (1.0, *gains[1:].tolist()), told, source=source, edge=upright)
+    return FoundTransfer(
+        KNOTS,
+        (1.0, *gains[1:].tolist()),
+        (0.0, *deviations[1:].tolist()),
+        source=source,
+        upright=edge.upright,
+        profiles=edge,
+        noise=noise,
+    )
 
 
 def fitted_kernel(noise: FlatNoise, edge: Transfer | None = None) -> Kernel | None:
@@ -143,7 +163,7 @@ def _fit(noise: FlatNoise, edge: Transfer | None) -> OptimizeResult | None:
     if edge is None:
         parts = [_misfit_of_noise(noise)]
     else:
-        parts, mean = [_misfit_of_edge(edge)], _rings(noise.spacing)
+        parts, mean = [_misfit_of_edge(edge)], rings(noise.spacing)
         if noise.count >= FEWEST and len(mean) >= NARROW:
             parts.append(_misfit_of_rings(noise, mean))
 
@@ -163,7 +183,7 @@ def _deviations(fit: OptimizeResult, gains: np.ndarray) -> np.ndarray:
     return np.sqrt(np.einsum("ki,ij,kj->k", slopes, np.linalg.pinv(fit.jac.T @ fit.jac), slopes).clip(0))
 
 
-def _rings(spacing: Sequence[float]) -> Tensor:
+def rings(spacing: Sequence[float]) -> Tensor:
     """Return the weights that average a spectrum over all directions, at the knots used for noise: `(n, SIDE * SIDE)`.
 
     The rings are as wide as the frequency resolution of a patch, and end before the corners of the frequency square.

@@ -9,8 +9,8 @@
                       "deviations": [...], "levels": [-1000, ...], "shifts": [-4.2, ...]}, ...]}
 
 Knots are frequencies in cycles/mm; levels and shifts are in HU. Transfer functions are estimated by
-`bundle.scanner.finding`. A kernel may also have an ``edge``: gains measured only at skin perpendicular to the slice,
-which include the spectrum of the skin; it cancels in the quotient of two kernels.
+`bundle.scanner.finding`. A kernel is ``upright`` if it was measured at surfaces perpendicular to the slice. Files of
+earlier versions give the gains of these as an ``edge`` instead.
 """
 
 from __future__ import annotations
@@ -22,16 +22,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from bundle.scanner.conversion import Conversion
-from bundle.scanner.edge_spread import KNOTS
-from bundle.scanner.transfer import Transfer, TransferFunction, sampled
+from bundle.scanner.transfer import Transfer
 
 CATALOGUE = Path(__file__).with_name("kernels.json")
 VERSION = 1
-LEAST = 0.02  # smallest divisor in a quotient
-MOST = 3.0  # highest gain of a quotient before it is limited, or if sharpening is allowed
-ENHANCED = 0.2  # cycles/mm: below, soft kernels may enhance; noise is weak there
 MOST_BYTES = 1 << 20
 MOST_ENTRIES = 1000
 MOST_NUMBERS = 256
@@ -161,48 +156,16 @@ def as_json(kernels: Kernels) -> str:
     return lines + "\n"
 
 
-def quotient(target: TransferFunction, source: TransferFunction, most: float = 1.0) -> Transfer:
-    """Return the gain that turns one kernel into another, at most ``most``.
-
-    If both kernels have an ``edge``, the gain is the quotient of the edges, in which the spectrum of the skin cancels.
-    """
-    edges = [np.asarray(kernel.edge if isinstance(kernel, Transfer) else ()) for kernel in (target, source)]
-    if not all(map(len, edges)):
-        edges = [np.asarray(sampled(kernel, KNOTS)) for kernel in (target, source)]
-    a, b = edges
-    return Transfer(KNOTS, (1.0, *np.minimum(a / np.maximum(b, LEAST), most)[1:].tolist()))
-
-
-def softening(gain: TransferFunction, target: TransferFunction) -> Transfer:
-    """Return a gain limited to 1, so that noise is not amplified, except where a target with a name enhances.
-
-    Siemens' B10f and B30f enhance structures of a centimetre by 7 %, measured on two scanners. A pair of scans shows
-    that, and kernels of pairs have names. A single scan, such as a reference, does not: what its skin passes above 1 is
-    the skin's own.
-
-    Args:
-        gain: the gain that turns a kernel into the target.
-        target: the target kernel; without a name, it was found in a scan.
-    """
-    knots, gains, aims = np.asarray(KNOTS), *(np.asarray(sampled(each, KNOTS)) for each in (gain, target))
-    enhances = (knots < ENHANCED) & (aims > 1) & bool(getattr(target, "name", ""))
-    limited = np.where(enhances, gains, np.minimum(gains, 1))
-    return Transfer(KNOTS, tuple(limited.tolist()), source=getattr(gain, "source", ""))
-
-
-def softening_between(source: TransferFunction, target: TransferFunction) -> Transfer:
-    """Return the gain that turns one kernel into another without amplifying noise, see `softening`."""
-    return softening(quotient(target, source, MOST), target)
-
-
 def _entry(kernel: Transfer) -> dict[str, Any]:
-    parts = {name: [round(v, 5) for v in getattr(kernel, name)] for name in ("knots", "gains", "deviations", "edge")}
-    return {"source": kernel.source, **parts}
+    parts = {name: [round(v, 5) for v in getattr(kernel, name)] for name in ("knots", "gains", "deviations")}
+    return {"source": kernel.source, **parts, "upright": kernel.upright}
 
 
 def _transfer(entry: Any, **about: str) -> Transfer:
     knots, gains, deviations, edge = (_numbers(entry, key) for key in ("knots", "gains", "deviations", "edge"))
-    return Transfer(knots, gains, deviations, source=_text(entry, "source"), edge=edge, **about)
+    if not isinstance(upright := entry.get("upright", bool(edge)), bool):
+        raise ValueError("'upright' is neither true nor false")
+    return Transfer(knots, gains, deviations, source=_text(entry, "source"), upright=upright, **about)
 
 
 def _check_names(kernels: Sequence[Transfer]) -> None:

@@ -30,12 +30,11 @@ class Transfer:
         manufacturer: manufacturer of the scanner; empty if unknown.
         name: name of the kernel, as in DICOM's ConvolutionKernel; empty if unknown.
         source: what it was measured on, as free text.
-        edge: gain at each knot measured at skin perpendicular to the slice, including the spectrum of the skin; empty
-            if unknown.
+        upright: whether it was measured at surfaces that are known to be perpendicular to the slice.
 
     Raises:
-        ValueError: If the knots do not increase from 0, or if gains, deviations or edge have the wrong number of values
-            or invalid ones.
+        ValueError: If the knots do not increase from 0, or if gains or deviations have the wrong number of values or
+            invalid ones.
     """
 
     knots: tuple[float, ...]
@@ -44,7 +43,7 @@ class Transfer:
     manufacturer: str = ""
     name: str = ""
     source: str = ""
-    edge: tuple[float, ...] = ()
+    upright: bool = False
 
     def __post_init__(self) -> None:
         what = f"kernel {self.name!r}"
@@ -55,13 +54,10 @@ class Transfer:
             raise ValueError(
                 f"{what}: {len(self.gains)} gains for {len(self.knots)} knots; give one each, the first 1."
             )
-        for name in ("deviations", "edge"):
-            if (count := len(getattr(self, name))) not in (0, len(self.knots)):
-                raise ValueError(
-                    f"{what}: {count} values of {name} for {len(self.knots)} knots; give one each or none."
-                )
-        if not all(math.isfinite(v) and v >= 0 for v in (*self.knots, *self.gains, *self.deviations, *self.edge)):
-            raise ValueError(f"{what}: knots, gains, deviations and edge must be finite and not negative.")
+        if (count := len(self.deviations)) not in (0, len(self.knots)):
+            raise ValueError(f"{what}: {count} deviations for {len(self.knots)} knots; give one each or none.")
+        if not all(math.isfinite(v) and v >= 0 for v in (*self.knots, *self.gains, *self.deviations)):
+            raise ValueError(f"{what}: knots, gains and deviations must be finite and not negative.")
 
     def transfer(self, frequency: Tensor) -> Tensor:
         """Return the gain at each radial `frequency` in cycles/mm, same shape; 1 at 0."""

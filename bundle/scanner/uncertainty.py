@@ -44,7 +44,7 @@ def uncertainty(*ends: Transfer) -> tuple[float, ...]:
     """
     parts = []
     for end in ends:
-        slope, most = (SCATTER if end.edge else OBLIQUE) if end.deviations else GUESSED
+        slope, most = (SCATTER if end.upright else OBLIQUE) if end.deviations else GUESSED
         parts += [_own(end) if end.deviations else np.zeros(len(KNOTS)), np.minimum(slope * np.asarray(KNOTS), most)]
     return _told(np.sqrt(np.sum(np.square(parts), 0)))
 

@@ -22,7 +22,8 @@ from bundle.scanner import (
 )
 from bundle.scanner.edge_spread import KNOTS
 from bundle.scanner.finding import DISAGREEING, RESAMPLES
-from bundle.scanner.kernels import MOST, Kernels, catalogue, quotient, read_kernels, softening, softening_between
+from bundle.scanner.gains import MOST, quotient, softening, softening_between
+from bundle.scanner.kernels import Kernels, catalogue, read_kernels
 from bundle.scanner.uncertainty import fit_uncertainty, uncertainty
 from bundle.transforms.chosen import OWN, Chosen, described, shown
 from bundle.transforms.named_kernel import BAND, DIFFERENT, KEYS, NamedKernel, difference_of

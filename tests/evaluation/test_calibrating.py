@@ -10,7 +10,8 @@ from bundle.evaluation.calibrating import Calibrating
 from bundle.images import Volume
 from bundle.scanner import SHARP, SOFT, Conversion, Kernel, Transfer, converted
 from bundle.scanner.edge_spread import KNOTS
-from bundle.scanner.kernels import quotient, read_kernels
+from bundle.scanner.gains import quotient
+from bundle.scanner.kernels import read_kernels
 from bundle.transforms import KernelChoice
 from tests.dicom_series import write_series
 from tests.scanner.test_edge_spread import SPACING, F, cylinder

@@ -23,7 +23,7 @@ from bundle.scanner import (
     tissue_patches,
 )
 from bundle.scanner.flat import FILTER_RANGE, SIDE
-from bundle.scanner.kernels import quotient
+from bundle.scanner.gains import quotient
 from bundle.scanner.transfer import sampled
 from tests.scanner.test_edge_spread import SPACING, THICK, F, cylinder, tapered
 
@@ -48,7 +48,7 @@ def test_both_together_are_right_within_10_percent(kernel):
     error = found.transfer(F) / kernel.transfer(F) - 1
     print(np.round(error.numpy(), 3))
     assert error.abs().max() < 0.1
-    assert found.edge and len(found.deviations) == len(found.knots)
+    assert found.upright and len(found.deviations) == len(found.knots)
     assert "edge of the skin" in found.source and "noise of" in found.source
 
 
@@ -76,7 +76,7 @@ def test_deviations_of_the_fit_are_had_without_resampling(kernel):
     scan = cylinder(kernel)
     found, told = find_kernel_surely(scan, SPACING)
     assert found == find_kernel(scan, SPACING) and told.gains == pytest.approx(sampled(found, told.knots), abs=1e-9)
-    assert told.edge == found_in(kernel).edge
+    assert told.upright and found_in(kernel).upright
     error = (told.transfer(F) / kernel.transfer(F)).log().abs()
     relative = told.deviation(F) / told.transfer(F)
     assert (error < 3 * relative + 0.02).all() and relative.max() < 0.2
@@ -95,7 +95,7 @@ def test_skin_that_is_oblique_to_the_only_slice_does_not_decide_on_the_kernel():
     """The edge is blurred as by a Gaussian, the noise is not: the height is the edge's, the shape the noise's."""
     scan = cylinder(SHARP, slices=1)
     edge, noise = edge_spread(scan, SPACING), flat_noise(scan, SPACING)
-    assert not edge.upright and not find_transfer(scan, SPACING).edge
+    assert not edge.upright and not find_transfer(scan, SPACING).upright
     sharp = edge.transfer()
     blurred = tuple(g * float(np.exp(-4 * f**2)) for f, g in zip(sharp.knots, sharp.gains, strict=True))
     oblique = type(sharp)(sharp.knots, blurred, sharp.deviations)
@@ -110,11 +110,11 @@ def test_without_skin_the_noise_tells_and_without_noise_the_skin():
     scan = cylinder(SHARP)
     edge, noise = edge_spread(scan, SPACING), flat_noise(scan, SPACING)
     by_noise = found_transfer(EdgeSpread(), noise)
-    assert by_noise.deviations == () and not by_noise.edge and by_noise.source == f"noise of {noise.count} patches"
+    assert by_noise.deviations == () and not by_noise.upright and by_noise.source == f"noise of {noise.count} patches"
     nothing = flat_noise(torch.full((64, 64, 3), -1000.0), SPACING)
     assert nothing.count == 0
     by_edge = found_transfer(edge, nothing)
-    assert by_edge.edge == edge.transfer().gains and "noise" not in by_edge.source
+    assert by_edge.upright and "noise" not in by_edge.source
     assert (by_edge.transfer(F) / SHARP.transfer(F) - 1).abs().max() < 0.1
     assert found_transfer(EdgeSpread(), nothing) is None
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from bundle.scanner import Conversion, Transfer
-from bundle.scanner.kernels import Kernels, as_json, quotient, read_kernels, softening, softening_between
+from bundle.scanner.gains import quotient, softening, softening_between
+from bundle.scanner.kernels import Kernels, as_json, read_kernels
 from bundle.scanner.transfer import sampled
 
 ONE = Transfer((0.0, 0.5, 1.0), (1.0, 0.5, 0.1), (0.0, 0.01, 0.02), "SIEMENS", "B30f", "a phantom")

@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 from bundle.images import Volume, held
 from bundle.scanner import SHARP, SOFT, Conversion, Transfer, acquire, converted
 from bundle.scanner.edge_spread import KNOTS
-from bundle.scanner.kernels import quotient
+from bundle.scanner.gains import quotient
 from bundle.scanner.transfer import sampled
 from bundle.scanner.uncertainty import fit_uncertainty, known_uncertainty, uncertainty
 from bundle.transforms import Densitometry
@@ -158,7 +158,7 @@ def test_deviations_of_found_kernels_have_a_floor_and_those_of_a_fit_none():
     knots, gains = (0.0, 0.4, 0.8), (1.0, 0.5, 0.1)
     heard = Transfer(knots, gains)
     oblique = Transfer(knots, gains, (0.0, 0.01, 0.002))
-    upright = Transfer(knots, gains, (0.0, 0.01, 0.002), edge=gains)
+    upright = Transfer(knots, gains, (0.0, 0.01, 0.002), upright=True)
     assert fit_uncertainty(upright)[10] == pytest.approx(0.02) and fit_uncertainty(heard) is None
     one, two = uncertainty(upright)[10], uncertainty(upright, upright)[10]
     assert one > 0.1 and two == pytest.approx(one * 2**0.5, rel=0.01)
