@@ -10,10 +10,10 @@ from typing import Any, Protocol
 from bundle.runtime.afterwards import all_images
 from bundle.runtime.errors import cause_of, last_line
 from bundle.runtime.job import Job
-from bundle.runtime.loaded import check_loaded
 from bundle.runtime.notes import fault, faults
 from bundle.runtime.origins import origin_of
 from bundle.runtime.ranks import SharedError, first, of_all, tell_launcher, wait, world
+from bundle.runtime.weights import check_loaded
 from ignite.engine import Events
 from monai.engines import Evaluator
 
