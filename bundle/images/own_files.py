@@ -13,7 +13,8 @@ import zlib
 from pathlib import Path
 
 from bundle.images.formats import NIFTI
-from bundle.images.provenance import NAME, is_own_picture
+from bundle.images.provenance import NAME
+from PIL import Image
 
 #: Where a NIfTI's description is, by the size of the header with which the file begins: NIfTI-1 and NIfTI-2.
 DESCRIPTION = {(348).to_bytes(4, "little"): slice(148, 228), (540).to_bytes(4, "little"): slice(240, 320)}
@@ -29,24 +30,17 @@ def is_own_file(path: str | Path, line: str = "") -> bool:
         line: a line by which the bundle's own text is known; unused for images.
     """
     name = str(path).lower()
-    if name.endswith(".png"):
-        return is_own_picture(path)
     try:
+        if name.endswith(".png"):
+            with Image.open(path) as picture:
+                return picture.info.get("Software") == NAME
         if name.endswith(NIFTI):
             with gzip.open(path) if name.endswith(".gz") else Path(path).open("rb") as file:
                 head = file.read(max(place.stop for place in DESCRIPTION.values()))
             return head[DESCRIPTION.get(head[:4], slice(0))].rstrip(b"\0") == NAME.encode()
         return bool(line) and line in Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, EOFError, ValueError, zlib.error):
+    except (OSError, EOFError, ValueError, zlib.error, Image.DecompressionBombError):  # larger than what is drawn
         return False
-
-
-def mark(path: str | Path) -> None:
-    """Mark an uncompressed NIfTI that was written without `OWN`."""
-    with Path(path).open("r+b") as file:
-        place = DESCRIPTION[file.read(4)]
-        file.seek(place.start)
-        file.write(NAME.encode().ljust(place.stop - place.start, b"\0"))
 
 
 def check_own(path: str | Path, kind: str, line: str = "", way_out: str = "give it another name") -> None:

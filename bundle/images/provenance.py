@@ -22,7 +22,6 @@ from bundle.images.headers import references
 from bundle.runtime.files import atomic
 from bundle.runtime.hashes import file_hash
 from bundle.runtime.job import place_of
-from PIL import Image
 
 #: Suffix that is added to a result's name.
 PROVENANCE = ".provenance.json"
@@ -188,12 +187,3 @@ def remove_companions(result: Path, kept: Sequence[str] = ()) -> None:
     for end in (PROVENANCE, *COMPANIONS):
         if end not in kept:
             result.with_name(result.name + end).unlink(missing_ok=True)
-
-
-def is_own_picture(path: str | Path) -> bool:
-    """Return whether a picture's metadata say that this bundle drew it."""
-    try:
-        with Image.open(path) as picture:
-            return picture.info.get("Software") == NAME
-    except (OSError, Image.DecompressionBombError):  # larger than anything that is drawn
-        return False

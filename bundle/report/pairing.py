@@ -10,7 +10,8 @@ from pathlib import Path
 
 from bundle.images import find_images, is_series, stem
 from bundle.images.dicom_stack import series_files
-from bundle.images.provenance import content_hash, is_own_picture, read_provenance
+from bundle.images.own_files import is_own_file
+from bundle.images.provenance import content_hash, read_provenance
 from bundle.runtime.job import place_of
 from bundle.runtime.origins import in_words
 
@@ -65,7 +66,7 @@ def find_pairs(
             owner, why = known.of(told["source"]), ", by the contents that its provenance tells"
         else:
             owner, why = sources[0] if alone else by_name(path, sources), ""
-        if owner is None and not told and is_own_picture(path):
+        if owner is None and not told and path.lower().endswith(".png") and is_own_file(path):
             continue  # a plot or picture of this bundle, which is no result
         if owner is None:
             print(in_words(f"passed over: {path}, the result of no image in {source}{why}"), file=sys.stderr)

@@ -8,7 +8,6 @@
 - `commands`: runs functions from the command line, once all options fit;
 - `choose`: selects settings by one key; `resolver`: finds the calling config;
 - `errors`: ends a failed run with a one-line cause; `each`: runs an evaluator over images, some of which may fail;
-- `loaded`: refuses weights that differ from those that results name;
 - `afterwards`: runs tasks after all images; `notes`: collects warnings and facts about the current image;
 - `bytes`: parses memory sizes; `host_memory`: free and used memory of the host; `process`: age of this process;
 - `malloc`: returns freed memory to the system; `precision`: decides where to use bfloat16;

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 from bundle.runtime.afterwards import all_images
 from bundle.runtime.errors import cause_of, last_line
 from bundle.runtime.job import Job
-from bundle.runtime.loaded import check_loaded
 from bundle.runtime.notes import fault, faults
 from bundle.runtime.origins import origin_of
-from bundle.runtime.ranks import SharedError, first, of_all, tell_launcher, wait, world
+from bundle.runtime.ranks import EndedError, SharedError, first, of_all, tell_launcher, wait, world
+from bundle.runtime.weights import check_loaded
 from ignite.engine import Events
 from monai.engines import Evaluator
 
@@ -56,8 +57,8 @@ def run_each(
     Args:
         evaluator: evaluator whose loader has a MONAI `Dataset` and reads one item at a time.
         key: key of the path of the image in an item.
-        together: whether several processes work on the same image, waiting for each other. If so, a failure that not
-            all of them share (`bundle.runtime.ranks.all_or_none`) ends the run.
+        together: whether several processes work on the same image, waiting for each other; if one fails, all go on
+            with the next image.
         found: the images that were found, some of them in an unpacked archive; closed at the end, even after a failure.
         summary: records each image that fails; null for none.
         job: the job whose weights the evaluator must load (`check_loaded`); null for any.
@@ -119,9 +120,10 @@ def _run(
             evaluator.state.epoch_length = len(dataset)  # or ignite would start over after the last item
             evaluator._internal_run_generator = None  # ignite keeps the one of a failed run, and would then do nothing
             try:
-                evaluator.run()
+                with _all_or_none(together):
+                    evaluator.run()
             except Exception as error:
-                alone = world() == 1 or (together and isinstance(cause_of(error), SharedError))
+                alone = world() == 1 or (together and _is_shared(error, place + begun))
                 if not begun or (together and not alone) or (alone and len(items) == 1):
                     raise
                 failed = str(items[place + begun - 1][key]), last_line(error).removeprefix("error: ")
@@ -135,6 +137,31 @@ def _run(
         dataset.data = items
         handler.remove()
     return failures, len(items)
+
+
+@contextmanager
+def _all_or_none(together: bool | None) -> Iterator[None]:
+    """Let this block fail in all processes that work together if it fails in one; they meet at its end.
+
+    Within it, they meet by `bundle.runtime.ranks.wait` alone, so that each is told wherever it waits.
+
+    Raises:
+        SharedError: If it fails in one of several processes.
+    """
+    try:
+        yield
+    except Exception as error:
+        cause = cause_of(error)
+        if together and world() > 1 and not isinstance(cause, (EndedError, SharedError)):
+            wait(cause)
+        raise
+    if together:
+        wait()
+
+
+def _is_shared(error: Exception, number: int) -> bool:
+    """Return whether all processes have an error, and have it at the image of this number."""
+    return isinstance(cause_of(error), SharedError) and len(set(of_all(number))) == 1
 
 
 def _tell(summary: Failures | None, image: str, cause: str) -> None:

@@ -25,7 +25,7 @@ class EndedError(RuntimeError):
 
 
 class SharedError(RuntimeError):
-    """All processes of the run have this error at the same place, so they can go on with the next image."""
+    """All processes of the run have this error, so they can go on with the next image."""
 
 
 def rank() -> int:
@@ -43,15 +43,19 @@ def first() -> bool:
     return rank() == 0
 
 
-def wait() -> None:
-    """Wait for the other processes.
+def wait(error: BaseException | None = None) -> None:
+    """Wait for the other processes; if one of them tells an error, they may be at any `wait`.
+
+    Args:
+        error: why this process cannot go on; null if it can.
 
     Raises:
+        SharedError: In all processes, if one of them has an error; the message is that of the first of them.
         EndedError: If one of them has ended; `of_first`, `of_all` and `agreed` raise it too.
     """
-    if world() > 1:
-        with _together():
-            dist.barrier()
+    told = of_all((str(error) or type(error).__name__) if error else "")
+    if failed := next(filter(None, told), ""):
+        raise SharedError(failed) from error
 
 
 def of_first(value: Any) -> Any:
@@ -83,25 +87,6 @@ def agreed(values: Sequence[Any]) -> list[Any]:
     """
     wait()
     return list(of_first(list(values)))
-
-
-@contextmanager
-def all_or_none() -> Iterator[None]:
-    """Let no process of the run go on if this block fails in one of them; all processes must come here.
-
-    Raises:
-        SharedError: If it fails in one; the message is the error of the first of them. One process alone raises the
-            error itself.
-    """
-    error: Exception | None = None
-    try:
-        yield
-    except Exception as raised:
-        if world() == 1 or isinstance(raised, EndedError):
-            raise
-        error = raised
-    if told := [each for each in of_all(str(error) or type(error).__name__ if error else "") if each]:
-        raise SharedError(told[0]) from error
 
 
 def tell_launcher(line: str) -> None:

@@ -1,4 +1,4 @@
-"""Refuse weights that a network cannot take, before the first image is read."""
+"""Refuse weights that a network cannot take, or does not load, before the first image is read."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from bundle.runtime.job import Job
+from ignite.engine import Engine, Events
+from monai.handlers import CheckpointLoader
 from torch import nn
 
 #: The network's name in a checkpoint that holds more than its weights.
@@ -39,6 +42,32 @@ def check_weights(weights: str | Path, network: nn.Module, strict: bool = True) 
             f"missing, {len(other)} have another shape, and {len(more)} are unknown to it, such as {first!r}; take the "
             "experiment and the conditioning that they were trained with, or other weights."
         )
+
+
+def check_loaded(evaluator: Engine, job: Job) -> None:
+    """Check that an evaluator loads the weights of a job, which its results' provenance names, and no others.
+
+    Args:
+        evaluator: the evaluator, before its run.
+        job: weights and settings of the results.
+
+    Raises:
+        ValueError: If the evaluator has no `CheckpointLoader`, or one that loads another file.
+    """
+    weights = str(job.weights)
+    started = evaluator._event_handlers[Events.STARTED]
+    loaders = [handler for handler, *_ in started if isinstance(handler, CheckpointLoader)]
+    if not loaders:
+        raise ValueError(
+            f"handlers hold no CheckpointLoader, so the weights {weights!r} would not be loaded, but results would "
+            "name them; leave handlers as they are."
+        )
+    for loader in loaders:
+        if Path(loader.load_path).resolve() != Path(weights).resolve():
+            raise ValueError(
+                f"handlers load {str(loader.load_path)!r}, but results would name the weights {weights!r}; leave "
+                "handlers as they are, and give the path as weights."
+            )
 
 
 def _tensors(weights: str | Path) -> dict[str, torch.Tensor]:

@@ -13,7 +13,6 @@ which no kernel has acted. First, values clipped at -1024 HU are restored in the
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -46,28 +45,19 @@ class Calibration:
     Args:
         products: products of the parts around the knots, per strip, `(strips, knots - 1, knots - 1)`.
         targets: products of the parts and the target, per strip, `(strips, knots - 1)`.
-        squares: sum of squares of the target minus the part at frequency 0, per strip, `(strips,)`.
         voxels: number of voxels per strip, `(strips,)`.
     """
 
     products: np.ndarray = field(default_factory=lambda: np.zeros((0, len(KNOTS) - 1, len(KNOTS) - 1)))
     targets: np.ndarray = field(default_factory=lambda: np.zeros((0, len(KNOTS) - 1)))
-    squares: np.ndarray = field(default_factory=lambda: np.zeros(0))
     voxels: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
     def __add__(self, other: Calibration) -> Calibration:
         return Calibration(
             np.concatenate([self.products, other.products]),
             np.concatenate([self.targets, other.targets]),
-            np.concatenate([self.squares, other.squares]),
             np.concatenate([self.voxels, other.voxels]),
         )
-
-    def residual(self, gain: Transfer) -> float:
-        """Return the root mean squared error in HU that remains with a gain."""
-        gains = np.array(gain.gains[1:])
-        error = self.squares.sum() - 2 * gains @ self.targets.sum(0) + gains @ self.products.sum(0) @ gains
-        return math.sqrt(max(float(error), 0.0) / self.voxels.sum())
 
     def filter(self, name: str = "", source: str = "") -> Transfer:
         """Return the fitted gains, with their standard deviations by a jackknife over the strips.
@@ -111,15 +101,14 @@ def calibrated(source: Tensor, target: Tensor, spacing: Sequence[float], use: Te
     parts, target = bands(source, spacing), target.double()
     fitted = _fitted(source, target, use)
     rest = target.clamp(*FILTER_RANGE) - parts[0]
-    products, targets, squares, voxels = [], [], [], []
+    products, targets, voxels = [], [], []
     for strip in np.array_split(np.arange(len(source)), STRIPS):
         a = parts[1:, strip][:, fitted[strip]]
         b = rest[strip][fitted[strip]]
         products.append((a @ a.T).numpy())
         targets.append((a @ b).numpy())
-        squares.append(float(b @ b))
         voxels.append(b.numel())
-    return Calibration(np.stack(products), np.stack(targets), np.array(squares), np.array(voxels, float))
+    return Calibration(np.stack(products), np.stack(targets), np.array(voxels, float))
 
 
 def bands(source: Tensor, spacing: Sequence[float]) -> Tensor:

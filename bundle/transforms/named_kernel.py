@@ -12,7 +12,7 @@ from bundle.runtime import warn
 from bundle.scanner import Conversion, Transfer, TransferFunction
 from bundle.scanner.edge_spread import KNOTS
 from bundle.scanner.kernels import Kernels, read_kernels
-from bundle.transforms.references import content_of, reference
+from bundle.transforms.references import reference, stamped
 
 KEYS = ("source_kernel", "target_kernel")
 DIFFERENT = 0.25  # mean relative difference of header and image above which a warning is given
@@ -75,7 +75,7 @@ class NamedKernel:
 
     def _of_reference(self) -> Transfer:
         """Return the kernel that reference scans name in their headers or, if they differ from it, the one in them."""
-        shows = reference(self.key, self.value, content_of(self.value))
+        shows = reference(self.key, self.value, stamped(self.value))
         found = shows.kernel
         named = self.known.find(shows.header, shows.manufacturer) if shows.header else None
         if found is None and named is None:

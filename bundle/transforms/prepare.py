@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,6 @@ from bundle.runtime import Job, begin_notes, first, free_memory, parse_bytes, se
 from bundle.runtime.files import PART, check_space, free_space, remove_abandoned, size_of
 from bundle.runtime.job import place_of
 from bundle.runtime.locks import HeldLock
-from bundle.runtime.ranks import all_or_none
 from bundle.transforms.check_input import CheckInput
 from bundle.transforms.chosen import Chosen
 from bundle.transforms.kernel_choice import KernelChoice
@@ -139,16 +137,15 @@ class PrepareImaged(MapTransform):
             if not isinstance(out[key], (str, Path)):
                 return self.preprocessing(out)
             begin_notes(f"image {str(out[key])!r}:")
-            with all_or_none() if self.streaming else nullcontext():  # on disk, all processes share an image
-                image = open_image(out[key], self.series_uid)
-                on_disk = self.on_disk(image)  # asked once: the free memory changes
-                if on_disk:
-                    set_up_malloc()  # before threads get heaps of their own
-                self.check(image)
-                scratch = self.scratch(image) if on_disk else None
-                if first() or not scratch:  # else the first process does it for all
-                    self.tidy(image, scratch)
-                    self.check_space(image, scratch)
+            image = open_image(out[key], self.series_uid)
+            on_disk = self.on_disk(image)  # asked once: the free memory changes
+            if on_disk:
+                set_up_malloc()  # before threads get heaps of their own
+            self.check(image)
+            scratch = self.scratch(image) if on_disk else None
+            if first() or not scratch:  # else the first process does it for all
+                self.tidy(image, scratch)
+                self.check_space(image, scratch)
             if not scratch:
                 return self.preprocessing({**out, key: image})
             out[key] = self.put_on_disk(image, key, scratch)
@@ -225,12 +222,10 @@ class PrepareImaged(MapTransform):
     def put_on_disk(self, image: Opened, key: Hashable, folder: Path) -> ScratchImage:
         """Return an image on disk, as the network sees it; slabs that an earlier run has stored are reused."""
         volume, dims = Volume(image.of_dims(self.spatial_dims)), self.spatial_dims
-        with all_or_none():
-            if first():
-                self._lock = HeldLock(folder, wait=world() == 1, task=f"image {str(image.path)!r}")
+        if first():
+            self._lock = HeldLock(folder, wait=world() == 1, task=f"image {str(image.path)!r}")
         group = open_group(folder, self.job.of(*self._input(image)))
-        with all_or_none():
-            chosen = self.choice(volume, volume.spacing, image.meta) if self.match_kernel else Chosen()
+        chosen = self.choice(volume, volume.spacing, image.meta) if self.match_kernel else Chosen()
         shape = volume.shape[:dims]
 
         def read(slices: tuple[int, int]) -> Opened:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-from bundle.images import Volume, find_images
+from bundle.images import Volume, files_of, find_images
 from bundle.images.provenance import content_hash
 from bundle.runtime import fingerprint
 from bundle.scanner import EdgeSpread, Transfer, edge_spread, flat_noise, found_transfer
@@ -33,7 +33,7 @@ class Reference:
 
 
 @lru_cache(maxsize=16)
-def reference(key: str, path: str, _: str | None = "") -> Reference:
+def reference(key: str, path: str, _: str = "") -> Reference:
     """Return what a reference scan, or a folder of scans with one kernel, shows of that kernel.
 
     Args:
@@ -76,6 +76,10 @@ def content_of(value: str | None) -> str | None:
     """Return a hash of the content of a file, or a fingerprint of a folder; None if the value names neither."""
     if value is None or not Path(value).exists():
         return None
-    if Path(value).is_dir():
-        return fingerprint(value, [entry for entry in Path(value).rglob("*") if not entry.is_dir()])
-    return content_hash(value)
+    return stamped(value) if Path(value).is_dir() else content_hash(value)
+
+
+def stamped(path: str) -> str:
+    """Return a hash that changes with a reference: of the size and mtime of its files, which are not read."""
+    entries = Path(path).rglob("*") if Path(path).is_dir() else files_of(path)
+    return fingerprint(path, [entry for entry in entries if not entry.is_dir()])

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from bundle.evaluation.calibrating import Calibrating
+from bundle.evaluation.cases import check_one_acquisition
 from bundle.images import Volume
 from bundle.scanner import SHARP, SOFT, Conversion, Kernel, Transfer, converted
 from bundle.scanner.edge_spread import KNOTS
@@ -124,6 +125,13 @@ def test_what_is_no_pair_is_refused(tmp_path, pair, change, match):
     with pytest.raises(ValueError, match=match):
         calibrate(tmp_path, *change(*pair))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_slice_is_read_once_to_be_compared(tmp_path, pair, monkeypatch):
+    scans, read, slab = [Volume(path) for path in saved(tmp_path, *pair)[:2]], [], Volume.slab
+    monkeypatch.setattr(Volume, "slab", lambda self, *ends: read.append((self.path.name, *ends)) or slab(self, *ends))
+    check_one_acquisition(*scans, (0, 1, 2))
+    assert len(read) == len(set(read)) == 6
 
 
 def test_two_series_of_one_folder_are_chosen(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from bundle.images import create_image, held, open_image
-from bundle.images.own_files import OWN, check_own, is_own_file, mark
+from bundle.images.own_files import OWN, check_own, is_own_file
 from bundle.images.provenance import NAME
 
 PICTURE, VOLUME = np.arange(30, dtype=np.uint8).reshape(6, 5), np.zeros((6, 5, 4), np.int16)
@@ -28,12 +28,6 @@ def test_images_are_marked_on_request(name, voxels, tmp_path):
     assert not is_own_file(made(tmp_path / name, {}, voxels))
     with pytest.raises(FileExistsError, match=rf"{name}' exists already, and is not a image of this bundle; rename it"):
         check_own(tmp_path / name, "image", way_out="rename it")
-
-
-def test_an_image_is_marked_afterwards(tmp_path):
-    path = made(tmp_path / "a.nii", {}, VOLUME)
-    mark(path)
-    assert is_own_file(path) and np.array_equal(open_image(path).whole(), VOLUME)
 
 
 def test_what_is_made_from_a_marked_image_is_not_marked(tmp_path):

@@ -32,10 +32,14 @@ def second(monkeypatch):
         done.append(f"from {src}")
         values[0] = ["b.nii", "a.nii"]
 
+    def gather(values, own):
+        done.append("waited")
+        values[:] = [own] * len(values)
+
     for module in (ranks, each):
         monkeypatch.setattr(module, "world", lambda: 2)
     monkeypatch.setattr(ranks, "rank", lambda: 1)
-    monkeypatch.setattr(dist, "barrier", lambda: done.append("waited"))
+    monkeypatch.setattr(dist, "all_gather_object", gather)
     monkeypatch.setattr(dist, "broadcast_object_list", broadcast)
     return done
 
@@ -54,7 +58,7 @@ def test_another_s_end_is_told_as_such(second, monkeypatch):
     def closed(*_, **__):
         raise RuntimeError("[gloo] Connection closed by peer")
 
-    for name in ("barrier", "broadcast_object_list", "all_gather_object"):
+    for name in ("broadcast_object_list", "all_gather_object"):
         monkeypatch.setattr(dist, name, closed)
     for ask in (ranks.wait, lambda: ranks.of_first(1), lambda: ranks.of_all(1), lambda: ranks.agreed([1])):
         with pytest.raises(ranks.EndedError, match="another process of this run has ended"):
@@ -105,40 +109,43 @@ def test_the_first_tells_the_failures_of_all_and_all_end_with_status_1(number, c
 def test_together_all_have_the_same_images_and_failures(number, second, capsys, monkeypatch):
     """One that all share does not end the run; the first process tells it, and that a report failed."""
     monkeypatch.setattr(ranks, "rank", lambda: number)
-    monkeypatch.setattr(each, "of_all", lambda own: [own, (*own[:2], ["no report of 'a.nii'"])])
+    monkeypatch.setattr(each, "of_all", lambda own: [own, own if own == 2 else (*own[:2], ["no report of 'a.nii'"])])
     summary: list[str] = []
     table = SimpleNamespace(failed=lambda image, _: summary.append(image))
     with pytest.raises(SystemExit):
-        run_each(evaluator(["a.nii", "bad.nii", "c.nii"], ranks.SharedError), together=True, summary=table)
+        run_each(evaluator(["a.nii", "bad.nii", "c.nii"]), together=True, summary=table)
     last = "error: 1 of 3 images failed, see the lines above; the other 2 are done, but not 1 report."
     failed = "failed: image 'bad.nii' cannot be read; take another."
     assert capsys.readouterr().err.splitlines()[-2:] == ([] if number else [failed, last])
-    assert summary == ([] if number else ["bad.nii"]) and second == ["waited"]
+    assert summary == ([] if number else ["bad.nii"]) and second == ["waited"] * 3
 
 
-@pytest.mark.usefixtures("second")
-def test_together_a_failure_of_one_process_ends_the_run():
-    with pytest.raises(RuntimeError, match="applying transform"):
+def test_together_what_is_no_failure_of_one_image_ends_the_run(second, monkeypatch):
+    with pytest.raises(ranks.SharedError, match=r"^image 'bad.nii' cannot be read; take another.$"):
+        run_each(evaluator(["bad.nii"]), together=True)  # a single image is no list of failures
+    with pytest.raises(RuntimeError, match="applying transform"):  # there is no one to agree with
+        run_each(evaluator(["a.nii", "bad.nii", "c.nii"], ranks.EndedError), together=True)
+    assert second == ["waited"] * 2
+    monkeypatch.setattr(each, "of_all", lambda own: [own, own + 1])  # another process is at another image
+    with pytest.raises(ranks.SharedError):
         run_each(evaluator(["a.nii", "bad.nii", "c.nii"]), together=True)
-    with pytest.raises(RuntimeError, match="applying transform"):  # nor is a single image a list of failures
-        run_each(evaluator(["bad.nii"], ranks.SharedError), together=True)
 
 
 @pytest.mark.usefixtures("second")
-def test_no_process_goes_on_if_one_fails(monkeypatch):
-    for others, message in ((["", ""], None), (["", "disk full"], "^disk full$"), (["disk full", ""], "^disk full$")):
-        monkeypatch.setattr(ranks, "of_all", lambda own, others=others: [own, *others])
-        with pytest.raises(ranks.SharedError, match=message) if message else nullcontext(), ranks.all_or_none():
-            pass
-    with pytest.raises(ranks.SharedError, match=r"^too large$"), ranks.all_or_none():
-        raise ValueError("too large")
-    with pytest.raises(ranks.EndedError), ranks.all_or_none():
-        raise ranks.EndedError("ended")
+@pytest.mark.parametrize("others", [["", ""], ["", "disk full"], ["disk full", ""]])
+def test_no_process_goes_on_if_one_fails(monkeypatch, others):
+    monkeypatch.setattr(ranks, "of_all", lambda own: [own, *others])
+    with pytest.raises(ranks.SharedError, match=r"^disk full$") if any(others) else nullcontext():
+        ranks.wait()
+    with pytest.raises(ranks.SharedError, match=r"^too large$") as raised:
+        ranks.wait(ValueError("too large"))
+    assert isinstance(raised.value.__cause__, ValueError)
 
 
 def test_one_process_alone_has_its_own_error():
-    with pytest.raises(ValueError, match=r"^too large$"), ranks.all_or_none():
-        raise ValueError("too large")
+    ranks.wait()
+    with pytest.raises(RuntimeError, match="applying transform"):
+        run_each(evaluator(["bad.nii"]), together=True)
 
 
 def failure(folder, rank, status, message=None, time=5):

@@ -1,13 +1,17 @@
 """The kernel that the headers of reference scans name, and the one found in the scans."""
 
+import os
+
+import nibabel
 import numpy as np
 import pytest
 import torch
 
+from bundle.images import Volume
 from bundle.runtime import begin_notes, noted
 from bundle.scanner import SHARP, SOFT
 from bundle.scanner.kernels import catalogue
-from bundle.transforms import KernelChoice
+from bundle.transforms import KernelChoice, references
 from tests.dicom_series import write_series
 from tests.scanner.test_edge_spread import SPACING, cylinder
 
@@ -62,6 +66,18 @@ def test_a_reference_of_the_source_counts_likewise(soft, tmp_path):
     path = series(tmp_path / "inside", soft[110:140, 110:140], "")
     with pytest.raises(ValueError, match=r"source_kernel '.*inside' shows too little skin"):
         KernelChoice(path, "B10f")(NOTHING, SPACING)
+
+
+def test_a_reference_is_read_once_until_it_changes(soft, tmp_path, monkeypatch):
+    path, read = tmp_path / "soft.nii", []
+    nibabel.save(nibabel.Nifti1Image(soft, AFFINE), path)
+    choice = KernelChoice("B70f", str(path))
+    monkeypatch.setattr(references, "content_hash", read.append)
+    monkeypatch.setattr(references, "Volume", lambda image: read.append(image) or Volume(image))
+    for changed in (1, 1, 2):
+        os.utime(path, (changed, changed))
+        choice(NOTHING, SPACING)
+    assert read == [str(path)] * 2
 
 
 def test_a_scan_that_differs_from_its_header_counts_itself(soft, tmp_path):

@@ -238,25 +238,33 @@ def test_two_processes_give_what_one_gives(tmp_path, voxels):
 
 
 @pytest.mark.slow
-def test_an_image_that_two_processes_cannot_share_does_not_end_their_run(tmp_path, voxels):
-    """All is told as by one process, and the others are done."""
-    for name in "acd":
+def test_an_image_that_fails_in_one_of_two_processes_does_not_end_their_run(tmp_path, voxels):
+    """All is told as by one process, and the others are done: b cannot be opened, c not read, d not finished."""
+    for name in "aceg":
         scan(tmp_path / name, ".nii", voxels).rename(tmp_path / f"{name}.nii")
     (tmp_path / "b.nii").write_bytes(b"no image")
+    packed = scan(tmp_path / "c", ".nii.gz", np.random.default_rng(0).integers(-1000, 500, SHAPE, np.int16))
+    (tmp_path / "c.nii").unlink()
+    (tmp_path / "c.nii.gz").write_bytes(packed.read_bytes()[:-20000])
+    broken = voxels.astype(np.float32)
+    broken[20, 20, 13] = np.nan
+    for name in "df":
+        scan(tmp_path / name, ".nii", broken).rename(tmp_path / f"{name}.nii")
     out = tmp_path / "out"
     words = [
         *("monai.bundle", "run", "inference"),
         *("--config_file", "['configs/inference.json','configs/multi_gpu_inference.json']"),
-        *("--dataset_dir", str(tmp_path / "?.nii"), "--output_dir", str(out), "--streaming", "True"),
-        *("--tile_size", "20", "--match_kernel", "False", "--report", "json"),
+        *("--dataset_dir", str(tmp_path / "?.nii*"), "--output_dir", str(out), "--streaming", "True"),
+        *("--tile_size", "20", "--match_kernel", "False", "--report", "json", "--check_input", "off"),
     ]
     ended = together(2, *words)
     assert [done.returncode for done in ended] == [1, 1], [done.stderr[-3000:] for done in ended]
-    assert sorted(file.name for file in out.glob("*.nii")) == [f"{name}_translated.nii" for name in "acd"]
-    lines = ended[0].stderr.splitlines()
-    assert lines[-1] == "error: 1 of 4 images failed, see the lines above; the other 3 are done."
-    assert lines[-2].startswith("failed: image") and "b.nii" in lines[-2] and not list(out.glob(".part*"))
-    assert (out / "summary.csv").read_text().count("failed: ") == 1
+    assert sorted(file.name for file in out.glob("*.nii")) == [f"{name}_translated.nii" for name in "aeg"]
+    *_, b, c, d, f, last = ended[0].stderr.splitlines()
+    assert last == "error: 4 of 7 images failed, see the lines above; the other 3 are done."
+    assert all(line.startswith("failed: image") for line in (b, c, d, f)) and "b.nii" in b and "c.nii.gz" in c
+    assert all(f"{name}.nii" in line and "not finite numbers" in line for name, line in (("d", d), ("f", f)))
+    assert (out / "summary.csv").read_text().count("failed: ") == 4
 
 
 def test_a_ct_series_gives_the_series_that_it_gives_in_memory(tmp_path, voxels):

@@ -157,7 +157,7 @@ class Translator:
         from ignite.engine import Events
 
         from bundle.runtime.each import run_each
-        from bundle.runtime.loaded import check_loaded
+        from bundle.runtime.weights import check_loaded
 
         with _apart():
             if self._evaluator is None:

@@ -30,10 +30,9 @@ def check_one_acquisition(source: Volume, target: Volume, numbers: Sequence[int]
     pair = f"source {str(source.path)!r} and target {str(target.path)!r}"
     alike, shifts, same = [], [], []
     for z in (numbers[i] for i in spread_slices(len(numbers), COMPARED)):
-        one, other = (
-            gaussian_filter(scan.slab(z, z + 1)[..., 0].clamp(*ANATOMY).numpy(), SMOOTH) for scan in (source, target)
-        )
-        same.append(torch.equal(*(scan.slab(z, z + 1) for scan in (source, target))))
+        slices = [scan.slab(z, z + 1)[..., 0] for scan in (source, target)]
+        one, other = (gaussian_filter(each.clamp(*ANATOMY).numpy(), SMOOTH) for each in slices)
+        same.append(torch.equal(*slices))
         if one.std() > 0 and other.std() > 0:
             alike.append(float(np.corrcoef(one.ravel(), other.ravel())[0, 1]))
             shifts.append(phase_cross_correlation(one, other, upsample_factor=20, normalization=None)[0])

@@ -18,7 +18,7 @@ from bundle.cascade import CascadeInferer
 from bundle.evaluation.methods.method import Method
 from bundle.evaluation.metrics import grid
 from bundle.geometry import cover, extend, pyramid, region, shapes, spacing_of, upsample
-from bundle.images.own_files import mark
+from bundle.images import Volume, write
 from bundle.runtime.arguments import check_keys
 from monai.bundle import ConfigParser
 from monai.inferers import Inferer, SlidingWindowInferer
@@ -95,8 +95,7 @@ class Ours(Method):
             with folder, redirect_stdout(StringIO()):  # hide the printed path, which is temporary
                 evaluator.run()
                 (result,) = Path(folder.name).iterdir()
-                mark(result)
-                result.replace(destination)
+                write(destination, Volume(result))
 
         return work
 
