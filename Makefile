@@ -117,11 +117,15 @@ $(NIIVUE): apps/viewer/package.json apps/viewer/package-lock.json
 	npm ci --prefix apps/viewer --ignore-scripts --no-audit --no-fund
 	@touch $@
 
-# $(call translate,image,folder): translate the image into the folder and draw source | result | difference.
+# $(call newest,folder): the image in a folder of results that was written last.
+newest = find "$(1)" -type f ! -name '.*' ! -name '*.json' ! -name '*.log' ! -name '*.csv' ! -name '*.html' ! -name '*.pdf' \
+	! -name '*.report.dcm' -exec ls -t {} + 2>/dev/null | head -n 1
+
+# $(call translate,image,folder): translate the image into the folder and draw source | result | difference. Nothing is
+# removed before: what is made replaces an earlier one of its own alone.
 define translate
-	@rm -rf "$(2)/result" "$(2)/preview.png"
 	$(PY) -m monai.bundle run inference --config_file $(call config,inference) --dataset_dir "$(1)" --output_dir "$(2)/result" $(ARGS)
-	@result=$$(find "$(2)/result" -type f ! -name '*.json' ! -name '*.log' | head -n 1); \
+	@result=$$($(call newest,$(2)/result)); \
 	test -n "$$result" || { echo "error: inference wrote nothing to $(2)/result"; exit 1; }; \
 	$(PY) -m apps.preview "$(1)" "$$result" "$(2)/preview.png" >/dev/null && \
 	printf 'source   %s\nresult   %s\npicture  %s\n' "$(1)" "$$result" "$(2)/preview.png" && \
@@ -129,7 +133,6 @@ define translate
 endef
 
 infer: $(VENV)/.run ## Translate a small thorax phantom; say where the result and its picture lie (no network once installed)
-	@rm -f "$(OUTPUT)/phantom/phantom.nii.gz"
 	@$(PY) -m bundle.examples.phantom "$(OUTPUT)/phantom/phantom.nii.gz" --shape $(SHAPE) --noise $(NOISE) >/dev/null
 	$(call translate,$(OUTPUT)/phantom/phantom.nii.gz,$(OUTPUT)/phantom)
 
@@ -141,7 +144,7 @@ view: $(VENV)/.run $(NIIVUE) ## Show SOURCE=image, RESULT=translation and their 
 	@source="$(SOURCE)"; result="$(RESULT)"; \
 	if test -z "$$source$$result"; then \
 		source="$(OUTPUT)/phantom/phantom.nii.gz"; \
-		result=$$(find "$(OUTPUT)/phantom/result" -type f ! -name '*.json' ! -name '*.log' 2>/dev/null | head -n 1); \
+		result=$$($(call newest,$(OUTPUT)/phantom/result)); \
 	fi; \
 	test -n "$$source" && test -n "$$result" || { echo "error: say make view SOURCE=image RESULT=translation, or make infer first"; exit 1; }; \
 	$(PY) -m apps.viewer "$$source" "$$result" $(ARGS)
@@ -202,13 +205,17 @@ test-label: $(LABEL_VENV)/.label ## Test MONAI Label's real server and the Slice
 qa: $(VENV)/.run $(QA)/.ready ## Translate a phantom's DICOM series FOLDER=folder and measure HU, MTF and noise; PHANTOM=catphan504, acr ...
 	@folder="$(FOLDER)"; target=""; \
 	if test -z "$$folder"; then \
-		rm -rf "$(OUTPUT)/qa/$(PHANTOM)"; folder="$(OUTPUT)/qa/$(PHANTOM)/sharp"; target="$(OUTPUT)/qa/$(PHANTOM)/soft"; \
-		$(PY) -m apps.qa.simulate "$(OUTPUT)/qa/$(PHANTOM)" --phantom "$(PHANTOM)" >/dev/null || exit 1; \
+		folder="$(OUTPUT)/qa/$(PHANTOM)/sharp"; target="$(OUTPUT)/qa/$(PHANTOM)/soft"; \
+		if ! test -e "$(OUTPUT)/qa/$(PHANTOM)"; then \
+			mkdir -p "$(OUTPUT)/qa" && made=$$(mktemp -d "$(OUTPUT)/qa/.part_XXXXXX") || exit 1; \
+			$(PY) -m apps.qa.simulate "$$made" --phantom "$(PHANTOM)" >/dev/null || exit 1; \
+			mv "$$made" "$(OUTPUT)/qa/$(PHANTOM)" || exit 1; \
+		fi; \
 	fi; \
-	rm -rf "$(OUTPUT)/qa/result"; \
+	result="$(OUTPUT)/qa/result/$(PHANTOM)/$$(basename "$$folder")"; \
 	$(PY) -m monai.bundle run inference --config_file $(call config,inference) --dataset_dir "$$folder" \
-		--output_dir "$(OUTPUT)/qa/result" --check_input warn $(ARGS) || exit 1; \
-	$(QA)/bin/python -m apps.qa "$$folder" "$(OUTPUT)/qa/result" $${target:+--target "$$target"} --phantom "$(PHANTOM)" \
+		--output_dir "$$result" --check_input warn $(ARGS) || exit 1; \
+	$(QA)/bin/python -m apps.qa "$$folder" "$$result" $${target:+--target "$$target"} --phantom "$(PHANTOM)" \
 		--output "$(OUTPUT)/qa"
 
 test-qa: $(VENV)/.dev $(QA)/.ready ## Test that, on simulated phantoms

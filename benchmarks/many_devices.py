@@ -27,11 +27,12 @@ PROVENANCE = ".provenance.json"
 def command(ranks: int, small: bool) -> list[str]:
     """Return the command for a number of processes on this machine; a single one runs without `torchrun`."""
     python, bundle = [sys.executable, "-m"], ["monai.bundle", "run", "inference"]
-    files = ["configs/inference.json", *([str(SMALL)] if small else [])]
+    files = ["configs/inference.json"]
     if ranks > 1:
         here = ["--rdzv_backend", "c10d", "--rdzv_endpoint", "127.0.0.1:0", "--local_addr", "127.0.0.1"]
         python += ["bundle.runtime.torchrun", *here, "--nproc_per_node", str(ranks), "-m"]
         files.append("configs/multi_gpu_inference.json")
+    files += [str(SMALL)] if small else []
     return [*python, *bundle, "--config_file", str(files)]
 
 

@@ -5,6 +5,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -141,3 +142,35 @@ def test_every_environment_is_compiled_on_all_cores(made):
     packages = [line for line in lines.splitlines() if "pip install" in line and "requirements" in line]
     assert packages and all(line.startswith(python) and "--no-compile" in line for line in packages)
     assert lines.count(f"{python} -m compileall -q -j 0") == len(packages)
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+@pytest.mark.parametrize("target", ["infer", "infer-ct", "qa"])
+def test_make_removes_nothing_before_it_has_made_its_own(target):
+    """A user's file may have the name of what is made; only what makes it can tell."""
+    command = ["make", "-n", target, "OUTPUT=out", "--old-file=.venv/.run", "--old-file=.venv-qa/.ready"]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "monai.bundle run inference" in told and not re.search(r"\brm\b", told)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+def test_make_infer_replaces_its_own_files_alone(tmp_path):
+    made = ["make", "infer", f"OUTPUT={tmp_path}", "SHAPE=40,32,16", f"PY={sys.executable}", "--old-file=.venv/.run"]
+    files = ("phantom/phantom.nii.gz", "phantom/result/phantom_translated.nii.gz")
+
+    def run():
+        return subprocess.run(made, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert run().returncode == 0
+    for name in files:  # apps.preview has a test of its own
+        before = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_text("mine")
+        done = run()
+        assert done.returncode and (tmp_path / name).read_text() == "mine"
+        assert " exists already, and is not " in done.stderr
+        (tmp_path / name).write_bytes(before)
+    (tmp_path / "phantom" / "result" / "notes.txt").write_text("mine")
+    done = run()
+    assert done.returncode == 0 and f"result   {tmp_path / files[1]}" in done.stdout
+    assert (tmp_path / "phantom" / "result" / "notes.txt").read_text() == "mine"

@@ -41,12 +41,12 @@ def matches(path: Path) -> bool:
     )
 
 
-def open(path: Path, series_uid: str = "", **_: Any) -> Opened:
+def open(path: Path, series_uid: str | None = "", **_: Any) -> Opened:
     """Open one series of a folder.
 
     Args:
         path: the folder.
-        series_uid: Series Instance UID of the series to read from a folder with several.
+        series_uid: Series Instance UID of the series to read from a folder with several; null where no key chooses it.
 
     Raises:
         ImageError: If the folder does not hold one series that is an upright stack, see

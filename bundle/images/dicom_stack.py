@@ -49,14 +49,15 @@ SHEAR_TOLERANCE = 0.5
 GRID_TOLERANCE = 1e-4
 
 
-def series_files(folder: str | Path, series_uid: str = "") -> list[str]:
+def series_files(folder: str | Path, series_uid: str | None = "") -> list[str]:
     """Return the files of one image series in a DICOM folder, sorted by position.
 
     Segmentations, structure sets, localizers, multi-frame images and other objects that are not slices are left out.
 
     Args:
         folder: folder that directly holds the files.
-        series_uid: Series Instance UID of the series to take; needed only if the folder holds several.
+        series_uid: Series Instance UID of the series to take; needed only if the folder holds several. Null if no
+            key chooses one here, which messages then do not name.
 
     Raises:
         ImageError: If there is no such series, or if there are several and none is selected; if a file beside its
@@ -68,7 +69,7 @@ def series_files(folder: str | Path, series_uid: str = "") -> list[str]:
 
 
 @lru_cache(maxsize=2)
-def _series_files(folder: str, series_uid: str, _: tuple[tuple[str, int, int], ...]) -> tuple[str, ...]:
+def _series_files(folder: str, series_uid: str | None, _: tuple[tuple[str, int, int], ...]) -> tuple[str, ...]:
     """Sort out a folder only once while it does not change: it is asked for by naming, reading and writing."""
     entries, series, others = _sorted_out(folder, (*PLACE, *PIXELS, *SORTING, *SHARED, *MOMENT))
     where = f"DICOM folder {str(folder)!r}"
@@ -141,7 +142,9 @@ def _lacks(header: pydicom.Dataset) -> str:
     return f"has no {empty[0]}" if empty else ""
 
 
-def _choice(series: Mapping[str, Sequence[pydicom.Dataset]], others: Sequence[pydicom.Dataset], series_uid: str) -> str:
+def _choice(
+    series: Mapping[str, Sequence[pydicom.Dataset]], others: Sequence[pydicom.Dataset], series_uid: str | None
+) -> str:
     """Explain why no series can be taken: the rule, the series that there are, and the remedy."""
     listed = "; ".join(
         f"{_shown(uid)} ({_shown(value_of(slices[0], 'SeriesDescription') or 'no description')}), {len(slices)} slices"
@@ -149,6 +152,8 @@ def _choice(series: Mapping[str, Sequence[pydicom.Dataset]], others: Sequence[py
     )
     rule = f"has no image series with series_uid {series_uid!r}" if series_uid else "has to hold one image series"
     way_out = " Choose one by series_uid, or keep one of them." if series else ""
+    if series and series_uid is None:
+        way_out = " No key chooses one here: give a folder that holds one of them alone."
     if not series and others:
         found = next((header for header in others if class_of(header) in SLICES), others[0])
         way_out = f" Its file {str(found.filename)!r}, for one, {_lacks(found)}."

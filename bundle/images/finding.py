@@ -26,6 +26,9 @@ from bundle.runtime.files import PART
 from bundle.runtime.origins import in_words
 from bundle.runtime.patterns import is_pattern, matching, root_of
 
+#: The key that gives the path, unless another one is named.
+KEY = "dataset_dir"
+
 
 class Sources(dict[str, Any]):
     """The images that were found.
@@ -51,6 +54,7 @@ def find_sources(
     series_uid: str = "",
     folder: str | Path | None = None,
     temporary: bool = False,
+    key: str = KEY,
 ) -> Sources:
     """Return the images at a path.
 
@@ -62,6 +66,7 @@ def find_sources(
         folder: folder of the results, which is not searched unless it is the path itself; archives are unpacked there.
             Null for the temporary folder.
         temporary: unpack archives in the temporary folder all the same.
+        key: the key that gives the path, for messages.
 
     Raises:
         FileNotFoundError: If the path does not exist or holds no image.
@@ -70,21 +75,21 @@ def find_sources(
         ValueError: If a pattern is invalid.
     """
     given = list(path) if isinstance(path, (list, tuple)) else [str(path)]
-    finder = _Finder(recursive, series_uid, Path(folder) if folder else None, temporary)
+    finder = _Finder(recursive, series_uid, Path(folder) if folder else None, temporary, key)
     try:
         for each in given:
             pattern = is_pattern(each)
-            places = matching(each) if pattern else [Path(each)]
+            places = matching(each, key) if pattern else [Path(each)]
             for place in places:
                 finder.take(place, pattern, alone=len(places) == len(given) == 1)
         images = list(dict.fromkeys(finder.images))
         for line in finder.passed:
             print(in_words(f"passed over: {line}"), file=sys.stderr)
         if not images:
-            raise FileNotFoundError(_nothing(path, finder.passed))
+            raise FileNotFoundError(f"{key} {_nothing(path, finder.passed)}")
         if series_uid and not any(map(_may_be_series, images)):
             raise ImageError(
-                f"dataset_dir {str(path)!r} holds no DICOM series, of which series_uid {series_uid!r} chooses one; "
+                f"{key} {str(path)!r} holds no DICOM series, of which series_uid {series_uid!r} chooses one; "
                 "leave it out."
             )
         return Sources(images, root_of(path), series_uid or finder.series_uid(), finder.unpacked)
@@ -97,8 +102,8 @@ def find_sources(
 class _Finder:
     """Collect images, and messages about what is skipped."""
 
-    def __init__(self, recursive: bool, wanted: str, results: Path | None, temporary: bool) -> None:
-        self.recursive, self.wanted, self.results = recursive, wanted, results
+    def __init__(self, recursive: bool, wanted: str, results: Path | None, temporary: bool, key: str) -> None:
+        self.recursive, self.wanted, self.results, self.key = recursive, wanted, results, key
         self.unpack_in = Path(tempfile.gettempdir()) if temporary or results is None else results
         self.images: list[str] = []
         self.passed: list[str] = []
@@ -114,12 +119,10 @@ class _Finder:
             matched: whether a pattern found it: what is not an image is then skipped.
             alone: whether it is the only path; a refused archive does not stop the others.
         """
-        try:
-            self._check(path)
-        except FileNotFoundError as error:
+        if fault := _fault_of(path):
             if not matched:
-                raise
-            self.passed.append(str(error).removeprefix("dataset_dir ").rstrip("."))
+                raise FileNotFoundError(f"{self.key} {fault}")
+            self.passed.append(fault.rstrip("."))
             return
         if path.is_file() and path.name.lower().endswith(SUFFIX):
             try:
@@ -149,21 +152,6 @@ class _Finder:
                 "is translated at a time: give this file alone, or the folder and its series_uid."
             )
         return uid
-
-    def _check(self, path: Path) -> None:
-        """Refuse a path that does not exist, or a file whose name is not that of an image."""
-        if not path.exists():
-            if path.is_symlink():
-                raise FileNotFoundError(f"dataset_dir {str(path)!r} is a link to a file that is not there; fetch it.")
-            raise FileNotFoundError(
-                f"dataset_dir {str(path)!r} does not exist; give an image, a DICOM folder, a zip, a folder of them, or "
-                "a pattern."
-            )
-        named = path.name.lower().endswith(SUFFIX) or format_of(path)
-        if path.is_file() and (path.name.startswith(APPLE_DOUBLE) or not named):
-            raise FileNotFoundError(
-                f"dataset_dir {str(path)!r} is not an image: its name ends in none of {', '.join((*SUFFIXES, SUFFIX))}."
-            )
 
     def _add(self, entries: Entries, path: Path) -> None:
         if not entries.images and not entries.passed:
@@ -280,9 +268,20 @@ def _may_be_series(image: str) -> bool:
     return is_series(path) if path.is_dir() else is_dicom(path) or path.name.lower().endswith(SUFFIX)
 
 
+def _fault_of(path: Path) -> str:
+    """Return a message about a path that does not exist, or a file not named like an image; else an empty string."""
+    if not path.exists():
+        if path.is_symlink():
+            return f"{str(path)!r} is a link to a file that is not there; fetch it."
+        return f"{str(path)!r} does not exist; give an image, a DICOM folder, a zip, a folder of them, or a pattern."
+    named = path.name.lower().endswith(SUFFIX) or format_of(path)
+    if path.is_file() and (path.name.startswith(APPLE_DOUBLE) or not named):
+        return f"{str(path)!r} is not an image: its name ends in none of {', '.join((*SUFFIXES, SUFFIX))}."
+    return ""
+
+
 def _nothing(path: Any, passed: Sequence[str]) -> str:
     told = in_words(f"; passed over: {'; '.join(passed[:8])}") if passed else ""
     return (
-        f"dataset_dir {str(path)!r} holds no image ({', '.join(SUFFIXES)}) and no DICOM series, in itself or in "
-        f"its folders{told}."
+        f"{str(path)!r} holds no image ({', '.join(SUFFIXES)}) and no DICOM series, in itself or in its folders{told}."
     )

@@ -31,7 +31,7 @@ class Format(Protocol):
     def matches(self, path: Path, /) -> bool:
         """Return whether an existing path has this format."""
 
-    def open(self, path: Path, /, *, series_uid: str) -> Opened:
+    def open(self, path: Path, /, *, series_uid: str | None) -> Opened:
         """Open a file; ``series_uid`` selects one of several series."""
 
     def create(
@@ -80,12 +80,12 @@ def files_of(path: str | Path) -> list[Path]:
     return sorted(entry for entry in entries if not entry.is_dir())
 
 
-def open_image(path: str | Path, series_uid: str = "") -> Opened:
+def open_image(path: str | Path, series_uid: str | None = "") -> Opened:
     """Open an image; only the requested voxels are read, as far as the format allows.
 
     Args:
         path: any image that `bundle.images.find_images` finds.
-        series_uid: the series to read from a DICOM folder with several.
+        series_uid: the series to read from a DICOM folder with several; null where no key chooses it.
 
     Raises:
         FileNotFoundError: If the path does not exist.

@@ -53,7 +53,7 @@ def is_isolated() -> bool:
     return bool(os.environ.get(VARIABLE))
 
 
-def open_isolated(path: Path, series_uid: str = "") -> Opened:
+def open_isolated(path: Path, series_uid: str | None = "") -> Opened:
     """Open an image in a separate process; see `bundle.images.open_image`.
 
     Raises:

@@ -51,14 +51,14 @@ class Volume:
 
     Args:
         image: a path, or an open image.
-        series_uid: the series to read from a DICOM folder with several.
+        series_uid: the series to read from a DICOM folder with several; null where no key chooses it.
 
     Raises:
         FileNotFoundError: If the path does not exist.
         ValueError: If it is not a single image of a known format.
     """
 
-    def __init__(self, image: str | Path | Opened, series_uid: str = "") -> None:
+    def __init__(self, image: str | Path | Opened, series_uid: str | None = None) -> None:
         self.image = image if isinstance(image, Opened) else open_image(image, series_uid)
         self.path = self.image.path
         #: Whether the image has two axes.

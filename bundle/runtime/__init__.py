@@ -3,6 +3,7 @@
 - `files`: atomic writing and disk space; `replace`: replaces a folder in one step; `hashes`: tell changed files;
 - `typed`: recovers paths and texts as typed; `patterns`: expands path patterns; `arguments`: refuses misspelt keys;
 - `words`: reads MONAI's command line; `unused`: finds keys that nothing uses;
+- `components`: which arguments a component takes;
 - `literal`: keeps texts that are data from being read as code;
 - `settings`: checks the values of keys, `weights` the checkpoint; `scalars`: tells whole and finite numbers;
 - `commands`: runs functions from the command line, once all options fit;

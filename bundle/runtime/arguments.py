@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
+from bundle.runtime.components import arguments_of
 from bundle.runtime.resolver import calling_config, calling_resolver
 from bundle.runtime.typed import typed_path
 from bundle.runtime.unused import known_keys, unused
@@ -36,8 +37,10 @@ def check_arguments(arguments: Sequence[str] | None = None) -> None:
     Those of an ``args_file`` are checked, too. So are the top-level keys of overlays, and those that are given in
     Python: one that nothing uses (`bundle.runtime.unused`) is refused if its name is like one of ours.
 
-    Keys inside a block are checked as far as the configs define them: ``network_def#blocks`` is refused, but an unknown
-    argument of a component (a block with a ``_target_``) is not.
+    Keys inside a block are checked as far as the configs define them: ``network_def#blocks`` is refused. A component (a
+    block with a ``_target_``) may also be given arguments that it takes, and any if that is not known.
+
+    An overlay is refused as the first config file, as the next one would replace what it sets.
 
     ``None`` is refused as a value, because MONAI drops it and the config's own value would be used without a word; so
     is ``null``, which would be a text. Null on the command line is ``'$None'``.
@@ -49,7 +52,8 @@ def check_arguments(arguments: Sequence[str] | None = None) -> None:
             programs are not checked.
 
     Raises:
-        ValueError: If a key is unknown, or a value is None or null and the config's own is another.
+        ValueError: If a key is unknown, a value is None or null and the config's own is another, or an overlay comes
+            first.
     """
     program, *given = sys.argv if arguments is None else arguments
     if not program.replace("\\", "/").endswith(COMMAND) or not given or given[0] not in RUNS:
@@ -60,8 +64,9 @@ def check_arguments(arguments: Sequence[str] | None = None) -> None:
     files = _value(options["config_file"]) if "config_file" in options else told.get("config_file")
     if files is None:
         return
+    _check_order(files)
     config = ConfigParser.load_config_files(files)
-    _check_used(config)
+    _check_used(config, [*options.values(), *told.values()])
     for option in told:
         if option not in own:
             _check(option.removeprefix("+"), config)  # MONAI merges +block into that of the config
@@ -134,6 +139,20 @@ def _check_null(option: str, value: str, config: Mapping[str, Any]) -> None:
         raise ValueError(f"--{option} {value} would not mean null; write --{option} '$None'.")
 
 
+def _check_order(files: Any) -> None:
+    """Refuse an overlay as the first of several config files: a whole config, which follows it, would replace its keys.
+
+    A whole config is known by its ``bundle_root``.
+    """
+    paths = [str(path) for path in (files if isinstance(files, (list, tuple)) else [files])]
+    first, *whole = (path for path in paths if path == paths[0] or "bundle_root" in ConfigParser.load_config_file(path))
+    if whole and "bundle_root" not in ConfigParser.load_config_file(first):
+        raise ValueError(
+            f"config_file {first!r} is an overlay, and {whole[0]!r}, which follows it, would replace what it sets; "
+            f"give it last: --config_file \"['{whole[0]}','{first}']\"."
+        )
+
+
 def _value(text: str) -> Any:
     """Return one path or a list of paths, parsed from text."""
     try:
@@ -142,9 +161,9 @@ def _value(text: str) -> Any:
         return text.split(",") if "," in text else text
 
 
-def _check_used(config: Mapping[str, Any]) -> None:
+def _check_used(config: Mapping[str, Any], options: Iterable[Any] = ()) -> None:
     """Refuse a top-level key that nothing uses, and whose name is like one of ours in the same config."""
-    for key in unused(config):
+    for key in unused(config, options):
         near = get_close_matches(key, sorted(known_keys() & config.keys()), 1, LIKE)
         if near and config.get(near[0]) != config[key]:  # or it may be a copy of this one by a macro, %
             raise ValueError(
@@ -162,10 +181,11 @@ def _check(option: str, config: Mapping[str, Any]) -> None:
         if not isinstance(block, Mapping):
             return
         if part not in block:
-            if depth == len(parts) - 1 and "_target_" in block:
+            taken = arguments_of(block["_target_"]) if depth == len(parts) - 1 and "_target_" in block else set()
+            if taken is None or part in taken:
                 return
             before = "".join(f"{name}#" for name in parts[:depth])
-            near = get_close_matches(part, block, 1, 0.5)
+            near = get_close_matches(part, sorted({*block, *taken}), 1, 0.5)
             advice = f"did you mean --{before}{near[0]}?" if near else "the README and docs/ have a table of keys."
             raise ValueError(f"key --{option} is unknown, {before + part!r} is not in the config files; {advice}")
         block = block[part]

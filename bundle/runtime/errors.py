@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import tempfile
 import traceback
 from contextlib import suppress
 from types import TracebackType
+from typing import Any
 
 from bundle.runtime.origins import in_words
 from bundle.runtime.ranks import EndedError, tell_launcher
@@ -17,10 +19,13 @@ WRAPPERS = ("applying transform ", "Failed to evaluate ", "Failed to instantiate
 
 
 def cause_of(error: BaseException) -> BaseException:
-    """Return the error inside MONAI's wrappers, or the error itself if it is not wrapped."""
+    """Return the error inside MONAI's wrappers, or the error itself if it is not wrapped.
+
+    If an expression of a config is itself wrong, such as one that names nothing, this is an error that names its key.
+    """
     while isinstance(error, RuntimeError) and str(error).startswith(WRAPPERS) and error.__cause__:
         error = error.__cause__
-    return error
+    return _of_expression(error) or error
 
 
 def last_line(error: BaseException) -> str:
@@ -54,6 +59,23 @@ def end_in_one_line() -> None:
     if not getattr(before, "_ends_in_one_line", False):
         report_error._ends_in_one_line = True  # type: ignore[attr-defined]
         sys.excepthook = report_error
+
+
+def _of_expression(error: BaseException) -> ValueError | None:
+    """Return an error that names the expression that is wrong; None if something that an expression calls raised it."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    if not frames or not (isinstance(error, SyntaxError) or frames[-1].f_code.co_filename == "<string>"):
+        return None
+    evaluating = (frame.f_locals.get("self") for frame in reversed(frames) if frame.f_code.co_name == "evaluate")
+    item: Any = next((one for one in evaluating if type(one).__name__ == "ConfigExpression"), None)  # MONAI's
+    if item is None:
+        return None
+    text = re.sub(r"__local_refs\['(.+?)'\]", r"@\1", item.get_config())  # as MONAI writes references
+    key, text = (each.replace("::", "#") for each in (item.get_id(), text))
+    return ValueError(
+        f"{key} {text!r} is an expression, as it begins with $, and cannot be evaluated: {error}; correct it, or the "
+        "keys in it, or begin a text with another sign."
+    )
 
 
 def _logged(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> str:

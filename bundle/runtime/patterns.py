@@ -27,10 +27,14 @@ def is_pattern(path: str | Path) -> bool:
     return not os.path.lexists(path) and bool(SIGNS & set(str(path)))
 
 
-def matching(pattern: str | Path) -> list[Path]:
+def matching(pattern: str | Path, key: str = "dataset_dir") -> list[Path]:
     """Return the sorted paths that match a pattern.
 
     Leading parts that exist are taken literally, such as the folder ``[a]`` of ``[a]/*.nii``, if there is one.
+
+    Args:
+        pattern: the pattern.
+        key: the key that gives it, for messages.
 
     Raises:
         FileNotFoundError: If nothing matches.
@@ -40,10 +44,10 @@ def matching(pattern: str | Path) -> list[Path]:
     try:
         found = [path for path in base.glob("/".join(rest)) if not _is_hidden(path.relative_to(base), rest)]
     except (ValueError, NotImplementedError) as error:
-        raise ValueError(f"dataset_dir {str(pattern)!r} is not a pattern: {error}; write it like 'a/*.nii'.") from None
+        raise ValueError(f"{key} {str(pattern)!r} is not a pattern: {error}; write it like 'a/*.nii'.") from None
     if not found:
         raise FileNotFoundError(
-            f"dataset_dir {str(pattern)!r} does not exist, and as a pattern it finds nothing in {str(base)!r}; check "
+            f"{key} {str(pattern)!r} does not exist, and as a pattern it finds nothing in {str(base)!r}; check "
             "it, and put it in quotes."
         )
     return sorted(found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,21 +12,41 @@ from typing import Any
 from bundle.runtime.literal import is_code
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-#: A reference to a key, or to a part of it: of MONAI's kind, or by its name in quotes within an expression.
-REFERENCE, QUOTED = re.compile(r"[@%](\w+)"), re.compile(r"['\"](\w+)['\"]")
+#: A reference to a key, or to a part of it: of MONAI's kind, also a relative one, or by its name in quotes within an
+#: expression.
+REFERENCE, QUOTED = re.compile(r"[@%](?:#|::)*(\w+)"), re.compile(r"['\"](\w+)['\"]")
 
 
-def unused(config: Mapping[str, Any]) -> list[str]:
+def unused(config: Mapping[str, Any], options: Iterable[Any] = ()) -> list[str]:
     """Return the top-level keys that hold plain values, to which nothing refers, and which none of our configs has.
 
     A step that can be run, a component or an expression is no plain value. A name that begins with ``_`` is that of a
     comment, or of MONAI's ``_meta_``.
 
     Args:
-        config: the config as written, before macros are replaced.
+        config: the config as written. If its macros are replaced already, a block is used if it, or a block or list in
+            it, is also elsewhere.
+        options: values that are to be set in it, which may refer to its keys.
     """
-    named = set(_references(config)) | known_keys()
-    return [key for key, value in config.items() if key not in named and not key.startswith("_") and not is_code(value)]
+    named = set(_references([config, *options])) | known_keys()
+    left = [key for key, value in config.items() if key not in named and not key.startswith("_") and not is_code(value)]
+    return [key for key in left if not _is_copied(config[key], [config[other] for other in config if other != key])]
+
+
+def _is_copied(value: Any, others: Any) -> bool:
+    """Return whether a block, or a block or list in it, is found elsewhere, as a macro copies it."""
+    if not isinstance(value, Mapping):
+        return False
+    found = list(_parts(others))
+    return any(part and part in found for part in _parts(value))
+
+
+def _parts(value: Any) -> Iterator[Any]:
+    """Yield the blocks and lists in a value, itself included."""
+    if isinstance(value, (Mapping, list, tuple)):
+        yield value
+        for part in value.values() if isinstance(value, Mapping) else value:
+            yield from _parts(part)
 
 
 @cache

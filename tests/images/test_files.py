@@ -15,6 +15,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from monai.bundle import ConfigParser
 from monai.transforms import Compose, Invertd, Orientationd
 
 from bundle.images import find_images
@@ -402,6 +403,29 @@ def test_the_last_line_is_the_cause():
         Compose([Compose([fails])])(torch.zeros(1))
     assert last_line(told.value) == "error: image 'a.nii' cannot be read"
     assert last_line(KeyError()) == "error: KeyError"
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("$x", "name 'x' is not defined"),
+        ("$5 mm", "invalid syntax (<unknown>, line 1)"),
+        ("$@a['b'] + 1", "list indices must be integers or slices, not str"),
+    ],
+)
+def test_an_expression_that_is_wrong_is_told_with_its_key(text, cause):
+    with pytest.raises(Exception) as told:
+        ConfigParser({"a": [], "own": {"postfix": text}, "b": "@own"}).get_parsed_content("b")
+    assert last_line(told.value) == (
+        f"error: own#postfix {text!r} is an expression, as it begins with $, and cannot be evaluated: {cause}; correct "
+        "it, or the keys in it, or begin a text with another sign."
+    )
+
+
+def test_what_an_expression_calls_has_errors_of_its_own():
+    with pytest.raises(Exception) as told:
+        ConfigParser({"a": "$__import__('bundle.runtime').runtime.parse_bytes('7 miles')"}).get_parsed_content("a")
+    assert last_line(told.value).startswith("error: memory size '7 miles' ")
 
 
 CODE = """

@@ -69,6 +69,10 @@ def test_in_a_folder_of_several_series_its_own_is_taken(tmp_path):
         find_images(file)
     with pytest.raises(ImageError, match=r"^target .* is a file of a folder with several series"):
         find_images(file, key="target")
+    with pytest.raises(FileNotFoundError, match=r"^target '.*target x' does not exist; give an image"):
+        find_sources(tmp_path / "dataset_dir" / "target x", key="target")
+    with pytest.raises(FileNotFoundError, match=r"^target '.*z\*' does not exist, and as a pattern"):
+        find_sources(str(tmp_path / "z*"), key="target")
     with pytest.raises(ImageError, match=r"one of several in .*; of such a folder one series is translated at a time"):
         find_sources(str(tmp_path / "*"))
 

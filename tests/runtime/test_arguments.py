@@ -217,12 +217,59 @@ def test_misspelt_keys_of_an_overlay_are_refused(tmp_path, key):
         {"windows": [0.0, 1.0], "window": "$[x / 2 for x in @windows]"},
         {"inferences": ["$print('a step')"], "_weight": "a comment", "author": "me"},
         {"max_epochs": 5, "tile_size": 32, "+window": [], "mode#options#own": {}},
+        {"model": {"blocks": [2]}, "network_def#fine#blocks": "@model#blocks"},
+        {"model": {"blocks": [2]}, "network_def#fine#blocks": "%model#blocks"},
+        {"model": {"blocks": [2]}, "network_def#fine#blocks": "@###model#blocks"},
+        {"windows": [0.0, 1.0], "window": "@#windows"},
     ],
 )
 def test_other_keys_of_an_overlay_are_taken(tmp_path, content):
     (tmp_path / "own.json").write_text(json.dumps(content))
     files = [f"{ROOT}/configs/inference.json", str(tmp_path / "own.json")]
     check_arguments([PROGRAM, "run", "--config_file", str(files)])
+
+
+def test_a_key_of_an_overlay_that_an_option_refers_to_is_taken(tmp_path):
+    (tmp_path / "own.json").write_text(json.dumps({"windows": [0.0, 1.0]}))
+    files = [f"{ROOT}/configs/inference.json", str(tmp_path / "own.json")]
+    check_arguments([PROGRAM, "run", "--config_file", str(files), "--window", "@windows"])
+
+
+@pytest.mark.parametrize("key", ["calibration#source_nam", "calibration::source_nam", "cases#simulation#kernl"])
+def test_misspelt_arguments_of_a_component_are_refused(key, tmp_path):
+    own = {"cases#simulation": {"_target_": "bundle.evaluation.cases.Acquisition", "name": "a"}}
+    (tmp_path / "own.json").write_text(json.dumps(own))
+    files = [f"{ROOT}/configs/evaluate.json", str(tmp_path / "own.json")]
+    near = {"kernl": "kernel"}.get(key[-5:], "source_name")
+    with pytest.raises(ValueError, match=rf"key --{key} is unknown, .* did you mean --\S+#{near}\?"):
+        check_arguments([PROGRAM, "run", "calibrating", "--config_file", str(files), f"--{key}", "X"])
+    with pytest.raises(ValueError, match=rf"key --{key} is unknown"):
+        check_keys([key], files)
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("evaluate", "evaluation#seam_side"),  # it takes that, though the config has it not
+        ("evaluate", "evaluation::tuning_slices"),
+        ("inference", "dataloader#pin_memory"),  # it takes anything
+        ("inference", "network_def#coarse#dropout"),  # MONAI's, by its short name
+        ("inference", "found#_disabled_"),
+    ],
+)
+def test_other_arguments_of_a_component_are_taken(name, key):
+    check_arguments([PROGRAM, "run", "--config_file", f"{ROOT}/configs/{name}.json", f"--{key}", "1"])
+
+
+def test_an_overlay_before_the_whole_config_is_refused(tmp_path):
+    """Which would replace what it sets, without a word."""
+    (tmp_path / "own.json").write_text(json.dumps({"tile_size": 32}))
+    own, whole = str(tmp_path / "own.json"), f"{ROOT}/configs/inference.json"
+    message = rf"config_file '.*own\.json' is an overlay, and '.*inference\.json', which .* it last: .*{own}'\]\"\.$"
+    for given in (str([own, whole]), f"{own},{whole}"):
+        with pytest.raises(ValueError, match=message):
+            check_arguments([PROGRAM, "run", "inference", "--config_file", given])
+    check_arguments([PROGRAM, "run", "inference", "--config_file", str([whole, own])])
 
 
 def test_misspelt_keys_of_a_workflow_in_python_are_refused():
@@ -238,3 +285,7 @@ def test_misspelt_keys_of_a_workflow_in_python_are_refused():
     )
     made(tile_size=32, author="me").initialize()
     made(windows=[-900.0, 100.0], window="%windows").initialize()
+    made(model={"blocks": [2, 3, 5]}, **{"network_def#fine#blocks": "%model#blocks"}).initialize()
+    with pytest.raises(Exception) as error:
+        made(model={"blocks": [2]}).initialize()
+    assert "key 'model' of the config is unknown" in last_line(error.value)

@@ -121,3 +121,8 @@ def test_what_cannot_be_found_is_told_with_the_key_that_gives_it(soft, tmp_path,
     for value, message in ((file, "is a file of a folder with several"), (str(tmp_path / "empty"), "holds no image")):
         with pytest.raises((ValueError, FileNotFoundError), match=f"^{key} '{value}' {message}"):
             KernelChoice(**{**kernels, key: value})(NOTHING, SPACING)
+    with pytest.raises(
+        ValueError, match=r"1\.2\.3\.5 .* No key chooses one here: give a folder that holds one"
+    ) as told:
+        KernelChoice(**{**kernels, key: str(tmp_path / "several")})(NOTHING, SPACING)
+    assert "series_uid" not in str(told.value)  # which chooses the series of the image

@@ -218,7 +218,7 @@ def _apart() -> Iterator[None]:
             yield
     except SystemExit:
         raise RuntimeError("some of the images failed; the lines above say which, and why.") from None
-    except RuntimeError as error:
+    except Exception as error:
         if (cause := cause_of(error)) is error:
             raise
         raise cause from None
