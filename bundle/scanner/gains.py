@@ -121,13 +121,14 @@ def _noise_quotient(target: FoundTransfer, source: FoundTransfer) -> tuple[np.nd
 
     The third array is its error. All are empty if a scan has too little flat tissue.
     """
-    powers = []
+    powers, errors = [], []
     for noise in (target.noise, source.noise):
         if noise is None or noise.count < FEWEST:
             return np.zeros(0, int), np.zeros(0), np.zeros(0)
         rounding = math.prod(noise.spacing) / 12
-        powers.append((rings(noise.spacing) @ noise.mean().ravel() - rounding).clamp(min=1e-6).numpy())
+        power = (rings(noise.spacing) @ noise.mean().ravel() - rounding).clamp(min=1e-6).numpy()
+        powers.append(power)
+        errors.append(np.hypot(LEAKAGE * np.sqrt(power.max(initial=0) / power), rounding / power))
     count = min(map(len, powers))
-    a, b = (power[:count] for power in powers)
-    leaked = np.maximum(*(LEAKAGE * np.sqrt(power.max(initial=0) / power) for power in (a, b)))
-    return np.arange(count) + _FIRST, 0.5 * np.log(a / b), np.hypot(NOISE, leaked)
+    (a, b), error = (power[:count] for power in powers), np.maximum(*(each[:count] for each in errors))
+    return np.arange(count) + _FIRST, 0.5 * np.log(a / b), np.hypot(NOISE, error)

@@ -95,6 +95,13 @@ def test_noise_shows_the_shape_where_edges_disagree():
     assert heard < 0.7 * deaf
 
 
+def test_a_scan_without_noise_shows_nothing_by_it():
+    """Such as one that was denoised, where only the rounding is left."""
+    sharp, soft = scanned(SHARP, range(SECTORS)), scanned(SOFT, range(SECTORS), dose=1e-6)
+    heard, deaf = quotient(soft, sharp, MOST), quotient(replace(soft, noise=None), sharp, MOST)
+    assert heard.gains == pytest.approx(deaf.gains, rel=0.02)
+
+
 def test_the_gain_is_limited():
     """Of two identical scans it is 1, and the other way round it sharpens only as far as is asked."""
     sharp, soft = scanned(SHARP, range(SECTORS)), scanned(SOFT, range(SECTORS))
