@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from bundle.images import Volume, files_of, find_images
+from bundle.images.dicom_headers import is_dicom
 from bundle.images.provenance import content_hash
 from bundle.runtime import fingerprint
 from bundle.scanner import EdgeSpread, Transfer, edge_spread, flat_noise, found_transfer
@@ -73,13 +74,22 @@ def _common(values: Iterable[str]) -> str | None:
 
 
 def content_of(value: str | None) -> str | None:
-    """Return a hash of the content of a file, or a fingerprint of a folder; None if the value names neither."""
+    """Return a hash of the content of a file, or `stamped` of a folder or DICOM file; None if the value names none."""
     if value is None or not Path(value).exists():
         return None
-    return stamped(value) if Path(value).is_dir() else content_hash(value)
+    return stamped(value) if Path(value).is_dir() or is_dicom(value) else content_hash(value)
 
 
 def stamped(path: str) -> str:
-    """Return a hash that changes with a reference: of the size and mtime of its files, which are not read."""
-    entries = Path(path).rglob("*") if Path(path).is_dir() else files_of(path)
-    return fingerprint(path, [entry for entry in entries if not entry.is_dir()])
+    """Return a hash that changes with a reference: of the size and mtime of its files, which are not read.
+
+    Of a DICOM file, the others in its folder count, too, as its series is taken whole.
+    """
+    given = Path(path)
+    if given.is_dir():
+        entries = [entry for entry in given.rglob("*") if not entry.is_dir()]
+    elif is_dicom(given):
+        entries = [entry for entry in given.parent.iterdir() if not entry.name.startswith(".") and is_dicom(entry)]
+    else:
+        entries = files_of(given)
+    return fingerprint(path, entries)

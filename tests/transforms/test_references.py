@@ -1,6 +1,7 @@
 """The kernel that the headers of reference scans name, and the one found in the scans."""
 
 import os
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -78,6 +79,18 @@ def test_a_reference_is_read_once_until_it_changes(soft, tmp_path, monkeypatch):
         os.utime(path, (changed, changed))
         choice(NOTHING, SPACING)
     assert read == [str(path)] * 2
+
+
+def test_a_reference_that_is_one_file_of_a_series_changes_with_the_others(soft, tmp_path):
+    """It is taken whole, so results are made anew, and the kernel is found anew; other files do not count."""
+    folder = Path(series(tmp_path / "soft", soft, ""))
+    one, other, _ = sorted(folder.iterdir())
+    choice = KernelChoice("B70f", str(one))
+    before, kernel = choice.settings(), choice.given["target_kernel"].kernel
+    (folder / "result.nii").touch()
+    assert choice.settings() == before and choice.given["target_kernel"].kernel is kernel
+    os.utime(other, (1, 1))
+    assert choice.settings() != before and choice.given["target_kernel"].kernel is not kernel
 
 
 def test_a_scan_that_differs_from_its_header_counts_itself(soft, tmp_path):
