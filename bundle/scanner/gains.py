@@ -19,8 +19,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import torch
 from bundle.scanner.edge_spread import KNOTS
 from bundle.scanner.finding import ANATOMY, FEWEST, LEAKAGE, FoundTransfer, rings
+from bundle.scanner.flat import SIDE
+from bundle.scanner.kernel import TURNS, frequencies
 from bundle.scanner.transfer import Transfer, TransferFunction, sampled
 
 LEAST = 0.02  # smallest divisor in a quotient
@@ -33,6 +36,7 @@ DIRECTIONS = 3  # fewest directions
 HIGHEST = 0.52  # cycles/mm: above, edges are faint
 SKIN = 0.03  # relative error of the median over directions, in addition to its scatter
 NOISE = 0.08  # relative error of the quotient of the noise amplitudes
+ALIASED = 0.5  # relative error of what pixels add to the logarithm of an amplitude
 FIT = 1.0  # relative error of the fitted quotient: it is followed where nothing else is known
 ROUGH = 0.02  # relative bending, from knot to knot, of what is corrected
 EXACT = 1e-3  # relative error at frequency 0
@@ -119,16 +123,34 @@ def _edge_quotients(target: FoundTransfer, source: FoundTransfer) -> np.ndarray:
 def _noise_quotient(target: FoundTransfer, source: FoundTransfer) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the numbers of the knots where noise counts, and the logarithm of the quotient of its amplitudes there.
 
-    The third array is its error. All are empty if a scan has too little flat tissue.
+    The third array is its error. All are empty if a scan has too little flat tissue. What pixels add to the noise, as
+    frequencies above theirs are aliased, differs between scans of different pixel spacing; it is predicted from the
+    fitted kernels and left out.
     """
     powers, errors = [], []
-    for noise in (target.noise, source.noise):
+    for found in (target, source):
+        noise = found.noise
         if noise is None or noise.count < FEWEST:
             return np.zeros(0, int), np.zeros(0), np.zeros(0)
         rounding = math.prod(noise.spacing) / 12
         power = (rings(noise.spacing) @ noise.mean().ravel() - rounding).clamp(min=1e-6).numpy()
-        powers.append(power)
-        errors.append(np.hypot(LEAKAGE * np.sqrt(power.max(initial=0) / power), rounding / power))
+        added = _added(found, noise.spacing)
+        powers.append(power / np.exp(2 * added))
+        unsure = LEAKAGE * np.sqrt(power.max(initial=0) / power), rounding / power, ALIASED * added
+        errors.append(np.linalg.norm(unsure, axis=0))
     count = min(map(len, powers))
     (a, b), error = (power[:count] for power in powers), np.maximum(*(each[:count] for each in errors))
     return np.arange(count) + _FIRST, 0.5 * np.log(a / b), np.hypot(NOISE, error)
+
+
+def _added(kernel: FoundTransfer, spacing: tuple[float, float]) -> np.ndarray:
+    """Return the logarithm of what pixels add to the amplitudes of a kernel's noise, at the knots where noise counts.
+
+    The rings of `bundle.scanner.finding` are averages, which counts here, too.
+    """
+    weights = rings(spacing)
+    folds = [frequencies(spacing, turn, SIDE).ravel() for turn in TURNS]
+    folded = sum((weights @ (fold * kernel.transfer(fold) ** 2) for fold in folds), torch.zeros(len(weights)))
+    knots = torch.from_numpy(_KNOTS[_FIRST : _FIRST + len(weights)])
+    own = knots * kernel.transfer(knots) ** 2
+    return (0.5 * (folded.clamp(min=FAINTEST**2).log() - own.clamp(min=FAINTEST**2).log())).numpy()

@@ -9,6 +9,7 @@ import torch
 from bundle.scanner import SHARP, SIDE, SOFT, EdgeSpread, FlatNoise, FoundTransfer, Transfer, frequencies
 from bundle.scanner.edge_spread import KNOTS, SECTORS
 from bundle.scanner.gains import MOST, quotient
+from bundle.scanner.kernel import TURNS
 from bundle.scanner.transfer import sampled
 
 F = torch.arange(0.04, 0.44, 0.04, dtype=torch.float64)
@@ -22,7 +23,7 @@ def skin(frequency, direction):
     return np.exp(-(frequency**2)) * (1 + (0.4 if direction in FRONT else -0.1) * hump)
 
 
-def scanned(kernel, directions, bent=0.0, dose=1.0, blurred=0.0, profiles=20):
+def scanned(kernel, directions, bent=0.0, dose=1.0, blurred=0.0, profiles=20, spacing=SPACING):
     """What a scan shows of a kernel in some directions, if a fit to it alone is off by exp(bent f^2).
 
     ``blurred`` blurs the edges as exp(-blurred f^2), as motion does, from side to side more, and not the noise.
@@ -39,9 +40,9 @@ def scanned(kernel, directions, bent=0.0, dose=1.0, blurred=0.0, profiles=20):
         rise = np.interp(at, (np.arange(size) + 0.5 - size // 2) * step, np.cumsum(line) * step)
         total[2 * direction] = profiles * (1000 * rise - 900)
         count[2 * direction] = profiles
-    frequency = frequencies(SPACING, size=SIDE)
-    power = 100 * dose * frequency * kernel.transfer(frequency) ** 2 + SPACING[0] * SPACING[1] / 12
-    heard = FlatNoise(50 * power[None], torch.tensor([50.0], dtype=torch.float64), SPACING)
+    folds = torch.stack([frequencies(spacing, turn, SIDE) for turn in TURNS])
+    power = 100 * dose * (folds * kernel.transfer(folds) ** 2).sum(0) + spacing[0] * spacing[1] / 12
+    heard = FlatNoise(50 * power[None], torch.tensor([50.0], dtype=torch.float64), spacing)
     gains = np.asarray(sampled(kernel, KNOTS)) * np.exp(bent * np.square(KNOTS))
     shown = EdgeSpread(total, count, profiles * len(directions))
     return FoundTransfer(KNOTS, tuple(gains.tolist()), upright=True, profiles=shown, noise=heard)
@@ -93,6 +94,14 @@ def test_noise_shows_the_shape_where_edges_disagree():
         for target in (soft, replace(soft, noise=None))
     )
     assert heard < 0.7 * deaf
+
+
+@pytest.mark.parametrize("kernel", [SHARP, SOFT], ids=["sharp", "soft"])
+@pytest.mark.parametrize("sides", [(0.5, 0.9), (0.9, 0.5), (0.6, 0.98)])
+def test_pixels_of_another_size_change_nothing(kernel, sides):
+    """The larger they are, the more of the noise above their frequencies is aliased."""
+    source, target = (scanned(kernel, range(SECTORS), spacing=(side, side)) for side in sides)
+    assert np.abs(np.asarray(quotient(target, source, MOST).gains)[:20] - 1).max() < 0.01
 
 
 def test_a_scan_without_noise_shows_nothing_by_it():
