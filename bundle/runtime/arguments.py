@@ -38,7 +38,9 @@ def check_arguments(arguments: Sequence[str] | None = None) -> None:
     Python: one that nothing uses (`bundle.runtime.unused`) is refused if its name is like one of ours.
 
     Keys inside a block are checked as far as the configs define them: ``network_def#blocks`` is refused. A component (a
-    block with a ``_target_``) may also be given arguments that it takes, and any if that is not known.
+    block with a ``_target_``) may also be given arguments that it takes, and any if that is not known. What an option
+    or the file puts in a block's place, or as its ``_target_``, counts as the config's. Comments, which begin with
+    ``_``, are no keys.
 
     An overlay is refused as the first config file, as the next one would replace what it sets.
 
@@ -67,8 +69,10 @@ def check_arguments(arguments: Sequence[str] | None = None) -> None:
     _check_order(files)
     config = ConfigParser.load_config_files(files)
     _check_used(config, [*options.values(), *told.values()])
+    for option, value in [*told.items(), *options.items()]:
+        _replace(option, value, config)
     for option in told:
-        if option not in own:
+        if option not in own and not option.startswith("_"):
             _check(option.removeprefix("+"), config)  # MONAI merges +block into that of the config
     for option in options:
         if option not in own:
@@ -106,6 +110,30 @@ def _names(option: str) -> list[str]:
     return option.replace("::", "#").split("#")
 
 
+def _replace(option: str, value: Any, config: dict[str, Any]) -> None:
+    """Replace, in the config, a block by a block, or what a block builds; ``+block`` adds to it.
+
+    Args:
+        option: the key.
+        value: the value, or the word that was typed.
+        config: the config, which is changed.
+    """
+    from fire.parser import DefaultParseValue
+
+    *places, last = _names(option.removeprefix("+"))
+    block: Any = config
+    for part in places:
+        block = block.get(part) if isinstance(block, Mapping) else None
+    if not isinstance(block, dict) or last not in block:
+        return
+    if last == "_target_":
+        block[last] = value
+        return
+    value = DefaultParseValue(value) if isinstance(value, str) else value
+    if isinstance(value, Mapping) and isinstance(block[last], Mapping):
+        block[last] = {**block[last], **value} if option.startswith("+") else dict(value)
+
+
 def _take_as_typed(option: str, config: Mapping[str, Any]) -> None:
     """Let a path that is not null, in the config that is being resolved, be what was typed.
 
@@ -122,7 +150,7 @@ def _take_as_typed(option: str, config: Mapping[str, Any]) -> None:
 
 def _check_path(option: str, path: str, config: Mapping[str, Any]) -> None:
     """Refuse a path that a config would mistake for a reference to a key or for an expression."""
-    reference = re.match(r"@(\w*)", path)
+    reference = re.match(r"@(?:#|::)*(\w*)", path)
     if (reference and reference[1] not in config) or re.fullmatch(r"\$[^@'\"(\[]*", path):
         raise ValueError(
             f"--{option} {path!r} begins with {path[0]!r}, by which a config names its own keys or expressions; write "

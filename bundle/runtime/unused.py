@@ -24,8 +24,8 @@ def unused(config: Mapping[str, Any], options: Iterable[Any] = ()) -> list[str]:
     comment, or of MONAI's ``_meta_``.
 
     Args:
-        config: the config as written. If its macros are replaced already, a block is used if it, or a block or list in
-            it, is also elsewhere.
+        config: the config as written. If its macros are replaced already, a block or list is used if it, or a block or
+            list in it, is also elsewhere.
         options: values that are to be set in it, which may refer to its keys.
     """
     named = set(_references([config, *options])) | known_keys()
@@ -34,9 +34,7 @@ def unused(config: Mapping[str, Any], options: Iterable[Any] = ()) -> list[str]:
 
 
 def _is_copied(value: Any, others: Any) -> bool:
-    """Return whether a block, or a block or list in it, is found elsewhere, as a macro copies it."""
-    if not isinstance(value, Mapping):
-        return False
+    """Return whether a block or list, or one in it, is found elsewhere, as a macro copies it."""
     found = list(_parts(others))
     return any(part and part in found for part in _parts(value))
 

@@ -73,7 +73,9 @@ def test_paths_that_a_config_would_evaluate_are_refused(config, path):
     assert repr(path) in str(told.value)
 
 
-@pytest.mark.parametrize("path", ["./@x", "/data/$y", "@weights", "$@weights + '/x'", "$str(1)", "a@b", "a$"])
+@pytest.mark.parametrize(
+    "path", ["./@x", "/data/$y", "@weights", "@#weights", "@::weights", "$@weights + '/x'", "$str(1)", "a@b", "a$"]
+)
 def test_other_paths_are_taken(config, path):
     check_arguments([PROGRAM, "run", "inference", "--config_file", config, "--dataset_dir", path])
 
@@ -134,9 +136,10 @@ def test_an_empty_list_is_no_path(monkeypatch, word):
     assert parser.get_parsed_content("cross_fitting") == []
 
 
-def test_a_file_of_arguments_may_add_to_a_block(tmp_path):
+def test_a_file_of_arguments_may_add_to_a_block_and_have_comments(tmp_path):
     config = f"{ROOT}/configs/inference.json"
-    (tmp_path / "args.json").write_text(json.dumps({"+windowing": {"clip": False}}))
+    told = {"_comment": "values below 0 count", "+windowing": {"clip": False}, "+found": {"own": 1}, "found#own": 2}
+    (tmp_path / "args.json").write_text(json.dumps(told))
     check_arguments([PROGRAM, "run", "--config_file", config, "--args_file", str(tmp_path / "args.json")])
 
 
@@ -261,6 +264,29 @@ def test_other_arguments_of_a_component_are_taken(name, key):
     check_arguments([PROGRAM, "run", "--config_file", f"{ROOT}/configs/{name}.json", f"--{key}", "1"])
 
 
+SLIDING = "monai.inferers.SlidingWindowInferer"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["--inferer#roi_size", "[8, 8, 8]", "--inferer#_target_", SLIDING],
+        ["--inferer", f"{{'_target_': '{SLIDING}'}}", "--inferer::roi_size", "[8, 8, 8]"],
+    ],
+    ids=["what it builds", "the block"],
+)
+def test_the_arguments_are_those_of_the_component_that_an_option_takes_instead(given, tmp_path):
+    config = [PROGRAM, "run", "--config_file", f"{ROOT}/configs/inference.json"]
+    told = {word.removeprefix("--"): value for word, value in zip(given[::2], given[1::2], strict=True)}
+    block = {key: {"_target_": SLIDING} if key == "inferer" else value for key, value in told.items()}
+    (tmp_path / "args.json").write_text(json.dumps(block))
+    for words in (given, ["--args_file", str(tmp_path / "args.json")]):
+        check_arguments([*config, *words])
+        for wrong in ("inferer#roi_sise", "inferer#_target", "inferrer"):
+            with pytest.raises(ValueError, match=rf"key --{wrong} is unknown"):
+                check_arguments([*config, *words, f"--{wrong}", "1"])
+
+
 def test_an_overlay_before_the_whole_config_is_refused(tmp_path):
     """Which would replace what it sets, without a word."""
     (tmp_path / "own.json").write_text(json.dumps({"tile_size": 32}))
@@ -285,6 +311,7 @@ def test_misspelt_keys_of_a_workflow_in_python_are_refused():
     )
     made(tile_size=32, author="me").initialize()
     made(windows=[-900.0, 100.0], window="%windows").initialize()
+    made(edge=[10.0, 20.0], **{"source#window": "%edge"}).initialize()
     made(model={"blocks": [2, 3, 5]}, **{"network_def#fine#blocks": "%model#blocks"}).initialize()
     with pytest.raises(Exception) as error:
         made(model={"blocks": [2]}).initialize()
