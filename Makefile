@@ -117,9 +117,9 @@ $(NIIVUE): apps/viewer/package.json apps/viewer/package-lock.json
 	npm ci --prefix apps/viewer --ignore-scripts --no-audit --no-fund
 	@touch $@
 
-# $(call newest,folder): the image in a folder of results that was written last.
-newest = find "$(1)" -type f ! -name '.*' ! -name '*.json' ! -name '*.log' ! -name '*.csv' ! -name '*.html' ! -name '*.pdf' \
-	! -name '*.report.dcm' -exec ls -t {} + 2>/dev/null | head -n 1
+# $(call newest,folder): the image in a folder of results that was written last; OME-Zarr is a folder.
+newest = find "$(1)" -name '.?*' -prune -o \( -name '*.zarr' -prune -o -type f \) ! -name '*.json' ! -name '*.log' ! -name '*.csv' \
+	! -name '*.html' ! -name '*.pdf' ! -name '*.report.dcm' -exec ls -td {} + 2>/dev/null | head -n 1
 
 # $(call translate,image,folder): translate the image into the folder and draw source | result | difference. Nothing is
 # removed before: what is made replaces an earlier one of its own alone.

@@ -1,6 +1,7 @@
 """The commands that the documents show are ones that there are."""
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -174,3 +175,18 @@ def test_make_infer_replaces_its_own_files_alone(tmp_path):
     done = run()
     assert done.returncode == 0 and f"result   {tmp_path / files[1]}" in done.stdout
     assert (tmp_path / "phantom" / "result" / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+def test_make_infer_shows_a_result_that_is_a_folder(tmp_path):
+    """OME-Zarr; what a killed run has left is not shown."""
+    left = tmp_path / "phantom" / "result" / ".part_x" / "image" / "0.npy"
+    left.parent.mkdir(parents=True)
+    left.touch()
+    os.utime(left, (2**32, 2**32))  # later than the result
+    made = ["make", "infer", f"OUTPUT={tmp_path}", "SHAPE=40,32,16", f"PY={sys.executable}", "--old-file=.venv/.run"]
+    done = subprocess.run([*made, "ARGS=--output_ext .ome.zarr"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"result   {tmp_path / 'phantom' / 'result' / 'phantom_translated.ome.zarr'}\n" in done.stdout
+    assert (tmp_path / "phantom" / "preview.png").exists()
