@@ -49,7 +49,7 @@ from bundle.scanner import (
     acquire,
     calibrate,
     converted,
-    find_kernel_surely,
+    find_transfer,
     flat_noise,
     found_transfer,
     matched,
@@ -157,8 +157,10 @@ def to(pair: Pair, source: Transfer | None, target: Transfer | None) -> Made | N
 
 def by_default(pair: Pair) -> Made | None:
     """Convert to the default target."""
-    found = find_kernel_surely(pair.source, pair.spacing)
-    return found and (matched(pair.source, pair.spacing, found[0]), uncertainty(found[1]))
+    found = find_transfer(pair.source, pair.spacing)
+    if found is None or found.kernel is None:
+        return None
+    return matched(pair.source, pair.spacing, found.kernel), uncertainty(found)
 
 
 def simulated(ct: str) -> Iterator[Row | None]:
@@ -174,7 +176,7 @@ def simulated(ct: str) -> Iterator[Row | None]:
             generator = torch.Generator().manual_seed(SEED + len(PLACES) * scan + number)
             soft, sharp = acquire(image, volume.spacing, (SOFT, kernel), dose, generator)
             pairs.append(Pair(sharp, soft, volume.spacing))
-        found = [[found_in(each, pair.spacing) for each in (pair.source, pair.target)] for pair in pairs]
+        found = [[find_transfer(each, pair.spacing) for each in (pair.source, pair.target)] for pair in pairs]
         if not scan and all(ends := [end for _, end in found]):
             frequencies = torch.tensor([0.2, 0.4, 0.6], dtype=torch.float64)
             one, other = (end.transfer(frequencies) for end in ends if end)
@@ -194,12 +196,6 @@ def simulated(ct: str) -> Iterator[Row | None]:
                 yield judged(patient, f"simulated, {way}", title, pair, made)
 
 
-def found_in(image: Tensor, spacing: Sequence[float]) -> Transfer | None:
-    """Return the kernel of a scan with the deviations from the fit, which is faster than resampling."""
-    found = find_kernel_surely(image, spacing)
-    return found and found[1]
-
-
 def by_noise(image: Tensor, spacing: Sequence[float]) -> Transfer | None:
     """Return the kernel found from noise in a window inside the body; None if there is too little noise."""
     x, y = (slice(int(INSIDE * side), side - int(INSIDE * side)) for side in image.shape[:2])
@@ -212,27 +208,27 @@ def real(data: Path) -> Iterator[Row | None]:
     for title, source, target in there:
         pair, patient = Pair.read(data, source, target), patient_of(source)
         depth, rows = pair.source.shape[2], pair.source.shape[0]
-        own = found_in(pair.source, pair.spacing)
+        own = find_transfer(pair.source, pair.spacing)
         made: list[tuple[str, Pair, Made | None, Tensor | None]] = []
         if ABOUT in source:
             made.append(("to the default target", pair, by_default(pair), None))
         if depth > 1:
             parts = pair.part(0, depth // 2), pair.part(depth // 2, depth)
             for half, other in (parts, parts[::-1]):
-                ends = found_in(half.source, half.spacing), found_in(other.target, half.spacing)
+                ends = find_transfer(half.source, half.spacing), find_transfer(other.target, half.spacing)
                 made.append(("calibrated", half, calibrated(half, [other]), None))
                 made.append(("to a reference", half, to(half, *ends), None))
         elif title.startswith("L067"):
             fellows = [Pair.read(data, a, b) for _, a, b in there if patient_of(a) == patient and a != source]
             made.append(("calibrated", pair, calibrated(pair, fellows), None))
             made.append(("by name", pair, to(pair, own, catalogue().find("B30f")), None))
-            references = [found_in(each.target, pair.spacing) for each in fellows]
+            references = [find_transfer(each.target, pair.spacing) for each in fellows]
             made += [("to a reference", pair, to(pair, own, each), None) for each in references]
         else:
             for first, last in ((0, rows // 2), (rows // 2, rows)):
                 use = torch.zeros(pair.source.shape[:2], dtype=torch.bool)
                 use[first:last] = True
-                reference = found_in(pair.target[first:last], pair.spacing)
+                reference = find_transfer(pair.target[first:last], pair.spacing)
                 made.append(("calibrated", pair, calibrated(pair, [pair], use), use))
                 made.append(("to a reference", pair, to(pair, own, reference), use))
         for way, part, result, used in made:

@@ -3,8 +3,8 @@
 - `kernel`: parametric transfer functions; `filters`: filters of bounded reach for them;
 - `acquisition`: simulates one acquisition with several kernels; `projections`: object-dependent noise for it;
 - `transfer`: measured transfer functions; `kernels`: a catalogue of them and its file format;
-- `edge_spread`: a scan's transfer function from its skin; `flat`: noise in flat soft tissue; `finding`: the kernel that
-  fits both; `gains`: the gain that turns one kernel into another;
+- `edge_spread`: profiles across a scan's skin; `skin`: what they show besides the kernel; `flat`: noise in flat soft
+  tissue; `finding`: the kernel that fits all; `gains`: the gain that turns one kernel into another;
 - `conversion`: applies a calibrated conversion between kernels; `calibration`: fits it to a pair of scans;
   `uncertainty`: estimates how uncertain a conversion is;
 - `matching`: undoes a scan's kernel; `clipping`: restores, in the mean, values clipped at -1024 HU; `padding`: finds
@@ -17,14 +17,7 @@ from bundle.scanner.clipping import FLOOR, unclipped
 from bundle.scanner.conversion import Conversion, converted
 from bundle.scanner.edge_spread import EdgeSpread, crossed_slices, edge_spread, filled_body, largest_part
 from bundle.scanner.filters import RADIUS
-from bundle.scanner.finding import (
-    FoundTransfer,
-    find_kernel,
-    find_kernel_surely,
-    find_transfer,
-    fitted_kernel,
-    found_transfer,
-)
+from bundle.scanner.finding import FoundTransfer, find_kernel, find_transfer, fitted_kernel, found_transfer
 from bundle.scanner.flat import (
     FILTER_RANGE,
     SIDE,
@@ -69,7 +62,6 @@ __all__ = [
     "edge_spread",
     "filled_body",
     "find_kernel",
-    "find_kernel_surely",
     "find_transfer",
     "fitted_kernel",
     "flat_noise",

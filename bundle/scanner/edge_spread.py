@@ -80,20 +80,23 @@ class EdgeSpread:
         total, count, profiles = self.total + other.total, self.count + other.count, self.profiles + other.profiles
         return EdgeSpread(total, count, profiles, upright, self.surface if self.profiles else other.surface)
 
+    @property
+    def told(self) -> bool:
+        """Whether there are enough profiles."""
+        return self.profiles >= FEWEST and int(np.count_nonzero(self.count.sum(1))) >= 2
+
     def by_direction(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the gains in each direction of the slice, `(SECTORS, knots)`, 0 without any, and how many profiles."""
+        """Return the spectrum of the edge in each direction of the slice, and how many profiles there are.
+
+        The spectra are `(SECTORS, knots)`, complex, 1 at frequency 0, and 0 without any profile; their phase is that of
+        a position outside (negative) or inside of where the smoothed profile has -500 HU.
+        """
         total, count = (each.reshape(SECTORS, 2, -1).sum(1) for each in (self.total, self.count))
         profiles = self.profiles * count.sum(1) / max(count.sum(), 1)
-        gains, seen = np.zeros((SECTORS, len(KNOTS))), profiles > 0
+        spectra, seen = np.zeros((SECTORS, len(KNOTS)), complex), profiles > 0
         if seen.any():
-            gains[seen] = _gains(total[seen], count[seen])
-        return gains, profiles
-
-    def drawn(self, generator: np.random.Generator) -> EdgeSpread:
-        """Return a bootstrap sample of the groups."""
-        groups = np.flatnonzero(self.count.sum(1))
-        at = generator.choice(groups, len(groups)) if len(groups) else groups
-        return EdgeSpread(self.total[at], self.count[at], self.profiles, self.upright, self.surface)
+            spectra[seen] = _spectra(total[seen], count[seen])
+        return spectra, profiles
 
     def transfer(self, seed: int = 0) -> Transfer | None:
         """Return the transfer function, which includes the skin's own spectrum; None if there are too few profiles.
@@ -103,13 +106,13 @@ class EdgeSpread:
         Args:
             seed: seed of the resampling.
         """
-        groups = np.flatnonzero(self.count.sum(1))
-        if self.profiles < FEWEST or len(groups) < 2:
+        if not self.told:
             return None
-        (gains,) = _gains(self.total.sum(0, keepdims=True), self.count.sum(0, keepdims=True))
+        groups = np.flatnonzero(self.count.sum(1))
+        (gains,) = np.abs(_spectra(self.total.sum(0, keepdims=True), self.count.sum(0, keepdims=True)))
         draws = np.random.default_rng(seed).choice(groups, (RESAMPLES, len(groups)))
         parts = np.array_split(draws, RESAMPLES // 20)
-        samples = np.concatenate([_gains(self.total[part].sum(1), self.count[part].sum(1)) for part in parts])
+        samples = np.abs(np.concatenate([_spectra(self.total[part].sum(1), self.count[part].sum(1)) for part in parts]))
         deviations = np.sqrt(np.mean((samples - gains) ** 2, 0))
         gains = np.sqrt(np.maximum(gains**2 - deviations**2, 0))  # remove the bias, as noise has a positive modulus
         gains = _continued(gains, deviations)
@@ -222,8 +225,8 @@ def _profiles(
     return (distances - edges)[ok], slice_[rows, columns][ok], sectors[ok]
 
 
-def _gains(total: np.ndarray, count: np.ndarray) -> np.ndarray:
-    """Return the modulus of each transfer function at the knots, 1 at 0, from `(n, positions)` sums of the profiles.
+def _spectra(total: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """Return the spectrum of each edge at the knots, complex, 1 at 0, from `(n, positions)` sums of the profiles.
 
     A sharp kernel undershoots in the air next to the skin, and the scanner clips that at -1024 HU. As a kernel has zero
     phase, its edge spread undershoots air by as much as it overshoots tissue. The clipped part is therefore predicted
@@ -235,12 +238,9 @@ def _gains(total: np.ndarray, count: np.ndarray) -> np.ndarray:
     window = np.exp(-((np.abs((at[:-1] + at[1:]) / 2) / 8) ** 6))
     near, air = (at > -6) & (at < 0), mean[:, : np.count_nonzero(at < -8)].mean(1, keepdims=True)
     outside = (np.arange(PADDED // 2 + 1) + 0.5 - PADDED // 2) * STEP
-    spectrum, clipped = np.zeros((len(mean), PADDED // 2 + 1)), np.arange(len(mean))
-    whole = mean.copy()
+    whole, clipped = mean.copy(), np.arange(len(mean))
     for _ in range(UNDERSHOOTS):
-        line = np.diff(whole[clipped]) / STEP * window
-        spectrum[clipped] = seen = np.abs(np.fft.rfft(line, PADDED))
-        even = np.fft.irfft(seen)
+        even = np.fft.irfft(np.abs(np.fft.rfft(np.diff(whole[clipped]) / STEP * window, PADDED)))
         rise = np.cumsum(np.concatenate([even[:, PADDED // 2 :], even[:, :1]], 1), 1) * STEP
         edge = air[clipped] + np.stack([np.interp(at[near], outside, row) for row in rise])
         missing = np.minimum(edge - FLOOR, 0)
@@ -249,8 +249,9 @@ def _gains(total: np.ndarray, count: np.ndarray) -> np.ndarray:
         if not len(clipped):
             break
         whole[np.ix_(clipped, near)] = mean[np.ix_(clipped, near)] + missing[undershot]
-    known = np.fft.rfftfreq(PADDED, STEP)
-    return np.stack([np.interp(KNOTS, known, row / row[0]) for row in spectrum])
+    waves = np.exp(-2j * np.pi * np.outer((at[:-1] + at[1:]) / 2, KNOTS))
+    spectra = (np.diff(whole) * window) @ waves
+    return np.asarray(spectra / spectra[:, :1].real)
 
 
 def _continued(gains: np.ndarray, deviations: np.ndarray) -> np.ndarray:

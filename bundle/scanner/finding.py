@@ -3,11 +3,12 @@
 No phantom, header entry or second scan is needed. Noise and edge each show what the other does not show of the transfer
 function `T`::
 
-    noise(f)^2 = c^2 f T(f)^2        only shape: c depends on the dose. Below .28 cycles/mm it contains anatomy.
-    edge(f)    = T(f) exp(-k f^2)    right in height, but k is unknown: skin is soft, and oblique to a thick slice.
+    noise(f)^2 = c^2 f T(f)^2     only shape: c depends on the dose. Below .28 cycles/mm it contains anatomy.
+    edge(f)    = T(f) skin(f)     right in height but for the blur of the skin, which its phase does not show
 
-`bundle.scanner.Kernel`, c and k are fitted to both. Without skin, the noise is fitted from .12 cycles/mm on, and lower
-frequencies are extrapolated; without flat tissue, only the edge is fitted.
+`bundle.scanner.Kernel`, c and the skin in each direction (`bundle.scanner.skin`) are fitted to both. Surfaces other
+than skin have no layers: there, the mean edge is T(f) exp(-k f^2), with one unknown blur k. Without surfaces, the noise
+is fitted from .12 cycles/mm on, and lower frequencies are extrapolated; without flat tissue, only the edge is fitted.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from bundle.runtime import one_thread
-from bundle.scanner.edge_spread import KNOTS, EdgeSpread, edge_spread
+from bundle.scanner.edge_spread import KNOTS, SURFACES, EdgeSpread, edge_spread
 from bundle.scanner.flat import SIDE, FlatNoise, Slices, flat_noise
 from bundle.scanner.kernel import TURNS, Kernel, frequencies
+from bundle.scanner.skin import Skins
 from bundle.scanner.transfer import Transfer, sampled
 from scipy.optimize import OptimizeResult, least_squares
 from torch import Tensor
@@ -32,14 +34,17 @@ ANATOMY = 0.12, 0.28  # cycles/mm: noise is used above the first or, if there is
 HIGHEST = 0.61  # relative to the sampling frequency: above are only the corners of the frequency square
 EDGE = 0.04, 0.52  # cycles/mm: where the edge is used, if its gain is above FAINT
 FAINT = 0.03
-ERROR = 0.03  # relative systematic error of gains and amplitudes, in addition to the random error
+ERROR = 0.03  # relative systematic error of gains, in addition to the random error
+NOISE = 0.08  # relative systematic error of the amplitudes of the noise
+PROFILES = 5  # fewest profiles in a direction of the skin
+PLAIN = 0.8  # of the cost with a dermis: with less, there is none; phantoms have up to 0.7 of it, patients 0.9 to 3
+SILENT = 1.3  # cycles/mm: from there on, edges show only noise
 LEAKAGE = 0.02  # fraction of the largest amplitude of the noise that leaks to all other frequencies
 SOFTEST = 8.0  # mm^2: largest k
 USUAL = 0.5  # mm^2: prior standard deviation of k; chosen, like the two above, on simulated scans and with knowledge of
 #              the real pairs of `benchmarks.real_pairs`
-RESAMPLES = 16
-DOUBTFUL = 80.0  # cost of the fit above which skin and noise disagree: most real scans have 5 to 60, skin blurred by
-#                  0.65 mm 130, clothes of 2 mm on the skin 360
+DOUBTFUL = 14.0  # cost of noise and of blurred skin above which they disagree: real scans have 1 to 10, skin blurred by
+#                  0.7 mm 11 to 15, by 0.85 mm 17 to 21
 DISAGREEING = "skin and noise disagree"  # source of a kernel that was fitted at such a cost
 STEP = 1e-3  # finite difference of the parameters, for derivatives
 
@@ -59,10 +64,12 @@ class FoundTransfer(Transfer):
     """A transfer function found in scans, and what the scans showed.
 
     Args:
+        kernel: the kernel whose transfer function it is.
         profiles: profiles across the skin.
         noise: noise in flat tissue.
     """
 
+    kernel: Kernel | None = field(default=None, compare=False, repr=False)
     profiles: EdgeSpread = field(default_factory=EdgeSpread, compare=False, repr=False)
     noise: FlatNoise | None = field(default=None, compare=False, repr=False)
 
@@ -75,30 +82,7 @@ def find_kernel(image: Slices, spacing: Sequence[float]) -> Kernel | None:
             the CT.
         spacing: voxel spacing in mm of the three axes.
     """
-    return fitted_kernel(flat_noise(image, spacing), edge_spread(image, spacing).transfer())
-
-
-def find_kernel_surely(image: Slices, spacing: Sequence[float]) -> tuple[Kernel, Transfer] | None:
-    """Return the kernel of `find_kernel`, and its transfer function with standard deviations, without resampling.
-
-    The deviations are those of the fit: how far edge, noise and prior let the gains vary. They are unknown if there is
-    only noise, or if skin and noise disagree; then the source says so.
-
-    Args:
-        image: as for `find_kernel`.
-        spacing: voxel spacing in mm of the three axes.
-    """
-    profiles = edge_spread(image, spacing)
-    seen = profiles.transfer()
-    fit = _fit(flat_noise(image, spacing), seen)
-    if fit is None:
-        return None
-    gains = np.asarray(sampled(_kernel(fit.x), KNOTS))
-    doubtful = seen is not None and fit.cost > DOUBTFUL
-    told = () if seen is None or doubtful else (0.0, *_deviations(fit, gains)[1:].tolist())
-    upright = seen is not None and profiles.upright
-    source = DISAGREEING if doubtful else ""
-    return _kernel(fit.x), Transfer(KNOTS, (1.0, *gains[1:].tolist()), told, source=source, upright=upright)
+    return fitted_kernel(flat_noise(image, spacing), edge_spread(image, spacing))
 
 
 def find_transfer(image: Slices, spacing: Sequence[float]) -> FoundTransfer | None:
@@ -111,69 +95,102 @@ def find_transfer(image: Slices, spacing: Sequence[float]) -> FoundTransfer | No
     return found_transfer(edge_spread(image, spacing), flat_noise(image, spacing))
 
 
-def found_transfer(edge: EdgeSpread, noise: FlatNoise, seed: int = 0) -> FoundTransfer | None:
+def found_transfer(edge: EdgeSpread, noise: FlatNoise) -> FoundTransfer | None:
     """Return the transfer function that fits edge and noise; None if there are too few profiles and too few patches.
 
-    Its standard deviations are unknown if there is only noise.
+    Its standard deviations are those of the fit: how far edge, noise and prior let the gains vary. They are unknown if
+    there is only noise, or if skin and noise disagree; then the source says so.
 
     Args:
         edge: profiles across the skin, of one CT or of several CTs with the same kernel.
         noise: noise of one CT.
-        seed: seed of the resampling, by slices and directions, that gives the deviations.
     """
-    seen = edge.transfer()
-    kernel = fitted_kernel(noise, seen)
-    if kernel is None:
+    fit = _fit(noise, edge)
+    if fit is None:
         return None
+    kernel, heard = _kernel(fit.x), f"noise of {noise.count} patches"
     gains = np.asarray(sampled(kernel, KNOTS))
-    heard = f"noise of {noise.count} patches"
-    if seen is None:
-        return FoundTransfer(KNOTS, (1.0, *gains[1:].tolist()), source=heard, noise=noise)
-    generator, drawn = np.random.default_rng(seed), []
-    for _ in range(RESAMPLES):
-        again = fitted_kernel(noise.drawn(generator), edge.drawn(generator).transfer() or seen)
-        drawn.append(sampled(again or kernel, KNOTS))
-    deviations = np.sqrt(np.mean((np.asarray(drawn) - gains) ** 2, 0))
-    source = f"{seen.source} and {heard}" if noise.count >= FEWEST else seen.source
+    seen = f"edge of {edge.surface}, {edge.profiles} profiles"
+    doubtful = edge.told and fit.apart > DOUBTFUL
+    told = (0.0, *_deviations(fit, gains)[1:].tolist()) if edge.told and not doubtful else ()
+    sources = [text for text, known in ((seen, edge.told), (heard, noise.count >= FEWEST)) if known]
     return FoundTransfer(
         KNOTS,
         (1.0, *gains[1:].tolist()),
-        (0.0, *deviations[1:].tolist()),
-        source=source,
-        upright=edge.upright,
+        told,
+        source=DISAGREEING if doubtful else " and ".join(sources),
+        upright=edge.told and edge.upright,
+        kernel=kernel,
         profiles=edge,
         noise=noise,
     )
 
 
-def fitted_kernel(noise: FlatNoise, edge: Transfer | None = None) -> Kernel | None:
-    """Return the kernel that fits best; None if there are fewer than 12 patches and no edge.
+def fitted_kernel(noise: FlatNoise, edge: EdgeSpread) -> Kernel | None:
+    """Return the kernel that fits best; None if there are fewer than 12 patches and too few profiles.
 
     Args:
         noise: noise of a CT.
-        edge: the transfer function measured at the skin, or None.
+        edge: profiles across its skin.
     """
     fit = _fit(noise, edge)
     return None if fit is None else _kernel(fit.x)
 
 
-def _fit(noise: FlatNoise, edge: Transfer | None) -> OptimizeResult | None:
-    if noise.count < FEWEST and edge is None:
+def _fit(noise: FlatNoise, edge: EdgeSpread) -> OptimizeResult | None:
+    """Fit a kernel, the level of the noise and the surface; None if there is too little of both.
+
+    Its ``apart`` is the part of the cost that shows how far noise and surface disagree.
+    """
+    if noise.count < FEWEST and not edge.told:
         return None
-    if edge is None:
-        parts = [_misfit_of_noise(noise)]
-    else:
-        parts, mean = [_misfit_of_edge(edge)], rings(noise.spacing)
-        if noise.count >= FEWEST and len(mean) >= NARROW:
-            parts.append(_misfit_of_rings(noise, mean))
+    skins, others = _skins(edge), []
+    if edge.told and skins is None:
+        others.append(_misfit_of_edge(edge))
+    heard = _misfit_of_noise(noise, edge.told)
 
     def misfit(numbers: Sequence[float]) -> np.ndarray:
-        return np.concatenate([*(part(numbers) for part in parts), _usual(numbers)])
+        layers = [] if skins is None else [skins.misfit(_gains(numbers, skins.frequencies))]
+        return np.concatenate([*layers, *(part(numbers) for part in (*others, heard)), _usual(numbers)])
 
-    starts = _STARTS[1:] if edge is None else _STARTS
+    def slopes(numbers: Sequence[float]) -> np.ndarray:
+        here = misfit(numbers)  # the steps are absolute, as many numbers are 0 or nearly so
+        return np.stack([misfit(numbers + step) - here for step in STEP * np.eye(len(numbers))], 1) / STEP
+
+    def fitted(start: Sequence[float], bare: bool = True) -> OptimizeResult:
+        if skins is not None:
+            skins.choose(_gains(start, skins.frequencies), bare)
+        fit = least_squares(misfit, start, slopes, bounds=(_NOT_BELOW, _NOT_ABOVE), x_scale=_SCALE)
+        blur = (fit.x[6] / USUAL) ** 2 / 2 if skins is None else skins.blur(_gains(fit.x, skins.frequencies))
+        fit.apart = blur + float(np.sum(heard(fit.x) ** 2)) / 2
+        return fit
+
     with one_thread():
-        fits = [least_squares(misfit, start, bounds=(_NOT_BELOW, _NOT_ABOVE), x_scale=_SCALE) for start in starts]
-    return min(fits, key=lambda fit: float(fit.cost))
+        best = min(map(fitted, _STARTS if edge.told else _STARTS[1:]), key=_cost)
+        if skins is None:
+            return best
+        layered = [fitted(start, bare=False) for start in (*_STARTS, best.x)]
+        layered.append(fitted(min(layered, key=_cost).x, bare=False))
+        layer = min(layered, key=_cost)
+        return best if best.cost < PLAIN * layer.cost else layer
+
+
+def _cost(fit: OptimizeResult) -> float:
+    return float(fit.cost)
+
+
+def _skins(edge: EdgeSpread) -> Skins | None:
+    """Return what is known of the skin; None if the edges are those of something else, or too few in each direction."""
+    spectra, profiles = edge.by_direction()
+    seen = spectra[profiles >= PROFILES]
+    if not edge.told or edge.surface == SURFACES or not len(seen):
+        return None
+    used = (EDGE[0] <= _KNOTS) & (EDGE[1] >= _KNOTS)
+    return Skins(seen[:, used], np.sqrt(np.mean(np.abs(seen[:, _KNOTS >= SILENT]) ** 2, 1)), _KNOTS[used])
+
+
+def _gains(numbers: Sequence[float], at: np.ndarray) -> np.ndarray:
+    return _kernel(numbers).transfer(torch.from_numpy(at)).clamp(min=1e-4).numpy()
 
 
 def _deviations(fit: OptimizeResult, gains: np.ndarray) -> np.ndarray:
@@ -195,8 +212,25 @@ def rings(spacing: Sequence[float]) -> Tensor:
     return torch.from_numpy(weights / weights.sum(1, keepdims=True))
 
 
-def _misfit_of_noise(noise: FlatNoise) -> Misfit:
-    """Return the misfit of the noise without an edge, on the whole grid of a patch."""
+def _misfit_of_noise(noise: FlatNoise, edge: bool) -> Misfit:
+    """Return the misfit of the noise: if there is an edge, in rings above the frequencies of anatomy, if any."""
+    mean = rings(noise.spacing)
+    if not edge:
+        return _misfit_of_spectrum(noise)
+    if noise.count < FEWEST or len(mean) < NARROW:
+        return lambda _: np.zeros(0)
+    told, modelled = (mean @ noise.mean().ravel()).log(), _noise_power(noise.spacing)
+    leaked = LEAKAGE * (told.max() / 2 - told / 2).exp()
+    known = 1 / (2 * torch.hypot(torch.full_like(leaked, NOISE), leaked))
+
+    def misfit(numbers: Sequence[float]) -> np.ndarray:
+        return np.asarray(((mean @ modelled(numbers)).log() - told) * known)
+
+    return misfit
+
+
+def _misfit_of_spectrum(noise: FlatNoise) -> Misfit:
+    """Return the misfit of the noise on the whole grid of a patch."""
     frequency, power = frequencies(noise.spacing, size=SIDE), noise.mean()
     use = (frequency > ANATOMY[0]) & (frequency < HIGHEST / max(noise.spacing))
     target, weight = power[use].log(), 1 / frequency[use].sqrt()
@@ -208,28 +242,15 @@ def _misfit_of_noise(noise: FlatNoise) -> Misfit:
     return misfit
 
 
-def _misfit_of_rings(noise: FlatNoise, mean: Tensor) -> Misfit:
-    """Return the misfit of the noise when there is an edge, in rings above the frequencies of anatomy."""
-    told, modelled = (mean @ noise.mean().ravel()).log(), _noise_power(noise.spacing)
-    leaked = LEAKAGE * (told.max() / 2 - told / 2).exp()
-    known = 1 / (2 * torch.hypot(torch.full_like(leaked, ERROR), leaked))
-
-    def misfit(numbers: Sequence[float]) -> np.ndarray:
-        return np.asarray(((mean @ modelled(numbers)).log() - told) * known)
-
-    return misfit
-
-
-def _misfit_of_edge(edge: Transfer) -> Misfit:
-    """Return the misfit of the edge, including the blur of the skin."""
-    gains = np.asarray(edge.gains)
+def _misfit_of_edge(edge: EdgeSpread) -> Misfit:
+    """Return the misfit of the mean edge, including the blur of the surface."""
+    mean = edge.transfer()
+    gains, deviations = (np.zeros(len(_KNOTS)),) * 2 if mean is None else map(np.asarray, (mean.gains, mean.deviations))
     seen = (EDGE[0] <= _KNOTS) & (EDGE[1] >= _KNOTS) & (gains > FAINT)
-    sure = 1 / np.hypot(np.asarray(edge.deviations or np.zeros(len(gains)))[seen] / gains[seen], ERROR)
-    shown, knots = np.log(gains[seen]), torch.from_numpy(_KNOTS[seen])
+    sure, shown, knots = 1 / np.hypot(deviations[seen] / gains[seen], ERROR), np.log(gains[seen]), _KNOTS[seen]
 
     def misfit(numbers: Sequence[float]) -> np.ndarray:
-        logs = _kernel(numbers).transfer(knots).clamp(min=1e-4).log().numpy()
-        return np.asarray(sure * (logs - numbers[6] * _KNOTS[seen] ** 2 - shown))
+        return np.asarray(sure * (np.log(_gains(numbers, knots)) - numbers[6] * knots**2 - shown))
 
     return misfit
 

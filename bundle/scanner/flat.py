@@ -57,12 +57,6 @@ class FlatNoise:
         """Return the mean noise power, `(SIDE, SIDE)`; NaN without patches."""
         return self.power.sum(0) / self.patches.sum()
 
-    def drawn(self, generator: np.random.Generator) -> FlatNoise:
-        """Return a bootstrap sample of the slices; a single slice is unchanged."""
-        slices = np.flatnonzero(self.patches.numpy())
-        at = torch.from_numpy(generator.choice(slices, len(slices))) if len(slices) else slice(0)
-        return FlatNoise(self.power[at], self.patches[at], self.spacing)
-
 
 def spread_slices(depth: int, most: int) -> list[int]:
     """Return at most ``most`` slices spread evenly over a depth, including the first and the last one."""

@@ -21,7 +21,7 @@ import math
 import numpy as np
 import torch
 from bundle.scanner.edge_spread import KNOTS
-from bundle.scanner.finding import ANATOMY, FEWEST, LEAKAGE, FoundTransfer, rings
+from bundle.scanner.finding import ANATOMY, FEWEST, LEAKAGE, NOISE, PROFILES, FoundTransfer, rings
 from bundle.scanner.flat import SIDE
 from bundle.scanner.kernel import TURNS, frequencies
 from bundle.scanner.transfer import Transfer, TransferFunction, sampled
@@ -31,11 +31,9 @@ FAINT = 0.01  # smallest gain of an edge
 FAINTEST = 1e-4  # smallest dividend
 MOST = 3.0  # highest gain of a quotient before it is limited, or if sharpening is allowed
 ENHANCED = 0.2  # cycles/mm: below, soft kernels may enhance; noise is weak there
-PROFILES = 5  # fewest profiles of both scans in a direction
 DIRECTIONS = 3  # fewest directions
 HIGHEST = 0.52  # cycles/mm: above, edges are faint
 SKIN = 0.03  # relative error of the median over directions, in addition to its scatter
-NOISE = 0.08  # relative error of the quotient of the noise amplitudes
 ALIASED = 0.5  # relative error of what pixels add to the logarithm of an amplitude
 FIT = 1.0  # relative error of the fitted quotient: it is followed where nothing else is known
 ROUGH = 0.02  # relative bending, from knot to knot, of what is corrected
@@ -117,7 +115,8 @@ def _edge_quotients(target: FoundTransfer, source: FoundTransfer) -> np.ndarray:
     """Return the logarithm of the quotient of the edges in each common direction, `(directions, knots)`."""
     (a, many), (b, more) = target.profiles.by_direction(), source.profiles.by_direction()
     common = np.minimum(many, more) >= PROFILES
-    return np.asarray(np.log(np.maximum(a[common], FAINT) / np.maximum(b[common], FAINT)))
+    x, y = (np.maximum(np.abs(each[common]), FAINT) for each in (a, b))
+    return np.asarray(np.log(x / y))
 
 
 def _noise_quotient(target: FoundTransfer, source: FoundTransfer) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

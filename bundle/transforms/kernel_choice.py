@@ -10,18 +10,9 @@ from typing import Any
 
 import torch
 from bundle.runtime import note, noted, remark, typed_path, warn
-from bundle.scanner import (
-    SOFT,
-    Conversion,
-    Slices,
-    Transfer,
-    TransferFunction,
-    find_kernel,
-    find_kernel_surely,
-    find_transfer,
-)
+from bundle.scanner import SOFT, Conversion, Slices, Transfer, TransferFunction, find_kernel, find_transfer
 from bundle.scanner.edge_spread import KNOTS
-from bundle.scanner.finding import DISAGREEING, RESAMPLES
+from bundle.scanner.finding import DISAGREEING
 from bundle.scanner.gains import MOST, quotient, softening, softening_between
 from bundle.scanner.kernels import Kernels, catalogue, read_kernels
 from bundle.scanner.uncertainty import fit_uncertainty, uncertainty
@@ -115,15 +106,10 @@ class KernelChoice:
         note(kernel=chosen.noted())
         return chosen
 
-    def fits(self, meta: Mapping[Any, Any]) -> int:
-        """Return how many times a kernel is fitted to a CT; 0 if it is not searched for in the image.
-
-        Args:
-            meta: metadata of the image, as in `__call__`.
-        """
-        if self.source_kernel is not None:
-            return 0
-        return 1 if self.target_kernel is None or self._header(meta) is not None else 1 + RESAMPLES
+    @property
+    def looks(self) -> bool:
+        """Whether the kernel of a CT is searched for in its voxels."""
+        return self.source_kernel is None
 
     def _by_keys(self, image: Slices, spacing: Sequence[float], meta: Mapping[Any, Any]) -> Chosen:
         """Convert from the named or found source to the named or found target."""
@@ -159,15 +145,15 @@ class KernelChoice:
     def _by_default(self, image: Slices, spacing: Sequence[float], meta: Mapping[Any, Any]) -> Chosen:
         """Undo the kernel found in the image; if none is found, convert the header's kernel to the soft one."""
         named = self._header(meta)
-        if found := find_kernel_surely(image, spacing):
+        if found := find_transfer(image, spacing):
             if named is not None:
-                self._compare(meta, named, found[0])
-            if found[1].source == DISAGREEING:
+                self._compare(meta, named, found)
+            if found.source == DISAGREEING:
                 warn(
                     "skin and noise show different kernels, as with clothes tight on the skin, motion, or an iterative "
                     "reconstruction: the kernel that fits both best is undone; name it by source_kernel, or calibrate."
                 )
-            return Chosen(found[0], uncertainty=uncertainty(found[1]))
+            return Chosen(found.kernel, uncertainty=uncertainty(found))
         if named is None:
             remark(
                 f"{UNKNOWN}: the image is left as it is, and only translated by the networks; name it by source_kernel."

@@ -71,7 +71,7 @@ class Rehearsal:
         rate, voxels = self._rates[kind], math.prod(image.shape)
         three = len(image.shape) == 3
         volume = Volume(image).shape if three else (*image.shape, 1)
-        fits = self.preparing.choice.fits(image.meta) if self.preparing.match_kernel else 0
+        fits = self.preparing.match_kernel and self.preparing.choice.looks
         looked = len(spread_slices(volume[2], SLICES)) if three and self.preparing.check.action != "off" else 0
         flat, edge = (len(searched_slices(volume)), len(crossed_slices(volume)) or 1) if fits else (0, 0)
         found = flat * rate["flat"] + edge * rate["edge"] + fits * rate["fit"]
@@ -79,7 +79,7 @@ class Rehearsal:
         if suffix(image.path) in PLAIN:
             again, checked = (2 * flat + 3 * edge) * one, looked * one
         else:  # each read unpacks the file from its start
-            again, checked = 3 * bool(fits) * one * volume[2], bool(looked) * one * volume[2]
+            again, checked = 3 * fits * one * volume[2], bool(looked) * one * volume[2]
         steps = {
             "open": opened * (1 if on_disk else 2) + rate["refused"],
             "check": looked * rate["check"] + checked,
@@ -148,7 +148,7 @@ class Rehearsal:
         """Seconds of one kernel fit, on slices of ordinary size: smaller ones would show too little."""
         seen = torch.from_numpy(body((2, 256, 256))).movedim(0, -1)
         noise, edge = flat_noise(seen, PIXEL), edge_spread(seen, PIXEL)
-        return timed(lambda: fitted_kernel(noise, edge.transfer()))
+        return timed(lambda: fitted_kernel(noise, edge))
 
     def _transformed(self, show: Callable[[], Any], voxels: int) -> tuple[np.ndarray, float, float]:
         """Run the transforms before and after the cascade; return the result and the seconds per voxel of both."""

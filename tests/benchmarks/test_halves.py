@@ -9,8 +9,7 @@ from bundle.scanner import SOFT
 from tests.scanner.test_edge_spread import SPACING, cylinder
 
 
-def test_two_halves_of_a_scan_have_one_kernel(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("bundle.scanner.finding.RESAMPLES", 1)
+def test_two_halves_of_a_scan_have_one_kernel(tmp_path, capsys):
     affine = np.diag([*SPACING, 1.0])
     for name, image in (("body.nii", cylinder(SOFT, slices=8).numpy()), ("air.nii", np.full((64, 64, 8), -1000.0))):
         nibabel.Nifti1Image(image.astype(np.int16), affine).to_filename(tmp_path / name)

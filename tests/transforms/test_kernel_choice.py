@@ -27,12 +27,6 @@ def scans(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def resampled_twice(monkeypatch):
-    """For tests that look at no deviations of what is found in a scan."""
-    monkeypatch.setattr("bundle.scanner.finding.RESAMPLES", 2)
-
-
 def test_without_keys_the_kernel_is_found_by_noise():
     chosen = KernelChoice()(cylinder(SHARP), SPACING)
     assert isinstance(chosen.conversion, Kernel) and 0.2 < chosen.noted()["uncertainty"][10] < 0.3
@@ -56,7 +50,6 @@ def test_without_keys_the_header_counts_where_nothing_is_found(capsys):
     assert unknown.conversion is None and unknown.noted()["uncertainty"] is None
 
 
-@pytest.mark.usefixtures("resampled_twice")
 def test_an_unpaired_reference_is_the_target(scans):
     """The converted scan has the kernel of the reference, of another noise and another place."""
     found = KernelChoice(target_kernel=str(scans / "soft.nii"))(cylinder(SHARP, seed=5), SPACING).conversion
@@ -76,7 +69,6 @@ def test_skin_that_moved_is_warned_of():
     assert isinstance(chosen.conversion, Kernel) and chosen.uncertainty[10] > 0.5
 
 
-@pytest.mark.usefixtures("resampled_twice")
 def test_a_reference_that_is_no_ct_in_hu_is_refused(scans, tmp_path):
     image = nibabel.load(scans / "soft.nii")
     nibabel.save(nibabel.Nifti1Image(image.get_fdata().astype(np.int16) + 1024, AFFINE), tmp_path / "stored.nii")
@@ -93,7 +85,6 @@ def test_a_name_of_the_catalogue_wins_over_a_folder(tmp_path, monkeypatch):
         KernelChoice("B70f", "./B30f")(torch.zeros(64, 64, 1), SPACING)
 
 
-@pytest.mark.usefixtures("resampled_twice")
 def test_a_target_that_is_sharper_is_refused(scans):
     sharp = str(scans / "sharp.nii")
     with pytest.raises(ValueError, match="sharper than the image's kernel"):

@@ -142,8 +142,7 @@ def test_a_calibrated_name_is_told_as_far_as_dicom_can(tmp_path, volume, name, h
         assert len(headers[0].SeriesDescription) <= 64 and len(text) <= 1024
 
 
-def test_a_reference_is_told_without_its_name(tmp_path, volume, monkeypatch):
-    monkeypatch.setattr("bundle.scanner.finding.RESAMPLES", 2)  # deviations are not looked at
+def test_a_reference_is_told_without_its_name(tmp_path, volume):
     source, reference = series(tmp_path / "ct", volume), series(tmp_path / "Doe_John", volume, "other")
     choice = KernelChoice("B70f", str(reference), allow_sharper=True)
     for header in translated(source, tmp_path / "out", False, choice):

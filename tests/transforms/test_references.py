@@ -19,13 +19,6 @@ from tests.scanner.test_edge_spread import SPACING, cylinder
 AFFINE = np.diag([*SPACING, 1.0])
 NOTHING = torch.zeros(64, 64, 1)  # in which no kernel can be found
 
-pytestmark = pytest.mark.usefixtures("resampled_twice")
-
-
-@pytest.fixture
-def resampled_twice(monkeypatch):
-    monkeypatch.setattr("bundle.scanner.finding.RESAMPLES", 2)
-
 
 @pytest.fixture(scope="module")
 def soft():
