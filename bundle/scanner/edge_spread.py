@@ -76,6 +76,9 @@ class EdgeSpread:
     surface: str = "the skin"
 
     def __add__(self, other: EdgeSpread) -> EdgeSpread:
+        """Return the profiles of both; where they cross different things, only those of the skin."""
+        if self.profiles and other.profiles and self.surface != other.surface:
+            return other if self.surface == SURFACES else self
         upright = self.upright and other.upright
         total, count, profiles = self.total + other.total, self.count + other.count, self.profiles + other.profiles
         return EdgeSpread(total, count, profiles, upright, self.surface if self.profiles else other.surface)

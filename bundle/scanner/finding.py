@@ -37,14 +37,15 @@ FAINT = 0.03
 ERROR = 0.03  # relative systematic error of gains, in addition to the random error
 NOISE = 0.08  # relative systematic error of the amplitudes of the noise
 PROFILES = 5  # fewest profiles in a direction of the skin
-PLAIN = 0.8  # of the cost with a dermis: with less, there is none; phantoms have up to 0.7 of it, patients 0.9 to 3
+PLAIN = 0.85  # of the cost with a dermis: with less, there is none; phantoms have up to 0.76 of it, patients 0.96 to 3
 SILENT = 1.3  # cycles/mm: from there on, edges show only noise
 LEAKAGE = 0.02  # fraction of the largest amplitude of the noise that leaks to all other frequencies
 SOFTEST = 8.0  # mm^2: largest k
 USUAL = 0.5  # mm^2: prior standard deviation of k; chosen, like the two above, on simulated scans and with knowledge of
 #              the real pairs of `benchmarks.real_pairs`
-DOUBTFUL = 14.0  # cost of noise and of blurred skin above which they disagree: real scans have 1 to 10, skin blurred by
-#                  0.7 mm 11 to 15, by 0.85 mm 17 to 21
+BLURRED = 7.0  # cost of the blur of the surface above which it disagrees with the noise: real scans have 0 to 6, skin
+#                blurred by 0.7 mm 5, by 0.85 mm 8
+NOISY = 12.0  # the same of the noise: real scans have 0 to 8
 DISAGREEING = "skin and noise disagree"  # source of a kernel that was fitted at such a cost
 STEP = 1e-3  # finite difference of the parameters, for derivatives
 
@@ -111,7 +112,7 @@ def found_transfer(edge: EdgeSpread, noise: FlatNoise) -> FoundTransfer | None:
     kernel, heard = _kernel(fit.x), f"noise of {noise.count} patches"
     gains = np.asarray(sampled(kernel, KNOTS))
     seen = f"edge of {edge.surface}, {edge.profiles} profiles"
-    doubtful = edge.told and fit.apart > DOUBTFUL
+    doubtful = edge.told and fit.doubtful
     told = (0.0, *_deviations(fit, gains)[1:].tolist()) if edge.told and not doubtful else ()
     sources = [text for text, known in ((seen, edge.told), (heard, noise.count >= FEWEST)) if known]
     return FoundTransfer(
@@ -140,7 +141,7 @@ def fitted_kernel(noise: FlatNoise, edge: EdgeSpread) -> Kernel | None:
 def _fit(noise: FlatNoise, edge: EdgeSpread) -> OptimizeResult | None:
     """Fit a kernel, the level of the noise and the surface; None if there is too little of both.
 
-    Its ``apart`` is the part of the cost that shows how far noise and surface disagree.
+    Its ``doubtful`` says whether noise and surface disagree.
     """
     if noise.count < FEWEST and not edge.told:
         return None
@@ -162,7 +163,7 @@ def _fit(noise: FlatNoise, edge: EdgeSpread) -> OptimizeResult | None:
             skins.choose(_gains(start, skins.frequencies), bare)
         fit = least_squares(misfit, start, slopes, bounds=(_NOT_BELOW, _NOT_ABOVE), x_scale=_SCALE)
         blur = (fit.x[6] / USUAL) ** 2 / 2 if skins is None else skins.blur(_gains(fit.x, skins.frequencies))
-        fit.apart = blur + float(np.sum(heard(fit.x) ** 2)) / 2
+        fit.doubtful = bool(blur > BLURRED or np.sum(heard(fit.x) ** 2) / 2 > NOISY)
         return fit
 
     with one_thread():

@@ -112,6 +112,12 @@ def test_where_there_is_skin_nothing_else_is_taken():
     assert edge_spread(both, SPACING).surface == edge_spread(scan, SPACING).surface == "the skin"
 
 
+def test_profiles_of_skin_are_not_mixed_with_those_of_other_surfaces():
+    skin, other = edge_spread(cylinder(SOFT), SPACING), edge_spread(rods(SOFT), SPACING)
+    assert skin + other is skin and other + skin is skin
+    assert (skin + skin).profiles == 2 * skin.profiles and (other + type(other)()).surface == other.surface
+
+
 def test_the_number_of_threads_changes_nothing():
     scan, before = cylinder(SOFT), torch.get_num_threads()
     try:
