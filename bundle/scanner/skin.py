@@ -29,7 +29,7 @@ COVERED = 12.0  # by how much the cost of a direction has to fall if there is a 
 #: Usual values of shift, s, a, t, w, b and u; their standard deviations, that of b unlimited; and their limits. The
 #: dermis is about 130 HU brighter than fat. Its values were chosen with the real pairs and the halves of scans in view.
 USUAL = np.array([0.0, 0.0, -0.12, 1.7, 0.5, 0.0, 3.0])
-SPREAD = np.array([1.0, 0.25, 0.02, 0.3, 0.15, np.inf, 0.7])
+SPREAD = np.array([1.0, 0.16, 0.02, 0.3, 0.15, np.inf, 0.7])
 LOWEST = np.array([-3.0, 0.0, -0.4, 0.5, 0.05, -0.05, 2.0])
 HIGHEST = np.array([3.0, 1.5, 0.1, 4.0, 2.0, 2.0, 4.5])
 BARE = 0.0  # usual a of a phantom
