@@ -37,9 +37,7 @@ FAINT = 0.03
 ERROR = 0.03  # relative systematic error of gains, in addition to the random error
 NOISE = 0.08  # relative systematic error of the amplitudes of the noise
 PROFILES = 5  # fewest profiles in a direction of the skin
-PLAIN = (
-    0.85  # of the cost with a dermis: with less, there is none; phantoms have up to 0.72 of it, patients 0.94 to 2.5
-)
+PLAIN = 0.85  # of the cost with a dermis: with less, there is none; phantoms have up to 0.72, patients 0.94 to 2.5
 SILENT = 1.3  # cycles/mm: from there on, edges show only noise
 LEAKAGE = 0.02  # fraction of the largest amplitude of the noise that leaks to all other frequencies
 SOFTEST = 8.0  # mm^2: largest k
