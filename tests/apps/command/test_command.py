@@ -206,7 +206,7 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
 def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["kernels"]) == 0
     rows = capsys.readouterr().out.splitlines()
-    assert any(row.split()[:3] == ["SIEMENS", "B30f", "0.34"] for row in rows)
+    assert any(row.split()[:3] == ["SIEMENS", "B30f", "0.31"] for row in rows)
     assert main(["experiments"]) == 0
     assert "brain_t1_t2" in capsys.readouterr().out
 
