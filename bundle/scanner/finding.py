@@ -182,9 +182,11 @@ def _cost(fit: OptimizeResult) -> float:
 
 def _skins(edge: EdgeSpread) -> Skins | None:
     """Return what is known of the skin; None if the edges are those of something else, or too few in each direction."""
+    if not edge.told or edge.surface == SURFACES:
+        return None
     spectra, profiles = edge.by_direction()
     seen = spectra[profiles >= PROFILES]
-    if not edge.told or edge.surface == SURFACES or not len(seen):
+    if not len(seen):
         return None
     used = (EDGE[0] <= _KNOTS) & (EDGE[1] >= _KNOTS)
     return Skins(seen[:, used], np.sqrt(np.mean(np.abs(seen[:, _KNOTS >= SILENT]) ** 2, 1)), _KNOTS[used])
@@ -215,9 +217,9 @@ def rings(spacing: Sequence[float]) -> Tensor:
 
 def _misfit_of_noise(noise: FlatNoise, edge: bool) -> Misfit:
     """Return the misfit of the noise: if there is an edge, in rings above the frequencies of anatomy, if any."""
-    mean = rings(noise.spacing)
     if not edge:
         return _misfit_of_spectrum(noise)
+    mean = rings(noise.spacing)
     if noise.count < FEWEST or len(mean) < NARROW:
         return lambda _: np.zeros(0)
     told, modelled = (mean @ noise.mean().ravel()).log(), _noise_power(noise.spacing)

@@ -81,7 +81,7 @@ class Skins:
     def misfit(self, gains: np.ndarray) -> np.ndarray:
         """Return the residuals of edges and skin, in units of their deviations, for a transfer function."""
         skins = self._again(gains)
-        errors = self.errors * np.where(self.covered, VAGUE, 1)[:, None]
+        errors = _vague(self.errors, self.covered)
         wrong = (gains * spectrum(skins, self.frequencies)[0] - self.edges) / errors
         unusual, supposed = (skins - self.usual) / SPREAD, (2 * COVERED) ** 0.5 * self.covered
         residuals = np.concatenate([wrong.real.ravel(), wrong.imag.ravel(), unusual.ravel(), supposed])
@@ -98,7 +98,7 @@ class Skins:
         self, gains: np.ndarray, skins: np.ndarray, rows: np.ndarray, covered: np.ndarray, iterations: int
     ) -> tuple[np.ndarray, np.ndarray]:
         """Fit the skin of some directions by damped least squares (Levenberg-Marquardt); return it and its costs."""
-        edges, errors = self.edges[rows], self.errors[rows] * np.where(covered, VAGUE, 1)[:, None]
+        edges, errors = self.edges[rows], _vague(self.errors[rows], covered)
         free = np.ones(skins.shape, bool)
         free[:, _COVER] = covered[:, None]
         prior, diagonal = 1 / SPREAD**2, np.arange(len(USUAL))
@@ -125,6 +125,10 @@ class Skins:
             slopes = np.where(good[:, None, None], others[1], slopes)
             damping = np.clip(np.where(good, 0.3, 5) * damping, 1e-6, 1e6)
         return skins, best
+
+
+def _vague(errors: np.ndarray, covered: np.ndarray) -> np.ndarray:
+    return errors * np.where(covered, VAGUE, 1)[:, None]
 
 
 def spectrum(skins: np.ndarray, frequencies: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
