@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import torch
 from bundle.scanner.acquisition import HU_RANGE
-from bundle.scanner.filters import RADIUS, filtered, with_border
+from bundle.scanner.filters import RADIUS, smoothed, with_border
 from monai.networks.layers import gaussian_1d
 from torch import Tensor
 
@@ -33,7 +33,7 @@ def unclipped(image: Tensor) -> Tensor:
     Returns:
         The same shape. The image is unchanged near values below the floor, as it was not clipped there.
     """
-    at_floor = (image == FLOOR).nonzero(as_tuple=True)
+    at_floor = (image.movedim(-1, 0) == FLOOR).nonzero(as_tuple=True)  # slice, x, y
     if not len(at_floor[0]):
         return image
     above = with_border(image).movedim(-1, 0).sub_(FLOOR)
@@ -52,21 +52,20 @@ def unclipped(image: Tensor) -> Tensor:
     if below.any():
         valid &= _blurred(below.float()[None])[0][at_floor] < floor * LEAST
     out = image.clone()
-    out[at_floor] = torch.where(valid, FLOOR + deviation * (depth - density / share), FLOOR)
+    out.movedim(-1, 0)[at_floor] = torch.where(valid, FLOOR + deviation * (depth - density / share), FLOOR)
     return out
 
 
 def _blurred(fields: Tensor) -> Tensor:
-    """Return weighted means over the neighbourhood in the slice, `(fields, x, y, slices)`.
+    """Return weighted means over the neighbourhood in the slice, `(fields, slices, x, y)`.
 
     Args:
         fields: `(fields, slices, x, y)`, with a margin of RADIUS voxels, which the result lacks.
     """
-    means = filtered(fields.flatten(0, 1).movedim(0, -1), _neighbourhood())
-    return means.unflatten(-1, fields.shape[:2]).movedim(-2, 0)
+    means = smoothed(fields.flatten(0, 1).movedim(0, -1), _neighbourhood())
+    return means.movedim(-1, 0).unflatten(0, fields.shape[:2])
 
 
 @lru_cache(maxsize=1)
 def _neighbourhood() -> Tensor:
-    taps = gaussian_1d(torch.tensor(SIGMA), RADIUS / SIGMA, approx="sampled", normalize=True)
-    return torch.outer(taps, taps)
+    return gaussian_1d(torch.tensor(SIGMA), RADIUS / SIGMA, approx="sampled", normalize=True)

@@ -125,6 +125,25 @@ def filtered(image: Tensor, taps: Tensor) -> Tensor:
     return whole[:, RADIUS : x - RADIUS, RADIUS : y - RADIUS].movedim(0, -1)
 
 
-@lru_cache(maxsize=8)  # all slabs are filtered with the same taps: those of the matching and those of `clipping`
+def smoothed(image: Tensor, taps: Tensor) -> Tensor:
+    """Filter an image, `(x, y, z)`, in both directions of a slice with `r` taps on each side: `(x - 2 r, y - 2 r, z)`, float32.
+
+    For so few taps, this takes a quarter of the time of an FFT or less.
+
+    Args:
+        image: `(x, y, z)`.
+        taps: `(2 r + 1,)`, float32, symmetric.
+    """
+    along_x = _smoothed_along_first(image.to(torch.float32).movedim(-1, 0), taps)
+    return _smoothed_along_first(along_x.transpose(1, 2).contiguous(), taps).permute(2, 1, 0)
+
+
+def _smoothed_along_first(slices: Tensor, taps: Tensor) -> Tensor:
+    """Filter slices, `(z, x, y)`, along x: all voxels of a row are channels, which lie side by side in memory."""
+    kernels = taps.to(slices.device).expand(slices.shape[2], 1, 1, -1)
+    return F.conv2d(slices[:, None].movedim(-1, 1), kernels, groups=slices.shape[2]).movedim(1, -1)[:, 0]
+
+
+@lru_cache(maxsize=8)  # all slabs are filtered with the same taps
 def _spectrum(taps: Tensor, shape: tuple[int, int], device: torch.device) -> Tensor:
     return spectrum(taps.to(torch.float32), shape, device)

@@ -12,11 +12,11 @@ floor of -1024 HU or below: with noise, clipped air does not look like that.
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, reduce
 
 import torch
 from bundle.scanner.clipping import FLOOR, unclipped
-from bundle.scanner.filters import RADIUS, filtered, with_border
+from bundle.scanner.filters import RADIUS, smoothed, with_border
 from bundle.scanner.flat import FILTER_RANGE
 from monai.networks.layers import gaussian_1d
 from torch import Tensor
@@ -56,7 +56,7 @@ def prepared(image: Tensor, outside: Tensor | None) -> Tensor:
     if outside is None:
         return restored
     inside = (~outside).to(torch.float32)
-    total, weight = (filtered(with_border(part), _gaussian()) for part in (restored * inside, inside))
+    total, weight = (smoothed(with_border(part), _gaussian()) for part in (restored * inside, inside))
     return torch.where(outside & (weight > LEAST), total / weight.clamp(min=LEAST), restored)
 
 
@@ -77,8 +77,10 @@ def _has_squares(low: Tensor) -> bool:
     """Return whether there may be a square of SIDE voxels: a quick test, as most CTs have none."""
     if min(low.shape[:2]) < SIDE:
         return False
-    x, y = (side - side % BLOCK for side in low.shape[:2])
-    return bool(low[:x, :y].unflatten(1, (-1, BLOCK)).unflatten(0, (-1, BLOCK)).all(1).all(2).any())
+    for axis in range(2):
+        blocks = low.narrow(axis, 0, low.shape[axis] // BLOCK * BLOCK).unflatten(axis, (-1, BLOCK))
+        low = reduce(torch.logical_and, blocks.unbind(axis + 1))
+    return bool(low.any())
 
 
 def _dilated(mask: Tensor, more: int) -> Tensor:
@@ -90,5 +92,4 @@ def _dilated(mask: Tensor, more: int) -> Tensor:
 @lru_cache(maxsize=1)
 def _gaussian() -> Tensor:
     taps = gaussian_1d(torch.tensor(SIGMA), REACH / SIGMA, approx="sampled", normalize=True)
-    taps = F.pad(taps, (RADIUS - REACH,) * 2)
-    return torch.outer(taps, taps)
+    return F.pad(taps, (RADIUS - REACH,) * 2)
