@@ -196,11 +196,12 @@ def _profiles(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return distances to the skin in mm, positive inside, and values in HU, `(profiles, places)`, and the sectors."""
     smooth = _smooth(slice_)
-    filling, outside = constant(torch.from_numpy(slice_[..., None])), padding(torch.from_numpy(slice_[..., None]))
-    unseen = [mask[..., 0].numpy() for mask in (filling, outside) if mask is not None]
+    image = torch.from_numpy(slice_[..., None])
+    outside, filling = padding(image), constant(image)
     tissue = smooth > SKIN
-    if filling is not None:
-        tissue &= ~unseen[0]
+    if filling is not None:  # as bright as tissue
+        filling &= image > SKIN
+        tissue &= ~filling[..., 0].numpy()
     body = tissue if surface == SURFACES else filled_body(tissue)
     others = tissue & ~body
     gx, gy = np.gradient(smooth, pixel)
@@ -227,8 +228,9 @@ def _profiles(
         edges = (t[first] + (SKIN - before) / (after - before) * (t[1] - t[0]))[:, None]
         air, body = np.where(t < edges - 4, coarse, -np.inf).max(1), np.where(t > edges + 3, coarse, np.inf).min(1)
         ok = (crossings.sum(1) == 1) & (np.abs(edges[:, 0]) <= 2 * pixel) & (air <= -930) & (body >= -250)
-    for mask in unseen:
-        ok &= ~mask[rows, columns].any(1)
+    for mask in (outside, filling):
+        if mask is not None:
+            ok &= ~mask[..., 0].numpy()[rows, columns].any(1)
     return (distances - edges)[ok], slice_[rows, columns][ok], sectors[ok]
 
 

@@ -140,7 +140,7 @@ def test_a_kernel_may_be_softer_than_any_of_a_scanner(half):
     assert (found.transfer(low) / kernel.transfer(low) - 1).abs().max() < 0.1
 
 
-@pytest.mark.parametrize("value", [0.0, -1000.0])
+@pytest.mark.parametrize("value", [0.0, -200.0])
 def test_what_a_turned_scan_is_filled_up_with_is_no_edge_and_no_tissue(value):
     """Outside a circle that cuts the body, all voxels have one value."""
     scan = cylinder(SOFT)
