@@ -8,7 +8,7 @@
 - `conversion`: applies a calibrated conversion between kernels; `calibration`: fits it to a pair of scans;
   `uncertainty`: estimates how uncertain a conversion is;
 - `matching`: undoes a scan's kernel; `clipping`: restores, in the mean, values clipped at -1024 HU; `padding`: finds
-  and fills what lies outside a round field of view.
+  and fills what lies outside a round field of view; `squares`: finds what else a scan is filled up with.
 """
 
 from bundle.scanner.acquisition import HU_RANGE, acquire, acquisition_margin

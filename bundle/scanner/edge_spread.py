@@ -27,6 +27,7 @@ from bundle.scanner.clipping import FLOOR
 from bundle.scanner.filters import at_once
 from bundle.scanner.flat import Slices, spread_slices
 from bundle.scanner.padding import padding
+from bundle.scanner.squares import constant
 from bundle.scanner.transfer import Transfer
 from scipy.ndimage import (
     binary_erosion,
@@ -195,7 +196,12 @@ def _profiles(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return distances to the skin in mm, positive inside, and values in HU, `(profiles, places)`, and the sectors."""
     smooth = _smooth(slice_)
+    image = torch.from_numpy(slice_[..., None])
+    outside, filling = padding(image), constant(image)
     tissue = smooth > SKIN
+    if filling is not None:  # as bright as tissue
+        filling &= image > SKIN
+        tissue &= ~filling[..., 0].numpy()
     body = tissue if surface == SURFACES else filled_body(tissue)
     others = tissue & ~body
     gx, gy = np.gradient(smooth, pixel)
@@ -222,9 +228,9 @@ def _profiles(
         edges = (t[first] + (SKIN - before) / (after - before) * (t[1] - t[0]))[:, None]
         air, body = np.where(t < edges - 4, coarse, -np.inf).max(1), np.where(t > edges + 3, coarse, np.inf).min(1)
         ok = (crossings.sum(1) == 1) & (np.abs(edges[:, 0]) <= 2 * pixel) & (air <= -930) & (body >= -250)
-    outside = padding(torch.from_numpy(slice_[..., None]))
-    if outside is not None:
-        ok &= ~outside[..., 0].numpy()[rows, columns].any(1)
+    for mask in (outside, filling):
+        if mask is not None:
+            ok &= ~mask[..., 0].numpy()[rows, columns].any(1)
     return (distances - edges)[ok], slice_[rows, columns][ok], sectors[ok]
 
 

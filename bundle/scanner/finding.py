@@ -8,7 +8,8 @@ function `T`::
 
 `bundle.scanner.Kernel`, c and the skin in each direction (`bundle.scanner.skin`) are fitted to both. Surfaces other
 than skin have no layers: there, the mean edge is T(f) exp(-k f^2), with one unknown blur k. Without surfaces, the noise
-is fitted from .12 cycles/mm on, and lower frequencies are extrapolated; without flat tissue, only the edge is fitted.
+is fitted from .12 cycles/mm on or, if anatomy is seen in it, from .16, and lower frequencies are extrapolated; without
+flat tissue, only the edge is fitted.
 """
 
 from __future__ import annotations
@@ -43,11 +44,16 @@ LEAKAGE = 0.02  # fraction of the largest amplitude of the noise that leaks to a
 SOFTEST = 8.0  # mm^2: largest k
 USUAL = 0.5  # mm^2: prior standard deviation of k; chosen, like the two above, on simulated scans and with knowledge of
 #              the real pairs of `benchmarks.real_pairs`
+ANATOMICAL = 20.0  # cost of noise without an edge above which anatomy is seen in it: simulated noise has 1 to 16, that
+#                    of real scans 8 to 209
+ALONE = 0.16  # cycles/mm: above, noise is used then
+WIDTH = math.log(0.5), 0.45  # log of cycles/mm: usual half of a kernel then, and its standard deviation
 BLURRED = 12.0  # cost of the blur of the surface above which it disagrees with the noise: real scans have 0 to 9, skin
 #                 blurred by 0.7 mm 11 to 13, by 0.85 mm 17 to 19
 NOISY = 12.0  # the same of the noise: real scans have 0 to 8
 DISAGREEING = "skin and noise disagree"  # source of a kernel that was fitted at such a cost
 STEP = 1e-3  # finite difference of the parameters, for derivatives
+NEARLY = 0.05  # a logarithm that is as near to its limit is at it
 
 #: Takes half, order, edge, position and cutoff of the kernel (the first two as logarithms), log c^2 and k.
 Misfit = Callable[[Sequence[float]], np.ndarray]
@@ -56,6 +62,7 @@ _KNOTS = np.asarray(KNOTS)
 _SCALE = (0.3, 0.3, 0.3, 0.1, 0.3, 1.0, 1.0)
 
 _NOT_BELOW = (math.log(0.2), math.log(1.5), 0.0, 0.25, 0.6, -5.0, 0.0)
+_SOFTER = (math.log(0.06), *_NOT_BELOW[1:])  # for scans that were smoothed, if a kernel at the limit above fits best
 _NOT_ABOVE = (math.log(2.0), math.log(10.0), 2.5, 0.8, 2.2, 16.0, SOFTEST)
 _STARTS = tuple((math.log(half), math.log(3), 0.2, 0.5, 1.4, 7.0, 1.0) for half in (0.35, 0.6))
 
@@ -148,26 +155,32 @@ def _fit(noise: FlatNoise, edge: EdgeSpread) -> OptimizeResult | None:
     skins, others = _skins(edge), []
     if edge.told and skins is None:
         others.append(_misfit_of_edge(edge))
-    heard = _misfit_of_noise(noise, edge.told)
+    heard, unsure = _misfit_of_noise(noise, edge.told), False
 
     def misfit(numbers: Sequence[float]) -> np.ndarray:
         layers = [] if skins is None else [skins.misfit(_gains(numbers, skins.frequencies))]
-        return np.concatenate([*layers, *(part(numbers) for part in (*others, heard)), _usual(numbers)])
+        return np.concatenate([*layers, *(part(numbers) for part in (*others, heard)), _usual(numbers, unsure)])
 
     def slopes(numbers: Sequence[float]) -> np.ndarray:
         here = misfit(numbers)  # the steps are absolute, as many numbers are 0 or nearly so
         return np.stack([misfit(numbers + step) - here for step in STEP * np.eye(len(numbers))], 1) / STEP
 
     def fitted(start: Sequence[float], bare: bool = True) -> OptimizeResult:
+        below = _NOT_BELOW if start[0] > _NOT_BELOW[0] + NEARLY else _SOFTER
         if skins is not None:
             skins.choose(_gains(start, skins.frequencies), bare)
-        fit = least_squares(misfit, start, slopes, bounds=(_NOT_BELOW, _NOT_ABOVE), x_scale=_SCALE)
+        fit = least_squares(misfit, start, slopes, bounds=(below, _NOT_ABOVE), x_scale=_SCALE)
+        if below is _NOT_BELOW and fit.x[0] < below[0] + NEARLY:
+            return fitted(fit.x, bare)
         blur = (fit.x[6] / USUAL) ** 2 / 2 if skins is None else skins.blur(_gains(fit.x, skins.frequencies))
         fit.doubtful = bool(blur > BLURRED or np.sum(heard(fit.x) ** 2) / 2 > NOISY)
         return fit
 
     with one_thread():
         best = min(map(fitted, _STARTS if edge.told else _STARTS[1:]), key=_cost)
+        if best.cost > ANATOMICAL and not edge.told:
+            heard, unsure = _misfit_of_spectrum(noise, ALONE), True
+            best = min(map(fitted, _STARTS), key=_cost)
         if skins is None:
             return best
         layered = [fitted(start, bare=False) for start in (*_STARTS, best.x)]
@@ -218,7 +231,7 @@ def rings(spacing: Sequence[float]) -> Tensor:
 def _misfit_of_noise(noise: FlatNoise, edge: bool) -> Misfit:
     """Return the misfit of the noise: if there is an edge, in rings above the frequencies of anatomy, if any."""
     if not edge:
-        return _misfit_of_spectrum(noise)
+        return _misfit_of_spectrum(noise, ANATOMY[0])
     mean = rings(noise.spacing)
     if noise.count < FEWEST or len(mean) < NARROW:
         return lambda _: np.zeros(0)
@@ -232,10 +245,10 @@ def _misfit_of_noise(noise: FlatNoise, edge: bool) -> Misfit:
     return misfit
 
 
-def _misfit_of_spectrum(noise: FlatNoise) -> Misfit:
-    """Return the misfit of the noise on the whole grid of a patch."""
+def _misfit_of_spectrum(noise: FlatNoise, lowest: float) -> Misfit:
+    """Return the misfit of the noise on the whole grid of a patch, above a frequency in cycles/mm."""
     frequency, power = frequencies(noise.spacing, size=SIDE), noise.mean()
-    use = (frequency > ANATOMY[0]) & (frequency < HIGHEST / max(noise.spacing))
+    use = (frequency > lowest) & (frequency < HIGHEST / max(noise.spacing))
     target, weight = power[use].log(), 1 / frequency[use].sqrt()
     modelled = _noise_power(noise.spacing, use.ravel())
 
@@ -271,10 +284,11 @@ def _noise_power(spacing: Sequence[float], use: Tensor | None = None) -> Callabl
     return power
 
 
-def _usual(numbers: Sequence[float]) -> tuple[float, ...]:
+def _usual(numbers: Sequence[float], unsure: bool) -> tuple[float, ...]:
     """Return the misfit of the prior, which keeps parameters that the data do not determine near typical values."""
+    width = unsure * (numbers[0] - WIDTH[0]) / WIDTH[1]
     half = (0.3 * (numbers[1] - math.log(3)), 0.9 * numbers[2], 3 * (numbers[3] - 0.5), 3 * (numbers[4] - 1.4))
-    return (*half, numbers[6] / USUAL)
+    return (width, *half, numbers[6] / USUAL)
 
 
 def _kernel(numbers: Sequence[float]) -> Kernel:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from bundle.runtime import one_thread, side_by_side
 from bundle.scanner.filters import at_once
+from bundle.scanner.squares import constant
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
@@ -70,7 +71,7 @@ def searched_slices(shape: Sequence[int]) -> list[int]:
 
 
 def tissue_patches(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Find the patches of a slice, `(x, y)` in HU, that lie in soft tissue.
+    """Find the patches of a slice, `(x, y)` in HU, that lie in soft tissue, without what a scan is filled up with.
 
     Returns:
         The first voxel of each patch, `(n, 2)`; and the range of its smoothed values in HU, `(n,)`, which is small if
@@ -82,6 +83,9 @@ def tissue_patches(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     smooth = sliding_window_view(gaussian_filter(image, 3), (SIDE, SIDE))[::step, ::step].astype(np.float64)
     low, high = smooth.min((2, 3)), smooth.max((2, 3))
     tissue = (low > TISSUE[0]) & (high < TISSUE[1])
+    filling = constant(torch.from_numpy(image[..., None]))
+    if filling is not None:
+        tissue &= ~sliding_window_view(filling[..., 0].numpy(), (SIDE, SIDE))[::step, ::step].any((2, 3))
     return np.argwhere(tissue) * step, (high - low)[tissue]
 
 
@@ -106,7 +110,7 @@ def flat_noise(image: Slices, spacing: Sequence[float]) -> FlatNoise:
             flat = corners[chosen[first : first + len(corners)]]
             first += len(corners)
             piece = _piece(image, z) if len(flat) else np.zeros((0, 0))
-            cut = [patch for i, j in flat if np.ptp(patch := piece[i : i + SIDE, j : j + SIDE])]  # padding has no noise
+            cut = [piece[i : i + SIDE, j : j + SIDE] for i, j in flat]
             patches.append(len(cut))
             if cut:
                 rows = torch.from_numpy(np.stack(cut).reshape(len(cut), -1))

@@ -12,19 +12,18 @@ floor of -1024 HU or below: with noise, clipped air does not look like that.
 
 from __future__ import annotations
 
-from functools import lru_cache, reduce
+from functools import lru_cache
 
 import torch
 from bundle.scanner.clipping import FLOOR, unclipped
 from bundle.scanner.filters import RADIUS, smoothed, with_border
 from bundle.scanner.flat import FILTER_RANGE
+from bundle.scanner.squares import SIDE, in_squares
 from monai.networks.layers import gaussian_1d
 from torch import Tensor
 from torch.nn import functional as F
 
 DARK = -1500.0  # HU: neither air nor its noise is darker
-SIDE = 7  # voxels
-BLOCK = (SIDE + 1) // 2  # any SIDE voxels in a row contain this many that begin at a multiple of it
 SIGMA, REACH = 2.0, RADIUS - SIDE + 1  # voxels: the Gaussian from whose neighbourhood padding is filled; where it ends
 LEAST = 1e-3  # smallest weight of the voxels beside it for which padding is filled
 
@@ -36,9 +35,8 @@ def padding(image: Tensor) -> Tensor | None:
         image: `(x, y, z)` in HU; a voxel depends on those up to `SIDE - 1` away in the slice.
     """
     mask = image < DARK
-    low = image <= FLOOR
-    if _has_squares(low):
-        squares = _dilated(~_dilated(~low.movedim(-1, 0), 0), SIDE - 1).movedim(0, -1)
+    squares = in_squares(image <= FLOOR)
+    if squares is not None:
         mask = mask | squares
     return mask if mask.any() else None
 
@@ -71,22 +69,6 @@ def near_padding(image: Tensor) -> Tensor:
     if outside is None:
         return torch.zeros(image.shape, dtype=torch.bool)
     return F.max_pool2d(outside.movedim(-1, 0).float(), 2 * RADIUS + 1, 1, RADIUS)[0] > 0
-
-
-def _has_squares(low: Tensor) -> bool:
-    """Return whether there may be a square of SIDE voxels: a quick test, as most CTs have none."""
-    if min(low.shape[:2]) < SIDE:
-        return False
-    for axis in range(2):
-        blocks = low.narrow(axis, 0, low.shape[axis] // BLOCK * BLOCK).unflatten(axis, (-1, BLOCK))
-        low = reduce(torch.logical_and, blocks.unbind(axis + 1))
-    return bool(low.any())
-
-
-def _dilated(mask: Tensor, more: int) -> Tensor:
-    """Return where a square of SIDE voxels meets a mask `(z, x, y)`, which is extended by ``more`` voxels before."""
-    grown = F.pad(mask.float(), (more,) * 4)
-    return F.max_pool2d(F.max_pool2d(grown, (SIDE, 1), 1), (1, SIDE), 1) > 0
 
 
 @lru_cache(maxsize=1)

@@ -19,6 +19,7 @@ from bundle.scanner import (
     fitted_kernel,
     flat_noise,
     found_transfer,
+    frequencies,
     mean_power,
     spread_slices,
     tissue_patches,
@@ -124,3 +125,40 @@ def test_flat_noise_is_the_mean_power_of_the_flattest_third():
     found = flat_noise(scan, SPACING)
     assert found.count == len(order) and found.power.shape == (3, SIDE, SIDE)
     torch.testing.assert_close(found.mean(), wanted)
+
+
+def apart(found, kernel):
+    """Largest relative error below 0.4 cycles/mm."""
+    return float((found.transfer(F) / kernel.transfer(F) - 1).abs().max())
+
+
+@pytest.mark.parametrize("half", [0.12, 0.17])
+def test_a_kernel_may_be_softer_than_any_of_a_scanner(half):
+    """As of a scan that was smoothed or thinned out; below 0.2 cycles/mm, where it passes anything."""
+    kernel = Kernel(half, 2.0)
+    found, low = find_kernel(cylinder(kernel), SPACING), F[half * 1.3 > F]
+    assert (found.transfer(low) / kernel.transfer(low) - 1).abs().max() < 0.1
+
+
+@pytest.mark.parametrize("value", [0.0, -200.0])
+def test_what_a_turned_scan_is_filled_up_with_is_no_edge_and_no_tissue(value):
+    """Outside a circle that cuts the body, all voxels have one value."""
+    scan = cylinder(SOFT)
+    x, y = (np.arange(side) - side / 2 for side in scan.shape[:2])
+    outside = torch.from_numpy(np.hypot(x[:, None], y[None] - 30) > 80)[..., None]
+    filled = torch.where(outside, value, scan)
+    edge, noise = edge_spread(filled, SPACING), flat_noise(filled, SPACING)
+    assert 40 < edge.profiles < edge_spread(scan, SPACING).profiles and edge.surface == "the skin"
+    assert noise.count > 100
+    assert apart(find_kernel(filled, SPACING), SOFT) < 0.1
+
+
+def test_anatomy_is_not_taken_for_noise_where_there_is_no_skin():
+    """Structures whose power falls with the cube of the frequency, seen by the kernel like everything."""
+    kernel, size, generator = Kernel(0.45, 2.0), 128, torch.Generator().manual_seed(0)
+    at = frequencies(SPACING[:2], size=size)
+    power = at + 8 * (at.clamp(min=0.02) / 0.1) ** -3
+    white = torch.fft.fft2(torch.randn(6, size, size, generator=generator, dtype=torch.float64))
+    seen = torch.fft.ifft2(white * (power.sqrt() * kernel.transfer(at) * 30)).real
+    found = find_kernel((seen + 40).movedim(0, -1).round().float(), SPACING)
+    assert (found.transfer(F) / kernel.transfer(F) - 1).abs().mean() < 0.15
