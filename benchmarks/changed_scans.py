@@ -40,6 +40,11 @@ def passed(gain: Gain) -> Change:
     return change
 
 
+def one(at: Tensor, _: tuple[float, ...]) -> Tensor:
+    """Return the gain of what leaves the kernel as it is."""
+    return torch.ones_like(at)
+
+
 def gaussian(sigma: float) -> Gain:
     """Return the gain of a Gaussian with ``sigma`` in pixels."""
     return lambda at, spacing: torch.exp(-2 * (math.pi * sigma * spacing[0] * at) ** 2)
@@ -108,23 +113,22 @@ def pairs(image: Tensor, spacing: tuple[float, ...], _: Kernel) -> Scan:
     return (image[..., :depth:2] + image[..., 1:depth:2]) / 2, (*spacing[:2], 2 * spacing[2])
 
 
-ONE: Gain = lambda at, _: torch.ones_like(at)  # noqa: E731
 CHANGES: dict[str, tuple[Change, Gain]] = {
-    "turned by 90 degrees": (lambda image, mm, _: (image.transpose(0, 1).flip(0), (mm[1], mm[0], mm[2])), ONE),
-    "left half": (cut((0, 0.5)), ONE),
-    "front half": (cut((0, 1), (0, 0.5)), ONE),
-    "centre without skin": (cut((0.25, 0.75), (0.25, 0.75)), ONE),
-    "every other slice": (lambda image, mm, _: (image[..., ::2], (*mm[:2], 2 * mm[2])), ONE),
-    "middle slice": (lambda image, mm, _: (image[..., image.shape[2] // 2 :][..., :1], mm), ONE),
-    "every two slices averaged": (pairs, ONE),
-    "5 HU more": (lambda image, mm, _: (image + 5, mm), ONE),
-    "clipped at -1000 HU": (lambda image, mm, _: (image.clamp(min=-1000), mm), ONE),
+    "turned by 90 degrees": (lambda image, mm, _: (image.transpose(0, 1).flip(0), (mm[1], mm[0], mm[2])), one),
+    "left half": (cut((0, 0.5)), one),
+    "front half": (cut((0, 1), (0, 0.5)), one),
+    "centre without skin": (cut((0.25, 0.75), (0.25, 0.75)), one),
+    "every other slice": (lambda image, mm, _: (image[..., ::2], (*mm[:2], 2 * mm[2])), one),
+    "middle slice": (lambda image, mm, _: (image[..., image.shape[2] // 2 :][..., :1], mm), one),
+    "every two slices averaged": (pairs, one),
+    "5 HU more": (lambda image, mm, _: (image + 5, mm), one),
+    "clipped at -1000 HU": (lambda image, mm, _: (image.clamp(min=-1000), mm), one),
     **{
-        f"{value} HU outside a {kind} circle": (circle(value, part), ONE)
+        f"{value} HU outside a {kind} circle": (circle(value, part), one)
         for kind, part in (("wide", 0.95), ("narrow", 0.75))
         for value in (-1024, -1000, 0)
     },
-    "noise twice as strong": (noisier, ONE),
+    "noise twice as strong": (noisier, one),
     **{f"Gaussian of {sigma} pixels": (passed(gaussian(sigma)), gaussian(sigma)) for sigma in (0.5, 0.8, 1.2)},
     "sharpened by up to 30 %": (passed(sharper), sharper),
     "pixels 1.3 times as large": (coarser, bilinear),
