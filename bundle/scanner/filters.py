@@ -128,7 +128,7 @@ def filtered(image: Tensor, taps: Tensor) -> Tensor:
 def smoothed(image: Tensor, taps: Tensor) -> Tensor:
     """Filter an image, `(x, y, z)`, in both directions of a slice: `(x - 2 r, y - 2 r, z)`, float32.
 
-    For so few taps, this takes a quarter of the time of an FFT or less.
+    For the few taps of a Gaussian, this takes a third to a fifth of the time of an FFT.
 
     Args:
         image: `(x, y, z)`.
