@@ -53,8 +53,9 @@ def test_the_catalogue_is_made_of_pairs(data, tmp_path, monkeypatch):
     assert (conversion.filter.transfer(F) - SOFT.transfer(F) / SHARP.transfer(F)).abs().max() < 0.1
 
 
-def test_simulated_kernels_are_undone_better_than_by_nothing(data, capsys):
-    simulated_kernels.main(str(data / "one_SOFT.nii.gz"))
+@pytest.mark.parametrize("own_kernel", [False, True])
+def test_simulated_kernels_are_undone_better_than_by_nothing(own_kernel, data, capsys):
+    simulated_kernels.main(str(data / "one_SOFT.nii.gz"), own_kernel=own_kernel)
     rows = [row.split("|")[1:] for row in capsys.readouterr().out.splitlines() if row.startswith("| mean")]
     ssim = {cells[0].strip(): float(cells[1]) for cells in rows}
     assert len(ssim) == 1 + len(pairs.GAUSSIANS)
